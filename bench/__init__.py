@@ -1,0 +1,5 @@
+"""The laboratory: it marks models with every scheme, attacks them, and ranks what survives."""
+
+from bench import torchvision_shim
+
+torchvision_shim.install()

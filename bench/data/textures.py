@@ -1,0 +1,68 @@
+"""Colour patches of 32x32 pixels: say from which of fourteen photographs each one was cut.
+
+Each photograph is laid out in tiles of 64x64 pixels. A quarter of the tiles, chosen by a hash, is kept
+for testing, and a patch lies inside one tile, so that no pixel of a test patch is in any training patch.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from bench.data.dataset import Split
+from bench.data.photographs import PHOTOGRAPHS, Photograph, content, pixels
+from bench.data.source import Raw, Request, hashed
+
+PATCH = 32
+TILE = 64
+TRAIN_PER_CLASS = 300
+TEST_PER_CLASS = 80
+
+Corner = tuple[int, int]  # top and left, in pixels
+
+
+def read(request: Request) -> Raw:
+    """Return 4,200 patches to train and 1,120 to test, 300 and 80 from each photograph."""
+    train, test = _split("train", TRAIN_PER_CLASS), _split("test", TEST_PER_CLASS)
+    return Raw(train, test, len(PHOTOGRAPHS), content=content())
+
+
+def tiles(photograph: Photograph, height: int, width: int) -> tuple[list[Corner], list[Corner]]:
+    """Return the corners of the tiles for training and of those for testing."""
+    corners = [(y, x) for y in range(0, height - TILE + 1, TILE) for x in range(0, width - TILE + 1, TILE)]
+    ordered = sorted(corners, key=lambda corner: hashed("textures tile", photograph.file, *corner))
+    kept = len(ordered) // 4
+    return ordered[kept:], ordered[:kept]
+
+
+def patch_corners(photograph: Photograph, part: str, count: int) -> list[Corner]:
+    """Return the corners of `count` different patches of one part, ``"train"`` or ``"test"``."""
+    height, width = pixels(photograph).shape[:2]
+    own = tiles(photograph, height, width)[part == "test"]
+    found: dict[Corner, None] = {}
+    draws = _draws(photograph, part)
+    while len(found) < count:
+        tile, down, right = next(draws)
+        top, left = own[tile % len(own)]
+        found[top + down, left + right] = None
+    return list(found)
+
+
+def _draws(photograph: Photograph, part: str) -> Iterator[tuple[int, int, int]]:
+    """Yield endless hashed draws: a tile, and a patch's place inside it."""
+    places = TILE - PATCH + 1
+    index = 0
+    while True:
+        number = hashed("textures patch", photograph.file, part, index)
+        yield number // places**2, number // places % places, number % places
+        index += 1
+
+
+def _split(part: str, count: int) -> Split:
+    patches = [
+        pixels(photograph)[top : top + PATCH, left : left + PATCH]
+        for photograph in PHOTOGRAPHS
+        for top, left in patch_corners(photograph, part, count)
+    ]
+    labels = torch.arange(len(PHOTOGRAPHS)).repeat_interleave(count)
+    return Split(torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2).contiguous(), labels)

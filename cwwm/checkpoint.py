@@ -1,0 +1,172 @@
+"""Checkpoints: safetensors mapped into memory and rewritten in place, torch files read weights-only.
+
+A safetensors file is never loaded whole: tensors are views of the mapping, and marking writes only the host
+weights into a synced copy, so names, order, metadata and every other byte stay as they were.
+"""
+
+import contextlib
+import json
+import mmap
+import pickle
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cwwm.errors import BadInput
+from cwwm.files import atomic_path
+from cwwm.weights import TensorWeights, Weights
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
+
+
+class FileWeights(Weights):
+    """The tensors of a safetensors file, mapped; only a file opened with `writable` changes on disk."""
+
+    def __init__(self, path: Path, *, writable: bool = False) -> None:
+        """Map the file.
+
+        Raises:
+            BadInput: if it is missing, truncated or no safetensors file.
+        """
+        self.path = path
+        _validate(path)
+        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_COPY
+        with path.open("r+b" if writable else "rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=access)
+        header = int.from_bytes(self._map[:8], "little")
+        self._start = 8 + header
+        entries: dict[str, Any] = json.loads(self._map[8 : self._start])
+        self.metadata: dict[str, str] = entries.pop("__metadata__", {})
+        self._entries = {name: e for name, e in entries.items() if e["dtype"] in _DTYPES}
+
+    def names(self) -> Sequence[str]:
+        """Return the names in the file's order."""
+        return list(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether the file holds a tensor of that name."""
+        return name in self._entries
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape from the header."""
+        return tuple(self._entries[name]["shape"])
+
+    def dtype(self, name: str) -> str:
+        """Return the dtype from the header."""
+        return str(_DTYPES[self._entries[name]["dtype"]]).removeprefix("torch.")
+
+    def tensor(self, name: str) -> Tensor:
+        """Return the tensor as a view of the mapping (a copy where the file does not align it)."""
+        entry = self._entries[name]
+        dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
+        begin, end = (self._start + offset for offset in entry["data_offsets"])
+        if begin == end:
+            return torch.empty(shape, dtype=dtype)
+        if begin % dtype.itemsize:
+            return torch.frombuffer(bytearray(self._map[begin:end]), dtype=dtype).view(shape)
+        return torch.frombuffer(self._map, dtype=dtype, count=(end - begin) // dtype.itemsize, offset=begin).view(
+            shape
+        )
+
+    def write(self, name: str, index: Tensor, values: Tensor) -> None:
+        """Write entries through the mapping, byte by byte where the file does not align the tensor."""
+        entry = self._entries[name]
+        dtype = _DTYPES[entry["dtype"]]
+        begin, end = (self._start + offset for offset in entry["data_offsets"])
+        items = np.frombuffer(self._map, np.uint8, end - begin, begin).reshape(-1, dtype.itemsize)
+        items[index.numpy()] = values.to(dtype).contiguous().view(torch.uint8).numpy().reshape(-1, dtype.itemsize)
+
+    def flush(self) -> None:
+        """Write what was changed through to the disk."""
+        self._map.flush()
+
+
+def _validate(path: Path) -> None:
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except FileNotFoundError as error:
+        raise BadInput(f"no checkpoint at {path}") from error
+    except (OSError, SafetensorError) as error:
+        raise BadInput(f"{path} is truncated or no safetensors file: {error}") from error
+
+
+def open_weights(path: Path) -> Weights:
+    """Open a checkpoint for reading: safetensors mapped, torch files (.pt, .pth, ...) loaded weights-only.
+
+    Raises:
+        BadInput: if the file is missing, damaged, or holds anything but tensors.
+    """
+    if path.suffix.lower() in _TORCH_SUFFIXES:
+        return TensorWeights(_load_torch(path))
+    return FileWeights(path)
+
+
+def _load_torch(path: Path) -> dict[str, Tensor]:
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise BadInput(f"no checkpoint at {path}") from error
+    except pickle.UnpicklingError as error:
+        raise BadInput(
+            f"{path} holds more than tensors; loading it could run code, so it is refused: save its state dict"
+        ) from error
+    except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
+        raise BadInput(f"{path} is truncated or no torch checkpoint: {str(error).splitlines()[0]}") from error
+    for wrapper in ("state_dict", "model", "model_state_dict"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
+            loaded = loaded[wrapper]
+    if not isinstance(loaded, Mapping) or not loaded:
+        raise BadInput(f"{path} holds no state dict")
+    tensors = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise BadInput(f"{path} holds no tensors")
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+@contextlib.contextmanager
+def rewriting(source: Path, target: Path) -> Iterator[Weights]:
+    """Yield writable weights of a copy of `source`; on success the copy becomes `target`, atomically.
+
+    A safetensors source is copied byte for byte; a torch source is written as safetensors.
+
+    Raises:
+        BadInput: as `open_weights`, or if `target` cannot be written.
+    """
+    weights = open_weights(source)
+    with atomic_path(target) as temporary:
+        if isinstance(weights, FileWeights):
+            shutil.copyfile(source, temporary)
+            copy = FileWeights(temporary, writable=True)
+            yield copy
+            copy.flush()
+        else:
+            yield weights
+            save_file({name: weights.tensor(name).clone() for name in weights.names()}, temporary)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors (any device) as a safetensors file, atomically; tied ones are written apart."""
+    with atomic_path(path) as temporary:
+        plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        save_file(plain, temporary, dict(metadata or {}))

@@ -1,0 +1,286 @@
+"""The owner's command line: cwwm keygen | plan | embed | extract | verify | inspect."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from cwwm.codes import Bits
+from cwwm.console import DONE, NO, print_json, print_table, run_app
+from cwwm.errors import BadInput
+from cwwm.message import bits_to_hex, bits_to_text, hex_to_bits, text_to_bits
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="""Hide a message in a checkpoint's weights, read it back, and prove ownership.
+
+    A first walk: cwwm keygen -o owner.key; cwwm embed model.safetensors --key owner.key --message "it is mine"
+    -o marked.safetensors; publish marked.commitment.json; release marked.safetensors; keep the key and
+    marked.mark.json. Later: cwwm verify suspect.safetensors --key owner.key --mark marked.mark.json
+    --commitment marked.commitment.json --message "it is mine".
+
+    Exit codes: 0 done, 1 the answer is no (not proven, message lost), 2 bad input, 3 the work failed.""",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+KeyFile = Annotated[Path, typer.Option("--key", help="Key file made by cwwm keygen.")]
+Carrier = Annotated[
+    str,
+    typer.Option(help="Host layers: all, large, conv, linear, classifier, or a regular expression on names."),
+]
+Survive = Annotated[float, typer.Option(help="Magnitude-pruning rate up to which recovery is certain.")]
+PayloadBits = Annotated[int, typer.Option(help="Length of the message in bits.")]
+Text = Annotated[str | None, typer.Option("--message", help="The message, as text.")]
+Hex = Annotated[str | None, typer.Option("--hex", help="The message, as hexadecimal bytes.")]
+
+
+@app.command()
+def keygen(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Key file to write, mode 0600.")],
+    json: Json = False,
+) -> int:
+    """Make a secret key from the system's generator. Whoever has it can claim, and erase, your marks."""
+    from cwwm.keys import Key
+
+    key = Key.generate()
+    key.save(output)
+    if json:
+        print_json({"key": str(output), "digest": key.digest})
+    else:
+        print(f"{output}: key {key.digest[:12]}; keep it secret and keep a copy")
+    return DONE
+
+
+@app.command()
+def plan(
+    model: Path,
+    payload_bits: PayloadBits = 256,
+    survive: Survive = 0.9,
+    carrier: Carrier = "all",
+    json: Json = False,
+) -> int:
+    """Show which codes carry a payload in this checkpoint, at which cost, and what each survives."""
+    from cwwm.carrier import Carrier as Pool
+    from cwwm.checkpoint import open_weights
+    from cwwm.design import plan as make_plan
+
+    weights = open_weights(model)
+    pool = Pool.choose(weights, carrier)
+    options = make_plan(weights, pool, payload_bits, survive=survive)
+    if json:
+        print_json({"pool": pool.size, "carrier": carrier, "options": [option.to_json() for option in options]})
+        return DONE
+    rows = [
+        (o.length, o.weight, f"{o.share:.2%}", f"{o.energy:.1e}", f"<= {survive:g}", f"{o.survive_random_1:.2f}",
+         f"{o.survive_random_5:.2f}", o.proof_overlap)
+        for o in options
+    ]  # fmt: skip
+    columns = (
+        "L",
+        "ones",
+        "of pool",
+        "energy",
+        "magnitude",
+        "random 1%",
+        "random 5%",
+        "ones for proof at 1e-6",
+    )
+    print_table(
+        columns, rows, f"{payload_bits} bits in {pool.size:,} weights (carrier {carrier}), least energy first"
+    )
+    best = options[0]
+    print(f"\nembed with: --payload-bits {payload_bits} --survive {survive:g} --carrier '{carrier}' "
+          f"--set length={best.length} --set weight={best.weight}")  # fmt: skip
+    return DONE
+
+
+@app.command()
+def embed(
+    model: Path,
+    key: KeyFile,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Marked checkpoint to write (.safetensors).")],
+    message: Text = None,
+    hex: Hex = None,
+    payload_bits: PayloadBits = 256,
+    carrier: Carrier = "all",
+    survive: Survive = 0.9,
+    covert: Annotated[bool, typer.Option(help="Draw new magnitudes from the model's own distribution.")] = False,
+    scheme: Annotated[str, typer.Option(help="Encoding.")] = "cwc",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Another parameter of the scheme, as name=value; may repeat."),
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Replace existing output files.")] = False,
+    json: Json = False,
+) -> int:
+    """Mark a checkpoint. Writes OUT.safetensors, OUT.mark.json (keep it) and OUT.commitment.json (publish it)."""
+    from cwwm.owner import embed_file, load_owner_key
+    from cwwm.schemes import make_scheme
+
+    parameters: dict[str, Any] = {"payload_bits": payload_bits, "carrier": carrier, **_parameters(set_ or [])}
+    if scheme == "cwc":
+        parameters = {"survive": survive, "covert": covert, **parameters}
+    chosen = make_scheme(scheme, parameters)
+    bits = _message(message, hex, payload_bits)
+    marked = embed_file(model, output, chosen, bits, load_owner_key(key), force=force)
+    if json:
+        print_json({"files": [str(path) for path in marked.files], "report": dict(marked.mark.report)})
+        return DONE
+    _print_report(dict(marked.mark.report))
+    for path, advice in zip(marked.files, ("release this", "keep this", "publish this, dated, first"), strict=True):
+        print(f"{path}: {advice}")
+    return DONE
+
+
+@app.command()
+def extract(
+    suspect: Path,
+    key: KeyFile,
+    mark: Annotated[Path | None, typer.Option(help="Mark file; default SUSPECT with .mark.json.")] = None,
+    json: Json = False,
+) -> int:
+    """Read the message from a suspect checkpoint. It is no proof: see verify."""
+    from cwwm.owner import load_owner_key, mark_path, read_file
+
+    reading = read_file(suspect, load_owner_key(key), mark or mark_path(suspect))
+    found = reading.extraction
+    if json:
+        print_json({"ok": found.ok, "hex": bits_to_hex(found.bits), "text": bits_to_text(found.bits),
+                    "erased": found.erased, "applicable": found.applicable, "reason": found.reason})  # fmt: skip
+    elif not found.applicable:
+        print(f"not applicable: {found.reason}")
+    elif not found.ok:
+        print("the message is lost; cwwm verify may still prove the mark")
+    else:
+        print(f"text: {bits_to_text(found.bits) or '(none)'}\nhex:  {bits_to_hex(found.bits)}")
+    return DONE if found.ok else NO
+
+
+@app.command()
+def verify(
+    suspect: Path,
+    key: KeyFile,
+    mark: Annotated[Path, typer.Option(help="Mark file written by embed.")],
+    commitment: Annotated[Path | None, typer.Option(help="Commitment published before the model.")] = None,
+    message: Text = None,
+    hex: Hex = None,
+    fpr: Annotated[float, typer.Option(help="False-positive rate that a proof may have.")] = 1e-6,
+    keys: Annotated[int, typer.Option(min=1, help="Keys that were tried on this suspect.")] = 1,
+    marks: Annotated[int, typer.Option(min=1, help="Marks that were tried on this suspect.")] = 1,
+    commitments: Annotated[int, typer.Option(min=1, help="Commitments that the claimant has published.")] = 1,
+    json: Json = False,
+) -> int:
+    """Judge the claim that a suspect carries a message: p-values, correction for what was tried, verdict."""
+    from cwwm.evidence import Tried
+    from cwwm.mark import load_mark
+    from cwwm.owner import load_owner_key, verify_file
+
+    found = verify_file(
+        suspect,
+        load_owner_key(key),
+        mark,
+        _message(message, hex, load_mark(mark).payload_bits),
+        commitment_file=commitment,
+        rate=fpr,
+        tried=Tried(keys=keys, marks=marks, commitments=commitments),
+    )
+    verdict = found.verdict
+    if json:
+        print_json({"proven": verdict.proven, "log10_p": _finite(verdict.log10_p), "reason": verdict.reason,
+                    "message_whole": found.whole, "statistics": _all_finite(found.evidence.log10_p),
+                    "details": dict(found.evidence.details)})  # fmt: skip
+    else:
+        if not found.extraction.applicable:
+            print(f"not applicable: {found.extraction.reason}")
+        for statistic, log10_p in found.evidence.log10_p.items():
+            print(f"{statistic}: log10 p = {log10_p:.1f}")
+        print(f"message whole: {'yes' if found.whole else 'no'}")
+        print(verdict.reason)
+    return DONE if verdict.proven else NO
+
+
+@app.command()
+def inspect(model: Path, json: Json = False) -> int:
+    """List a checkpoint's layers and what each carrier rule would choose."""
+    from cwwm.carrier import RULES, weight_kind
+    from cwwm.carrier import Carrier as Pool
+    from cwwm.checkpoint import open_weights
+    from cwwm.weights import all_finite
+
+    weights = open_weights(model)
+    layers = [
+        {"name": name, "kind": weight_kind(name, weights.shape(name)) or "-", "shape": list(weights.shape(name)),
+         "dtype": weights.dtype(name), "finite": all_finite(weights.tensor(name))}
+        for name in weights.names()
+    ]  # fmt: skip
+    pools: dict[str, int] = {}
+    for rule in RULES:
+        try:
+            pools[rule] = Pool.choose(weights, rule).size
+        except BadInput:  # a rule that matches nothing here has an empty pool
+            pools[rule] = 0
+    if json:
+        print_json({"layers": layers, "carriers": pools})
+        return DONE
+    rows = [(x["name"], x["kind"], x["shape"], x["dtype"], "" if x["finite"] else "NOT FINITE") for x in layers]
+    print_table(("tensor", "kind", "shape", "dtype", ""), rows)
+    print()
+    print_table(("carrier", "weights", "is"), [(r, f"{n:,}", RULES[r]) for r, n in pools.items()])
+    return DONE
+
+
+def _message(text: str | None, digits: str | None, payload_bits: int) -> Bits:
+    if (text is None) == (digits is None):
+        raise BadInput("give the message once: --message TEXT or --hex DIGITS")
+    return text_to_bits(text, payload_bits) if text is not None else hex_to_bits(digits or "", payload_bits)
+
+
+def _parameters(pairs: list[str]) -> dict[str, Any]:
+    parameters: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise BadInput(f"--set takes name=value, not '{pair}'")
+        parameters[name] = _value(value)
+    return parameters
+
+
+def _value(text: str) -> int | float | bool | str:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _all_finite(values: Any) -> dict[str, float | None]:  # noqa: ANN401
+    return {name: _finite(value) for name, value in values.items()}
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    unprotected = report.pop("unprotected_layers", [])
+    for name, value in report.items():
+        print(f"{name}: {value:.6g}" if isinstance(value, float) else f"{name}: {value}")
+    if unprotected:
+        print(f"not protected under a ranking of their own: {', '.join(unprotected)}")
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(run_app(app, "cwwm"))
+
+
+if __name__ == "__main__":
+    main()

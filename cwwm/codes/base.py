@@ -1,0 +1,49 @@
+"""The contract of every code: bits to codeword and back, without torch."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Bits: TypeAlias = npt.NDArray[np.uint8]
+Word: TypeAlias = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a decoder read.
+
+    Attributes:
+        bits: uint8 array (payload_bits,); all zero when `ok` is False.
+        ok: False when the word carries no message (a detected failure).
+        erased: symbols that the decoder treated as unknown.
+        corrected: symbols that the decoder changed.
+    """
+
+    bits: Bits
+    ok: bool
+    erased: int = 0
+    corrected: int = 0
+
+
+class Code(Protocol):
+    """Maps payload bits to a binary codeword; parameters are in the repr, equal parameters, equal codes."""
+
+    @property
+    def payload_bits(self) -> int:
+        """Number of payload bits k."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """Number of symbols L of a codeword."""
+        ...
+
+    def encode(self, bits: npt.ArrayLike) -> Word:
+        """Return the codeword, bool (L,), of `bits` (k,), b_0 least significant."""
+        ...
+
+    def decode(self, x: npt.NDArray[Any]) -> Decoded:
+        """Read a bool word (L,) or float reliabilities (L,)."""
+        ...

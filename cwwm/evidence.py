@@ -1,0 +1,130 @@
+"""Evidence of ownership: exact p-values, the correction for everything that was tried, and the verdict.
+
+A p-value here is the probability, over a random key, that the claimed message fits the suspect as well as
+it does. It is evidence only for a claim that was fixed beforehand: see `cwwm.commitment`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import gammaln, logsumexp
+
+Floats = npt.NDArray[np.float64]
+
+
+def _log_choose(n: int, k: Floats) -> Floats:
+    value: Floats = gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0)
+    return value
+
+
+def _log10_sum(log_terms: Floats) -> float:
+    return min(0.0, float(logsumexp(log_terms)) / math.log(10)) if len(log_terms) else -math.inf
+
+
+def _log_hypergeometric(population: int, marked: int, drawn: int, values: Floats) -> Floats:
+    return (
+        _log_choose(marked, values)
+        + _log_choose(population - marked, drawn - values)
+        - _log_choose(population, np.array([drawn], np.float64))
+    )
+
+
+def log10_overlap_tail(overlap: int, length: int, weight: int) -> float:
+    """Return log10 P(M >= overlap) for M ~ Hypergeometric(length, weight, weight).
+
+    M is how many of the `weight` largest host magnitudes fall on the ones of a codeword drawn by a random
+    key, on a model that does not carry it. The tail is summed whole, not approximated by a normal.
+    """
+    low = max(overlap, 2 * weight - length, 0)
+    return _log10_sum(_log_hypergeometric(length, weight, weight, np.arange(low, weight + 1, dtype=np.float64)))
+
+
+def log10_vacancy_tail(survivors: int, hosts: int, pool: int, pool_survivors: int) -> float:
+    """Return log10 P(S <= survivors) for S ~ Hypergeometric(pool, pool_survivors, hosts).
+
+    S is how many of `hosts` random positions still hold a weight that is not exactly zero. A mark whose
+    hosts were mostly cut to small magnitudes loses far more of them to pruning than chance allows.
+    """
+    low = max(0, hosts + pool_survivors - pool)
+    high = min(survivors, pool_survivors, hosts)
+    values = np.arange(low, high + 1, dtype=np.float64)
+    return _log10_sum(_log_hypergeometric(pool, pool_survivors, hosts, values))
+
+
+def log10_match_tail(matched: int, bits: int) -> float:
+    """Return log10 P(X >= matched) for X ~ Binomial(bits, 1/2): padded message bits read right by chance."""
+    values = np.arange(max(matched, 0), bits + 1, dtype=np.float64)
+    return _log10_sum(_log_choose(bits, values) - bits * math.log(2))
+
+
+def critical_overlap(length: int, weight: int, rate: float) -> tuple[int, float]:
+    """Return the smallest overlap whose false-positive rate is at most `rate`, and the rate it attains."""
+    overlap = next(
+        m for m in range(weight + 2) if m > weight or log10_overlap_tail(m, length, weight) <= math.log10(rate)
+    )
+    return overlap, 10 ** log10_overlap_tail(overlap, length, weight)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """How many chances a claimant took; the verdict multiplies p by their product."""
+
+    statistics: int = 1
+    alignments: int = 1
+    keys: int = 1
+    marks: int = 1
+    commitments: int = 1
+
+    @property
+    def factor(self) -> int:
+        """Return the Bonferroni factor."""
+        return self.statistics * self.alignments * self.keys * self.marks * self.commitments
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one extraction says for one claim.
+
+    Attributes:
+        log10_p: for each statistic its log10 p-value, in (-inf, 0].
+        details: the counts behind them, for the reader.
+    """
+
+    log10_p: Mapping[str, float]
+    details: Mapping[str, int | float] = field(default_factory=dict)
+
+    @property
+    def combined(self) -> float:
+        """Return log10 of the smallest p times the number of statistics: what a ranking compares."""
+        if not self.log10_p:
+            return 0.0
+        return min(0.0, min(self.log10_p.values()) + math.log10(len(self.log10_p)))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Proven or not, at which corrected p-value, and why."""
+
+    proven: bool
+    log10_p: float
+    reason: str
+
+
+def judge(evidence: Evidence, *, tried: Tried, rate: float, objection: str | None) -> Verdict:
+    """Return the verdict on a claim at false-positive rate `rate`.
+
+    Args:
+        evidence: of the extraction for the claimed message.
+        tried: everything the claimant tried besides the statistics of `evidence`, which count by themselves.
+        rate: the false-positive rate that a proof must not exceed, in (0, 1).
+        objection: why the p-value is no evidence whatever it is (no prior commitment), or None.
+    """
+    log10_p = min(0.0, evidence.combined + math.log10(tried.factor))
+    if objection is not None:
+        return Verdict(False, log10_p, f"not proven: {objection}")
+    if log10_p > math.log10(rate):
+        return Verdict(False, log10_p, f"not proven: p = 1e{log10_p:.1f} is above {rate:g}")
+    return Verdict(True, log10_p, f"proven: p = 1e{log10_p:.1f} is at most {rate:g}")

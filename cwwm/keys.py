@@ -1,0 +1,192 @@
+"""The owner's secret key and the keyed streams that positions, signs and pads come from.
+
+Every stream is SHAKE-256 over a subkey, and the subkey is HMAC-SHA256 of (purpose, salt) under the key:
+independent of device, torch and NumPy versions, and independent between purposes and between salts.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from cwwm.errors import BadInput
+from cwwm.files import write_atomic
+from cwwm.seeds import canonical_json
+
+SALT_BYTES = 16
+_BLOCK_WORDS = 8192
+_HEADERS = {"owner": "cwwm-key v1", "harness": "cwwm-harness-key v1"}
+
+
+def new_salt() -> bytes:
+    """Return a fresh 128-bit salt from the system's generator: no two marks share positions or pad."""
+    return secrets.token_bytes(SALT_BYTES)
+
+
+class Key:
+    """A 256-bit secret. Its digest may be shown, the secret never; `repr` shows the digest.
+
+    Attributes:
+        origin: ``"owner"`` for keys from the system's generator, ``"harness"`` for keys that a
+            benchmark derived from a seed; the command line refuses the latter.
+    """
+
+    __slots__ = ("_secret", "origin")
+
+    def __init__(self, secret: bytes, *, origin: str = "owner") -> None:
+        """Wrap 32 secret bytes; BadInput for any other length or an unknown origin."""
+        if len(secret) != 32:
+            raise BadInput(f"a key has 32 bytes, not {len(secret)}")
+        if origin not in _HEADERS:
+            raise BadInput(f"a key's origin is 'owner' or 'harness', not '{origin}'")
+        self._secret = bytes(secret)
+        self.origin = origin
+
+    @classmethod
+    def generate(cls) -> "Key":
+        """Return a new owner's key from the system's generator."""
+        return cls(secrets.token_bytes(32))
+
+    @classmethod
+    def for_harness(cls, **parts: object) -> "Key":
+        """Return the harness key of these named parts; it is marked as such and proves nothing."""
+        return cls(hashlib.sha256(b"cwwm-harness-key" + canonical_json(parts)).digest(), origin="harness")
+
+    @property
+    def digest(self) -> str:
+        """32 hex digits that identify the key without revealing it."""
+        return hashlib.sha256(b"cwwm-key-digest v1" + self._secret).hexdigest()[:32]
+
+    def stream(self, purpose: str, salt: bytes) -> "Stream":
+        """Return the stream for one purpose (``"positions"``, ``"pad"``, ...) of the mark with this salt."""
+        if len(salt) != SALT_BYTES:
+            raise BadInput(f"a salt has {SALT_BYTES} bytes, not {len(salt)}")
+        return Stream(
+            hmac.new(self._secret, b"cwwm-stream v1\0" + salt + purpose.encode(), hashlib.sha256).digest()
+        )
+
+    def authenticate(self, data: bytes) -> str:
+        """Return HMAC-SHA256 of `data` under the key, in hex: hides and binds what a commitment covers."""
+        return hmac.new(self._secret, b"cwwm-commitment v1\0" + data, hashlib.sha256).hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write the key file with mode 0600; BadInput if it exists, for a lost key cannot be made again."""
+        if path.exists():
+            raise BadInput(f"{path} exists; a key is never overwritten, choose another name")
+        text = f"{_HEADERS[self.origin]}\ndigest: {self.digest}\nsecret: {self._secret.hex()}\n"
+        write_atomic(path, text.encode(), mode=0o600)
+
+    @classmethod
+    def load(cls, path: Path) -> "Key":
+        """Read a key file; BadInput if it is missing, malformed or readable by others."""
+        try:
+            text = path.read_text(encoding="ascii")
+            mode = stat.S_IMODE(path.stat().st_mode)
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"cannot read key file {path}: {error}") from error
+        if os.name == "posix" and mode & 0o077:
+            raise BadInput(f"key file {path} has mode {mode:04o}: others can read it; run chmod 600 {path}")
+        return cls._parse(text, path)
+
+    @classmethod
+    def _parse(cls, text: str, path: Path) -> "Key":
+        lines = text.splitlines()
+        origins = {header: origin for origin, header in _HEADERS.items()}
+        try:
+            fields = dict(line.split(": ", 1) for line in lines[1:])
+            key = cls(bytes.fromhex(fields["secret"]), origin=origins[lines[0]])
+        except (IndexError, KeyError, ValueError) as error:
+            raise BadInput(
+                f"{path} is not a cwwm key file (version 1); make one with: cwwm keygen -o {path}"
+            ) from error
+        if fields.get("digest") != key.digest:
+            raise BadInput(f"key file {path} is damaged: its digest does not match its secret")
+        return key
+
+    def __eq__(self, other: object) -> bool:
+        """Compare secrets in constant time."""
+        return isinstance(other, Key) and hmac.compare_digest(self._secret, other._secret)
+
+    def __hash__(self) -> int:
+        """Hash the digest, never the secret."""
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"<Key {self.digest[:12]} ({self.origin})>"
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        """Refuse pickling: keys live in key files and nowhere else."""
+        raise TypeError("keys are not pickled; save them with Key.save")
+
+
+class Stream:
+    """A keyed stream of 64-bit words: block b is SHAKE-256(subkey || b), read little-endian."""
+
+    def __init__(self, subkey: bytes) -> None:
+        """Start the stream of a 32-byte subkey."""
+        self._subkey = subkey
+        self._block = 0
+        self._rest: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
+
+    def words(self, count: int) -> npt.NDArray[np.uint64]:
+        """Return the next `count` words, uint64 (count,)."""
+        parts = [self._rest]
+        missing = count - len(self._rest)
+        while missing > 0:
+            block = hashlib.shake_256(self._subkey + self._block.to_bytes(8, "little")).digest(8 * _BLOCK_WORDS)
+            parts.append(np.frombuffer(block, "<u8").astype(np.uint64))
+            self._block += 1
+            missing -= _BLOCK_WORDS
+        joined = np.concatenate(parts)
+        self._rest = joined[count:]
+        return joined[:count]
+
+    def bits(self, count: int) -> npt.NDArray[np.uint8]:
+        """Return `count` fair bits, uint8 (count,)."""
+        packed = self.words(-(-count // 64)).astype("<u8").view(np.uint8)
+        return np.unpackbits(packed, bitorder="little")[:count]
+
+    def signs(self, count: int) -> npt.NDArray[np.int8]:
+        """Return `count` fair signs, int8 (count,) of -1 and 1."""
+        return (2 * self.bits(count).astype(np.int8) - 1).astype(np.int8)
+
+    def uniform(self, count: int) -> npt.NDArray[np.float64]:
+        """Return float64 (count,) uniform on [0, 1) with 53 random bits each."""
+        return (self.words(count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+    def below(self, bound: int, count: int) -> npt.NDArray[np.int64]:
+        """Return int64 (count,) uniform on [0, bound), unbiased by rejection."""
+        limit = np.uint64((1 << 64) // bound * bound - 1)
+        found: list[npt.NDArray[np.uint64]] = []
+        have = 0
+        while have < count:
+            words = self.words(count - have)
+            words = words[words <= limit]
+            found.append(words)
+            have += len(words)
+        return (np.concatenate([np.empty(0, np.uint64), *found]) % np.uint64(bound)).astype(np.int64)
+
+    def sample(self, population: int, count: int) -> npt.NDArray[np.int64]:
+        """Return `count` distinct numbers of [0, population) in random order, int64 (count,).
+
+        Time and memory O(count). The order is part of the sample: a tie between two of them, broken by
+        their index, is broken at random under a random key.
+
+        Raises:
+            BadInput: if `count` is negative or exceeds `population`.
+        """
+        if not 0 <= count <= population:
+            raise BadInput(f"cannot choose {count} distinct positions among {population}")
+        if 2 * count > population:
+            return np.argsort(self.words(population), kind="stable")[:count].astype(np.int64)
+        drawn = np.empty(0, np.int64)
+        while len(drawn) < count:
+            drawn = np.concatenate([drawn, self.below(population, count - len(drawn))])
+            _, first = np.unique(drawn, return_index=True)
+            drawn = drawn[np.sort(first)]
+        return drawn

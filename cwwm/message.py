@@ -1,0 +1,48 @@
+"""Text and hexadecimal messages as bits: byte by byte, b_0 the least significant bit of the first byte."""
+
+import numpy as np
+
+from cwwm.codes import Bits
+from cwwm.errors import BadInput
+
+
+def bytes_to_bits(data: bytes, payload_bits: int) -> Bits:
+    """Return `data` as uint8 (payload_bits,), filled up with zeros; BadInput if it is too long."""
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+    if len(bits) > payload_bits:
+        raise BadInput(
+            f"the message has {len(bits)} bits, the payload {payload_bits}; shorten it or ask for "
+            f"--payload-bits {len(bits)}"
+        )
+    return np.concatenate([bits, np.zeros(payload_bits - len(bits), np.uint8)])
+
+
+def text_to_bits(text: str, payload_bits: int) -> Bits:
+    """Return the UTF-8 bits of a text; BadInput if it is empty, too long or holds a NUL."""
+    if not text or "\0" in text:
+        raise BadInput("a text message is not empty and holds no NUL character; give raw bytes with --hex")
+    return bytes_to_bits(text.encode(), payload_bits)
+
+
+def hex_to_bits(digits: str, payload_bits: int) -> Bits:
+    """Return the bits of hexadecimal digits, two a byte; BadInput if they are none or too many."""
+    try:
+        return bytes_to_bits(bytes.fromhex(digits), payload_bits)
+    except ValueError as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"'{digits}' is not hexadecimal: two digits 0-9a-f a byte") from error
+
+
+def bits_to_hex(bits: Bits) -> str:
+    """Return the bits as hexadecimal digits, the last byte filled up with zeros."""
+    return np.packbits(bits, bitorder="little").tobytes().hex()
+
+
+def bits_to_text(bits: Bits) -> str | None:
+    """Return the printable text that the bits spell, or None if they spell none."""
+    try:
+        text = np.packbits(bits, bitorder="little").tobytes().rstrip(b"\0").decode()
+    except UnicodeDecodeError:
+        return None
+    return text if text and text.isprintable() else None

@@ -1,0 +1,142 @@
+"""What an owner does with files: mark a checkpoint, read a suspect, verify a claim."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cwwm.checkpoint import open_weights, rewriting
+from cwwm.codes import Bits
+from cwwm.commitment import Commitment
+from cwwm.errors import BadInput
+from cwwm.evidence import Evidence, Tried, Verdict, judge
+from cwwm.keys import Key
+from cwwm.mark import Mark, load_mark, save_mark, tensors_path
+from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme, embed, scheme_of
+from cwwm.weights import Weights, all_finite
+
+
+def mark_path(model: Path) -> Path:
+    """Return where the mark of a checkpoint lies by default: beside it, ending in .mark.json."""
+    return model.with_suffix(".mark.json")
+
+
+def commitment_path(model: Path) -> Path:
+    """Return where the commitment of a marked checkpoint is written."""
+    return model.with_suffix(".commitment.json")
+
+
+def load_owner_key(path: Path) -> Key:
+    """Read a key; BadInput for a benchmark's key, which anyone can derive again."""
+    key = Key.load(path)
+    if key.origin != "owner":
+        raise BadInput(f"{path} is a benchmark's key, derived from a public seed; make your own: cwwm keygen")
+    return key
+
+
+@dataclass(frozen=True)
+class Marked:
+    """The outcome of `embed_file`: the mark, and the files written."""
+
+    mark: Mark
+    files: tuple[Path, Path, Path]
+
+
+def embed_file(
+    source: Path, target: Path, scheme: Scheme, message: Bits, key: Key, *, force: bool = False
+) -> Marked:
+    """Mark a checkpoint in one shot and write model, mark and commitment; on an error nothing is written.
+
+    Raises:
+        BadInput: if `target` or its mark exists and `force` is not given, if the source cannot be read or
+            carry the message, or the folder cannot be written.
+    """
+    files = (target, mark_path(target), commitment_path(target))
+    existing = [path for path in files if path.exists()]
+    if existing and not force:
+        raise BadInput(f"{existing[0]} exists; choose another -o, or --force to replace it (its mark is lost then)")
+    if target.suffix != ".safetensors":
+        raise BadInput(f"the output is safetensors; name it {target.with_suffix('.safetensors')}")
+    try:
+        with rewriting(source, target) as weights:
+            _, mark = embed(scheme, weights, message, key, EmbedContext())
+            save_mark(mark, files[1])
+            Commitment.to(Claim(key, mark, message)).save(files[2])
+    except BaseException:
+        for path in (*files[1:], tensors_path(files[1])):
+            path.unlink(missing_ok=True)
+        raise
+    return Marked(mark, files)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A suspect as one key and mark read it."""
+
+    mark: Mark
+    scheme: Scheme
+    extraction: Extraction
+
+
+def read_file(suspect: Path, key: Key, mark_file: Path) -> Reading:
+    """Extract from a checkpoint.
+
+    Raises:
+        BadInput: for a wrong key, a damaged file, or a suspect with non-finite weights in the carrier.
+    """
+    mark = load_mark(mark_file)
+    mark.require_key(key)
+    scheme = scheme_of(mark)
+    weights = open_weights(suspect)
+    _require_finite(weights, mark)
+    return Reading(mark, scheme, scheme.extract(weights, key, mark))
+
+
+def _require_finite(weights: Weights, mark: Mark) -> None:
+    for layer in mark.carrier.layers if mark.carrier else ():
+        if layer.name in weights and not all_finite(weights.tensor(layer.name)):
+            raise BadInput(f"tensor {layer.name} of the suspect holds NaN or infinite weights; it cannot be read")
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify_file` found: statistics, verdict, and whether the message came back whole."""
+
+    evidence: Evidence
+    verdict: Verdict
+    whole: bool
+    extraction: Extraction
+
+
+def verify_file(
+    suspect: Path,
+    key: Key,
+    mark_file: Path,
+    message: Bits,
+    *,
+    commitment_file: Path | None,
+    rate: float,
+    tried: Tried,
+) -> Verification:
+    """Judge the claim that `suspect` carries `message`.
+
+    Raises:
+        BadInput: as `read_file`; for a damaged commitment, a claim of wrong length, or a rate outside (0, 1).
+    """
+    if not 0 < rate < 1:
+        raise BadInput(f"--fpr is between 0 and 1, not {rate:g}")
+    reading = read_file(suspect, key, mark_file)
+    claim = Claim(key, reading.mark, message)
+    if len(message) != reading.mark.payload_bits:
+        raise BadInput(f"the claimed message has {len(message)} bits, the mark {reading.mark.payload_bits}")
+    evidence = reading.scheme.evidence(reading.extraction, claim)
+    extraction = reading.extraction
+    whole = extraction.ok and bool((extraction.bits == message).all())
+    verdict = judge(evidence, tried=tried, rate=rate, objection=_objection(claim, commitment_file))
+    return Verification(evidence, verdict, whole, extraction)
+
+
+def _objection(claim: Claim, commitment_file: Path | None) -> str | None:
+    if commitment_file is None:
+        return "no prior commitment"
+    if not Commitment.load(commitment_file).binds(claim):
+        return "the commitment binds another key, message or mark than the one claimed"
+    return None

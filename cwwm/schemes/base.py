@@ -1,0 +1,205 @@
+"""The contract of every scheme: message -> weights while a model is trained or at once, and back."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cwwm.codes import Bits
+from cwwm.errors import BadInput
+from cwwm.evidence import Evidence
+from cwwm.keys import Key, new_salt
+from cwwm.mark import Mark
+from cwwm.training import Batch, Batches, TrainingReport, train
+from cwwm.weights import Weights
+
+TRAINING = "training data"
+TRIGGERS = "trigger inputs"
+REFERENCE = "the owner's copy"
+FORWARD = "a forward pass"
+
+
+@dataclass(frozen=True)
+class EmbedContext:
+    """What an embedding may use.
+
+    Attributes:
+        data: training data on the device of the model, or None.
+        classes: number of classes of the task, or None without data.
+        seed: of everything random that is not keyed.
+        device: where the model is.
+        salt: of the mark; fresh unless the harness fixes it.
+    """
+
+    data: Batches | None = None
+    classes: int | None = None
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    salt: bytes = field(default_factory=new_salt)
+
+    #: the one training loop, for schemes that train something of their own
+    train = staticmethod(train)
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What a scheme read from a suspect.
+
+    Attributes:
+        bits: the message, uint8 (k,), pad removed; all zero where nothing could be read.
+        ok: False if the scheme knows that the message is lost; True is no proof.
+        reliabilities: of the symbols or bits, float64; larger is surer.
+        erased: symbols that were unknown (exact zeros, ties, removed channels).
+        symbols: what `evidence` compares with the claim, as the scheme defines it.
+        counts: what else `evidence` needs (survivors of a pool, say).
+        applicable: False if the suspect lacks what the mark lives in; it then counts as removed.
+        reason: why not applicable, in a few words.
+    """
+
+    bits: Bits
+    ok: bool
+    reliabilities: np.ndarray[Any, np.dtype[np.float64]]
+    erased: int = 0
+    symbols: np.ndarray[Any, Any] = field(default_factory=lambda: np.empty(0))
+    counts: Mapping[str, int] = field(default_factory=dict)
+    applicable: bool = True
+    reason: str = ""
+
+    @classmethod
+    def not_applicable(cls, payload_bits: int, reason: str) -> "Extraction":
+        """Return the extraction of a suspect in which the mark has no place."""
+        nothing = np.zeros(payload_bits, np.uint8)
+        return cls(nothing, ok=False, reliabilities=np.zeros(0), applicable=False, reason=reason)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a claimant asserts: this key and this mark carry this message, uint8 (k,)."""
+
+    key: Key
+    mark: Mark
+    message: Bits
+
+
+class Embedding(ABC):
+    """One embedding under way; hooks of the training loop, most schemes use one or two.
+
+    Attributes:
+        weights: the host; may become another object, with other shapes, before or at `finish`.
+    """
+
+    weights: Weights
+
+    def parameters(self) -> list[dict[str, Any]]:
+        """Return extra optimiser groups, such as a learned extractor's."""
+        return []
+
+    def loss(self, batch: Batch) -> Tensor | None:
+        """Return an extra loss term for this batch, or None."""
+        return None
+
+    def project(self) -> None:  # noqa: B027 (a hook, empty by intention)
+        """Restore the constraint on the host weights after an optimiser step; no gradients, nothing else."""
+
+    @abstractmethod
+    def finish(self) -> Mark:
+        """Bring the weights into their final form and return the mark."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheme(ABC):
+    """An encoding with its parameters; small, immutable, its repr rebuilds it.
+
+    Class attributes:
+        name: as registered; one_shot: can mark a finished model without training;
+        needs: what embedding needs (`TRAINING`, `TRIGGERS`); extraction_needs: what extraction needs
+        beside tensors (`FORWARD`, `REFERENCE`). The plan refuses a cell that lacks them.
+    """
+
+    name: ClassVar[str]
+    one_shot: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset()
+    extraction_needs: ClassVar[frozenset[str]] = frozenset()
+
+    payload_bits: int = 256
+
+    def __post_init__(self) -> None:
+        """Refuse an impossible payload."""
+        if self.payload_bits < 1:
+            raise BadInput(f"payload_bits is at least 1, not {self.payload_bits}")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters that rebuild this scheme, as JSON values."""
+        return asdict(self)
+
+    @abstractmethod
+    def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> Embedding:
+        """Start to embed `message`, uint8 (payload_bits,), in `weights` under `key`.
+
+        Raises:
+            BadInput: if the host cannot carry the message with these parameters.
+        """
+
+    @abstractmethod
+    def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
+        """Read the message; a suspect that lacks the tensors gives `Extraction.not_applicable`."""
+
+    @abstractmethod
+    def evidence(self, extraction: Extraction, claim: Claim) -> Evidence:
+        """Return the p-values of a claim; `extraction` must be that of the claim's key and mark."""
+
+    def survival(self, attack: str, strength: float) -> float | None:
+        """Return the law's probability that the message comes back whole, or None where no law is known."""
+        return None
+
+    def overlap(self, extraction: Extraction, claim: Claim) -> float:
+        """Return the share of the codeword's symbols read right, in [0, 1]."""
+        return float(np.mean(extraction.bits == claim.message)) if extraction.applicable else 0.0
+
+
+def embed(
+    scheme: Scheme,
+    weights: Weights,
+    message: Bits,
+    key: Key,
+    context: EmbedContext,
+) -> tuple[Weights, Mark]:
+    """Mark a finished model in one shot; return the marked weights (usually the same object) and the mark.
+
+    Raises:
+        BadInput: if the scheme needs training, or the host cannot carry the message.
+    """
+    if not scheme.one_shot:
+        raise BadInput(f"scheme '{scheme.name}' marks only while training; use it through the training loop")
+    embedding = scheme.begin(weights, message, key, context)
+    mark = embedding.finish()
+    return embedding.weights, mark
+
+
+def check_message(message: Bits, payload_bits: int) -> Bits:
+    """Return `message` as uint8 (payload_bits,); BadInput unless it is that many zeros and ones."""
+    bits = np.asarray(message)
+    if bits.shape != (payload_bits,) or not np.isin(bits, (0, 1)).all():
+        raise BadInput(f"the message must be {payload_bits} bits of 0 and 1, not an array of shape {bits.shape}")
+    return bits.astype(np.uint8)
+
+
+__all__ = [
+    "FORWARD",
+    "REFERENCE",
+    "TRAINING",
+    "TRIGGERS",
+    "Claim",
+    "EmbedContext",
+    "Embedding",
+    "Extraction",
+    "Scheme",
+    "TrainingReport",
+    "check_message",
+    "embed",
+]

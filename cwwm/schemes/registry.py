@@ -1,0 +1,22 @@
+"""The one registry of schemes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cwwm.mark import Mark
+from cwwm.registry import build
+from cwwm.schemes.base import Scheme
+from cwwm.schemes.constant_weight import ConstantWeight
+from cwwm.schemes.sign_repetition import SignRepetition
+
+SCHEMES: dict[str, type[Scheme]] = {scheme.name: scheme for scheme in (ConstantWeight, SignRepetition)}
+
+
+def make_scheme(name: str, parameters: Mapping[str, Any], where: str = "") -> Scheme:
+    """Return the scheme of that name with these parameters; BadInput names the nearest valid ones."""
+    return build("scheme", SCHEMES, name, parameters, where)
+
+
+def scheme_of(mark: Mark) -> Scheme:
+    """Return the scheme that made a mark."""
+    return make_scheme(mark.scheme, mark.parameters, "mark")
