@@ -85,7 +85,5 @@ def read_idx(folder: Path, name: str) -> np.ndarray:
         raise BadInput(f"{path} ends inside its header; fetch it again")
     shape = struct.unpack(f">{data[3]}I", data[4:header])
     if len(data) - header != int(np.prod(shape)):
-        raise BadInput(
-            f"{path} has {len(data) - header} values where its header says {shape}; fetch it again"
-        )
+        raise BadInput(f"{path} has {len(data) - header} values where its header says {shape}; fetch it again")
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape).copy()  # bytes are read-only

@@ -63,9 +63,7 @@ def _parse(argument: str) -> tuple[Path, int | None]:
 
 def _classes(folder: Path) -> list[str]:
     if not folder.is_dir():
-        raise BadInput(
-            f"data set 'imagefolder': {folder} is not a folder; give PATH with train/ and val/ in it"
-        )
+        raise BadInput(f"data set 'imagefolder': {folder} is not a folder; give PATH with train/ and val/ in it")
     names = sorted(path.name for path in folder.iterdir() if path.is_dir())
     if not names:
         raise BadInput(f"data set 'imagefolder': {folder} has no class folders in it")

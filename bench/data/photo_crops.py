@@ -29,9 +29,7 @@ def read(request: Request) -> Raw:
     labels = torch.arange(COUNT) % len(PHOTOGRAPHS)
     nothing = Split(stack([], request.size), torch.empty(0, dtype=torch.int64))
     test = Split(stack(crops, request.size), labels)
-    return Raw(
-        nothing, test, IMAGENET_CLASSES, STATISTICS[request.argument], labelled=False, content=content()
-    )
+    return Raw(nothing, test, IMAGENET_CLASSES, STATISTICS[request.argument], labelled=False, content=content())
 
 
 def window(index: int, height: int, width: int) -> tuple[int, int, int]:

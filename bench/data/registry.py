@@ -85,9 +85,7 @@ def _load(name: str, size: int, channels: int, root: Path) -> Dataset:
     mean, std = _statistics(raw, train)
     train, test = (_normalised(x, mean, std, channels) for x in (train, test))
     identity = _identity(name.partition(":")[0], size, channels, raw.statistics, raw.digest())
-    return Dataset(
-        name, raw.classes, Split(train, raw.train.y), Split(test, raw.test.y), identity, raw.labelled
-    )
+    return Dataset(name, raw.classes, Split(train, raw.train.y), Split(test, raw.test.y), identity, raw.labelled)
 
 
 def _find(name: str) -> tuple[Source, str]:

@@ -29,9 +29,7 @@ def read_flowers102(request: Request) -> Raw:
 
 def _cifar(name: str, torchvision_name: str, classes: int, root: Path) -> Raw:
     def part(train: bool) -> Split:
-        found = _fetched(
-            name, root, lambda sets: getattr(sets, torchvision_name)(root, train=train, download=True)
-        )
+        found = _fetched(name, root, lambda sets: getattr(sets, torchvision_name)(root, train=train, download=True))
         return split_from_arrays(found.data, found.targets)
 
     return Raw(part(True), part(False), classes)

@@ -135,7 +135,9 @@ class ConstantWeightCode:
         """
         rank = _integer(rank, "rank")
         if not 0 <= rank < self.size:
-            raise BadInput(f"rank is {_brief(rank)}; {self!r} numbers its words from 0 to {_brief(self.size - 1)}")
+            raise BadInput(
+                f"rank is {_brief(rank)}; {self!r} numbers its words from 0 to {_brief(self.size - 1)}"
+            )
         word = np.full(self.length, self._swapped)
         word[self._unrank_positions(self.size - 1 - rank if self._swapped else rank)] = not self._swapped
         return word
@@ -178,7 +180,7 @@ def _capacity(length: int, weight: int) -> int:
     return _words(length, weight).bit_length() - 1
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def _table(length: int, weight: int) -> list[list[int]]:
     """Return C(n, j) for j = 1..weight (rows) and n = 0..length - 1, by summing the row before."""
     rows = [list(range(length))]
@@ -199,6 +201,8 @@ def _looked_up(rank: int, table: list[list[int]]) -> list[int]:
 
 def _largest(values: npt.NDArray[Any], count: int) -> tuple[Word, int]:
     """Return the mask of the `count` largest values and the number tied across the cut."""
+    if values.dtype.kind not in "fiu":
+        raise BadInput(f"a word holds bool or real values, got {values.dtype}")
     if np.isnan(values).any():
         raise BadInput(f"reliabilities hold {int(np.isnan(values).sum())} NaN; replace them before decoding")
     cut = np.partition(values, len(values) - count)[len(values) - count]
@@ -224,9 +228,9 @@ def _bits_of(number: int, count: int) -> Bits:
     return np.unpackbits(digits, count=count, bitorder="little")
 
 
-def _integer(value: Any, name: str) -> int:
+def _integer(value: object, name: str) -> int:
     try:
-        return operator.index(value)
+        return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise BadInput(f"{name} is {value!r}; it must be an integer") from None
 

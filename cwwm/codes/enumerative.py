@@ -13,17 +13,18 @@ bound cannot decide is decided by whole integers, so the result is exact.
 
 import math
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 from cwwm.codes.integers import Integers
 
-# Shorter runs cost more to join than they save.
-_LEAST_RUN = 16
+# Measured: shorter runs cost more to join than they save in full-size products.
+_LEAST_RUN = 64
 # Four roundings of 2^-52 (GMP truncates) is the most that one quantity of `_float_run` takes between bounds.
 _ROUNDING = 2.0**-49
 # A wrong guess is repaired by one step at a time; past this many the whole integers decide.
 _REPAIRS = 4
+_LOG_2 = math.log(2)
 
 
 class Run(NamedTuple):
@@ -36,14 +37,14 @@ class Run(NamedTuple):
 
 
 class Place(NamedTuple):
-    """The one that was placed last: the `index`-th, at position `top`; so D = C(top, index)."""
+    """The one that was placed last: the `ordinal`-th, at position `top`; so D = C(top, ordinal)."""
 
     top: int
-    index: int
+    ordinal: int
 
     def after(self, run: Run) -> "Place":
         """Return the place of the last one of `run`."""
-        return Place(run.tops[-1], self.index - len(run.tops))
+        return Place(run.tops[-1], self.ordinal - len(run.tops))
 
 
 def rank_of(positions: Sequence[int], length: int, integers: Integers) -> int:
@@ -52,31 +53,44 @@ def rank_of(positions: Sequence[int], length: int, integers: Integers) -> int:
     # C(p_j, j) = 0 for the packed ones at 0, 1, 2, ...: a zero would end the chain of ratios.
     tops = [length, *reversed(positions[packed:])]
     first = len(positions) + 1
-    steps = [
-        _step(top, first - i, top - low, integers)
-        for i, (top, low) in enumerate(zip(tops, tops[1:], strict=False))
-    ]
-    total, state = integers.of(0), integers.choose(length, first)
-    size = _run_length(length, len(positions), state)
+    steps = [_step(top, first - i, top - low, integers) for i, (top, low) in enumerate(pairwise(tops))]
+    state = integers.choose(length, first)
+    return int(_summed(steps, state, _run_length(length, len(positions), state), integers))
+
+
+def _summed(steps: list[tuple[int, int]], state: int, size: int, integers: Integers) -> int:
+    """Return the sum of the states that `steps` lead to, in runs of `size` steps."""
+    total = integers.of(0)
+    if size == 1:
+        for p, q in steps:
+            state = integers.exact_quotient(state * p, q)
+            total += state
+        return total
     for start in range(0, len(steps), size):
-        p, q = map(list, zip(*steps[start : start + size], strict=True))
-        gain, state = _advance(state, _join(p, q, p, ()), integers)
+        p_run, q_run = map(list, zip(*steps[start : start + size], strict=True))
+        gain, state = _advance(state, _join(p_run, q_run, p_run, ()), integers)
         total += gain
-    return int(total)
+    return total
 
 
 def positions_of(rank: int, length: int, weight: int, integers: Integers) -> list[int]:
     """Return the ascending positions of the `weight` < `length` ones of the word numbered `rank`."""
     found: list[int] = []
     rest, state, at = integers.of(rank), integers.choose(length, weight + 1), Place(length, weight + 1)
-    window = 128 + max(8, _run_length(length, weight, state)) * state.bit_length() // (weight + 1)
+    size = _run_length(length, weight, state)
+    window = 128 + size * state.bit_length() // (weight + 1)
     while rest:
-        run = _window_run(rest, state, at, window, integers) or _exact_step(rest, state, at, integers)
-        gain, state = _advance(state, run, integers)
+        run = _window_run(rest, state, at, window, integers) if size > 1 else None
+        if run:
+            tops = run.tops
+            gain, state = _advance(state, run, integers)
+        else:
+            state, top = _exact_step(rest, state, at, integers)
+            gain, tops = state, [top]
         rest -= gain
-        found += run.tops
-        at = at.after(run)
-    return [*range(at.index - 1), *reversed(found)]
+        found += tops
+        at = Place(tops[-1], at.ordinal - len(tops))
+    return [*range(at.ordinal - 1), *reversed(found)]
 
 
 def _run_length(length: int, weight: int, state: int) -> int:
@@ -124,7 +138,7 @@ def _window_run(rest: int, state: int, at: Place, window: int, integers: Integer
         run = _float_run(ratio, at, integers) if slack * (1 + ratio) < d >> 53 or not shift else None
         if run is None:
             break
-        b, d, slack = b - d * run.t // run.q, d * run.p // run.q, slack * (1 + ratio) + 1
+        b, d, slack = b - d * run.t // run.q, d * run.p // run.q, slack * (1 + ratio) + 2
         runs.append(run)
         at = at.after(run)
     if not runs:
@@ -144,7 +158,8 @@ def _float_run(ratio: float, at: Place, integers: Integers) -> Run | None:
     """Read ones as long as float64 can tell them; ratio = rest / state, within _ROUNDING (1 + ratio).
 
     The next ratio is ratio Q / P - 1, and the gap is right if and only if that lies in [0, j / (p - j + 1))
-    for the new one, the j-th at p.
+    for the new one, the j-th at p. Past the last one the true ratio is 0, which no float can tell from -0:
+    so whole integers always place that.
     """
     top, index = at
     tops: list[int] = []
@@ -155,7 +170,7 @@ def _float_run(ratio: float, at: Place, integers: Integers) -> Run | None:
         left = index - 1
         gap = gap or _gap(math.log(ratio * (top - left) / index), top, left)
         p, q = _step(top, index, gap, integers)
-        scale = float(q) / float(p) if gap * top.bit_length() < 1000 else float(q / p)
+        scale = float(q) / float(p) if gap * top.bit_length() < 1000 else _quotient(q, p)
         new_error = (error + _ROUNDING * ratio) * scale
         new_ratio = ratio * scale - 1
         limit = left / (top - gap - left + 1)
@@ -172,13 +187,13 @@ def _float_run(ratio: float, at: Place, integers: Integers) -> Run | None:
     return Run(run_p, run_q, run_t, tops) if tops else None
 
 
-def _exact_step(rest: int, state: int, at: Place, integers: Integers) -> Run:
-    """Place one `one` by whole integers: the largest p with C(p, index - 1) <= rest, where rest > 0."""
-    top, left = at.top, at.index - 1
-    log_ratio = _log(rest) - _log(state) + math.log((top - left) / at.index)
-    gap = _gap(log_ratio, top, left)
+def _exact_step(rest: int, state: int, at: Place, integers: Integers) -> tuple[int, int]:
+    """Return C(p, j - 1) and p, the largest p for which that is <= rest, by whole integers; rest > 0."""
+    top, ordinal = at
+    left = ordinal - 1
+    gap = _gap(_log_quotient(rest, state) + math.log((top - left) / ordinal), top, left)
     while True:
-        p, q = _step(top, at.index, gap, integers)
+        p, q = _step(top, ordinal, gap, integers)
         term = integers.exact_quotient(state * p, q)
         above = top - gap + 1
         if term > rest:
@@ -186,27 +201,25 @@ def _exact_step(rest: int, state: int, at: Place, integers: Integers) -> Run:
         elif rest * (above - left) >= term * above:
             gap -= 1
         else:
-            return Run(p, q, p, [top - gap])
+            return term, top - gap
 
 
-def _log(n: int) -> float:
-    drop = max(0, n.bit_length() - 64)
-    return math.log(int(n >> drop)) + drop * math.log(2)
+def _log_quotient(a: int, b: int) -> float:
+    drop = max(0, a.bit_length() - 64)
+    more = max(0, b.bit_length() - 64)
+    return math.log(float(a >> drop) / float(b >> more)) + (drop - more) * _LOG_2
 
 
 def _gap(log_ratio: float, top: int, ones: int) -> int:
     """Guess the least gap >= 1 with C(top - gap, ones) / C(top, ones) <= exp(log_ratio).
 
-    The quotient is a product of nearly equal factors, min(gap, ones) of them: all are taken as the middle one.
+    The quotient is a product of `gap` nearly equal factors: all are taken as the one at half the gap, which
+    is right to about gap^3 / (12 top^2).
     """
-    gap = log_ratio / math.log1p(-ones / top)
-    if gap * gap > 0.02 * top:
-        gap = log_ratio / math.log1p(-ones / max(top - (gap - 1) / 2, ones + 0.5))
-        if gap > ones:
-            gap = -(top - (ones - 1) / 2) * math.expm1(log_ratio / ones)
-        if min(gap, ones) ** 3 > top * top:
-            gap = _gap_by_bisection(log_ratio, top, ones)
-    return min(max(math.ceil(gap), 1), top - ones)
+    half = -log_ratio * top / (2 * ones)
+    if 16 * half < top - ones and half * half * half < 0.1 * top * top:
+        return max(math.ceil(log_ratio / math.log1p(-ones / (top - half))), 1)
+    return _gap_by_bisection(log_ratio, top, ones)
 
 
 def _gap_by_bisection(log_ratio: float, top: int, ones: int) -> int:

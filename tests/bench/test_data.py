@@ -111,9 +111,7 @@ def test_photo_crops_are_normalised_as_the_weights_expect() -> None:
     assert not imagenet.labelled
     assert imagenet.identity != inception.identity
     mean, std = (torch.tensor(v)[:, None, None] for v in ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)))
-    torch.testing.assert_close(
-        imagenet.test.x * std + mean, inception.test.x * 127.5 + 127.5, atol=1e-3, rtol=0
-    )
+    torch.testing.assert_close(imagenet.test.x * std + mean, inception.test.x * 127.5 + 127.5, atol=1e-3, rtol=0)
     assert inception.test.x.abs().max() <= 1
 
 
@@ -325,7 +323,5 @@ def test_every_source_says_in_one_line_what_it_is() -> None:
 
 def test_a_data_set_moves_as_a_whole() -> None:
     moved: Dataset = load("digits", size=8).to("meta")
-    assert {part.device.type for split in (moved.train, moved.test) for part in (split.x, split.y)} == {
-        "meta"
-    }
+    assert {part.device.type for split in (moved.train, moved.test) for part in (split.x, split.y)} == {"meta"}
     assert moved.identity == load("digits", size=8).identity

@@ -1,0 +1,201 @@
+"""The contract of every attack: marked models in, attacked models out, over a list of strengths."""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from bench.data import Dataset
+from bench.zoo import HostRecipe
+from cwwm.timing import Stopwatch
+
+Masks = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an attack costs a thief: wall seconds, optimiser steps, samples seen, share of the training data."""
+
+    seconds: float = 0.0
+    steps: int = 0
+    samples: int = 0
+    data_fraction: float = 0.0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        """Return the cost of both, one after the other."""
+        return Cost(
+            self.seconds + other.seconds,
+            self.steps + other.steps,
+            self.samples + other.samples,
+            max(self.data_fraction, other.data_fraction),
+        )
+
+    def to_json(self) -> dict[str, float]:
+        """Return the cost as a JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class AttackContext:
+    """What a thief has: some data, a training recipe, and a device; never a key or a mark.
+
+    Attributes:
+        data: the task's data set, on the device.
+        recipe: how the model was trained; its learning rate is the unit of fine-tuning strengths.
+        seed: of everything random in the attack.
+        device: where the models are.
+        load: gives another data set of the same input size, for attacks that change the task.
+        masks: held pruning masks by parameter name (bool, True is kept), when this attack follows another.
+    """
+
+    data: Dataset
+    recipe: HostRecipe
+    seed: int
+    device: torch.device
+    load: Callable[[str], Dataset]
+    masks: Masks = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """One attacked model; valid until the next is asked for, since weights may be rewritten in place.
+
+    Attributes:
+        model: the attacked model.
+        strength: as asked for.
+        achieved: what was measured: overall values by name, and ``layers`` with a value each.
+        masks: the zeros that a repair should hold, by parameter name.
+        cost: what it took.
+        task: the data set that the model answers now, if the attack changed it.
+    """
+
+    model: nn.Module
+    strength: float
+    achieved: Mapping[str, Any]
+    masks: Masks
+    cost: Cost
+    task: Dataset | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack(ABC):
+    """An attack with its parameters; small, immutable, its repr rebuilds it.
+
+    Class attributes:
+        name: as registered; strength: what the number means, with its unit;
+        copies: how many differently marked copies the thief needs;
+        changes_weights: False if host weights stay as they were, so that a law that held still holds.
+    """
+
+    name: ClassVar[str]
+    strength: ClassVar[str]
+    copies: ClassVar[int] = 1
+    changes_weights: ClassVar[bool] = True
+
+    def curve(
+        self, targets: Sequence[nn.Module], strengths: Sequence[float], context: AttackContext
+    ) -> Iterator[Attacked]:
+        """Yield the attacked model at each strength, each from a fresh copy of the first target."""
+        for strength in strengths:
+            yield self.apply(copy.deepcopy(targets[0]), strength, context)
+
+    @abstractmethod
+    def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
+        """Attack `model` in place (or return another in `Attacked.model`) at one strength."""
+
+    @property
+    def label(self) -> str:
+        """Return the name with the parameters that differ from their defaults, for tables."""
+        changed = [
+            str(getattr(self, f.name)) if isinstance(f.default, str) else f"{f.name}={getattr(self, f.name)}"
+            for f in fields(self)
+            if getattr(self, f.name) != f.default
+        ]
+        return f"{self.name} ({', '.join(changed)})" if changed else self.name
+
+    def to_json(self) -> dict[str, Any]:
+        """Return name and parameters as a JSON object."""
+        return {"name": self.name, **{f.name: getattr(self, f.name) for f in fields(self)}}
+
+    def predicted(self, strength: float) -> tuple[str, float] | None:
+        """Return the (channel, strength) that a scheme's law speaks of, such as ("magnitude", 0.9), or None."""
+        return None
+
+
+@torch.no_grad()
+def restore(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Copy a state into a model of the same shapes, in place."""
+    own = model.state_dict()
+    for name, value in state.items():
+        own[name].copy_(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Then(Attack):
+    """One attack, then a second at a fixed strength with the first one's masks held: prune, then repair."""
+
+    name: ClassVar[str] = "then"
+    strength: ClassVar[str] = "strength of the first attack"
+
+    first: Attack
+    second: Attack
+    second_strength: float = 1.0
+
+    def curve(
+        self, targets: Sequence[nn.Module], strengths: Sequence[float], context: AttackContext
+    ) -> Iterator[Attacked]:
+        """Yield each model of the first attack's curve after the second."""
+        for item in self.first.curve(targets, strengths, context):
+            followed = replace(context, masks={**context.masks, **item.masks}, data=item.task or context.data)
+            repaired = next(self.second.curve([item.model], [self.second_strength], followed))
+            yield replace(
+                repaired,
+                strength=item.strength,
+                achieved={**item.achieved, **measure_sparsity(repaired.model), **repaired.achieved},
+                masks=followed.masks,
+                cost=item.cost + repaired.cost,
+                task=repaired.task or item.task,
+            )
+
+    def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
+        """Attack a copy of `model` at one strength."""
+        return next(self.curve([model], [strength], context))
+
+    @property
+    def label(self) -> str:
+        """Return both labels."""
+        return f"{self.first.label} + {self.second.label}"
+
+    def predicted(self, strength: float) -> tuple[str, float] | None:
+        """Return the first attack's channel if the second leaves the weights alone."""
+        return None if self.second.changes_weights else self.first.predicted(strength)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return both attacks as a JSON object."""
+        return {
+            "name": self.name,
+            "first": self.first.to_json(),
+            "second": self.second.to_json(),
+            "second_strength": self.second_strength,
+        }
+
+
+def timed(device: torch.device) -> Stopwatch:
+    """Return the timer of an attack's own work."""
+    return Stopwatch(device)
+
+
+def measure_sparsity(model: nn.Module) -> dict[str, Any]:
+    """Return the share of exact zeros over all prunable weights, and by layer."""
+    from cwwm.carrier import prunable
+    from cwwm.weights import as_weights
+
+    weights = as_weights(model)
+    zeros = {name: int((weights.tensor(name) == 0).sum()) for name in prunable(weights)}
+    sizes = {name: weights.tensor(name).numel() for name in zeros}
+    layers = {name: round(zeros[name] / sizes[name], 6) for name in zeros}
+    return {"sparsity": sum(zeros.values()) / max(1, sum(sizes.values())), "layers": layers}

@@ -1,0 +1,42 @@
+"""The one registry of attacks."""
+
+from typing import Any
+
+from bench.attacks.base import Attack, Then
+from bench.attacks.pruning import MagnitudePruning, RandomPruning, StructuredPruning
+from bench.attacks.training import BatchNormReestimation, FineTuning, NewHead
+from bench.config import check_fields
+from cwwm.errors import BadInput
+from cwwm.registry import build
+
+ATTACKS: dict[str, type[Attack]] = {
+    attack.name: attack
+    for attack in (
+        MagnitudePruning,
+        RandomPruning,
+        StructuredPruning,
+        FineTuning,
+        NewHead,
+        BatchNormReestimation,
+        Then,
+    )
+}
+
+
+def make_attack(value: Any, where: str) -> Attack:  # noqa: ANN401 (what YAML or JSON gave)
+    """Return an attack from ``{"name": ..., parameters}``; ``then`` nests two of them.
+
+    Raises:
+        BadInput: for an unknown name or parameter, led by `where`, naming the nearest valid one.
+    """
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        raise BadInput(f"{where}: an attack is a name, or a mapping with a name and parameters, not {value!r}")
+    parameters = {key: item for key, item in value.items() if key != "name"}
+    if value["name"] == Then.name:
+        known = {"first", "second", "second_strength"}
+        parts = check_fields(parameters, known, where, required={"first", "second"})
+        parts |= {key: make_attack(parts[key], f"{where}.{key}") for key in ("first", "second")}
+        return Then(**parts)
+    return build("attack", ATTACKS, value["name"], parameters, where)

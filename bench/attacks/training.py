@@ -1,0 +1,127 @@
+"""Attacks that train: fine-tuning, a new head for another task, and batch-norm re-estimation as a repair."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from bench.attacks.base import Attack, AttackContext, Attacked, Cost, measure_sparsity, timed
+from cwwm.carrier import classifier
+from cwwm.errors import BadInput
+from cwwm.training import Recipe, TrainingReport, train
+from cwwm.weights import as_weights
+
+
+def thief_recipe(context: AttackContext, strength: float, epochs: int | None) -> Recipe:
+    """Return the host's own training recipe at `strength` times its learning rate."""
+    base = context.recipe.train or context.recipe.mark
+    return replace(base, lr=base.lr * strength, epochs=epochs or base.epochs)
+
+
+def _cost(report: TrainingReport, fraction: float = 1.0) -> Cost:
+    return Cost(report.seconds, report.steps, report.samples, fraction)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning(Attack):
+    """Trains on, with the host's own recipe; held masks stay zero.
+
+    Attributes:
+        epochs: of training; None for as many as the host was trained.
+    """
+
+    name: ClassVar[str] = "finetune"
+    strength: ClassVar[str] = "learning rate, relative to that of training"
+
+    epochs: int | None = None
+
+    def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
+        """Fine-tune in place; a run that diverges is yielded as it is, and says so."""
+        recipe = thief_recipe(context, strength, self.epochs)
+        diverged = False
+        with timed(context.device) as watch:
+            try:
+                report = train(model, context.data.train, recipe, seed=context.seed, masks=context.masks)
+                cost = _cost(report)
+            except FloatingPointError:  # a thief's bad luck is a result, not a failure of the bench
+                diverged = True
+        if diverged:
+            cost = Cost(watch.seconds, 0, 0, 1.0)
+        achieved = {"lr": recipe.lr, "epochs": recipe.epochs, "diverged": diverged, **measure_sparsity(model)}
+        return Attacked(model, strength, achieved, context.masks, cost)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewHead(Attack):
+    """Moves the model to another task: the classifier is replaced, then the head or all layers are trained.
+
+    Attributes:
+        task: data set of the new task, at the host's input size.
+        scope: ``"head"`` or ``"all"``.
+        epochs: of training; None for as many as the host was trained.
+    """
+
+    name: ClassVar[str] = "new-head"
+    strength: ClassVar[str] = "learning rate, relative to that of training"
+
+    task: str = "textures"
+    scope: str = "all"
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown scope."""
+        if self.scope not in ("head", "all"):
+            raise BadInput(f"new-head: scope is 'head' or 'all', not '{self.scope}'")
+
+    def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
+        """Replace the classifier and train."""
+        task = context.load(self.task)
+        recipe = thief_recipe(context, strength, self.epochs)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(context.seed)
+            model.reset_classifier(task.classes)  # type: ignore[operator]
+        model.to(context.device)
+        head = classifier(as_weights(model)) or ""
+        stem = head.removesuffix("weight")
+        masks = {name: mask for name, mask in context.masks.items() if name != head}
+        chosen = (lambda name: name.startswith(stem)) if self.scope == "head" else None
+        report = train(model, task.train, recipe, seed=context.seed, masks=masks, trainable=chosen)
+        return Attacked(model, strength, {"lr": recipe.lr, "epochs": recipe.epochs}, masks, _cost(report), task)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchNormReestimation(Attack):
+    """Re-estimates the running statistics of batch norms on training data; touches no weight.
+
+    The cheapest repair after pruning. The strength is the share of the training data used.
+    """
+
+    name: ClassVar[str] = "bn"
+    strength: ClassVar[str] = "share of the training data used"
+    changes_weights: ClassVar[bool] = False
+
+    batch_size: int = 128
+
+    @torch.no_grad()
+    def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
+        """Reset and re-estimate in place; a model without batch norm is left as it is."""
+        norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        samples = steps = 0
+        with timed(context.device) as watch:
+            momenta = [norm.momentum for norm in norms]
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None  # a cumulative average
+            model.train()
+            wanted = round(strength * len(context.data.train)) if norms else 0
+            for x, _ in context.data.train.batches(self.batch_size, seed=context.seed, epoch=0):
+                if samples >= wanted:
+                    break
+                model(x)
+                samples, steps = samples + len(x), steps + 1
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
+        fraction = samples / len(context.data.train)
+        cost = Cost(watch.seconds, 0, samples, fraction)
+        return Attacked(model, strength, {"norms": len(norms), "batches": steps}, context.masks, cost)

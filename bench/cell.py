@@ -1,0 +1,158 @@
+"""Runs one cell: marked model -> attack over its strengths -> extraction, evidence, accuracy -> record."""
+
+import statistics
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.attacks import AttackContext, Attacked
+from bench.conditions import OthersLoad, environment
+from bench.evaluate import accuracy
+from bench.journal import Record
+from bench.plan import Cell
+from bench.workshop import Marked, Workshop
+from cwwm.errors import BadInput
+from cwwm.schemes import Claim, Extraction
+from cwwm.timing import Stopwatch
+from cwwm.weights import as_weights
+
+_EXTRACTIONS = 5  # the median of so many is the extraction time
+
+Advance = Callable[[int], None]
+
+
+def run_cell(cell: Cell, workshop: Workshop, advance: Advance = lambda rows: None) -> Record:
+    """Return the record of a cell; what goes wrong inside becomes its status, with the reason.
+
+    Args:
+        cell: what to run.
+        workshop: makes and keeps the models.
+        advance: told after each strength how many rows are done.
+    """
+    load = OthersLoad()
+    base: Record = {"identity": cell.identity, "key": cell.key, "recipe": recipe(cell)}
+    try:
+        measured = {"status": "ok", **_measure(cell, workshop, advance)}
+    except BadInput as error:
+        measured = {"status": "refused", "reason": str(error)}
+    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
+        measured = {"status": "out-of-memory", "reason": str(error).splitlines()[0]}
+    except Exception as error:  # recorded with its trace, shown by `status`, and tried again by the next run
+        measured = {"status": "failed", "reason": repr(error), "trace": traceback.format_exc()}
+    return base | measured | {"environment": {**environment(workshop.device), "others_load": load.share()}}
+
+
+def recipe(cell: Cell) -> dict[str, Any]:
+    """Return all that a cell is made from, for the reader of its record and for `check`."""
+    return {
+        **cell.mark_recipe,
+        "label": cell.scheme.label,
+        "attack": cell.attack.attack.to_json(),
+        "attack_label": cell.attack.label,
+        "strengths": list(cell.attack.strengths),
+        "strength_means": type(cell.attack.attack).strength,
+    }
+
+
+def _measure(cell: Cell, workshop: Workshop, advance: Advance) -> dict[str, Any]:
+    marked = workshop.marked(cell)
+    control = workshop.control(cell)
+    data = workshop.data(cell.model)
+    context = AttackContext(
+        data=data,
+        recipe=cell.model.recipe,
+        seed=cell.derive("attack"),
+        device=workshop.device,
+        load=lambda name: workshop.data(cell.model, name),
+    )
+    before = _read(marked, as_weights(marked.model))
+    rows = []
+    for item in cell.attack.attack.curve([marked.model], cell.attack.strengths, context):
+        rows.append(_row(cell, marked, item, workshop))
+        advance(len(rows))
+    training, baseline = marked.facts["training"], control.facts["training"]
+    return {
+        "host": {"accuracy": control.facts["accuracy"], "digest": control.facts["digest"]},
+        "marked": {
+            "accuracy": marked.facts["accuracy"],
+            "digest": marked.facts["digest"],
+            "energy": marked.facts["energy"],
+            "noise_floor": marked.facts["noise_floor"],
+            "report": dict(marked.mark.report),
+            **before[0],
+        },
+        "rows": rows,
+        "timing": {
+            "embed_ms": 1e3 * (marked.facts["begin_seconds"] + marked.facts["finish_seconds"]),
+            "extract_ms": before[1],
+            "step_ratio": _per_step(training) / _per_step(baseline),
+            "peak_bytes_marked": training["peak_bytes"],
+            "peak_bytes_control": baseline["peak_bytes"],
+        },
+    }
+
+
+def _per_step(training: dict[str, Any]) -> float:
+    return float(training["seconds"] / training["steps"])
+
+
+def _read(marked: Marked, suspect: Any) -> tuple[dict[str, Any], float]:  # noqa: ANN401
+    """Return what extraction and evidence say of a suspect, and the median extraction time in ms."""
+    seconds = []
+    for _ in range(_EXTRACTIONS):
+        with Stopwatch(torch.device("cpu")) as watch:
+            extraction = marked.scheme.extract(suspect, marked.key, marked.mark)
+        seconds.append(watch.seconds)
+    claim = Claim(marked.key, marked.mark, marked.message)
+    evidence = marked.scheme.evidence(extraction, claim)
+    facts = {
+        "applicable": extraction.applicable,
+        "reason": extraction.reason,
+        "exact": _exact(extraction, marked),
+        "bit_error": _bit_error(extraction, marked),
+        "overlap": marked.scheme.overlap(extraction, claim),
+        "erased": extraction.erased,
+        "log10_p": evidence.combined,
+        "statistics": dict(evidence.log10_p),
+        "counts": dict(evidence.details),
+    }
+    return facts, 1e3 * statistics.median(seconds)
+
+
+def _exact(extraction: Extraction, marked: Marked) -> bool:
+    return extraction.ok and bool(np.array_equal(extraction.bits, marked.message))
+
+
+def _bit_error(extraction: Extraction, marked: Marked) -> float:
+    """Return the share of wrong bits; a message that is known to be lost tells nothing: 1/2."""
+    return float(np.mean(extraction.bits != marked.message)) if extraction.ok else 0.5
+
+
+def _row(cell: Cell, marked: Marked, item: Attacked, workshop: Workshop) -> dict[str, Any]:
+    task = item.task or workshop.data(cell.model)
+    facts, extract_ms = _read(marked, as_weights(item.model))
+    channel = cell.attack.attack.predicted(item.strength)
+    cost = item.cost.to_json()
+    seconds = cost.pop("seconds")
+    return {
+        "strength": item.strength,
+        "achieved": dict(item.achieved),
+        "task": task.name,
+        "accuracy": asdict(accuracy(item.model, task.test)),
+        **facts,
+        "law": marked.scheme.survival(*channel) if channel else None,
+        "cost": cost,
+        "timing": {"attack_s": seconds, "extract_ms": extract_ms},
+    }
+
+
+def reproducible(record: Record) -> Record:
+    """Return the part of a record that the same source gives again on the same machine: no timings, no date."""
+    dropped = ("timing", "environment", "digest", "attempts", "format")
+    kept = {key: value for key, value in record.items() if key not in dropped}
+    kept["rows"] = [{k: v for k, v in row.items() if k != "timing"} for row in record.get("rows", [])]
+    return kept

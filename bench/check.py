@@ -1,0 +1,110 @@
+"""Checks an output folder: every table again from its records, every digest, and some cells run again."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.artefacts import ArtefactStore, state_digest
+from bench.cell import reproducible, run_cell
+from bench.journal import Journal, Record
+from bench.leaderboard import texts
+from bench.plan import AttackEntry, Cell, SchemeEntry, source_digest
+from bench.workshop import Workshop
+from bench.zoo import HostRecipe, ModelSpec
+from bench.attacks import make_attack
+from cwwm.seeds import derive_seed
+from cwwm.training import Recipe
+
+
+def check_folder(
+    folder: Path, suite: str, workshop: Workshop, runtime: Mapping[str, Any], *, sample: int, say: Callable[[str], None]
+) -> list[str]:
+    """Return what is wrong with an output folder, one line each; empty if all is well.
+
+    Args:
+        folder: written by a run.
+        suite: name in the tables' title.
+        workshop: re-makes models, in a folder of its own, so that nothing recorded helps.
+        runtime: of this machine; cells recorded under another are not run again, and that is said.
+        sample: how many cells to run again, chosen by a hash of the records.
+        say: told what is being done.
+    """
+    records = list(Journal(folder).records())  # raises where a record's own digest does not match
+    say(f"{len(records)} records: digests match")
+    if not records:
+        return [f"{folder} holds no records"]
+    wrong = _tables(folder, suite, records)
+    wrong += _artefacts(folder, records, say)
+    chosen = _sample(records, runtime, sample, say)
+    for record in chosen:
+        say(f"running again: {_name(record)}")
+        wrong += _again(record, workshop)
+    return wrong
+
+
+def _tables(folder: Path, suite: str, records: Sequence[Record]) -> list[str]:
+    wrong = []
+    for name, text in texts(suite, records).items():
+        path = folder / name
+        if not path.exists():
+            wrong.append(f"{path} is missing; write it with: cwwm-bench leaderboard")
+        elif path.read_text() != text:
+            wrong.append(f"{path} does not follow from the records")
+    return wrong
+
+
+def _artefacts(folder: Path, records: Sequence[Record], say: Callable[[str], None]) -> list[str]:
+    """Compare the marked models that are still stored with the digests in the records."""
+    store = ArtefactStore(folder / "artefacts")
+    wrong, seen = [], 0
+    for record in records:
+        name = record.get("artefact")
+        if record["status"] != "ok" or not store.path(name).exists():
+            continue
+        seen += 1
+        if state_digest(store.get(name, _never).tensors) != record["marked"]["digest"]:
+            wrong.append(f"stored model {name} is not the one recorded for {_name(record)}")
+    say(f"{seen} stored models compared with their digests")
+    return wrong
+
+
+def _never() -> Any:  # noqa: ANN401
+    raise FileNotFoundError("the artefact vanished while it was checked")
+
+
+def _sample(
+    records: Sequence[Record], runtime: Mapping[str, Any], count: int, say: Callable[[str], None]
+) -> list[Record]:
+    current = {"source": source_digest(), **runtime}
+    same = [r for r in records if all(r["recipe"]["host"].get(k) == v for k, v in current.items())]
+    if len(same) < len(records):
+        say(f"{len(records) - len(same)} records are of other source, versions or device: not run again")
+    chosen = random.Random(derive_seed(records=[r["digest"] for r in records])).sample(same, min(count, len(same)))
+    return sorted(chosen, key=lambda r: str(r["identity"]))
+
+
+def _again(record: Record, workshop: Workshop) -> list[str]:
+    cell = cell_of(record)
+    if cell.identity != record["identity"]:
+        return [f"{_name(record)}: its identity does not follow from its recipe"]
+    old, new = reproducible(record), reproducible(run_cell(cell, workshop))
+    return [f"{_name(record)}: '{k}' is another when run again" for k in old if old[k] != new.get(k)]
+
+
+def _name(record: Record) -> str:
+    key = record["key"]
+    return f"{key['model']}, {key['scheme']}, {key['payload']} bits, seed {key['seed']}, {key['attack']}"
+
+
+def cell_of(record: Record) -> Cell:
+    """Return the cell that a record says it is of."""
+    made = record["recipe"]
+    host = dict(made["host"])
+    phases = {k: Recipe(**v) for k, v in host["model"]["recipe"].items() if v is not None}
+    spec = ModelSpec(**{**host["model"], "recipe": HostRecipe(**phases)})
+    scheme = SchemeEntry(made["label"], made["scheme"]["name"], made["scheme"]["parameters"])
+    attack = AttackEntry(made["attack_label"], make_attack(made["attack"], "record"), tuple(made["strengths"]))
+    runtime = {k: v for k, v in host.items() if k not in ("model", "seed", "source")}
+    return Cell(spec, scheme, made["payload"], host["seed"], attack, runtime)
+

@@ -1,0 +1,226 @@
+"""The laboratory's command line: cwwm-bench plan | run | status | leaderboard | check | list."""
+
+import sys
+import tempfile
+from collections import Counter
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cwwm.console import BAD_INPUT, DONE, FAILED, NO, print_json, print_table, run_app
+from cwwm.errors import BadInput, unknown_name
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="""Mark models with every scheme, attack them, and rank what survives.
+
+    A first walk: cwwm-bench list suites; cwwm-bench plan smoke; cwwm-bench run smoke. A run that was stopped,
+    however, goes on where it was when it is started again; the leaderboard is derived from its records.
+
+    Exit codes: 0 done, 1 the answer is no, 2 bad input, 3 some cells failed.""",
+)
+
+SuiteName = Annotated[str, typer.Argument(help="A suite's name (see list suites), or a YAML file.")]
+Models = Annotated[
+    list[str] | None, typer.Option("--model", help="Replace the suite's models: names of models.yaml, wildcards, timm.")
+]
+Schemes = Annotated[list[str] | None, typer.Option("--scheme", help="Keep or add schemes, by label or name.")]
+Attacks = Annotated[list[str] | None, typer.Option("--attack", help="Keep these attacks of the suite.")]
+Seeds = Annotated[int | None, typer.Option("--seeds", help="Number of seeds.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Output folder; default results/runs/SUITE.")]
+Threads = Annotated[int, typer.Option(min=1, help="Torch threads; results repeat only at equal numbers.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def default_out(suite: str) -> Path:
+    """Return the ignored folder that a suite's run writes to by default, under the working directory."""
+    return Path("results", "runs", Path(suite).stem)
+
+
+@app.command()
+def plan(
+    suite: SuiteName,
+    model: Models = None,
+    scheme: Schemes = None,
+    attack: Attacks = None,
+    seeds: Seeds = None,
+    device: Device = "auto",
+    threads: Threads = 1,
+    out: Out = None,
+    json: Json = False,
+) -> int:
+    """Show what a run would do, and how much of it is recorded already."""
+    from bench.conditions import choose_device, prepare
+    from bench.engines.inline import pending
+    from bench.journal import Journal
+    from bench.plan import cells, load_suite, narrow
+
+    chosen = narrow(load_suite(suite), models=model or (), schemes=scheme or (), attacks=attack or (), seeds=seeds)
+    todo = cells(chosen, prepare(choose_device(device), threads))
+    journal = Journal(out or default_out(suite))
+    waiting = {cell.identity for cell in pending(todo, journal)}
+    if json:
+        print_json([{"identity": c.identity, **c.key, "recorded": c.identity not in waiting} for c in todo])
+        return DONE
+    print(f"suite {chosen.name}: {chosen.description}")
+    rows = [
+        (m.name, m.data, s.label, " ".join(map(str, chosen.payloads)), chosen.seeds, len(chosen.attacks))
+        for m in chosen.models
+        for s in chosen.schemes
+    ]
+    print_table(("model", "data", "scheme", "bits", "seeds", "attacks"), rows)
+    print_table(("attack", "strengths"), [(a.label, " ".join(f"{s:g}" for s in a.strengths)) for a in chosen.attacks])
+    print(f"{len(todo)} cells, {len(todo) - len(waiting)} of them recorded in {journal.folder}")
+    return DONE
+
+
+@app.command()
+def run(
+    suite: SuiteName,
+    model: Models = None,
+    scheme: Schemes = None,
+    attack: Attacks = None,
+    seeds: Seeds = None,
+    device: Device = "auto",
+    threads: Threads = 1,
+    out: Out = None,
+    cache_gb: Annotated[float, typer.Option(help="Bound on stored models; the least used go first.")] = 20.0,
+) -> int:
+    """Run a suite, go on where an earlier run stopped, and print the leaderboard."""
+    from bench.artefacts import ArtefactStore
+    from bench.conditions import choose_device, prepare
+    from bench.engines import run_inline
+    from bench.engines.inline import pending
+    from bench.journal import Journal
+    from bench.plan import cells, load_suite, narrow
+    from bench.preflight import preflight
+    from bench.progress import RunProgress
+    from bench.workshop import Workshop
+
+    chosen = narrow(load_suite(suite), models=model or (), schemes=scheme or (), attacks=attack or (), seeds=seeds)
+    folder, where = out or default_out(suite), choose_device(device)
+    todo = cells(chosen, prepare(where, threads))
+    journal = Journal(folder)
+    waiting = pending(todo, journal)
+    preflight(chosen, folder, needed=bool(waiting))
+    store = ArtefactStore(folder / "artefacts", limit_bytes=int(cache_gb * 2**30))
+    with RunProgress(len(waiting)) as progress:
+        workshop = Workshop(store, where, progress.say)
+        engine = run_inline(waiting, journal, workshop, started=progress.started, advance=progress.advance)
+        for record in engine:
+            progress.finished(record)
+    print(f"{len(waiting)} cells run, {len(todo) - len(waiting)} taken from {folder}", file=sys.stderr)
+    _write_leaderboard(folder, chosen.name, [cell.identity for cell in todo])
+    return FAILED if progress.failed else DONE
+
+
+@app.command()
+def status(out: Annotated[Path, typer.Argument(help="Output folder of a run.")], json: Json = False) -> int:
+    """Count the records of an output folder by status, and show why cells failed."""
+    from bench.journal import Journal
+
+    records = list(Journal(_existing(out)).records())
+    counts = Counter(record["status"] for record in records)
+    if json:
+        print_json(dict(counts))
+        return DONE
+    print_table(("status", "cells"), sorted(counts.items()))
+    for record in records:
+        if record["status"] != "ok":
+            print(f"{record['status']}: {' '.join(map(str, record['key'].values()))}: {record['reason']}")
+    return DONE
+
+
+@app.command()
+def leaderboard(out: Annotated[Path, typer.Argument(help="Output folder of a run.")]) -> int:
+    """Derive leaderboard.md, .csv and .png from the records of a folder again, and print it."""
+    _write_leaderboard(_existing(out), _suite_of(out), None)
+    return DONE
+
+
+@app.command()
+def check(
+    out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
+    sample: Annotated[int, typer.Option(min=0, help="Cells to run again.")] = 2,
+    device: Device = "auto",
+    threads: Threads = 1,
+) -> int:
+    """Derive all tables again, verify all digests, and run a random sample of cells again."""
+    from bench.artefacts import ArtefactStore
+    from bench.check import check_folder
+    from bench.conditions import choose_device, prepare
+    from bench.workshop import Workshop
+
+    where = choose_device(device)
+    runtime = prepare(where, threads)
+    with tempfile.TemporaryDirectory() as scratch:
+        workshop = Workshop(ArtefactStore(Path(scratch)), where)
+        wrong = check_folder(_existing(out), _suite_of(out), workshop, runtime, sample=sample, say=print)
+    for line in wrong:
+        print(f"WRONG: {line}")
+    print("not accepted" if wrong else "all is well")
+    return NO if wrong else DONE
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(help="models, schemes, attacks, data or suites.")],
+    filter_: Annotated[str, typer.Option("--filter", help="Wildcard on names.")] = "*",
+    json: Json = False,
+) -> int:
+    """List what there is."""
+    from bench.catalogue import CATALOGUE
+
+    if what not in CATALOGUE:
+        raise unknown_name("list", what, CATALOGUE)
+    columns, rows = CATALOGUE[what]()
+    rows = [row for row in rows if fnmatch(str(row[0]), filter_)]
+    if json:
+        print_json([dict(zip(columns, map(str, row), strict=True)) for row in rows])
+    else:
+        print_table(columns, rows)
+    return DONE
+
+
+def _existing(folder: Path) -> Path:
+    if not (folder / "cells").is_dir():
+        raise BadInput(f"{folder} holds no records; run a suite first: cwwm-bench run smoke --out {folder}")
+    return folder
+
+
+def _suite_of(folder: Path) -> str:
+    from cwwm.files import read_json
+
+    path = folder / "run.json"
+    return str(read_json(path, "run file")["suite"]) if path.exists() else folder.name
+
+
+def _write_leaderboard(folder: Path, suite: str, identities: list[str] | None) -> None:
+    """Write the tables over the cells of this plan only: a folder may hold records of older source."""
+    from bench.journal import Journal
+    from bench.leaderboard import write
+    from cwwm.files import read_json, write_json
+
+    plan_file = folder / "run.json"
+    if identities is None:
+        identities = read_json(plan_file, "run file")["cells"] if plan_file.exists() else None
+    else:
+        write_json(plan_file, {"suite": suite, "cells": identities})
+    records = [r for r in Journal(folder).records() if identities is None or r["identity"] in identities]
+    paths = write(folder, suite, records)
+    print(paths[0].read_text())
+    print("written: " + ", ".join(map(str, paths)), file=sys.stderr)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(run_app(app, "cwwm-bench"))
+
+
+__all__ = ["BAD_INPUT", "app", "main"]

@@ -1,0 +1,48 @@
+"""The default engine: cells one after the other in this process, each recorded before the next begins."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from bench.cell import run_cell
+from bench.journal import FINAL, Journal, Record
+from bench.plan import Cell
+from bench.workshop import Workshop
+
+
+def pending(cells: Sequence[Cell], journal: Journal) -> list[Cell]:
+    """Return the cells without a final record: new ones, and those that failed or ran out of memory."""
+    records = {cell.identity: journal.read(cell.identity) for cell in cells}
+    return [cell for cell in cells if (r := records[cell.identity]) is None or r["status"] not in FINAL]
+
+
+def run_inline(
+    cells: Sequence[Cell],
+    journal: Journal,
+    workshop: Workshop,
+    *,
+    started: Callable[[Cell], None] = lambda cell: None,
+    advance: Callable[[int], None] = lambda rows: None,
+) -> Iterator[Record]:
+    """Run cells in order and yield each record once it is on disk; attempts before it are kept in it.
+
+    Args:
+        cells: what to run; see `pending`.
+        journal: where records go.
+        workshop: makes and keeps the models.
+        started: told before each cell.
+        advance: told after each strength how many rows of the cell are done.
+    """
+    for cell in cells:
+        started(cell)
+        earlier = journal.read(cell.identity)
+        attempts = [*earlier.get("attempts", []), _attempt(earlier)] if earlier else []
+        record = {**run_cell(cell, workshop, advance), "attempts": attempts}
+        journal.write(record)
+        yield record
+
+
+def _attempt(record: Record) -> dict[str, str]:
+    return {
+        "status": record["status"],
+        "reason": record.get("reason", ""),
+        "date": record["environment"]["date"],
+    }

@@ -1,0 +1,50 @@
+"""Accuracy of a model on resident data, with its interval."""
+
+from dataclasses import dataclass
+
+import torch
+from scipy.stats import beta
+from torch import nn
+
+from bench.data import Split
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Correct answers among `total`."""
+
+    correct: int
+    total: int
+
+    @property
+    def percent(self) -> float:
+        """Return the accuracy in percent."""
+        return 100.0 * self.correct / self.total
+
+
+def accuracy(model: nn.Module, split: Split, *, batch_size: int = 512) -> Accuracy:
+    """Return how many samples the model answers right, in evaluation mode; a NaN answers nothing."""
+    correct = sum(int((answers(model, x) == y).sum()) for x, y in _chunks(split, batch_size))
+    return Accuracy(correct, len(split))
+
+
+@torch.inference_mode()
+def answers(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Return the classes, int64 (n,), that the model answers; -1 where a logit is not finite."""
+    model.eval()
+    logits = model(x)
+    return torch.where(torch.isfinite(logits).all(1), logits.argmax(1), -1)
+
+
+def _chunks(split: Split, size: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return list(zip(torch.split(split.x, size), torch.split(split.y, size), strict=True))
+
+
+def rate_interval(hits: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the exact (Clopper-Pearson) interval of a rate; (0, 1) where nothing was counted."""
+    if total == 0:
+        return 0.0, 1.0
+    tail = (1 - confidence) / 2
+    low = float(beta.ppf(tail, hits, total - hits + 1)) if hits else 0.0
+    high = float(beta.ppf(1 - tail, hits + 1, total - hits)) if hits < total else 1.0
+    return low, high

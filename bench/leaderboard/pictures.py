@@ -1,0 +1,88 @@
+"""Pictures of a leaderboard: exact match and accuracy against strength, a column an attack, a line a scheme."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from bench.evaluate import rate_interval
+from bench.leaderboard.points import Point, percent
+from cwwm.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+_MARKERS = "osD^vPX*"
+
+
+def draw(points: Sequence[Point], title: str) -> "Figure":
+    """Return the figure: models and seeds together, bands are 95 % intervals, dashed lines the law."""
+    from matplotlib.figure import Figure
+
+    attacks = sorted({point.attack for point in points})
+    schemes = sorted({(point.scheme, point.payload) for point in points})
+    columns = min(5, max(1, len(attacks)))
+    bands = -(-len(attacks) // columns)
+    figure = Figure(figsize=(3.4 * columns, 4.6 * bands), layout="constrained")
+    axes = figure.subplots(2 * bands, columns, squeeze=False)
+    for index in range(bands * columns):
+        upper, lower = axes[2 * (index // columns)][index % columns], axes[2 * (index // columns) + 1][index % columns]
+        if index >= len(attacks):
+            upper.set_axis_off()
+            lower.set_axis_off()
+            continue
+        for number, scheme in enumerate(schemes):
+            own = [p for p in points if p.attack == attacks[index] and (p.scheme, p.payload) == scheme]
+            _lines(upper, lower, own, number)
+        _dress(upper, lower, attacks[index], first=index % columns == 0)
+    _legend(figure, schemes)
+    figure.suptitle(title)
+    return figure
+
+
+def _lines(upper: Any, lower: Any, points: Sequence[Point], number: int) -> None:  # noqa: ANN401 (axes)
+    strengths = sorted({point.strength for point in points})
+    groups = [[p for p in points if p.strength == s] for s in strengths]
+    counts = [tuple(sum(p.exact[i] for p in g) for i in (0, 1)) for g in groups]
+    intervals = [rate_interval(*count) for count in counts]
+    colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
+    style = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.4}
+    upper.plot(strengths, [hits / total for hits, total in counts], **style)
+    upper.fill_between(strengths, *zip(*intervals, strict=True), color=colour, alpha=0.12, linewidth=0)
+    if points[0].law is not None:
+        laws = [fmean(p.law for p in g if p.law is not None) for g in groups]
+        upper.plot(strengths, laws, color=colour, linestyle="--", linewidth=1)
+    accuracies = [fmean(percent(r.row["accuracy"]) for p in g for r in p.runs) for g in groups]
+    lower.plot(strengths, accuracies, **style)
+
+
+def _dress(upper: Any, lower: Any, attack: str, *, first: bool) -> None:  # noqa: ANN401 (axes)
+    upper.set_title(attack, fontsize=9)
+    upper.set_ylim(-0.05, 1.05)
+    lower.set_ylim(0, 102)
+    lower.set_xlabel("strength", fontsize=8)
+    if first:
+        upper.set_ylabel("exact match", fontsize=8)
+        lower.set_ylabel("accuracy, %", fontsize=8)
+    for axis in (upper, lower):
+        axis.tick_params(labelsize=7)
+        axis.grid(alpha=0.3)
+
+
+def _legend(figure: "Figure", schemes: Sequence[tuple[str, int]]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=_COLOURS[i % len(_COLOURS)], marker=_MARKERS[i % len(_MARKERS)], label=f"{s}, {bits} bits")
+        for i, (s, bits) in enumerate(schemes)
+    ]
+    handles.append(Line2D([], [], color="grey", linestyle="--", label="law"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)), fontsize=8, frameon=False)
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write a figure as PNG, without a date in it, so that equal results give equal files."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})

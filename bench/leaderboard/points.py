@@ -1,0 +1,115 @@
+"""Records as points: one a (model, scheme, payload, attack, strength), its seeds gathered."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Any
+
+from bench.evaluate import rate_interval
+from bench.journal import Record
+
+PROOF = -6.0  # log10 of the false-positive rate that a proof may have
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of one record: one seed at one strength.
+
+    Attributes:
+        lost: accuracy points that the attack cost the thief, at least 0; None if the task changed.
+    """
+
+    seed: int
+    row: dict[str, Any]
+    record: Record
+    lost: float | None
+
+    @property
+    def removed(self) -> bool:
+        """Say whether the message no longer comes back."""
+        return not self.row["exact"]
+
+    @property
+    def unprovable(self) -> bool:
+        """Say whether the mark can no longer be proven at 1e-6."""
+        return bool(self.row["log10_p"] > PROOF)
+
+
+@dataclass(frozen=True)
+class Point:
+    """All seeds of one (model, scheme, payload, attack, strength)."""
+
+    model: str
+    scheme: str
+    payload: int
+    attack: str
+    strength: float
+    runs: tuple[Run, ...]
+
+    @property
+    def exact(self) -> tuple[int, int]:
+        """Return (messages whole, messages)."""
+        return sum(not run.removed for run in self.runs), len(self.runs)
+
+    @property
+    def exact_interval(self) -> tuple[float, float]:
+        """Return the 95 % interval of the exact-match rate."""
+        return rate_interval(*self.exact)
+
+    @property
+    def lost(self) -> float | None:
+        """Return the mean accuracy points lost, or None if the task changed."""
+        values = [run.lost for run in self.runs if run.lost is not None]
+        return fmean(values) if values else None
+
+    def useful(self, points: float) -> bool:
+        """Say whether the attacked model is still useful: at most so many points lost, or put to a new task."""
+        return self.lost is None or self.lost <= points
+
+    def mean(self, value: Callable[[Run], float | None]) -> float | None:
+        """Return the mean of a value over the seeds that have it."""
+        values = [v for run in self.runs if (v := value(run)) is not None]
+        return fmean(values) if values else None
+
+    def median(self, value: Callable[[Run], float]) -> float:
+        """Return the median of a value over the seeds."""
+        return median(value(run) for run in self.runs)
+
+    @property
+    def law(self) -> float | None:
+        """Return the predicted probability that the message comes back."""
+        law = self.runs[0].row["law"]
+        return None if law is None else float(law)
+
+
+def percent(accuracy: dict[str, int]) -> float:
+    """Return a recorded accuracy in percent."""
+    return 100.0 * accuracy["correct"] / accuracy["total"]
+
+
+def gather(records: Iterable[Record]) -> list[Point]:
+    """Return the points of all records that are ok, sorted by model, scheme, payload, attack, strength."""
+    found: dict[tuple[str, str, int, str, float], list[Run]] = {}
+    for record in records:
+        if record["status"] != "ok":
+            continue
+        key = record["key"]
+        for row in record["rows"]:
+            place = (key["model"], key["scheme"], key["payload"], key["attack"], row["strength"])
+            found.setdefault(place, []).append(Run(key["seed"], row, record, _lost(record, row)))
+    ordered = sorted(found.items(), key=lambda item: item[0])
+    return [Point(*place, tuple(sorted(runs, key=lambda run: run.seed))) for place, runs in ordered]
+
+
+def _lost(record: Record, row: dict[str, Any]) -> float | None:
+    if row["task"] != record["key"]["data"]:
+        return None
+    return max(0.0, percent(record["marked"]["accuracy"]) - percent(row["accuracy"]))
+
+
+def by_scheme(points: Sequence[Point]) -> dict[tuple[str, int], list[Point]]:
+    """Return the points of each (scheme, payload)."""
+    groups: dict[tuple[str, int], list[Point]] = {}
+    for point in points:
+        groups.setdefault((point.scheme, point.payload), []).append(point)
+    return groups

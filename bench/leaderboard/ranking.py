@@ -1,0 +1,117 @@
+"""Ranking by the price of removal: the accuracy a thief gives up at his cheapest attack that works."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from bench.leaderboard.points import Point, Run, by_scheme, percent
+
+USEFUL = (0.0, 1.0, 3.0, 5.0)
+RANKED_AT = 3.0
+
+
+@dataclass(frozen=True, order=True)
+class Price:
+    """Accuracy points; `more` says that no attack did it, and the dearest one tried cost this much."""
+
+    points: float
+    more: bool
+
+    def __str__(self) -> str:
+        return f"{'> ' if self.more else ''}{self.points:.1f}"
+
+
+def price(runs: Iterable[Run], succeeded: Callable[[Run], bool]) -> Price | None:
+    """Return what the cheapest successful attack costs; None if no run has a price (the task changed)."""
+    priced = [(run.lost, succeeded(run)) for run in runs if run.lost is not None]
+    if not priced:
+        return None
+    working = [lost for lost, success in priced if success]
+    return Price(min(working), False) if working else Price(max(lost for lost, _ in priced), True)
+
+
+def mean_price(points: Sequence[Point], succeeded: Callable[[Run], bool]) -> Price | None:
+    """Return the mean over models and seeds of `price`; "more than" if it is so for any of them."""
+    groups: dict[tuple[str, int], list[Run]] = {}
+    for point in points:
+        for run in point.runs:
+            groups.setdefault((point.model, run.seed), []).append(run)
+    prices = [p for runs in groups.values() if (p := price(runs, succeeded)) is not None]
+    return Price(fmean(p.points for p in prices), any(p.more for p in prices)) if prices else None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One line of the leaderboard: a scheme at a payload, over all models and seeds.
+
+    Attributes:
+        removal: price after which the message does not come back; proof: after which it cannot be proven.
+        worst: the point with the lowest exact-match rate among those still useful at 3 points lost.
+        worst_rates: that rate at 0, 1, 3 and 5 points.
+        log10_p: the weakest evidence (median over seeds) among useful points.
+        clean, marked: mean accuracy of controls and of marked models, percent.
+        energy, noise_floor: means.
+    """
+
+    scheme: str
+    payload: int
+    models: int
+    seeds: int
+    removal: Price
+    proof: Price
+    worst: Point | None
+    worst_rates: tuple[float | None, ...]
+    log10_p: float | None
+    clean: float
+    marked: float
+    energy: float | None
+    noise_floor: float | None
+
+
+def rank(points: Sequence[Point]) -> list[Standing]:
+    """Return the standings: dearest removal first, then worst exact rate, then least energy, then name."""
+    standings = [_standing(scheme, payload, own) for (scheme, payload), own in by_scheme(points).items()]
+
+    def order(s: Standing) -> tuple[float, bool, float, float, str, int]:
+        worst = s.worst_rates[USEFUL.index(RANKED_AT)]
+        energy = s.energy if s.energy is not None else 0.0
+        return (-s.removal.points, not s.removal.more, -(worst or 0.0), energy, s.scheme, s.payload)
+
+    return sorted(standings, key=order)
+
+
+def worst_point(points: Sequence[Point], lost: float) -> Point | None:
+    """Return the point with the lowest exact-match rate among those useful at `lost` points."""
+    useful = [point for point in points if point.useful(lost)]
+    return min(useful, key=lambda p: (p.exact[0] / p.exact[1], p.attack, p.strength), default=None)
+
+
+def _standing(scheme: str, payload: int, points: list[Point]) -> Standing:
+    runs = [run for point in points for run in point.runs]
+    marks = list({(p.model, r.seed): r.record for p in points for r in p.runs}.values())
+    useful = [point for point in points if point.useful(RANKED_AT)]
+    nothing = Price(0.0, True)
+    return Standing(
+        scheme=scheme,
+        payload=payload,
+        models=len({point.model for point in points}),
+        seeds=len({run.seed for run in runs}),
+        removal=mean_price(points, lambda run: run.removed) or nothing,
+        proof=mean_price(points, lambda run: run.unprovable) or nothing,
+        worst=worst_point(points, RANKED_AT),
+        worst_rates=tuple(_rate(worst_point(points, lost)) for lost in USEFUL),
+        log10_p=max((p.median(lambda run: run.row["log10_p"]) for p in useful), default=None),
+        clean=fmean(percent(record["host"]["accuracy"]) for record in marks),
+        marked=fmean(percent(record["marked"]["accuracy"]) for record in marks),
+        energy=_mean_of([record["marked"]["energy"] for record in marks]),
+        noise_floor=_mean_of([record["marked"]["noise_floor"] for record in marks]),
+    )
+
+
+def _rate(point: Point | None) -> float | None:
+    return None if point is None else point.exact[0] / point.exact[1]
+
+
+def _mean_of(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None

@@ -1,0 +1,227 @@
+"""The tables of a leaderboard, in Markdown (by tabulate) and as CSV; timings stand in columns of their own."""
+
+import csv
+import io
+from collections.abc import Sequence
+from statistics import fmean, median
+
+from tabulate import tabulate
+
+from bench.evaluate import rate_interval
+from bench.journal import Record
+from bench.leaderboard.points import Point, by_scheme, percent
+from bench.leaderboard.ranking import USEFUL, Standing, mean_price, rank
+
+#: columns of the CSV that differ from run to run
+TIMING_COLUMNS = (
+    "embed_ms", "extract_ms", "attack_s", "step_ratio", "peak_bytes_marked", "peak_bytes_control"
+)  # fmt: skip
+
+Table = tuple[list[str], list[list[object]]]
+
+
+def markdown(suite: str, records: Sequence[Record], points: Sequence[Point]) -> str:
+    """Return the whole leaderboard page; only the section "Speed" depends on the run."""
+    sections = [
+        f"# Leaderboard of suite {suite}",
+        _summary(records),
+        "## Ranking\n\nBy the price of removal: accuracy points a thief loses at his cheapest attack after which the "
+        "message does not come back (\"> x\": no attack did it, the dearest cost x). Price of proof: after which the "
+        "mark is not provable at 1e-6. Worst exact: the lowest exact-match rate over attacks that leave the model "
+        "useful (at most 3 points lost), with its 95 % interval.",
+        _table(ranking_table(rank(points))),
+        "## Price of removal by attack\n\nAccuracy points; smaller is a better attack.",
+        _table(price_table(points)),
+        "## Worst exact-match rate by what the thief accepts to lose",
+        _table(useful_table(rank(points))),
+        "## Law and measurement\n\nPredicted probability that the message comes back whole, beside the share that did.",
+        _table(law_table(points)),
+        "## Models",
+        _table(model_table(points)),
+        "## Speed\n\n" + _conditions(records),
+        _table(speed_table(points)),
+    ]  # fmt: skip
+    return "\n\n".join(sections) + "\n"
+
+
+def _table(table: Table) -> str:
+    headers, rows = table
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) if rows else "(none)"
+
+
+def _summary(records: Sequence[Record]) -> str:
+    counts: dict[str, int] = {}
+    for record in records:
+        counts[record["status"]] = counts.get(record["status"], 0) + 1
+    text = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    lines = [f"{len(records)} cells: {text or 'none'}."]
+    refused = sorted({f"{_cell_name(r)}: {r['reason']}" for r in records if r["status"] != "ok"})
+    return "\n".join([*lines, *(f"- {line}" for line in refused)])
+
+
+def _cell_name(record: Record) -> str:
+    key = record["key"]
+    return f"{record['status']}: {key['model']}, {key['scheme']}, {key['payload']} bits, {key['attack']}"
+
+
+def ranking_table(standings: Sequence[Standing]) -> Table:
+    """Return the ranking, one line a scheme and payload."""
+    headers = [
+        "#", "scheme", "bits", "price of removal", "price of proof", "worst exact", "by", "weakest log10 p",
+        "clean %", "marked %", "energy", "noise floor", "models x seeds",
+    ]  # fmt: skip
+    rows: list[list[object]] = [
+        [
+            place, s.scheme, s.payload, s.removal, s.proof, _exact(s.worst), _where(s.worst),
+            _number(s.log10_p, ".1f"), f"{s.clean:.2f}", f"{s.marked:.2f}", _number(s.energy, ".1e"),
+            _number(s.noise_floor, ".1e"), f"{s.models} x {s.seeds}",
+        ]
+        for place, s in enumerate(standings, 1)
+    ]  # fmt: skip
+    return headers, rows
+
+
+def _exact(point: Point | None) -> str:
+    if point is None:
+        return "-"
+    hits, total = point.exact
+    low, high = point.exact_interval
+    return f"{hits}/{total} [{low:.2f}, {high:.2f}]"
+
+
+def _where(point: Point | None) -> str:
+    return "-" if point is None else f"{point.attack} {point.strength:g} on {point.model}"
+
+
+def _number(value: float | None, spec: str) -> str:
+    return "-" if value is None else format(value, spec)
+
+
+def price_table(points: Sequence[Point]) -> Table:
+    """Return the price of removal of each scheme at each attack."""
+    schemes = sorted(by_scheme(points))
+    rows: list[list[object]] = []
+    for attack in sorted({point.attack for point in points}):
+        own = [point for point in points if point.attack == attack]
+        groups = by_scheme(own)
+        prices = [mean_price(groups.get(scheme, []), lambda run: run.removed) for scheme in schemes]
+        rows.append([attack, *("new task" if p is None else p for p in prices)])
+    return ["attack", *(f"{scheme}, {payload} bits" for scheme, payload in schemes)], rows
+
+
+def useful_table(standings: Sequence[Standing]) -> Table:
+    """Return the worst exact-match rate at 0, 1, 3 and 5 points lost."""
+    rows: list[list[object]] = [
+        [s.scheme, s.payload, *(_number(rate, ".2f") for rate in s.worst_rates)] for s in standings
+    ]
+    return ["scheme", "bits", *(f"<= {points:g} points" for points in USEFUL)], rows
+
+
+def law_table(points: Sequence[Point]) -> Table:
+    """Return predicted and measured exact-match rates, all models and seeds together."""
+    groups: dict[tuple[str, int, str, float], list[Point]] = {}
+    for point in points:
+        if point.law is not None:
+            groups.setdefault((point.scheme, point.payload, point.attack, point.strength), []).append(point)
+    rows: list[list[object]] = []
+    for (scheme, payload, attack, strength), own in sorted(groups.items()):
+        hits, total = (sum(p.exact[i] for p in own) for i in (0, 1))
+        low, high = rate_interval(hits, total)
+        law = fmean(p.law for p in own if p.law is not None)
+        rows.append([scheme, payload, attack, f"{strength:g}", f"{law:.3g}", f"{hits}/{total} [{low:.2f}, {high:.2f}]"])
+    return ["scheme", "bits", "attack", "strength", "law", "measured"], rows
+
+
+def model_table(points: Sequence[Point]) -> Table:
+    """Return accuracies and energies of each model and scheme."""
+    groups: dict[tuple[str, str, int], dict[int, Record]] = {}
+    for point in points:
+        for run in point.runs:
+            groups.setdefault((point.model, point.scheme, point.payload), {})[run.seed] = run.record
+    rows: list[list[object]] = []
+    for (model, scheme, payload), records in sorted(groups.items()):
+        marked = [record["marked"] for record in records.values()]
+        rows.append([
+            model, scheme, payload, len(records),
+            f"{fmean(percent(r['host']['accuracy']) for r in records.values()):.2f}",
+            f"{fmean(percent(m['accuracy']) for m in marked):.2f}",
+            _mean([m["energy"] for m in marked]), _mean([m["noise_floor"] for m in marked]),
+            "-" if marked[0]["report"].get("touched") is None else f"{marked[0]['report']['touched']:,}",
+        ])  # fmt: skip
+    headers = ["model", "scheme", "bits", "seeds", "clean %", "marked %", "energy", "noise floor", "touched weights"]
+    return headers, rows
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{fmean(known):.1e}" if known else "-"
+
+
+def _conditions(records: Sequence[Record]) -> str:
+    environments = [record["environment"] for record in records if record["status"] == "ok"]
+    if not environments:
+        return "Nothing was timed."
+    machines = sorted({f"{e['hardware']}, {e['threads']} thread(s), torch {e['torch']}" for e in environments})
+    loads = [e["others_load"] for e in environments if e["others_load"] is not None]
+    busiest = f"{max(loads):.0%}" if loads else "an unknown share"
+    alone = "had the machine nearly to itself" if loads and max(loads) < 0.05 else "shared the machine: read with care"
+    return (
+        f"Medians over cells. {'; '.join(machines)}. The run {alone} (others used up to {busiest} of it in a cell)."
+    )
+
+
+def speed_table(points: Sequence[Point]) -> Table:
+    """Return what embedding and extraction take, and the overhead of embedding while training."""
+    rows: list[list[object]] = []
+    models = sorted({(p.model, p.scheme, p.payload) for p in points})
+    for model, scheme, payload in models:
+        own = [p for p in points if (p.model, p.scheme, p.payload) == (model, scheme, payload)]
+        timings = list({r.record["identity"]: r.record["timing"] for p in own for r in p.runs}.values())
+        rows.append([
+            model, scheme, payload,
+            *(f"{median(t[name] for t in timings):.2f}" for name in ("embed_ms", "extract_ms", "step_ratio")),
+            *(f"{median((t[n] or 0) for t in timings) / 2**20:.0f}" for n in ("peak_bytes_marked", "peak_bytes_control")),
+        ])  # fmt: skip
+    headers = ["model", "scheme", "bits", "embed ms", "extract ms", "step time / control", "peak MiB", "control MiB"]
+    return headers, rows
+
+
+def csv_text(points: Sequence[Point]) -> str:
+    """Return one line a point, its seeds gathered, timing columns last."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([
+        "model", "scheme", "payload", "attack", "strength", "seeds", "exact", "exact_low", "exact_high", "law",
+        "bit_error", "overlap", "log10_p_median", "accuracy_clean", "accuracy_marked", "accuracy_attacked",
+        "points_lost", "energy", "noise_floor", "sparsity", *TIMING_COLUMNS,
+    ])  # fmt: skip
+    for point in points:
+        writer.writerow(_csv_row(point))
+    return out.getvalue()
+
+
+def _csv_row(point: Point) -> list[object]:
+    low, high = point.exact_interval
+    hits, total = point.exact
+    timing = [
+        point.median(lambda run: run.record["timing"]["embed_ms"]),
+        point.median(lambda run: run.row["timing"]["extract_ms"]),
+        point.median(lambda run: run.row["timing"]["attack_s"]),
+        point.median(lambda run: run.record["timing"]["step_ratio"]),
+        *(point.median(lambda run, n=name: run.record["timing"][n] or 0) for name in TIMING_COLUMNS[4:]),  # type: ignore[misc]
+    ]
+    return [
+        point.model, point.scheme, point.payload, point.attack, f"{point.strength:g}", total,
+        f"{hits / total:.4f}", f"{low:.4f}", f"{high:.4f}", _number(point.law, ".6g"),
+        _number(point.mean(lambda run: run.row["bit_error"]), ".4f"),
+        _number(point.mean(lambda run: run.row["overlap"]), ".4f"),
+        _number(point.median(lambda run: run.row["log10_p"]), ".3f"),
+        _number(point.mean(lambda run: percent(run.record["host"]["accuracy"])), ".3f"),
+        _number(point.mean(lambda run: percent(run.record["marked"]["accuracy"])), ".3f"),
+        _number(point.mean(lambda run: percent(run.row["accuracy"])), ".3f"),
+        _number(point.lost, ".3f"),
+        _number(point.mean(lambda run: run.record["marked"]["energy"]), ".4e"),
+        _number(point.mean(lambda run: run.record["marked"]["noise_floor"]), ".4e"),
+        _number(point.mean(lambda run: run.row["achieved"].get("sparsity")), ".5f"),
+        *(f"{value:.4g}" for value in timing),
+    ]  # fmt: skip

