@@ -1,5 +1,6 @@
 """Trained and marked models by identity: safetensors and a JSON file each, put by rename, bounded, evictable."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,15 @@ class ArtefactStore:
             size -= path.stat().st_size + (tensors.stat().st_size if tensors.exists() else 0)
             path.unlink(missing_ok=True)
             tensors.unlink(missing_ok=True)
+
+
+def state_digest(state: Mapping[str, Tensor]) -> str:
+    """Return SHA-256 of a whole state, independent of the order of its names."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous().view(-1)
+        digest.update(name.encode() + b"\0" + value.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def state_of(model: torch.nn.Module) -> dict[str, Tensor]:

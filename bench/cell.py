@@ -14,7 +14,7 @@ from bench.conditions import OthersLoad, environment
 from bench.evaluate import accuracy
 from bench.journal import Record
 from bench.plan import Cell
-from bench.workshop import Marked, Workshop
+from bench.workshop import Marked, Workshop, marked_identity
 from cwwm.errors import BadInput
 from cwwm.schemes import Claim, Extraction
 from cwwm.timing import Stopwatch
@@ -76,6 +76,7 @@ def _measure(cell: Cell, workshop: Workshop, advance: Advance) -> dict[str, Any]
         advance(len(rows))
     training, baseline = marked.facts["training"], control.facts["training"]
     return {
+        "artefact": marked_identity(cell),
         "host": {"accuracy": control.facts["accuracy"], "digest": control.facts["digest"]},
         "marked": {
             "accuracy": marked.facts["accuracy"],

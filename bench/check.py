@@ -6,19 +6,25 @@ from pathlib import Path
 from typing import Any
 
 from bench.artefacts import ArtefactStore, state_digest
+from bench.attacks import make_attack
 from bench.cell import reproducible, run_cell
 from bench.journal import Journal, Record
 from bench.leaderboard import texts
 from bench.plan import AttackEntry, Cell, SchemeEntry, source_digest
 from bench.workshop import Workshop
 from bench.zoo import HostRecipe, ModelSpec
-from bench.attacks import make_attack
 from cwwm.seeds import derive_seed
 from cwwm.training import Recipe
 
 
 def check_folder(
-    folder: Path, suite: str, workshop: Workshop, runtime: Mapping[str, Any], *, sample: int, say: Callable[[str], None]
+    folder: Path,
+    suite: str,
+    workshop: Workshop,
+    runtime: Mapping[str, Any],
+    *,
+    sample: int,
+    say: Callable[[str], None],
 ) -> list[str]:
     """Return what is wrong with an output folder, one line each; empty if all is well.
 
@@ -59,9 +65,9 @@ def _artefacts(folder: Path, records: Sequence[Record], say: Callable[[str], Non
     store = ArtefactStore(folder / "artefacts")
     wrong, seen = [], 0
     for record in records:
-        name = record.get("artefact")
-        if record["status"] != "ok" or not store.path(name).exists():
+        if record["status"] != "ok" or not store.path(record["artefact"]).exists():
             continue
+        name = record["artefact"]
         seen += 1
         if state_digest(store.get(name, _never).tensors) != record["marked"]["digest"]:
             wrong.append(f"stored model {name} is not the one recorded for {_name(record)}")
@@ -107,4 +113,3 @@ def cell_of(record: Record) -> Cell:
     attack = AttackEntry(made["attack_label"], make_attack(made["attack"], "record"), tuple(made["strengths"]))
     runtime = {k: v for k, v in host.items() if k not in ("model", "seed", "source")}
     return Cell(spec, scheme, made["payload"], host["seed"], attack, runtime)
-

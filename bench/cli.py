@@ -27,7 +27,8 @@ app = typer.Typer(
 
 SuiteName = Annotated[str, typer.Argument(help="A suite's name (see list suites), or a YAML file.")]
 Models = Annotated[
-    list[str] | None, typer.Option("--model", help="Replace the suite's models: names of models.yaml, wildcards, timm.")
+    list[str] | None,
+    typer.Option("--model", help="Replace the suite's models: names of models.yaml, wildcards, timm."),
 ]
 Schemes = Annotated[list[str] | None, typer.Option("--scheme", help="Keep or add schemes, by label or name.")]
 Attacks = Annotated[list[str] | None, typer.Option("--attack", help="Keep these attacks of the suite.")]
@@ -75,7 +76,9 @@ def plan(
         for s in chosen.schemes
     ]
     print_table(("model", "data", "scheme", "bits", "seeds", "attacks"), rows)
-    print_table(("attack", "strengths"), [(a.label, " ".join(f"{s:g}" for s in a.strengths)) for a in chosen.attacks])
+    print_table(
+        ("attack", "strengths"), [(a.label, " ".join(f"{s:g}" for s in a.strengths)) for a in chosen.attacks]
+    )
     print(f"{len(todo)} cells, {len(todo) - len(waiting)} of them recorded in {journal.folder}")
     return DONE
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.artefacts import Artefact, ArtefactStore, state_of
+from bench.artefacts import Artefact, ArtefactStore, state_digest, state_of
 from bench.attacks.base import restore
 from bench.data import Dataset, load
 from bench.evaluate import accuracy
@@ -72,7 +72,7 @@ class Workshop:
         Raises:
             BadInput: if the scheme refuses this host.
         """
-        name = identity(kind="marked", **cell.mark_recipe)
+        name = marked_identity(cell)
         return self._keep("marked", name, lambda: self._load_marked(cell, name))
 
     def _model(self, cell: Cell, kind: str, make: "Callable[[Cell], Artefact]") -> "Trained":
@@ -109,7 +109,7 @@ class Workshop:
     def _facts(self, model: nn.Module, data: Dataset, report: TrainingReport | None) -> dict[str, Any]:
         return {
             "accuracy": asdict(accuracy(model, data.test)),
-            "digest": weights_digest(model),
+            "digest": state_digest(model.state_dict()),
             "training": asdict(report) if report else None,
         }
 
@@ -163,6 +163,11 @@ class Trained:
     facts: dict[str, Any]
 
 
+def marked_identity(cell: Cell) -> str:
+    """Return the identity under which the marked model of a cell is stored."""
+    return identity(kind="marked", **cell.mark_recipe)
+
+
 def harness_secret(cell: Cell) -> tuple[Key, Bits]:
     """Return the key and the message of a cell, both from its seeds; such a key proves nothing."""
     key = Key.for_harness(seed=cell.derive("key"))
@@ -179,13 +184,3 @@ def relative_change(reference: nn.Module, changed: nn.Module, carrier: Carrier) 
         distance += float((b - a).square().sum())
         norm += float(a.square().sum())
     return distance / norm
-
-
-def weights_digest(model: nn.Module) -> str:
-    """Return SHA-256 of a model's whole state."""
-    digest = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        digest.update(
-            name.encode() + b"\0" + value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
-        )
-    return digest.hexdigest()

@@ -1,5 +1,6 @@
 """The one timer: wall seconds of a region, the device's queue drained at both ends, and its memory peak."""
 
+import contextlib
 import resource
 import time
 from pathlib import Path
@@ -17,7 +18,8 @@ def synchronise(device: torch.device) -> None:
 class Stopwatch:
     """Times a `with` block: `seconds` afterwards, and `peak_bytes` if asked for.
 
-    On CUDA the peak is what the allocator held at most; on Linux's CPU the growth of the resident set.
+    On CUDA the peak is what tensors held at most; on the CPU it is the process's largest resident set inside
+    the block (outside Linux: since its start).
     """
 
     def __init__(self, device: torch.device, *, memory: bool = False) -> None:
@@ -30,7 +32,7 @@ class Stopwatch:
     def __enter__(self) -> "Stopwatch":
         synchronise(self.device)
         if self.memory:
-            self._floor = _reset_peak(self.device)
+            _reset_peak(self.device)
         self._start = time.perf_counter()
         return self
 
@@ -40,18 +42,15 @@ class Stopwatch:
         synchronise(self.device)
         self.seconds = time.perf_counter() - self._start
         if self.memory:
-            self.peak_bytes = max(0, _peak(self.device) - self._floor)
+            self.peak_bytes = _peak(self.device)
 
 
-def _reset_peak(device: torch.device) -> int:
+def _reset_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        return 0
-    try:
+        return
+    with contextlib.suppress(OSError):  # not Linux, or not allowed: the peak is then that of the whole process
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:  # not Linux, or not allowed: the peak is then that of the whole process
-        return 0
-    return _peak(device)
 
 
 def _peak(device: torch.device) -> int:

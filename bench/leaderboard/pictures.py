@@ -28,7 +28,10 @@ def draw(points: Sequence[Point], title: str) -> "Figure":
     figure = Figure(figsize=(3.4 * columns, 4.6 * bands), layout="constrained")
     axes = figure.subplots(2 * bands, columns, squeeze=False)
     for index in range(bands * columns):
-        upper, lower = axes[2 * (index // columns)][index % columns], axes[2 * (index // columns) + 1][index % columns]
+        upper, lower = (
+            axes[2 * (index // columns)][index % columns],
+            axes[2 * (index // columns) + 1][index % columns],
+        )
         if index >= len(attacks):
             upper.set_axis_off()
             lower.set_axis_off()
@@ -75,11 +78,15 @@ def _legend(figure: "Figure", schemes: Sequence[tuple[str, int]]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=_COLOURS[i % len(_COLOURS)], marker=_MARKERS[i % len(_MARKERS)], label=f"{s}, {bits} bits")
+        Line2D(
+            [], [], color=_COLOURS[i % len(_COLOURS)], marker=_MARKERS[i % len(_MARKERS)], label=f"{s}, {bits} bits"
+        )
         for i, (s, bits) in enumerate(schemes)
     ]
     handles.append(Line2D([], [], color="grey", linestyle="--", label="law"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)), fontsize=8, frameon=False)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(5, len(handles)), fontsize=8, frameon=False
+    )
 
 
 def save(figure: "Figure", path: Path) -> None:

@@ -128,7 +128,9 @@ def law_table(points: Sequence[Point]) -> Table:
         hits, total = (sum(p.exact[i] for p in own) for i in (0, 1))
         low, high = rate_interval(hits, total)
         law = fmean(p.law for p in own if p.law is not None)
-        rows.append([scheme, payload, attack, f"{strength:g}", f"{law:.3g}", f"{hits}/{total} [{low:.2f}, {high:.2f}]"])
+        rows.append(
+            [scheme, payload, attack, f"{strength:g}", f"{law:.3g}", f"{hits}/{total} [{low:.2f}, {high:.2f}]"]
+        )
     return ["scheme", "bits", "attack", "strength", "law", "measured"], rows
 
 
@@ -148,7 +150,17 @@ def model_table(points: Sequence[Point]) -> Table:
             _mean([m["energy"] for m in marked]), _mean([m["noise_floor"] for m in marked]),
             "-" if marked[0]["report"].get("touched") is None else f"{marked[0]['report']['touched']:,}",
         ])  # fmt: skip
-    headers = ["model", "scheme", "bits", "seeds", "clean %", "marked %", "energy", "noise floor", "touched weights"]
+    headers = [
+        "model",
+        "scheme",
+        "bits",
+        "seeds",
+        "clean %",
+        "marked %",
+        "energy",
+        "noise floor",
+        "touched weights",
+    ]
     return headers, rows
 
 
@@ -164,7 +176,9 @@ def _conditions(records: Sequence[Record]) -> str:
     machines = sorted({f"{e['hardware']}, {e['threads']} thread(s), torch {e['torch']}" for e in environments})
     loads = [e["others_load"] for e in environments if e["others_load"] is not None]
     busiest = f"{max(loads):.0%}" if loads else "an unknown share"
-    alone = "had the machine nearly to itself" if loads and max(loads) < 0.05 else "shared the machine: read with care"
+    alone = (
+        "had the machine nearly to itself" if loads and max(loads) < 0.05 else "shared the machine: read with care"
+    )
     return (
         f"Medians over cells. {'; '.join(machines)}. The run {alone} (others used up to {busiest} of it in a cell)."
     )
@@ -182,7 +196,16 @@ def speed_table(points: Sequence[Point]) -> Table:
             *(f"{median(t[name] for t in timings):.2f}" for name in ("embed_ms", "extract_ms", "step_ratio")),
             *(f"{median((t[n] or 0) for t in timings) / 2**20:.0f}" for n in ("peak_bytes_marked", "peak_bytes_control")),
         ])  # fmt: skip
-    headers = ["model", "scheme", "bits", "embed ms", "extract ms", "step time / control", "peak MiB", "control MiB"]
+    headers = [
+        "model",
+        "scheme",
+        "bits",
+        "embed ms",
+        "extract ms",
+        "step time / control",
+        "peak MiB",
+        "control MiB",
+    ]
     return headers, rows
 
 

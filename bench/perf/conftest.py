@@ -85,6 +85,4 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next(
-        (line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.machine()
-    )
+    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.machine())

@@ -108,6 +108,10 @@ class ConstantWeightCode:
         ok = rank.bit_length() <= self.payload_bits
         return Decoded(bits=_bits_of(rank if ok else 0, self.payload_bits), ok=ok, erased=tied)
 
+    def ones(self, reliabilities: npt.NDArray[Any]) -> Word:
+        """Return the word, bool (length,), whose ones are the `weight` largest of `reliabilities` (length,)."""
+        return _largest(np.asarray(reliabilities), self.weight)[0]
+
     def rank(self, word: npt.NDArray[Any]) -> int:
         """Return the number of a bool `word` (length,): sum_j C(p_j, j) over its ones, ascending.
 
@@ -135,9 +139,7 @@ class ConstantWeightCode:
         """
         rank = _integer(rank, "rank")
         if not 0 <= rank < self.size:
-            raise BadInput(
-                f"rank is {_brief(rank)}; {self!r} numbers its words from 0 to {_brief(self.size - 1)}"
-            )
+            raise BadInput(f"rank is {_brief(rank)}; {self!r} numbers its words from 0 to {_brief(self.size - 1)}")
         word = np.full(self.length, self._swapped)
         word[self._unrank_positions(self.size - 1 - rank if self._swapped else rank)] = not self._swapped
         return word

@@ -1,0 +1,54 @@
+"""What `cwwm-bench list` shows."""
+
+from collections.abc import Callable
+
+from bench.attacks import ATTACKS
+from bench.data import DATASETS
+from bench.plan import load_suite, suite_names
+from bench.zoo import load_zoo
+from cwwm.schemes import SCHEMES
+
+Rows = list[tuple[object, ...]]
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().splitlines()[0]
+
+
+def _models() -> tuple[tuple[str, ...], Rows]:
+    rows: Rows = [(m.name, m.family, m.data, m.size, m.weights) for m in load_zoo().values()]
+    return ("model", "family", "data", "size", "weights"), rows
+
+
+def _schemes() -> tuple[tuple[str, ...], Rows]:
+    rows: Rows = [
+        (name, _first_line(scheme.__doc__), ", ".join(sorted(scheme.needs)) or "-")
+        for name, scheme in SCHEMES.items()
+    ]
+    return ("scheme", "is", "needs"), rows
+
+
+def _attacks() -> tuple[tuple[str, ...], Rows]:
+    return ("attack", "does", "strength"), [
+        (name, _first_line(attack.__doc__), attack.strength) for name, attack in ATTACKS.items()
+    ]
+
+
+def _data() -> tuple[tuple[str, ...], Rows]:
+    return ("data set", "is"), [(name, source.about) for name, source in DATASETS.items()]
+
+
+def _suites() -> tuple[tuple[str, ...], Rows]:
+    suites = [load_suite(name) for name in suite_names()]
+    return ("suite", "is", "models", "schemes"), [
+        (s.name, s.description, len(s.models), len(s.schemes)) for s in suites
+    ]
+
+
+CATALOGUE: dict[str, Callable[[], tuple[tuple[str, ...], Rows]]] = {
+    "models": _models,
+    "schemes": _schemes,
+    "attacks": _attacks,
+    "data": _data,
+    "suites": _suites,
+}

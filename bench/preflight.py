@@ -1,0 +1,41 @@
+"""Finds out before a run what would stop it halfway: missing data, unknown models, a folder that is read-only."""
+
+from pathlib import Path
+
+from bench.attacks import Attack, Then
+from bench.attacks.training import NewHead
+from bench.data import load
+from bench.plan import Suite
+from bench.zoo import PACKAGED, packaged_weights
+from cwwm.files import atomic_path
+
+
+def preflight(suite: Suite, folder: Path, *, needed: bool) -> None:
+    """Raise BadInput for the first thing that is not there; load nothing if no cell is `needed`."""
+    with atomic_path(folder / ".writable") as path:
+        path.write_bytes(b"")
+    (folder / ".writable").unlink()
+    _sweep(folder)
+    if not needed:
+        return
+    tasks = {task for entry in suite.attacks for task in _tasks(entry.attack)}
+    for model in suite.models:
+        for name in {model.data, *tasks}:
+            load(name, size=model.size, channels=model.channels)
+        if model.weights == "packaged" and model.timm in PACKAGED:
+            packaged_weights(model.timm)
+    for scheme in suite.schemes:
+        for payload in suite.payloads:
+            scheme.build(payload)
+
+
+def _tasks(attack: Attack) -> set[str]:
+    if isinstance(attack, Then):
+        return _tasks(attack.first) | _tasks(attack.second)
+    return {attack.task} if isinstance(attack, NewHead) else set()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove temporary files that a killed run left behind; this folder has one run at a time."""
+    for part in folder.rglob(".*.part"):
+        part.unlink(missing_ok=True)
