@@ -125,6 +125,6 @@ def plan(
         shortest = min(codes, key=lambda code: code.length)
         raise BadInput(
             f"no code for {payload_bits} bits at survival {survive:g} fits the {pool.size:,} weights of carrier "
-            f"'{carrier.rule}'; the shortest has L = {shortest.length:,}: take a larger carrier or a shorter payload"
+            f"'{carrier.rule}'; the shortest has L = {shortest.length:,}: take a larger carrier or fewer bits"
         )
     return sorted((pool.option(code, survive) for code in fitting), key=lambda option: option.energy)

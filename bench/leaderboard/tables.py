@@ -25,16 +25,16 @@ def markdown(suite: str, records: Sequence[Record], points: Sequence[Point]) -> 
     sections = [
         f"# Leaderboard of suite {suite}",
         _summary(records),
-        "## Ranking\n\nBy the price of removal: accuracy points a thief loses at his cheapest attack after which the "
-        "message does not come back (\"> x\": no attack did it, the dearest cost x). Price of proof: after which the "
-        "mark is not provable at 1e-6. Worst exact: the lowest exact-match rate over attacks that leave the model "
+        "## Ranking\n\nBy the price of removal: accuracy points a thief loses at his cheapest attack after which "
+        "the message does not come back (\"> x\": no attack did it, the dearest cost x). Price of proof: after "
+        "which the mark is not provable at 1e-6. Worst exact: the lowest exact-match rate over attacks that leave the model "
         "useful (at most 3 points lost), with its 95 % interval.",
         _table(ranking_table(rank(points))),
         "## Price of removal by attack\n\nAccuracy points; smaller is a better attack.",
         _table(price_table(points)),
         "## Worst exact-match rate by what the thief accepts to lose",
         _table(useful_table(rank(points))),
-        "## Law and measurement\n\nPredicted probability that the message comes back whole, beside the share that did.",
+        "## Law and measurement\n\nPredicted probability that the message comes back whole, and the share that did.",
         _table(law_table(points)),
         "## Models",
         _table(model_table(points)),
@@ -194,7 +194,7 @@ def speed_table(points: Sequence[Point]) -> Table:
         rows.append([
             model, scheme, payload,
             *(f"{median(t[name] for t in timings):.2f}" for name in ("embed_ms", "extract_ms", "step_ratio")),
-            *(f"{median((t[n] or 0) for t in timings) / 2**20:.0f}" for n in ("peak_bytes_marked", "peak_bytes_control")),
+            *(f"{median((t[name] or 0) for t in timings) / 2**20:.0f}" for name in TIMING_COLUMNS[4:]),
         ])  # fmt: skip
     headers = [
         "model",

@@ -1,0 +1,54 @@
+# The two commands of this project are `make bench` and `make test`; both prepare .venv by themselves.
+
+PYTHON ?= python3
+DEVICE ?= auto
+SUITE ?= smoke
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+export OMP_WAIT_POLICY ?= PASSIVE
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help setup bench test test-slow nightly perf lint coverage clean
+
+help:
+	@echo "make bench      set up, run suite smoke (SUITE=...) and print its leaderboard; DEVICE=auto|cpu|cuda"
+	@echo "make test       set up and run all tests but the slow ones; make test-slow runs those"
+	@echo "make perf       speed of the library beside the naive way; make lint; make coverage"
+	@echo "make nightly    suite nightly on DEVICE; make setup prepares .venv only; make clean removes it"
+
+$(STAMP): pyproject.toml setup.py constraints.txt
+	@echo "setting up $(VENV) (under a minute with a warm cache) ..."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --progress-bar off -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+setup: $(STAMP)
+
+bench: setup
+	$(BIN)/cwwm-bench run $(SUITE) --device $(DEVICE)
+
+nightly: setup
+	$(BIN)/cwwm-bench run nightly --device $(DEVICE)
+
+test: setup
+	$(BIN)/pytest -m "not slow"
+
+test-slow: setup
+	$(BIN)/pytest -m slow
+
+coverage: setup
+	$(BIN)/pytest -m "not slow" --cov=cwwm --cov=bench --cov-report=term-missing:skip-covered
+
+perf: setup
+	DEVICE=$(DEVICE) $(BIN)/pytest bench/perf
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) results/runs build *.egg-info
