@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from bench.attacks import ATTACKS
 from bench.data import DATASETS
-from bench.plan import load_suite, suite_names
+from bench.config import read_yaml
+from bench.plan import SUITES, suite_names
 from bench.zoo import load_zoo
 from cwwm.schemes import SCHEMES
 
@@ -39,9 +40,9 @@ def _data() -> tuple[tuple[str, ...], Rows]:
 
 
 def _suites() -> tuple[tuple[str, ...], Rows]:
-    suites = [load_suite(name) for name in suite_names()]
+    suites = {name: read_yaml(SUITES / f"{name}.yaml") for name in suite_names()}
     return ("suite", "is", "models", "schemes"), [
-        (s.name, s.description, len(s.models), len(s.schemes)) for s in suites
+        (name, suite["description"], len(suite["models"]), len(suite["schemes"])) for name, suite in suites.items()
     ]
 
 

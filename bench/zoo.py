@@ -1,6 +1,7 @@
 """The zoo: what a model is (timm name, data, input, recipe), and how it is built."""
 
 import inspect
+import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -59,20 +60,34 @@ class ModelSpec:
         return asdict(self)
 
 
+ZOO_VARIABLE = "CWWM_MODELS"
+
+
+_DEFAULT = "test_resnet"  # whose entry a timm name without one takes
+
+
 def zoo_path() -> Path:
+    """Return the path of the zoo in use: $CWWM_MODELS, else the models.yaml that is shipped."""
+    return Path(os.environ[ZOO_VARIABLE]) if ZOO_VARIABLE in os.environ else _shipped_zoo()
+
+
+def _shipped_zoo() -> Path:
     """Return where models.yaml lies: beside the packages in a checkout, inside bench in a wheel."""
     inside = PACKAGE / "models.yaml"
     return inside if inside.exists() else PACKAGE.parent / "models.yaml"
 
 
-@cache
 def load_zoo(path: Path | None = None) -> dict[str, ModelSpec]:
-    """Read models.yaml.
+    """Read models.yaml, or another file like it.
 
     Raises:
         BadInput: for an unknown field or recipe, naming the file, the key and the nearest valid name.
     """
-    path = path or zoo_path()
+    return _read_zoo(path or zoo_path())
+
+
+@cache
+def _read_zoo(path: Path) -> dict[str, ModelSpec]:
     root = check_fields(read_yaml(path), {"recipes", "models"}, str(path), required={"recipes", "models"})
     recipes = {name: _host_recipe(value, f"{path}: recipes.{name}") for name, value in root["recipes"].items()}
     return {
@@ -120,7 +135,7 @@ def _unlisted(name: str) -> ModelSpec:
 
     if not timm.is_model(name):
         raise unknown_name("model", name, [*load_zoo(), *timm.list_models()])
-    return replace(load_zoo()["test_resnet"], name=name, timm=name, family="")
+    return replace(_read_zoo(_shipped_zoo())[_DEFAULT], name=name, timm=name, family="", create={})
 
 
 def build_model(spec: ModelSpec, classes: int, seed: int) -> nn.Module:

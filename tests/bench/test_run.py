@@ -1,0 +1,180 @@
+"""The harness end to end on a tiny suite: run, go on, narrow, rank, check."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench.journal import Journal, record_digest
+from bench.leaderboard import TIMING_COLUMNS
+from cwwm.files import write_json
+
+from .conftest import Bench
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "leaderboard.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_cell_has_a_record_and_a_row_a_strength(finished: Path) -> None:
+    records = list(Journal(finished).records())
+    assert len(records) == 2 * 2 * 4
+    assert {record["status"] for record in records} == {"ok"}
+    assert all(len(record["rows"]) == len(record["recipe"]["strengths"]) for record in records)
+    assert len(rows_of(finished)) == 2 * (3 + 2 + 1 + 1)
+    assert (finished / "leaderboard.png").stat().st_size > 10_000
+
+
+def test_the_laws_hold_in_the_records(finished: Path) -> None:
+    for row in rows_of(finished):
+        if row["scheme"] == "cwc" and row["attack"].startswith("magnitude") and float(row["strength"]) <= 0.9:
+            assert float(row["exact"]) == 1.0
+            assert float(row["law"]) == 1.0
+        if row["scheme"] == "cwc" and row["strength"] == "0.95":
+            assert float(row["exact"]) == 0.0
+
+
+def test_a_record_holds_neither_key_nor_secret(finished: Path) -> None:
+    for record in Journal(finished).records():
+        text = json.dumps(record)
+        assert "secret" not in text
+        assert record["host"]["accuracy"]["total"] == 450
+
+
+def test_a_second_run_repeats_nothing(tiny: Path, finished: Path, bench: Bench) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (finished / "cells").iterdir()}
+    tables = (finished / "leaderboard.md").read_bytes()
+    assert bench("run", tiny / "tiny.yaml", "--out", finished, "--device", "cpu") == 0
+    assert {path: path.stat().st_mtime_ns for path in (finished / "cells").iterdir()} == before
+    assert (finished / "leaderboard.md").read_bytes() == tables
+
+
+def test_failed_cells_are_tried_again_and_their_attempts_kept(
+    tiny: Path, finished: Path, bench: Bench, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "out")
+    journal = Journal(tmp_path / "out")
+    record = next(iter(journal.records()))
+    failed = {**record, "status": "failed", "reason": "the power went", "rows": []}
+    journal.write({k: v for k, v in failed.items() if k not in ("digest", "format")})
+    assert bench("status", tmp_path / "out") == 0
+    assert bench("run", tiny / "tiny.yaml", "--out", tmp_path / "out", "--device", "cpu") == 0
+    again = journal.read(record["identity"])
+    assert again is not None
+    assert again["status"] == "ok"
+    assert [attempt["reason"] for attempt in again["attempts"]] == ["the power went"]
+
+
+def test_a_refusal_is_final_and_says_why(tiny: Path, bench: Bench, tmp_path: Path) -> None:
+    suite = (tiny / "tiny.yaml").read_text().replace("payloads: [64]", "payloads: [200000]")
+    (tmp_path / "big.yaml").write_text(suite.replace("{name: cwc, carrier: body, survive: 0.9}", "{name: cwc}"))
+    arguments = ("run", tmp_path / "big.yaml", "--out", tmp_path, "--seeds", 1, "--scheme", "sign*")
+    assert bench(*arguments, "--attack", "random", "--device", "cpu") == 0
+    (record,) = Journal(tmp_path).records()
+    assert record["status"] == "refused"
+    assert "the code needs" in record["reason"]
+    assert "the code needs" in (tmp_path / "leaderboard.md").read_text()
+
+
+def test_options_narrow_and_replace(tiny: Path, bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    suite = tiny / "tiny.yaml"
+    arguments = (
+        "plan",
+        suite,
+        "--seeds",
+        1,
+        "--scheme",
+        "cwc",
+        "--attack",
+        "mag*",
+        "--model",
+        "resnet18",
+        "--json",
+    )
+    assert bench(*arguments) == 0
+    cells = json.loads(capsys.readouterr().out)
+    assert {cell["model"] for cell in cells} == {"resnet18"}
+    assert {cell["attack"] for cell in cells} == {"magnitude", "magnitude + bn"}
+    assert {cell["seed"] for cell in cells} == {0}
+
+
+def test_adding_to_a_suite_moves_no_other_cell(
+    tiny: Path, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = (tiny / "tiny.yaml").read_text().replace("seeds: 2", "seeds: 3").replace("[tiny]", "[resnet18, tiny]")
+    (tmp_path / "more.yaml").write_text(more)
+    assert bench("plan", tiny / "tiny.yaml", "--json") == 0
+    small = {cell["identity"] for cell in json.loads(capsys.readouterr().out)}
+    assert bench("plan", tmp_path / "more.yaml", "--json") == 0
+    large = {cell["identity"] for cell in json.loads(capsys.readouterr().out)}
+    assert small < large
+
+
+def test_check_accepts_what_a_run_wrote(finished: Path, bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench("check", finished, "--sample", 1, "--device", "cpu") == 0
+    assert "all is well" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("target", ["leaderboard.csv", "leaderboard.md"])
+def test_check_notices_an_edited_table(finished: Path, bench: Bench, tmp_path: Path, target: str) -> None:
+    shutil.copytree(finished, tmp_path / "out")
+    path = tmp_path / "out" / target
+    path.write_text(path.read_text().replace("cwc", "CWC", 1))
+    assert bench("check", tmp_path / "out", "--sample", 0, "--device", "cpu") == 1
+
+
+def test_check_notices_an_edited_record(finished: Path, bench: Bench, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "out")
+    path = sorted((tmp_path / "out" / "cells").iterdir())[0]
+    record = json.loads(path.read_text())
+    record["rows"][0]["exact"] = not record["rows"][0]["exact"]
+    write_json(path, record)
+    assert bench("check", tmp_path / "out", "--sample", 0, "--device", "cpu") == 2
+
+
+def test_check_notices_a_forged_record_by_running_it_again(finished: Path, bench: Bench, tmp_path: Path) -> None:
+    shutil.copytree(finished / "cells", tmp_path / "cells")
+    (record,) = [json.loads(p.read_text()) for p in sorted((tmp_path / "cells").iterdir())[:1]]
+    for path in sorted((tmp_path / "cells").iterdir())[1:]:
+        path.unlink()
+    record["rows"][0]["log10_p"] -= 100.0
+    record["digest"] = record_digest(record)
+    write_json(tmp_path / "cells" / f"{record['identity']}.json", record)
+    assert bench("leaderboard", tmp_path) == 0
+    assert bench("check", tmp_path, "--sample", 1, "--device", "cpu") == 1
+
+
+def test_timing_columns_are_the_last_of_the_csv(finished: Path) -> None:
+    header = (finished / "leaderboard.csv").read_text().splitlines()[0].split(",")
+    assert tuple(header[-len(TIMING_COLUMNS) :]) == TIMING_COLUMNS
+
+
+@pytest.mark.parametrize("what", ["models", "schemes", "attacks", "data", "suites"])
+def test_list_shows_names(bench: Bench, what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench("list", what, "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)) >= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("run", "smok"), "smoke"),
+        (("run", "smoke", "--model", "resnet1888"), "resnet18"),
+        (("run", "smoke", "--scheme", "cvc"), "cwc"),
+        (("run", "smoke", "--attack", "magnitud"), "magnitude"),
+        (("run", "smoke", "--seeds", 0), "--seeds"),
+        (("run", "smoke", "--device", "tpu"), "tpu"),
+        (("run", "smoke", "--out", "/proc/nothing/here"), "/proc/nothing/here"),
+        (("status", "/nowhere"), "/nowhere"),
+        (("list", "modls"), "models"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    bench: Bench, arguments: tuple[object, ...], named: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert bench(*arguments) == 2
+    (line,) = capfd.readouterr().err.strip().splitlines()
+    assert named in line

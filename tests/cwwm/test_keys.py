@@ -1,0 +1,224 @@
+"""Laws of keys and keyed streams: fixed vectors, uniform samples, independence, files that keep the secret."""
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from cwwm.errors import BadInput
+from cwwm.keys import Key, new_salt
+from cwwm.owner import load_owner_key
+
+SECRET = bytes(range(32))
+SALT = bytes(range(16))
+
+
+@pytest.fixture
+def key() -> Key:
+    return Key(SECRET)
+
+
+# Marks out in the world are read with these numbers: a change of any of them loses every mark.
+def test_digest_and_commitment_vectors(key: Key) -> None:
+    assert key.digest == "332482f90cd7c3877d9430d3d081dde0"
+    assert key.authenticate(b"claim") == "adb38a03689621ebde87585a7232680471823738fa4c8ad23d0d363435588ce9"
+    assert Key.for_harness(seed=3).digest == "fe9fb822160accc17d7d22044ef85284"
+
+
+def test_stream_vectors(key: Key) -> None:
+    words = [hex(word) for word in key.stream("positions", SALT).words(4).tolist()]
+    assert words == ["0x79bba53b80637568", "0xcadaac2f9756e7c3", "0x2c73448c8088420b", "0x965c573b1137aa08"]
+    pad = "".join(map(str, key.stream("pad", SALT).bits(32).tolist()))
+    assert pad == "11010110110100010100010101000011"
+    signs = key.stream("signs", SALT).signs(16).tolist()
+    assert signs == [-1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, 1, 1, -1]
+    assert key.stream("covert", SALT).uniform(2).tolist() == [0.6308173689713249, 0.3377128466225874]
+
+
+@pytest.mark.parametrize(
+    ("population", "expected"),
+    [
+        (1000, [200, 507, 283, 408, 741, 100, 72, 525]),
+        (10, [2, 6, 4, 9, 0, 3, 8, 7]),
+        (10**12, [374209828200, 860986861507, 130233078283, 714750118408]),
+    ],
+)
+def test_position_vectors(key: Key, population: int, expected: list[int]) -> None:
+    assert key.stream("positions", SALT).sample(population, len(expected)).tolist() == expected
+
+
+@pytest.mark.parametrize(("population", "count"), [(1000, 300), (1000, 900), (50, 50), (10**12, 5000), (7, 0)])
+def test_sample_is_distinct_and_inside(key: Key, population: int, count: int) -> None:
+    sample = key.stream("positions", SALT).sample(population, count)
+    assert sample.dtype == np.int64
+    assert len(np.unique(sample)) == count
+    assert count == 0 or 0 <= sample.min() <= sample.max() < population
+
+
+@pytest.mark.parametrize("count", [200, 700])
+def test_sample_is_uniform_in_place_and_order(count: int) -> None:
+    draws = [Key.for_harness(i=i).stream("positions", SALT).sample(1000, count) for i in range(200)]
+    everywhere = np.bincount(np.concatenate(draws) // 50, minlength=20)
+    first = np.bincount(np.concatenate([draw[:10] for draw in draws]) // 50, minlength=20)
+    assert stats.chisquare(everywhere).pvalue > 1e-3
+    assert stats.chisquare(first).pvalue > 1e-3
+
+
+def test_a_shorter_sample_is_a_prefix_of_a_longer_one(key: Key) -> None:
+    longer = key.stream("positions", SALT).sample(10_000, 2000)
+    assert np.array_equal(key.stream("positions", SALT).sample(10_000, 700), longer[:700])
+
+
+@pytest.mark.parametrize(("population", "count"), [(10, 11), (10, -1)])
+def test_impossible_samples_are_refused(key: Key, population: int, count: int) -> None:
+    with pytest.raises(BadInput, match="cannot choose"):
+        key.stream("positions", SALT).sample(population, count)
+
+
+def test_words_do_not_depend_on_how_they_are_asked_for(key: Key) -> None:
+    whole = key.stream("pad", SALT).words(20_000)
+    stream = key.stream("pad", SALT)
+    pieces = np.concatenate([stream.words(n) for n in (1, 0, 8191, 1, 9000, 2807)])
+    assert np.array_equal(whole, pieces)
+
+
+def test_below_is_unbiased_where_rejection_is_frequent(key: Key) -> None:
+    bound = 3 * 2**61  # a quarter of all words must be thrown away
+    numbers = key.stream("positions", SALT).below(bound, 6000)
+    assert stats.chisquare(np.bincount(numbers // (bound // 12), minlength=12)).pvalue > 1e-3
+
+
+def test_purposes_salts_and_keys_give_independent_streams(key: Key) -> None:
+    others = [
+        key.stream("pad", SALT),
+        key.stream("positions", SALT),
+        key.stream("pad", bytes(16)),
+        Key(bytes(32)).stream("pad", SALT),
+    ]
+    bits = np.stack([stream.bits(20_000) for stream in others]).astype(float)
+    correlation = np.corrcoef(bits)[np.triu_indices(len(others), 1)]
+    assert np.abs(correlation).max() < 4.5 / np.sqrt(20_000)
+    assert np.abs(bits.mean(axis=1) - 0.5).max() < 4.5 / 2 / np.sqrt(20_000)
+
+
+def test_pad_does_not_depend_on_what_was_drawn_for_positions(key: Key) -> None:
+    before = key.stream("pad", SALT).bits(64)
+    key.stream("positions", SALT).sample(1000, 400)
+    assert np.array_equal(before, key.stream("pad", SALT).bits(64))
+
+
+def test_salts_are_fresh_and_of_one_length(key: Key) -> None:
+    assert new_salt() != new_salt()
+    with pytest.raises(BadInput, match="16 bytes, not 5"):
+        key.stream("pad", b"short")
+
+
+def test_generated_keys_differ() -> None:
+    assert Key.generate() != Key.generate()
+
+
+@pytest.mark.parametrize(("secret", "origin"), [(b"short", "owner"), (SECRET, "thief")])
+def test_impossible_keys_are_refused(secret: bytes, origin: str) -> None:
+    with pytest.raises(BadInput, match="a key"):
+        Key(secret, origin=origin)
+
+
+def test_file_round_trip_and_mode(key: Key, tmp_path: Path) -> None:
+    path = tmp_path / "owner.key"
+    key.save(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert Key.load(path) == key
+    assert Key.load(path).origin == "owner"
+    assert [file.name for file in tmp_path.iterdir()] == ["owner.key"]
+
+
+def test_a_key_file_is_never_overwritten(key: Key, tmp_path: Path) -> None:
+    path = tmp_path / "owner.key"
+    key.save(path)
+    before = path.read_bytes()
+    with pytest.raises(BadInput, match="never overwritten"):
+        Key.generate().save(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o666])
+def test_a_key_that_others_can_read_is_refused(key: Key, tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "owner.key"
+    key.save(path)
+    path.chmod(mode)
+    with pytest.raises(BadInput, match="chmod 600"):
+        Key.load(path)
+
+
+def _damaged(text: str, kind: str) -> str:
+    return {
+        "empty": "",
+        "other file": "hello\n",
+        "other version": text.replace("v1", "v2"),
+        "no secret": "\n".join(text.splitlines()[:2]),
+        "not hex": text[:-3] + "zz\n",
+        "short": text[:-9] + "\n",
+        "changed digit": text[:-2] + ("0" if text[-2] != "0" else "1") + "\n",
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    "kind", ["empty", "other file", "other version", "no secret", "not hex", "short", "changed digit"]
+)
+def test_a_damaged_key_file_is_refused(key: Key, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "owner.key"
+    key.save(path)
+    path.write_text(_damaged(path.read_text(), kind))
+    with pytest.raises(BadInput, match=r"not a cwwm key file|damaged") as caught:
+        Key.load(path)
+    assert SECRET.hex() not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_and_binary_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    (tmp_path / "binary").chmod(0o600)
+    for name in ("binary", "absent"):
+        with pytest.raises(BadInput, match=name):
+            Key.load(tmp_path / name)
+
+
+def test_no_text_of_a_key_shows_its_secret(key: Key) -> None:
+    for text in (repr(key), str(key), f"{key}", repr([key]), str({"key": key})):
+        assert SECRET.hex() not in text
+        assert repr(SECRET) not in text
+        assert key.digest[:12] in text
+
+
+def test_a_key_is_neither_pickled_nor_made_json(key: Key) -> None:
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(key)
+    with pytest.raises(TypeError):
+        json.dumps({"key": key})
+
+
+def test_equality_and_hash_follow_the_secret(key: Key) -> None:
+    assert key == Key(SECRET)
+    assert hash(key) == hash(Key(SECRET))
+    assert key != Key(bytes(32))
+    assert key != SECRET
+
+
+def test_a_harness_key_is_reproducible_and_refused_as_owners(tmp_path: Path) -> None:
+    key = Key.for_harness(seed=1, cell="a")
+    assert key == Key.for_harness(cell="a", seed=1)
+    assert key != Key.for_harness(cell="a", seed=2)
+    key.save(tmp_path / "harness.key")
+    assert Key.load(tmp_path / "harness.key").origin == "harness"
+    with pytest.raises(BadInput, match="benchmark's key"):
+        load_owner_key(tmp_path / "harness.key")
+
+
+def test_the_origin_cannot_be_relabelled_by_hand_without_the_header(tmp_path: Path) -> None:
+    Key.generate().save(tmp_path / "owner.key")
+    assert load_owner_key(tmp_path / "owner.key").origin == "owner"

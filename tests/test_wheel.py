@@ -1,0 +1,49 @@
+"""A wheel built from the checkout works outside it, with everything it needs inside."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel from a copy of the tracked files, so that no leftover of this checkout helps."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout
+    for name in files.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    (built,) = out.glob("cwwm-*.whl")
+    return built
+
+
+def test_the_wheel_holds_both_packages_zoo_and_suites(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {"cwwm/py.typed", "bench/py.typed", "bench/models.yaml", "bench/suites/smoke.yaml"} <= names
+    assert not any(name.startswith(("tests/", "results/")) for name in names)
+
+
+def test_the_installed_wheel_works_elsewhere(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    script = (
+        f"import sys; sys.path.insert(0, {str(site)!r})\n"
+        "import bench, cwwm\n"
+        f"assert bench.__file__.startswith({str(site)!r}) and cwwm.__file__.startswith({str(site)!r})\n"
+        "from cwwm import ConstantWeightCode, Key\n"
+        "code = ConstantWeightCode(length=544, weight=56)\n"
+        "assert code.decode(code.encode([1] * code.payload_bits)).bits.sum() == code.payload_bits\n"
+        "from bench.zoo import load_zoo\n"
+        "from bench.plan import load_suite\n"
+        "assert len(load_zoo()) >= 14 and load_suite('smoke').attacks\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
