@@ -11,6 +11,7 @@ import pickle
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,9 @@ _TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 
 
 class FileWeights(Weights):
-    """The tensors of a safetensors file, mapped; only a file opened with `writable` changes on disk."""
+    """The tensors of a safetensors file, mapped; writes stay in memory."""
 
-    def __init__(self, path: Path, *, writable: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         """Map the file.
 
         Raises:
@@ -50,9 +51,8 @@ class FileWeights(Weights):
         """
         self.path = path
         _validate(path)
-        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_COPY
-        with path.open("r+b" if writable else "rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=access)
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         header = int.from_bytes(self._map[:8], "little")
         self._start = 8 + header
         entries: dict[str, Any] = json.loads(self._map[8 : self._start])
@@ -96,9 +96,36 @@ class FileWeights(Weights):
         items = np.frombuffer(self._map, np.uint8, end - begin, begin).reshape(-1, dtype.itemsize)
         items[index.numpy()] = values.to(dtype).contiguous().view(torch.uint8).numpy().reshape(-1, dtype.itemsize)
 
+
+class CopiedWeights(FileWeights):
+    """Weights of a safetensors file that is being copied: writes go into the copy.
+
+    Until the first write, tensors are read from the source, so that finding thresholds need not wait.
+    """
+
+    def __init__(self, source: Path, target: Path, worker: ThreadPoolExecutor) -> None:
+        """Start to copy `source` to `target`; BadInput as `FileWeights`."""
+        super().__init__(source)
+        self._target = target
+        self._copying: Future[Path] | None = worker.submit(shutil.copyfile, source, target)
+
+    def write(self, name: str, index: Tensor, values: Tensor) -> None:
+        """Write entries into the copy; tensors read from now on are the copy's."""
+        self._await_copy()
+        super().write(name, index, values)
+
     def flush(self) -> None:
-        """Write what was changed through to the disk."""
+        """Write the copy and what was changed in it through to the disk."""
+        self._await_copy()
         self._map.flush()
+
+    def _await_copy(self) -> None:
+        if self._copying is None:
+            return
+        self._copying.result()
+        self._copying = None
+        with self._target.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_WRITE)
 
 
 def _validate(path: Path) -> None:
@@ -156,10 +183,10 @@ def rewriting(source: Path, target: Path) -> Iterator[Weights]:
     weights = open_weights(source)
     with atomic_path(target) as temporary:
         if isinstance(weights, FileWeights):
-            shutil.copyfile(source, temporary)
-            copy = FileWeights(temporary, writable=True)
-            yield copy
-            copy.flush()
+            with ThreadPoolExecutor(1) as worker:  # waits for the copy even where marking fails
+                copy = CopiedWeights(source, temporary, worker)
+                yield copy
+                copy.flush()
         else:
             yield weights
             save_file({name: weights.tensor(name).clone() for name in weights.names()}, temporary)

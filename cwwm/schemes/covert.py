@@ -11,6 +11,7 @@ from cwwm.weights import FLOAT_DTYPES, Weights
 _OVERSAMPLING = 64
 _ROUNDS = 8
 _JITTER = 1e-3  # relative; keeps a drawn magnitude from repeating the weight it was drawn from
+_SPREAD = 0.1  # relative; keeps magnitudes apart for which their layer has no example
 
 
 def redraw(
@@ -19,26 +20,26 @@ def redraw(
     """Replace the `clamped` host magnitudes, bool (L,), by keyed draws of |w| >= T1 or |w| <= T0.
 
     The draws are magnitudes of the same layer, jittered by up to 0.1 % and kept on their side of the
-    threshold. Where a layer has no magnitude beyond T1, the value stays at the threshold.
+    threshold. Where a layer has no magnitude beyond the threshold, values spread over the 10 % beyond it.
 
     Returns:
-        how many values stayed.
+        how many values had no example in their layer.
     """
     values = hosts.gather(weights)
-    stayed = 0
+    invented = 0
     for layer, slots, _ in hosts.parts:
         name = hosts.carrier.layers[layer].name
         low, high = float(thresholds.low[layer]), float(thresholds.high[layer])
         for kind, bound in ((True, high), (False, low)):
             chosen = slots[clamped[slots] & (ones[slots] == kind)]
             drawn = _draw(weights.tensor(name), len(chosen), bound, kind, stream)
-            stayed += len(chosen) - len(drawn)
-            chosen = chosen[: len(drawn)]
+            invented += len(chosen) - len(drawn)
+            drawn = torch.cat([drawn, _spread(len(chosen) - len(drawn), bound, kind, stream)])
             stored = drawn.to(values.device).to(FLOAT_DTYPES[hosts.carrier.layers[layer].dtype]).float()
             stored = stored.clamp(min=high) if kind else stored.clamp(max=low)
             values[chosen] = values[chosen].sign() * stored
     hosts.scatter(weights, values)
-    return stayed
+    return invented
 
 
 def _draw(tensor: Tensor, count: int, bound: float, above: bool, stream: Stream) -> Tensor:
@@ -54,3 +55,9 @@ def _draw(tensor: Tensor, count: int, bound: float, above: bool, stream: Stream)
     drawn = torch.cat(found)[:count]
     jitter = torch.from_numpy(stream.uniform(len(drawn))).float() * 2 - 1
     return drawn * (1 + _JITTER * jitter)
+
+
+def _spread(count: int, bound: float, above: bool, stream: Stream) -> Tensor:
+    """Return `count` magnitudes, float32, uniform over the 10 % beyond `bound`."""
+    distance = torch.from_numpy(stream.uniform(count)).float() * _SPREAD
+    return bound * (1 + distance if above else 1 - distance)

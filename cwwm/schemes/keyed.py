@@ -18,6 +18,8 @@ from cwwm.mark import Mark
 from cwwm.schemes.base import Claim, Embedding, Extraction, Scheme
 from cwwm.weights import Weights
 
+_CHUNK = 1 << 20
+
 
 def place(carrier: Carrier, key: Key, salt: bytes, count: int) -> Placement:
     """Return `count` keyed host positions, in keyed order.
@@ -107,9 +109,10 @@ def read_hosts(suspect: Weights, key: Key, mark: Mark, count: int) -> HostReadin
 
 
 def count_survivors(suspect: Weights, carrier: Carrier, missing: Container[int]) -> int:
-    """Return how many weights of the pool are there and not exactly zero."""
+    """Return how many weights of the pool are there, finite and not exactly zero: as `read_hosts` sees them."""
     present = [layer for index, layer in enumerate(carrier.layers) if index not in missing]
-    return sum(int(torch.count_nonzero(suspect.tensor(layer.name))) for layer in present)
+    chunks = (chunk for layer in present for chunk in torch.split(suspect.tensor(layer.name).reshape(-1), _CHUNK))
+    return sum(int(torch.count_nonzero(chunk.isfinite() & (chunk != 0))) for chunk in chunks)
 
 
 def match_evidence(extraction: Extraction, claim: Claim) -> Evidence:

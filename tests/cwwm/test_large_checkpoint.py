@@ -7,9 +7,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +49,7 @@ def write_checkpoint(path: Path, layers: int, rows: int) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """What a child process did: wall seconds and the most anonymous memory it was seen to hold, in bytes."""
+    """What a child process did: wall seconds, and the most anonymous memory seen in it, in bytes."""
 
     seconds: float
     anonymous: int
@@ -57,7 +58,7 @@ class Run:
 
 
 def run(*arguments: object) -> Run:
-    """Run this Python with one thread and watch it."""
+    """Run this Python with one thread, watched; its output is small enough for the pipes to hold."""
     start, anonymous = time.perf_counter(), 0
     with subprocess.Popen(
         [sys.executable, *map(str, arguments)],
@@ -66,11 +67,138 @@ def run(*arguments: object) -> Run:
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     ) as child:
-        reader = _Reader(child)
         while child.poll() is None:
-            anonymous = max(anonymous, _anonymous_bytes(child.pid))
+            anonymous = max(anonymous, anonymous_bytes(child.pid))
             time.sleep(SAMPLING_SECONDS)
         seconds = time.perf_counter() - start
-        output, errors = reader.result()
+        output, errors = child.communicate()
     assert child.returncode == 0, errors
     return Run(seconds, anonymous, output, errors)
+
+
+def anonymous_bytes(pid: int) -> int:
+    """Return RssAnon of a process: what it allocated, without the file's pages; 0 once it has ended."""
+    try:
+        found = re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0
+    return int(found[1]) * 1024 if found else 0
+
+
+@dataclass(frozen=True)
+class Files:
+    """A checkpoint and its key in a folder, and the commands that mark, read and verify it."""
+
+    folder: Path
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model.safetensors"
+
+    @property
+    def marked(self) -> Path:
+        return self.folder / "marked.safetensors"
+
+    @property
+    def mark(self) -> Path:
+        return self.folder / "marked.mark.json"
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "owner.key"
+
+    def commands(self) -> dict[str, list[object]]:
+        """The arguments of the three commands, in the order in which they run."""
+        key, message = ["--key", self.key], ["--message", MESSAGE]
+        commitment = ["--commitment", self.folder / "marked.commitment.json"]
+        return {
+            "embed": ["-m", "cwwm.cli", "embed", self.model, *key, *message, "-o", self.marked],
+            "extract": ["-m", "cwwm.cli", "extract", self.marked, *key],
+            "verify": ["-m", "cwwm.cli", "verify", self.marked, *key, *message, "--mark", self.mark, *commitment],
+        }
+
+    def seconds_to_copy(self) -> float:
+        """Copy the checkpoint, sync the copy, delete it."""
+        copy, start = self.folder / "copy", time.perf_counter()
+        shutil.copyfile(self.model, copy)
+        with copy.open("rb") as file:
+            os.fsync(file.fileno())
+        seconds = time.perf_counter() - start
+        copy.unlink()
+        return seconds
+
+
+def prepare(folder: Path, *, layers: int, rows: int) -> Files:
+    files = Files(folder)
+    write_checkpoint(files.model, layers, rows)
+    Key.generate().save(files.key)
+    return files
+
+
+def check_answers(runs: Mapping[str, Run]) -> None:
+    assert f"text: {MESSAGE}" in runs["extract"].output
+    assert "message whole: yes" in runs["verify"].output
+
+
+def check_only_hosts_changed(files: Files) -> None:
+    """Compare the files word by word: what differs are host weights, and the header is the same."""
+    before, after = np.memmap(files.model, np.uint32, "r"), np.memmap(files.marked, np.uint32, "r")
+    assert before.shape == after.shape
+    changed = np.flatnonzero(before != after)
+    hosts = host_words(files)
+    assert 0 < len(changed) <= len(hosts)
+    assert np.isin(changed, hosts).all()
+    assert FileWeights(files.marked).metadata == METADATA
+
+
+def host_words(files: Files) -> npt.NDArray[np.int64]:
+    """Where in the file, in words of 4 bytes, the host weights of the mark lie."""
+    mark = load_mark(files.mark)
+    assert mark.carrier is not None
+    assert {layer.dtype for layer in mark.carrier.layers} == {"float32"}
+    with files.model.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    hosts = place(mark.carrier, Key.load(files.key), mark.salt, mark.parameters["length"])
+    starts = [8 + length + header[layer.name]["data_offsets"][0] for layer in mark.carrier.layers]
+    return np.concatenate([starts[layer] // 4 + inside.numpy() for layer, _, inside in hosts.parts])
+
+
+def imported(errors: str) -> set[str]:
+    """The modules that `-X importtime` lists."""
+    return {line.rsplit("|", 1)[-1].strip() for line in errors.splitlines() if line.startswith("import time:")}
+
+
+def test_only_host_weights_change_and_timm_stays_out(tmp_path: Path) -> None:
+    files = prepare(tmp_path, layers=5, rows=1000)
+    runs = {name: run("-X", "importtime", *command) for name, command in files.commands().items()}
+    check_answers(runs)
+    check_only_hosts_changed(files)
+    for child in runs.values():
+        modules = imported(child.errors)
+        assert "cwwm.owner" in modules
+        assert not modules & {"timm", "torchvision", "bench"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="anonymous memory is read from /proc")
+def test_one_gigabyte_costs_little_more_than_its_copy(tmp_path: Path) -> None:
+    """The copy is timed between the commands, on the same disk and under the same load."""
+    layers, rows = 20, 12_500
+    files = prepare(tmp_path, layers=layers, rows=rows)
+    imports = run("-c", "import cwwm.cli, cwwm.owner, torch")
+    copies = [files.seconds_to_copy()]
+    runs = {}
+    for name, command in files.commands().items():
+        runs[name] = run(*command)
+        copies.append(files.seconds_to_copy())
+    check_answers(runs)
+    check_only_hosts_changed(files)
+    limit = 3 * median(copies) + 3
+    memory = 1.5 * rows * COLUMNS * 4 + 100e6
+    measured = {n: (round(r.seconds, 2), (r.anonymous - imports.anonymous) // 10**6) for n, r in runs.items()}
+    print(
+        f"copy {[round(c, 2) for c in copies]} s, limit {limit:.1f} s, {memory / 1e6:.0f} MB; (s, MB): {measured}"
+    )
+    assert {name: r.seconds for name, r in runs.items() if r.seconds > limit} == {}
+    assert {name: r for name, r in measured.items() if r[1] * 1e6 > memory} == {}

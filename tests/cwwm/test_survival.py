@@ -65,7 +65,7 @@ def _ones(scheme: ConstantWeight, state: State, key: Key, mark: Mark) -> State:
 
 
 def _prune(state: State, ones: State, names: list[str], rate: float) -> None:
-    """Set the floor(rate N) smallest magnitudes of these tensors to zero; of equal ones, carriers of a one first."""
+    """Set the floor(rate N) smallest magnitudes of these tensors to zero; of equal ones, ones first."""
     magnitudes = torch.cat([state[name].flatten() for name in names]).float().abs().numpy()
     carries = torch.cat([ones[name].flatten() for name in names]).numpy()
     order = np.lexsort((~carries, magnitudes))
@@ -154,21 +154,20 @@ def _ones_in(scheme: ConstantWeight, state: State, key: Key, salt: bytes, name: 
 
 
 def test_a_tiny_layer_full_of_ones_is_named_in_the_report(harness_key: Key) -> None:
-    state = {**_pool("gaussian"), "tiny.weight": torch.randn(3, 4, generator=torch.Generator().manual_seed(0))}
-    scheme = ConstantWeight(payload_bits=512, density=0.25)
+    state = {"c.weight": _pool("gaussian")["c.weight"], "tiny.weight": torch.linspace(-0.1, 0.1, 12).view(3, 4)}
+    scheme = ConstantWeight(payload_bits=2048, density=0.25)
     salts = (index.to_bytes(16, "big") for index in range(100))
     salt = next(salt for salt in salts if _ones_in(scheme, state, harness_key, salt, "tiny.weight") >= 3)
     mark = _mark(scheme, state, harness_key, salt)
     assert mark.report["unprotected_layers"] == ["tiny.weight"]
     ones = _ones(scheme, state, harness_key, mark)
-    everything = [name for name in state if name != "norm.weight"]
-    assert _whole(scheme, _attacked(state, ones, [everything], 0.9), harness_key, mark)
+    assert _whole(scheme, _attacked(state, ones, [list(state)], 0.9), harness_key, mark)
     assert not _whole(scheme, _attacked(state, ones, [["tiny.weight"]], 0.9), harness_key, mark)
 
 
 def test_more_ones_than_the_rate_leaves_room_for_are_refused(harness_key: Key, salt: bytes) -> None:
     state = {"d.weight": _pool("gaussian")["d.weight"]}
-    with pytest.raises(BadInput, match="too many for survival 0.9"):
+    with pytest.raises(BadInput, match="ones are too many for survival"):
         _mark(ConstantWeight(payload_bits=256, density=0.35), state, harness_key, salt)
 
 
@@ -192,13 +191,12 @@ def test_signs_are_kept_and_zeros_take_a_keyed_one(
 ) -> None:
     state["head.weight"][:, :20] = 0
     before = _copy(state)
-    scheme = ConstantWeight(payload_bits=K, covert=covert, carrier="head")
-    with pytest.raises(BadInput, match="matches no weight"):
-        _mark(ConstantWeight(payload_bits=K, carrier="tail"), state, harness_key, salt)
-    mark = _mark(ConstantWeight(payload_bits=K, covert=covert, carrier="classifier"), state, harness_key, salt)
+    scheme = ConstantWeight(payload_bits=K, covert=covert, carrier="classifier")
+    mark = _mark(scheme, state, harness_key, salt)
     assert _whole(scheme, state, harness_key, mark)
-    kept = before["head.weight"] != 0
-    assert torch.equal(state["head.weight"][kept].sign(), before["head.weight"][kept].sign())
+    assert not (state["head.weight"] * before["head.weight"] < 0).any()
+    woken = state["head.weight"][(before["head.weight"] == 0) & (state["head.weight"] != 0)]
+    assert {-1.0, 1.0} == set(woken.sign().tolist())
 
 
 def _drift(state: State, seed: int) -> None:
