@@ -19,8 +19,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="""Mark models with every scheme, attack them, and rank what survives.
 
-    A first walk: cwwm-bench list suites; cwwm-bench plan smoke; cwwm-bench run smoke. A run that was stopped,
-    however, goes on where it was when it is started again; the leaderboard is derived from its records.
+    First: cwwm-bench list suites, cwwm-bench plan smoke, cwwm-bench run smoke
+
+    A run that was stopped, however, goes on where it was when it is started again; the leaderboard is derived
+    from its records.
 
     Exit codes: 0 done, 1 the answer is no, 2 bad input, 3 some cells failed.""",
 )

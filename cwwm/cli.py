@@ -19,10 +19,14 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="""Hide a message in a checkpoint's weights, read it back, and prove ownership.
 
-    A first walk: cwwm keygen -o owner.key; cwwm embed model.safetensors --key owner.key --message "it is mine"
-    -o marked.safetensors; publish marked.commitment.json; release marked.safetensors; keep the key and
-    marked.mark.json. Later: cwwm verify suspect.safetensors --key owner.key --mark marked.mark.json
-    --commitment marked.commitment.json --message "it is mine".
+    Once: cwwm keygen -o owner.key
+
+    Then: cwwm embed model.safetensors --key owner.key --message "it is mine" -o marked.safetensors
+
+    Publish marked.commitment.json, release marked.safetensors, keep the key and marked.mark.json.
+
+    Later: cwwm verify suspect.safetensors --key owner.key --mark marked.mark.json
+    --commitment marked.commitment.json --message "it is mine"
 
     Exit codes: 0 done, 1 the answer is no (not proven, message lost), 2 bad input, 3 the work failed.""",
 )

@@ -4,9 +4,8 @@ import json
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
-import click
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -15,18 +14,24 @@ from cwwm.errors import BadInput
 
 DONE, NO, BAD_INPUT, FAILED = 0, 1, 2, 3
 
+# typer brings a copy of click in newer versions, whose errors are not those of the package click
+_UsageError = cast(
+    type[typer.BadParameter], next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+)
+
 
 def run_app(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0 done, 1 the answer is no, 2 bad input, 3 failed."""
     try:
         code = app(args=arguments, prog_name=name, standalone_mode=False)
     except BadInput as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except click.ClickException as error:
-        print(f"{name}: {error.format_message()} (see {name} --help)", file=sys.stderr)
-        return BAD_INPUT
-    except (click.Abort, KeyboardInterrupt):
+        return _refuse(name, str(error))
+    except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()
+            return BAD_INPUT
+        return _refuse(name, f"{error.format_message()} (see {name} --help)")
+    except (typer.Abort, KeyboardInterrupt):
         print(f"{name}: interrupted", file=sys.stderr)
         return 130
     except Exception:
@@ -34,6 +39,12 @@ def run_app(app: typer.Typer, name: str, arguments: Sequence[str] | None = None)
         print(f"{name}: the work failed; the lines above say where", file=sys.stderr)
         return FAILED
     return code if isinstance(code, int) else DONE
+
+
+def _refuse(name: str, reason: str) -> int:
+    """Print one line, whatever the reason's text, and return the exit code for bad input."""
+    print(f"{name}: {' '.join(reason.split())}", file=sys.stderr)
+    return BAD_INPUT
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 (any JSON value)

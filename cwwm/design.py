@@ -49,7 +49,8 @@ class Pool:
     """What planning needs of a pool: its size, thresholds and mean squared changes a symbol.
 
     Attributes:
-        one, zero: mean of max(T1 - |w|, 0)^2 and of max(|w| - T0, 0)^2 over the pool.
+        t1: what a one must exceed in every layer; a layer of large weights asks for more, as in `Thresholds`.
+        one, zero: mean of max(T1 - |w|, 0)^2, T1 of the weight's layer, and of max(|w| - T0, 0)^2 over the pool.
         power: mean of w^2.
     """
 
@@ -72,9 +73,10 @@ class Pool:
         require_finite(table, names)
         members, everything = tuple(range(len(carrier.layers))), tuple(range(len(names)))
         t0 = pool_quantile(table, members, low)
-        ranks = [Rank(m, max(1, pruned_count(survive, table.size(m)))) for m in (members, everything)]
-        t1 = max(t0, *table.kth(ranks))
-        sums = _moments(weights, carrier, t0, t1) / carrier.size
+        rankings = [members, everything, *((i,) for i in members)]
+        found = table.kth([Rank(m, max(1, pruned_count(survive, table.size(m)))) for m in rankings])
+        t1 = max(t0, *found[:2])
+        sums = _moments(weights, carrier, t0, [max(t1, own) for own in found[2:]]) / carrier.size
         return cls(carrier.size, t0, t1, float(sums[0]), float(sums[1]), float(sums[2]))
 
     def option(self, code: ConstantWeightCode, survive: float) -> Option:
@@ -92,9 +94,9 @@ class Pool:
         )
 
 
-def _moments(weights: Weights, carrier: Carrier, t0: float, t1: float) -> torch.Tensor:
+def _moments(weights: Weights, carrier: Carrier, t0: float, t1s: Sequence[float]) -> torch.Tensor:
     sums = torch.zeros(3, dtype=torch.float64)
-    for layer in carrier.layers:
+    for layer, t1 in zip(carrier.layers, t1s, strict=True):
         for chunk in torch.split(weights.tensor(layer.name).reshape(-1), 1 << 20):
             magnitudes = chunk.float().abs()
             parts = ((t1 - magnitudes).clamp(min=0), (magnitudes - t0).clamp(min=0), magnitudes)

@@ -25,7 +25,9 @@ def text_to_bits(text: str, payload_bits: int) -> Bits:
 
 
 def hex_to_bits(digits: str, payload_bits: int) -> Bits:
-    """Return the bits of hexadecimal digits, two a byte; BadInput if they are none or too many."""
+    """Return the bits of hexadecimal digits, two a byte; BadInput if there are none, others, or too many."""
+    if not digits.strip():
+        raise BadInput("the message is empty; --hex takes at least one byte, two digits 0-9a-f")
     try:
         return bytes_to_bits(bytes.fromhex(digits), payload_bits)
     except ValueError as error:

@@ -1,5 +1,6 @@
 """What an owner does with files: mark a checkpoint, read a suspect, verify a claim."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,14 +56,16 @@ def embed_file(
         raise BadInput(f"{existing[0]} exists; choose another -o, or --force to replace it (its mark is lost then)")
     if target.suffix != ".safetensors":
         raise BadInput(f"the output is safetensors; name it {target.with_suffix('.safetensors')}")
+    made = [path for path in (*files[1:], tensors_path(files[1])) if not path.exists()]
     try:
         with rewriting(source, target) as weights:
             _, mark = embed(scheme, weights, message, key, EmbedContext())
             save_mark(mark, files[1])
             Commitment.to(Claim(key, mark, message)).save(files[2])
     except BaseException:
-        for path in (*files[1:], tensors_path(files[1])):
-            path.unlink(missing_ok=True)
+        for path in made:
+            with contextlib.suppress(OSError):  # the folder may be what could not be written
+                path.unlink(missing_ok=True)
         raise
     return Marked(mark, files)
 

@@ -76,7 +76,7 @@ class Recipe:
         return asdict(self)
 
     def rate_factor(self, progress: float) -> float:
-        """Return the learning rate, relative to its peak, at `progress` in [0, 1)."""
+        """Return the learning rate, relative to its peak, at `progress` in [0, 1]."""
         if self.schedule == "constant":
             return 1.0
         if self.schedule == "cosine":
@@ -161,7 +161,7 @@ def train(
             for x, y in data.batches(
                 recipe.batch_size, seed=seed, epoch=epoch, shift=recipe.shift, flip=recipe.flip
             ):
-                _set_rate(optimizer, recipe.rate_factor(step / total))
+                _set_rate(optimizer, recipe.rate_factor((step + 0.5) / total))  # at its middle: never zero
                 loss_sum += _step(model, optimizer, x, y, step, recipe, embedding)
                 for parameter, mask in held:
                     parameter.mul_(mask)

@@ -29,17 +29,13 @@ class TinyNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.bn1(self.conv1(x)))
         x = torch.relu(self.conv2(x)) + self.pos_embed
-        return self.head(nn.functional.adaptive_avg_pool2d(x, 2).flatten(1))
+        logits: Tensor = self.head(nn.functional.adaptive_avg_pool2d(x, 2).flatten(1))
+        return logits
 
 
 @pytest.fixture
 def harness_key() -> Key:
     return Key.for_harness(seed=0)
-
-
-@pytest.fixture
-def other_key() -> Key:
-    return Key.for_harness(seed=1)
 
 
 @pytest.fixture

@@ -30,7 +30,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_command_of_the_readme_runs(command: str, folder: Path) -> None:
     program, *arguments = shlex.split(command)
     done = subprocess.run(
-        [sys.executable, "-m", MODULES[program], *arguments], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-m", MODULES[program], *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout

@@ -34,7 +34,7 @@ def markdown(suite: str, records: Sequence[Record], points: Sequence[Point]) -> 
         _table(price_table(points)),
         "## Worst exact-match rate by what the thief accepts to lose",
         _table(useful_table(rank(points))),
-        "## Law and measurement\n\nPredicted probability that the message comes back whole, and the share that did.",
+        "## Law and measurement\n\nPredicted probability that the message is whole, and the share that was.",
         _table(law_table(points)),
         "## Models",
         _table(model_table(points)),
@@ -231,7 +231,7 @@ def _csv_row(point: Point) -> list[object]:
         point.median(lambda run: run.row["timing"]["extract_ms"]),
         point.median(lambda run: run.row["timing"]["attack_s"]),
         point.median(lambda run: run.record["timing"]["step_ratio"]),
-        *(point.median(lambda run, n=name: run.record["timing"][n] or 0) for name in TIMING_COLUMNS[4:]),  # type: ignore[misc]
+        *(median(run.record["timing"][name] or 0 for run in point.runs) for name in TIMING_COLUMNS[4:]),
     ]
     return [
         point.model, point.scheme, point.payload, point.attack, f"{point.strength:g}", total,

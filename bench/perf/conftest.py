@@ -1,7 +1,8 @@
 """Times a fast version and its naive twin in one run and prints both with their ratio."""
 
+import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
@@ -11,6 +12,8 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from pytest_benchmark.stats import Metadata
 from tabulate import tabulate
+
+from bench.conditions import choose_device
 
 # The naive version is timed for about this long, within these rounds.
 _NAIVE_SECONDS = 0.2
@@ -24,6 +27,24 @@ class BesideNaive(Protocol):
     """What the `beside_naive` fixture gives."""
 
     def __call__(self, name: str, *, ours: Callable[[], Any], naive: Callable[[], Any]) -> None: ...
+
+
+def _chosen_device() -> torch.device:
+    """Return the device that the environment variable DEVICE names: auto (the default), cpu or cuda."""
+    return choose_device(os.environ.get("DEVICE", "auto"))
+
+
+def pytest_report_header() -> str:
+    return f"device: {_chosen_device()} (DEVICE=auto|cpu|cuda), {_hardware()}"
+
+
+@pytest.fixture
+def device() -> Iterator[torch.device]:
+    """Give the device to time on; on the CPU with one thread, as two are slower beside other work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield _chosen_device()
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

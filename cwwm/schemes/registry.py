@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from cwwm.errors import BadInput
 from cwwm.mark import Mark
 from cwwm.registry import build
 from cwwm.schemes.base import Scheme
@@ -18,5 +19,10 @@ def make_scheme(name: str, parameters: Mapping[str, Any], where: str = "") -> Sc
 
 
 def scheme_of(mark: Mark) -> Scheme:
-    """Return the scheme that made a mark."""
-    return make_scheme(mark.scheme, mark.parameters, "mark")
+    """Return the scheme that made a mark; BadInput if the mark contradicts itself."""
+    scheme = make_scheme(mark.scheme, mark.parameters, "mark")
+    if scheme.payload_bits != mark.payload_bits:
+        raise BadInput(
+            f"the mark is damaged: its payload has {mark.payload_bits} bits, its scheme's {scheme.payload_bits}"
+        )
+    return scheme

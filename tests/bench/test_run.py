@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from bench.journal import Journal, record_digest
 from bench.leaderboard import TIMING_COLUMNS
 from cwwm.files import write_json
 
-from .conftest import Bench
+Bench = Callable[..., int]
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:

@@ -208,3 +208,9 @@ def test_json_round_trip(state: dict[str, Tensor]) -> None:
     assert Carrier.from_json(carrier.to_json()) == carrier
     assert carrier.size == 60_000
     assert carrier.offsets.tolist() == [0, 12_800, 54_800, 60_000]
+
+
+def test_digest_does_not_depend_on_the_memory_format() -> None:
+    plain, channels_last = _timm("test_resnet"), _converted("test_resnet", torch.float32, channels_last=True)
+    carrier = Carrier.choose(as_weights(plain), "all")
+    assert carrier.digest(as_weights(channels_last)) == carrier.digest(as_weights(plain))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cwwm.checkpoint import open_weights, rewriting, save_tensors
 from cwwm.errors import BadInput
+from cwwm.mark import Mark, load_mark, save_mark
 
 State = dict[str, Tensor]
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
@@ -198,3 +199,17 @@ def test_save_tensors_writes_tied_and_strided_tensors(tmp_path: Path) -> None:
     assert torch.equal(written["b"], shared)
     assert torch.equal(written["c"], shared.t())
     assert _names_left(tmp_path) == {"t.safetensors"}
+
+
+def test_a_mark_with_tensors_keeps_them_beside_it(tmp_path: Path) -> None:
+    tensors = {"extractor": torch.randn(3, 4), "triggers": torch.arange(4, dtype=torch.uint8)}
+    mark = Mark("cwc", {}, 8, None, bytes(16), "0" * 32, "owner", tensors=tensors)
+    save_mark(mark, tmp_path / "m.mark.json")
+    loaded = load_mark(tmp_path / "m.mark.json")
+    assert loaded.carrier is None
+    assert set(loaded.tensors) == set(tensors)
+    assert all(torch.equal(loaded.tensors[name], tensors[name]) for name in tensors)
+    assert _names_left(tmp_path) == {"m.mark.json", "m.mark.safetensors"}
+    (tmp_path / "m.mark.safetensors").unlink()
+    with pytest.raises(BadInput, match=r"m\.mark\.safetensors"):
+        load_mark(tmp_path / "m.mark.json")

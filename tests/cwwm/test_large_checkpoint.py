@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,22 +59,24 @@ class Run:
 
 
 def run(*arguments: object) -> Run:
-    """Run this Python with one thread, watched; its output is small enough for the pipes to hold."""
-    start, anonymous = time.perf_counter(), 0
-    with subprocess.Popen(
-        [sys.executable, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    ) as child:
+    """Run this Python with one thread, and watch it."""
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:  # pipes would fill up
+        start, anonymous = time.perf_counter(), 0
+        child = subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            stdout=output,
+            stderr=errors,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
         while child.poll() is None:
             anonymous = max(anonymous, anonymous_bytes(child.pid))
             time.sleep(SAMPLING_SECONDS)
         seconds = time.perf_counter() - start
-        output, errors = child.communicate()
-    assert child.returncode == 0, errors
-    return Run(seconds, anonymous, output, errors)
+        output.seek(0)
+        errors.seek(0)
+        found = Run(seconds, anonymous, output.read(), errors.read())
+    assert child.returncode == 0, found.errors
+    return found
 
 
 def anonymous_bytes(pid: int) -> int:

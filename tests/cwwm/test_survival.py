@@ -1,9 +1,10 @@
 """Survival laws on real pools: the exact one of constant-weight marks, and the bit error of repeated signs."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from scipy import stats
@@ -13,7 +14,7 @@ from cwwm.codes import Bits
 from cwwm.errors import BadInput
 from cwwm.keys import Key
 from cwwm.mark import Mark
-from cwwm.schemes import EmbedContext, Embedding, embed
+from cwwm.schemes import Claim, EmbedContext, Embedding, embed
 from cwwm.schemes.constant_weight import ConstantWeight
 from cwwm.schemes.sign_repetition import SignRepetition
 from cwwm.weights import as_weights
@@ -30,7 +31,9 @@ def _message(bits: int = K) -> Bits:
 def _pool(kind: str, dtype: torch.dtype = torch.float32) -> State:
     """Return four prunable layers of different scales and tails, and a norm."""
     rng = np.random.default_rng(3)
-    draw = {"gaussian": rng.standard_normal, "heavy": lambda shape: rng.standard_t(2.2, shape)}[kind]
+    draw: Callable[[tuple[int, ...]], npt.NDArray[np.float64]] = (
+        rng.standard_normal if kind == "gaussian" else lambda shape: rng.standard_t(2.2, shape)
+    )
     shapes = {"a": (16, 8, 3, 3), "b": (60, 90), "c": (90, 100), "d": (20, 30)}
     scales = {"a": 0.3, "b": 0.01, "c": 0.05, "d": 1.0}
     state = {f"{name}.weight": torch.tensor(draw(shape) * scales[name]).to(dtype) for name, shape in shapes.items()}
@@ -71,7 +74,7 @@ def _prune(state: State, ones: State, names: list[str], rate: float) -> None:
     order = np.lexsort((~carries, magnitudes))
     keep = torch.ones(len(order), dtype=torch.bool)
     keep[torch.from_numpy(order[: math.floor(rate * len(order) + 1e-9)])] = False
-    for name, part in zip(names, keep.split([state[name].numel() for name in names]), strict=True):
+    for name, part in zip(names, torch.split(keep, [state[name].numel() for name in names]), strict=True):
         state[name].mul_(part.view(state[name].shape))
 
 
@@ -132,6 +135,16 @@ def test_the_law_holds_in_half_precision_where_ties_abound(
         assert all(_survivors(scheme, state, harness_key, mark, rate))
 
 
+@pytest.mark.parametrize("survive", [0.5, 0.9])
+def test_the_law_holds_where_layers_differ_in_dtype(survive: float, harness_key: Key, salt: bytes) -> None:
+    state = _pool("gaussian")
+    state["a.weight"], state["c.weight"] = state["a.weight"].half(), state["c.weight"].bfloat16()
+    scheme = ConstantWeight(payload_bits=K, survive=survive, low=0.4, density=0.05)
+    mark = _mark(scheme, state, harness_key, salt)
+    for rate in np.linspace(survive - 0.1, survive, 5):
+        assert all(_survivors(scheme, state, harness_key, mark, rate))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("survive", [0.5, 0.9, 0.97])
 def test_t1_is_one_step_above_the_realised_order_statistic(
@@ -145,6 +158,19 @@ def test_t1_is_one_step_above_the_realised_order_statistic(
     last_pruned = pool[math.floor(survive * len(pool)) - 1]
     pattern = torch.int32 if dtype == torch.float32 else torch.int16
     assert int(smallest_one.view(pattern)) == int(last_pruned.view(pattern)) + 1
+
+
+@pytest.mark.parametrize(("rate", "at_most"), [(0.91, -57), (0.99, -5)])
+def test_vacancy_proves_the_mark_far_past_the_cliff(
+    rate: float, at_most: float, harness_key: Key, salt: bytes
+) -> None:
+    weight = torch.randn(512, 1024, generator=torch.Generator().manual_seed(0))
+    scheme = ConstantWeight(length=1792, weight=37)
+    mark = _mark(scheme, {"w.weight": weight}, harness_key, salt)
+    weight[weight.abs() <= weight.abs().flatten().kthvalue(round(rate * weight.numel())).values] = 0
+    found = scheme.extract(as_weights({"w.weight": weight}), harness_key, mark)
+    evidence = scheme.evidence(found, Claim(harness_key, mark, _message(256)))
+    assert evidence.log10_p["vacancy"] <= at_most  # 1e-67 and 1e-7.8 if no host survives by chance
 
 
 def _ones_in(scheme: ConstantWeight, state: State, key: Key, salt: bytes, name: str) -> int:
@@ -173,7 +199,7 @@ def test_more_ones_than_the_rate_leaves_room_for_are_refused(harness_key: Key, s
 
 def _repeats(state: State) -> int:
     """Return how many weights repeat another one's magnitude within their own layer."""
-    return sum(t.numel() - len(t.abs().unique()) for name, t in state.items() if name != "norm.weight")
+    return sum(t.numel() - len(np.unique(t.abs().numpy())) for name, t in state.items() if name != "norm.weight")
 
 
 @pytest.mark.parametrize(("covert", "low", "high"), [(True, -0.001, 0.001), (False, 0.01, 1.0)])

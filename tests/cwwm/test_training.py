@@ -30,7 +30,7 @@ class Blobs:
         self, batch_size: int, *, seed: int, epoch: int, shift: int, flip: bool
     ) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(1000 * seed + epoch))
-        for part in order.split(batch_size):
+        for part in torch.split(order, batch_size):
             yield self.x[part], self.y[part]
 
 

@@ -1,0 +1,426 @@
+"""The owner's command line: one happy walk, and every bad input ends in exit code 2, one line, and no new file."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import typer
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from cwwm.cli import app
+from cwwm.console import BAD_INPUT, DONE, FAILED, NO, run_app
+from cwwm.errors import BadInput
+from cwwm.keys import Key
+
+TEXT = "it is mine"
+PRUNABLE = {"stem.weight", "block.weight", "head.weight"}
+
+
+def _run(*arguments: str) -> int:
+    return run_app(app, "cwwm", list(arguments))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: dict[str, Tensor]) -> Path:
+    """Go to a folder with an owner's key, another key, a harness key and a model."""
+    monkeypatch.chdir(tmp_path)
+    Key(bytes(range(32))).save(tmp_path / "owner.key")
+    Key(bytes(32)).save(tmp_path / "other.key")
+    Key.for_harness(seed=0).save(tmp_path / "harness.key")
+    save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
+    return tmp_path
+
+
+@pytest.fixture
+def marked(folder: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """Mark the model, and return the folder."""
+    assert _run(*EMBED) == DONE
+    capsys.readouterr()
+    return folder
+
+
+EMBED = ("embed", "model.safetensors", "--key", "owner.key", "--message", TEXT, "-o", "marked.safetensors")
+EXTRACT = ("extract", "marked.safetensors", "--key", "owner.key")
+VERIFY = ("verify", "marked.safetensors", "--key", "owner.key", "--mark", "marked.mark.json")
+COMMITTED = (*VERIFY, "--commitment", "marked.commitment.json")
+
+
+def _json(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = DONE) -> dict[str, Any]:
+    assert _run(*arguments, "--json") == code
+    out, err = capsys.readouterr()
+    assert err == ""
+    value: dict[str, Any] = json.loads(out)
+    return value
+
+
+def test_happy_walk_in_text(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    walk = [
+        (("keygen", "-o", "new.key"), "keep it secret"),
+        (("plan", "model.safetensors"), "embed with: --payload-bits 256"),
+        (EMBED, "marked.commitment.json: publish this, dated, first"),
+        (("inspect", "marked.safetensors"), "block.weight"),
+        (EXTRACT, f"text: {TEXT}"),
+        ((*COMMITTED, "--message", TEXT), "proven: p = 1e"),
+    ]
+    for arguments, expected in walk:
+        assert _run(*arguments) == DONE
+        out, err = capsys.readouterr()
+        assert expected in out
+        assert err == ""
+    secret = bytes(range(32)).hex()
+    assert all(secret not in p.read_text("latin-1") for p in folder.iterdir() if p.name != "owner.key")
+
+
+def test_happy_walk_in_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(_json(capsys, "keygen", "-o", "new.key")) == {"key", "digest"}
+    plan = _json(capsys, "plan", "model.safetensors", "--payload-bits", "128")
+    assert plan["pool"] == 60_000
+    best = plan["options"][0]
+    code = ("--set", f"length={best['length']}", "--set", f"weight={best['weight']}")
+    embedded = _json(capsys, *EMBED, "--payload-bits", "128", *code)
+    assert embedded["files"] == ["marked.safetensors", "marked.mark.json", "marked.commitment.json"]
+    inspected = _json(capsys, "inspect", "marked.safetensors")
+    assert inspected["carriers"]["all"] == 60_000
+    assert {layer["name"] for layer in inspected["layers"] if layer["kind"] != "-"} == PRUNABLE
+    found = _json(capsys, *EXTRACT)
+    assert (found["ok"], found["text"], found["erased"], found["applicable"]) == (True, TEXT, 0, True)
+    verified = _json(capsys, *COMMITTED, "--message", TEXT)
+    assert verified["proven"]
+    assert verified["message_whole"]
+    assert verified["log10_p"] < -6
+
+
+@pytest.mark.parametrize("options", [("--covert",), ("--scheme", "sign-repetition"), ("--carrier", "body")])
+def test_other_ways_to_embed(options: tuple[str, ...], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(*EMBED, *options) == DONE
+    assert _run(*EXTRACT) == DONE
+    assert f"text: {TEXT}" in capsys.readouterr().out
+
+
+def test_hex_messages_and_torch_checkpoints(
+    folder: Path, state: dict[str, Tensor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(state, "model.pt")
+    hexed = ("embed", "model.pt", "--key", "owner.key", "--hex", "00ff10", "--payload-bits", "24")
+    assert _run(*hexed, "-o", "marked.safetensors") == DONE
+    capsys.readouterr()
+    assert _json(capsys, *EXTRACT)["hex"] == "00ff10"
+    assert _json(capsys, *COMMITTED, "--hex", "00ff10")["message_whole"]
+
+
+def test_marking_leaves_the_source_and_the_other_tensors_alone(marked: Path, state: dict[str, Tensor]) -> None:
+    before, after = load_file("model.safetensors"), load_file("marked.safetensors")
+    assert all(torch.equal(before[name], state[name]) for name in state)
+    assert list(before) == list(after)
+    assert all(torch.equal(before[name], after[name]) for name in set(before) - PRUNABLE)
+    assert not any(path.name.endswith(".part") for path in marked.iterdir())
+
+
+def _clean(tensors: dict[str, Tensor]) -> None:
+    save_file(tensors, "marked.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ((*VERIFY, "--message", TEXT), "not proven: no prior commitment"),
+        ((*COMMITTED, "--message", "it is yours"), "binds another key, message or mark"),
+        ((*COMMITTED, "--message", TEXT, "--fpr", "1e-300"), "is above 1e-300"),
+    ],
+)
+def test_not_proven_is_exit_code_1(
+    arguments: tuple[str, ...], reason: str, marked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(*arguments) == NO
+    out, err = capsys.readouterr()
+    assert reason in out
+    assert err == ""
+    assert not _json(capsys, *arguments, code=NO)["proven"]
+
+
+def test_what_was_tried_raises_the_bar(marked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    once = _json(capsys, *COMMITTED, "--message", TEXT)
+    often = _json(capsys, *COMMITTED, "--message", TEXT, "--keys", "10", "--marks", "10", "--commitments", "10")
+    assert often["log10_p"] == pytest.approx(once["log10_p"] + 3)
+
+
+def test_an_unmarked_model_is_not_proven(marked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _clean(load_file("model.safetensors"))
+    found = _json(capsys, *COMMITTED, "--message", TEXT, code=NO)
+    assert (found["proven"], found["message_whole"]) == (False, False)
+    assert found["log10_p"] > -4
+
+
+def test_a_model_without_the_layers_is_not_applicable(marked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _clean({"other.weight": torch.ones(3, 3)})
+    for arguments in (EXTRACT, (*COMMITTED, "--message", TEXT)):
+        assert _run(*arguments) == NO
+        assert "not applicable: it has no tensor" in capsys.readouterr().out
+    assert not _json(capsys, *EXTRACT, code=NO)["applicable"]
+
+
+def test_a_model_of_zeros_is_lost_and_not_proven(marked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _clean({name: torch.zeros_like(tensor) for name, tensor in load_file("model.safetensors").items()})
+    assert _run(*COMMITTED, "--message", TEXT) == NO
+    assert "message whole: no" in capsys.readouterr().out
+
+
+class _Code:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("ran",)
+
+
+def _truncate() -> None:
+    data = Path("model.safetensors").read_bytes()
+    Path("model.safetensors").write_bytes(data[: len(data) // 2])
+
+
+def _poison() -> None:
+    tensors = load_file("model.safetensors")
+    tensors["block.weight"][3, 3] = float("nan")
+    save_file(tensors, "model.safetensors")
+
+
+def _sparse() -> None:
+    tensors = load_file("model.safetensors")
+    save_file(
+        {name: tensor * (torch.rand(tensor.shape) < 0.3) for name, tensor in tensors.items()}, "model.safetensors"
+    )
+
+
+def _hostile() -> None:
+    torch.save({"w": torch.zeros(2), "evil": _Code()}, "model.pt")
+
+
+def _nothing() -> None:
+    """Spoil nothing."""
+
+
+def _replaced(old: str, new: str, arguments: tuple[str, ...] = EMBED) -> tuple[str, ...]:
+    return tuple(new if argument == old else argument for argument in arguments)
+
+
+Case = tuple[Callable[[], None], tuple[str, ...], str]
+BAD_EMBEDDINGS: dict[str, Case] = {
+    "unknown command": (_nothing, ("embde",), "embde"),
+    "unknown scheme": (_nothing, (*EMBED, "--scheme", "cwx"), "did you mean cwc"),
+    "unknown option": (_nothing, (*EMBED, "--mesage", "x"), "--mesage"),
+    "unknown parameter": (_nothing, (*EMBED, "--set", "lenght=3"), "did you mean length"),
+    "parameter of another scheme": (_nothing, (*EMBED, "--set", "repetition=3"), "repetition"),
+    "parameter without value": (_nothing, (*EMBED, "--set", "length"), "name=value"),
+    "parameter of a wrong type": (_nothing, (*EMBED, "--set", "low=high"), "cwc"),
+    "fractional length": (_nothing, (*EMBED, "--set", "length=3000.5", "--set", "weight=60"), "length"),
+    "payload no number": (_nothing, (*EMBED, "--payload-bits", "many"), "--payload-bits"),
+    "payload zero": (_nothing, (*EMBED, "--payload-bits", "0"), "payload"),
+    "bad survival": (_nothing, (*EMBED, "--survive", "1.5"), "survive"),
+    "bad carrier": (_nothing, (*EMBED, "--carrier", "("), "regular expression"),
+    "carrier without match": (_nothing, (*EMBED, "--carrier", "nothing"), "matches no weight"),
+    "truncated model": (_truncate, EMBED, "model.safetensors is truncated"),
+    "NaN weights": (_poison, EMBED, "block.weight holds NaN"),
+    "sparse model": (_sparse, EMBED, "sparse already"),
+    "payload too long": (_nothing, (*EMBED, "--payload-bits", "400000"), "carrier 'all' has 60,000 weights"),
+    "message too long": (_nothing, (*EMBED, "--payload-bits", "16"), "the message has 80 bits"),
+    "empty message": (_nothing, _replaced(TEXT, ""), "not empty"),
+    "no message": (_nothing, tuple(a for a in EMBED if a not in ("--message", TEXT)), "--message TEXT or --hex"),
+    "two messages": (_nothing, (*EMBED, "--hex", "00"), "--message TEXT or --hex"),
+    "no hexadecimal": (_nothing, _replaced(TEXT, "xyz", _replaced("--message", "--hex")), "not hexadecimal"),
+    "hexadecimal too long": (
+        _nothing,
+        _replaced(TEXT, "00" * 99, _replaced("--message", "--hex")),
+        "the message has 792 bits, the payload 256",
+    ),
+    "odd hexadecimal": (_nothing, _replaced(TEXT, "abc", _replaced("--message", "--hex")), "not hexadecimal"),
+    "empty hexadecimal": (_nothing, _replaced(TEXT, "", _replaced("--message", "--hex")), "hex"),
+    "harness key": (_nothing, _replaced("owner.key", "harness.key"), "benchmark's key"),
+    "key that others read": (lambda: Path("owner.key").chmod(0o644), EMBED, "chmod 600"),
+    "no key": (lambda: Path("owner.key").unlink(), EMBED, "owner.key"),
+    "model for a key": (_nothing, _replaced("owner.key", "model.safetensors"), "model.safetensors"),
+    "no model": (lambda: Path("model.safetensors").unlink(), EMBED, "no checkpoint at model.safetensors"),
+    "pickle with code": (_hostile, _replaced("model.safetensors", "model.pt"), "could run code"),
+    "output below a file": (_nothing, _replaced("marked.safetensors", "owner.key/m.safetensors"), "owner.key/m"),
+    "output in /proc": (
+        _nothing,
+        _replaced("marked.safetensors", "/proc/none/m.safetensors"),
+        "cannot write /proc",
+    ),
+    "output no safetensors": (_nothing, _replaced("marked.safetensors", "marked.pt"), "marked.safetensors"),
+    "output over the model": (_nothing, _replaced("marked.safetensors", "model.safetensors"), "model.safetensors"),
+    "plan for a missing model": (_nothing, ("plan", "absent.safetensors"), "absent.safetensors"),
+    "plan for an impossible payload": (
+        _nothing,
+        ("plan", "model.safetensors", "--payload-bits", "0"),
+        "payload_bits",
+    ),
+    "inspect a truncated model": (_truncate, ("inspect", "model.safetensors"), "truncated"),
+    "keygen over a key": (_nothing, ("keygen", "-o", "owner.key"), "never overwritten"),
+    "keygen below a file": (_nothing, ("keygen", "-o", "owner.key/new.key"), "cannot write"),
+}
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def _refused(folder: Path, capsys: pytest.CaptureFixture[str], case: Case) -> None:
+    """Check exit code 2, one line that names what is wrong, and files as they were."""
+    spoil, arguments, named = case
+    spoil()
+    before = _files(folder)
+    code = _run(*arguments)
+    out, err = capsys.readouterr()
+    assert (code, out) == (BAD_INPUT, ""), err
+    assert named in err
+    assert err.startswith("cwwm: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert _files(folder) == before
+    assert not (folder / "ran").exists()
+
+
+@pytest.mark.parametrize("case", BAD_EMBEDDINGS)
+def test_bad_input_before_anything_is_marked(case: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _refused(folder, capsys, BAD_EMBEDDINGS[case])
+
+
+def _edit(name: str, **changes: Any) -> Callable[[], None]:  # noqa: ANN401 (any JSON value)
+    def edit() -> None:
+        value = json.loads(Path(name).read_text())
+        Path(name).write_text(json.dumps({**value, **changes}))
+
+    return edit
+
+
+def _rename(old: str, new: str) -> Callable[[], None]:
+    def rename() -> None:
+        Path(old).rename(new)
+
+    return rename
+
+
+def _write(name: str, text: str) -> Callable[[], None]:
+    def write() -> None:
+        Path(name).write_text(text)
+
+    return write
+
+
+def _poison_marked() -> None:
+    _poison()
+    os.replace("model.safetensors", "marked.safetensors")
+
+
+MARK, COMMITMENT = "marked.mark.json", "marked.commitment.json"
+CLAIM = (*COMMITTED, "--message", TEXT)
+BAD_READINGS: dict[str, Case] = {
+    "existing output": (_nothing, EMBED, "marked.safetensors exists"),
+    "existing mark": (_rename("marked.safetensors", "else"), EMBED, f"{MARK} exists"),
+    "wrong key": (_nothing, _replaced("owner.key", "other.key", EXTRACT), "wrong key"),
+    "wrong key to verify": (_nothing, _replaced("owner.key", "other.key", CLAIM), "wrong key"),
+    "harness key": (_nothing, _replaced("owner.key", "harness.key", CLAIM), "benchmark's key"),
+    "no mark": (lambda: Path(MARK).unlink(), EXTRACT, MARK),
+    "no suspect": (lambda: Path("marked.safetensors").unlink(), CLAIM, "marked.safetensors"),
+    "no commitment": (lambda: Path(COMMITMENT).unlink(), CLAIM, COMMITMENT),
+    "mark for a commitment": (_nothing, _replaced(COMMITMENT, MARK, CLAIM), "not a commitment file"),
+    "commitment for a mark": (_nothing, _replaced(MARK, COMMITMENT, CLAIM), "not a mark file"),
+    "mark of another format": (_edit(MARK, format="cwwm-mark v2"), EXTRACT, "not a mark file"),
+    "mark of an unknown scheme": (_edit(MARK, scheme="cwx"), EXTRACT, "did you mean cwc"),
+    "mark with unknown parameters": (_edit(MARK, parameters={"x": 1}), EXTRACT, "'x'"),
+    "mark with parameters of a wrong type": (_edit(MARK, parameters={"low": "x"}), EXTRACT, "cwc"),
+    "mark with a short salt": (_edit(MARK, salt="00"), EXTRACT, "salt"),
+    "mark with a carrier that is none": (_edit(MARK, carrier={"rule": "all"}), EXTRACT, "damaged"),
+    "mark with a list of parameters": (_edit(MARK, parameters=[1]), EXTRACT, "damaged"),
+    "mark with another payload": (_edit(MARK, payload_bits=8), EXTRACT, "payload"),
+    "mark with a small carrier": (
+        _edit(MARK, carrier={"rule": "all", "layers": [{"name": "head.bias", "shape": [52], "dtype": "float32"}]}),
+        EXTRACT,
+        "the code needs",
+    ),
+    "mark that is no JSON": (_write(MARK, "{"), EXTRACT, MARK),
+    "mark that is a list": (_write(MARK, "[]"), EXTRACT, MARK),
+    "NaN suspect": (_poison_marked, CLAIM, "block.weight of the suspect holds NaN"),
+    "rate zero": (_nothing, (*CLAIM, "--fpr", "0"), "--fpr"),
+    "rate above one": (_nothing, (*CLAIM, "--fpr", "2"), "--fpr"),
+    "rate no number": (_nothing, (*CLAIM, "--fpr", "nan"), "--fpr"),
+    "no keys tried": (_nothing, (*CLAIM, "--keys", "0"), "--keys"),
+    "two messages": (_nothing, (*CLAIM, "--hex", "00"), "--message TEXT or --hex"),
+    "message too long": (_nothing, (*COMMITTED, "--message", "x" * 99), "792 bits"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_READINGS)
+def test_bad_input_after_marking(case: str, marked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _refused(marked, capsys, BAD_READINGS[case])
+
+
+def test_pruning_beyond_the_rate_loses_the_message_but_not_the_proof(
+    marked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tensors = load_file("marked.safetensors")
+    with torch.no_grad():
+        for name in PRUNABLE:
+            tensor = tensors[name]
+            tensor[tensor.abs() <= tensor.abs().flatten().kthvalue(round(0.95 * tensor.numel())).values] = 0
+    _clean(tensors)
+    found = _json(capsys, *COMMITTED, "--message", TEXT)
+    assert (found["proven"], found["message_whole"]) == (True, False)
+
+
+def test_inspect_names_tensors_that_are_not_finite(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _poison()
+    assert _run("inspect", "model.safetensors") == DONE
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if "NOT FINITE" in line] == ["block.weight"]
+
+
+def test_embed_says_which_layers_are_not_protected(
+    folder: Path, state: dict[str, Tensor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    # of 200 layers with 12 weights, some get more ones than pruning them by themselves leaves, whatever the salt
+    tiny = {f"tiny{i}.weight": torch.linspace(-0.05, 0.05, 12).view(3, 4) for i in range(200)}
+    save_file({"block.weight": state["block.weight"], **tiny}, "model.safetensors")
+    assert _run(*EMBED, "--payload-bits", "12000", "--set", "density=0.25", "--set", "covert=true") == DONE
+    assert "not protected under a ranking of their own: tiny" in capsys.readouterr().out
+
+
+def _failing(error: BaseException) -> int:
+    failing = typer.Typer()
+
+    @failing.command()
+    def work() -> None:
+        raise error
+
+    return run_app(failing, "cwwm", [])
+
+
+def test_failures_and_interrupts_have_their_own_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _failing(KeyboardInterrupt()) == 130
+    assert _failing(typer.Abort()) == 130
+    assert _failing(BadInput("two\nlines")) == BAD_INPUT
+    assert capsys.readouterr().err.splitlines()[-1] == "cwwm: two lines"
+    assert _failing(RuntimeError("broken")) == FAILED
+    assert capsys.readouterr().err.splitlines()[-1] == "cwwm: the work failed; the lines above say where"
+
+
+def test_force_replaces_all_three_files(marked: Path) -> None:
+    before = _files(marked)
+    assert _run(*EMBED, "--force") == DONE
+    after = _files(marked)
+    assert set(before) == set(after)
+    assert all(before[name] != after[name] for name in ("marked.safetensors", MARK, COMMITMENT))
+
+
+def test_a_failed_replacement_keeps_the_old_files(marked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _refused(marked, capsys, (_poison, (*EMBED, "--force"), "NaN"))
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("embed", "--help")])
+def test_help_is_no_error(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(*arguments) == (DONE if arguments else BAD_INPUT)
+    assert "Usage" in "".join(capsys.readouterr())
