@@ -156,12 +156,11 @@ def _load_torch(path: Path) -> dict[str, Tensor]:
         raise BadInput(f"no checkpoint at {path}") from error
     except pickle.UnpicklingError as error:
         raise BadInput(
-            f"{path} holds more than tensors; loading it could run code, so it is refused: save its state dict"
+            f"{path} holds more than tensors; loading it could run code, so it is refused; save its state dict"
         ) from error
     except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
-        raise BadInput(
-            f"{path} is truncated or no torch checkpoint: {str(error).partition(chr(10))[0] or type(error).__name__}"
-        ) from error
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise BadInput(f"{path} is truncated or no torch checkpoint: {reason}") from error
     for wrapper in ("state_dict", "model", "model_state_dict"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]

@@ -118,8 +118,8 @@ def page(outcomes: list[Outcome], images: int, device: torch.device) -> str:
     table = tabulate(rows, ("change", "energy", "top-1 equal", "after magnitude 0.9"), tablefmt="github")
     return (
         f"# One-shot marks in pretrained {MODEL}\n\n{PAYLOAD} bits, survival {SURVIVE}, no training afterwards; "
-        f"top-1 answers compared with the unmarked model's on {images:,} photo crops. Energy is squared change over "
-        f"squared norm of the carrier. {hardware(device)}, torch {torch.__version__}.\n\n{table}\n"
+        f"top-1 answers compared with the unmarked model's on {images:,} photo crops. Energy is squared change "
+        f"over squared norm of the carrier. {hardware(device)}, torch {torch.__version__}.\n\n{table}\n"
     )
 
 

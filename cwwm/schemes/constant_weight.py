@@ -155,7 +155,8 @@ class ConstantWeightEmbedding(KeyedEmbedding):
     @torch.no_grad()
     def finish(self) -> Mark:
         """Project once more, to the thresholds of the final pool, and check that the mark reads back."""
-        self._refresh()
+        if self._steps:  # else the pool is still the one that `begin` found: only hosts have changed
+            self._refresh()
         clamped = self._clamp()
         if self.scheme.covert:
             redraw(
