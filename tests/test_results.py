@@ -1,0 +1,21 @@
+"""Committed tables follow from the committed records beside them, by the code as it is."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.cli import app
+from cwwm.console import run_app
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+FOLDERS = sorted(path.parent for path in RESULTS.glob("*/cells"))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_committed_tables_follow_from_their_records(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app(app, "cwwm-bench", ["check", str(folder), "--sample", "0", "--device", "cpu"]) == 0
+    assert "all is well" in capsys.readouterr().out
+
+
+def test_there_are_committed_results() -> None:
+    assert "smoke" in {folder.name for folder in FOLDERS}
