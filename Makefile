@@ -43,7 +43,7 @@ coverage: setup
 	$(BIN)/pytest -m "not slow" --cov=cwwm --cov=bench --cov-report=term-missing:skip-covered
 
 perf: setup
-	DEVICE=$(DEVICE) $(BIN)/pytest bench/perf
+	DEVICE=$(DEVICE) TABLE=results/runs/speed.md $(BIN)/pytest bench/perf
 
 lint: setup
 	$(BIN)/ruff check .

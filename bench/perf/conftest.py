@@ -1,8 +1,8 @@
 """Times a fast version and its naive twin in one run and prints both with their ratio."""
 
 import os
-import platform
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
@@ -13,14 +13,24 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from pytest_benchmark.stats import Metadata
 from tabulate import tabulate
 
-from bench.conditions import choose_device
+from bench.conditions import choose_device, hardware
+from cwwm.files import write_atomic
 
 # The naive version is timed for about this long, within these rounds.
 _NAIVE_SECONDS = 0.2
 _MIN_ROUNDS, _MAX_ROUNDS = 3, 200
 # A call this slow is timed in a fixed number of rounds; below it the timer calibrates itself.
 _SLOW_SECONDS = 0.05
-_PAIRS = pytest.StashKey[list[tuple[str, float, float]]]()
+_PAIRS = pytest.StashKey[list[tuple[str, "Spread", float]]]()
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Seconds of several rounds."""
+
+    median: float
+    low: float
+    high: float
 
 
 class BesideNaive(Protocol):
@@ -56,7 +66,7 @@ def beside_naive(benchmark: BenchmarkFixture, request: pytest.FixtureRequest) ->
         plain = _median(benchmark, naive)
         benchmark.extra_info["naive_median_seconds"] = plain
         pairs = request.config.stash.setdefault(_PAIRS, [])
-        pairs.append((name, _median_of_ours(benchmark, ours), plain))
+        pairs.append((name, _spread_of_ours(benchmark, ours), plain))
 
     return time_both
 
@@ -65,22 +75,31 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     pairs = config.stash.get(_PAIRS, [])
     if not pairs:
         return
-    rows = [(name, ours * 1e3, naive * 1e3, naive / ours) for name, ours, naive in pairs]
-    terminalreporter.section("beside the naive version, medians of one run")
-    headers = ["case", "ours [ms]", "naive [ms]", "naive / ours"]
-    terminalreporter.write_line(tabulate(rows, headers=headers, floatfmt=("", ".3f", ".3f", ".1f")))
+    rows = [
+        (name, f"{ours.median * 1e3:.3f}", f"{ours.low * 1e3:.3f} to {ours.high * 1e3:.3f}", f"{naive * 1e3:.3f}",
+         f"{naive / ours.median:.1f}")
+        for name, ours, naive in pairs
+    ]  # fmt: skip
+    headers = ["case", "ours, median ms", "ours, range ms", "naive, median ms", "naive / ours"]
+    table = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    terminalreporter.section("beside the naive version, in one run")
+    terminalreporter.write_line(table)
     terminalreporter.write_line(_hardware())
+    if "TABLE" in os.environ:
+        title = "# Speed of the library beside the naive way, in one run"
+        write_atomic(Path(os.environ["TABLE"]), f"{title}\n\n{_hardware()}.\n\n{table}\n".encode())
 
 
-def _median_of_ours(benchmark: BenchmarkFixture, ours: Callable[[], Any]) -> float:
+def _spread_of_ours(benchmark: BenchmarkFixture, ours: Callable[[], Any]) -> Spread:
     ours()
     if _seconds(benchmark, ours) > _SLOW_SECONDS:
         benchmark.pedantic(ours, rounds=5)  # type: ignore[no-untyped-call]
     else:
         benchmark(ours)
     stats: Metadata | None = benchmark.stats
-    # pytest --benchmark-disable only calls the function.
-    return float(stats.stats.median) if stats else float("nan")
+    if not stats:  # pytest --benchmark-disable only calls the function
+        return Spread(*[float("nan")] * 3)
+    return Spread(float(stats.stats.median), float(stats.stats.min), float(stats.stats.max))
 
 
 def _median(benchmark: BenchmarkFixture, function: Callable[[], Any]) -> float:
@@ -97,13 +116,4 @@ def _seconds(benchmark: BenchmarkFixture, function: Callable[[], Any]) -> float:
 
 
 def _hardware() -> str:
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu only"
-    return f"{_processor()}, torch {torch.__version__}, {device}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.machine())
+    return f"{hardware(_chosen_device())}, torch {torch.__version__}"
