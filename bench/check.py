@@ -11,7 +11,7 @@ from bench.cell import reproducible, run_cell
 from bench.journal import Journal, Record
 from bench.leaderboard import texts
 from bench.plan import AttackEntry, Cell, SchemeEntry, source_digest
-from bench.workshop import Workshop
+from bench.workshop import Workshop, split_tensors
 from bench.zoo import HostRecipe, ModelSpec
 from cwwm.seeds import derive_seed
 from cwwm.training import Recipe
@@ -69,7 +69,7 @@ def _artefacts(folder: Path, records: Sequence[Record], say: Callable[[str], Non
             continue
         name = record["artefact"]
         seen += 1
-        if state_digest(store.get(name, _never).tensors) != record["marked"]["digest"]:
+        if state_digest(split_tensors(store.get(name, _never).tensors)[0]) != record["marked"]["digest"]:
             wrong.append(f"stored model {name} is not the one recorded for {_name(record)}")
     say(f"{seen} stored models compared with their digests")
     return wrong

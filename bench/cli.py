@@ -5,12 +5,15 @@ import tempfile
 from collections import Counter
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cwwm.console import BAD_INPUT, DONE, FAILED, NO, print_json, print_table, run_app
 from cwwm.errors import BadInput, unknown_name
+
+if TYPE_CHECKING:
+    from bench.plan import Suite
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -62,9 +65,9 @@ def plan(
     from bench.conditions import choose_device, prepare
     from bench.engines.inline import pending
     from bench.journal import Journal
-    from bench.plan import cells, load_suite, narrow
+    from bench.plan import cells
 
-    chosen = narrow(load_suite(suite), models=model or (), schemes=scheme or (), attacks=attack or (), seeds=seeds)
+    chosen = _suite(suite, model, scheme, attack, seeds)
     todo = cells(chosen, prepare(choose_device(device), threads))
     journal = Journal(out or default_out(suite))
     waiting = {cell.identity for cell in pending(todo, journal)}
@@ -103,12 +106,12 @@ def run(
     from bench.engines import run_inline
     from bench.engines.inline import pending
     from bench.journal import Journal
-    from bench.plan import cells, load_suite, narrow
+    from bench.plan import cells
     from bench.preflight import preflight
     from bench.progress import RunProgress
     from bench.workshop import Workshop
 
-    chosen = narrow(load_suite(suite), models=model or (), schemes=scheme or (), attacks=attack or (), seeds=seeds)
+    chosen = _suite(suite, model, scheme, attack, seeds)
     folder, where = out or default_out(suite), choose_device(device)
     todo = cells(chosen, prepare(where, threads))
     journal = Journal(folder)
@@ -191,6 +194,15 @@ def list_(
     else:
         print_table(columns, rows)
     return DONE
+
+
+def _suite(
+    name: str, models: list[str] | None, schemes: list[str] | None, attacks: list[str] | None, seeds: int | None
+) -> "Suite":
+    """Return a suite as the options narrow it."""
+    from bench.plan import load_suite, narrow
+
+    return narrow(load_suite(name), models=models or (), schemes=schemes or (), attacks=attacks or (), seeds=seeds)
 
 
 def _existing(folder: Path) -> Path:

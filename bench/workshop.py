@@ -2,13 +2,13 @@
 
 import copy
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.artefacts import Artefact, ArtefactStore, state_digest, state_of
 from bench.attacks.base import restore
@@ -28,6 +28,7 @@ from cwwm.weights import as_weights
 
 Say = Callable[[str], None]
 T = TypeVar("T")
+_OF_MARK = "mark::"  # leads the names of a mark's own tensors in the artefact of a marked model
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,13 @@ class Workshop:
 
     def _load_marked(self, cell: Cell, name: str) -> Marked:
         artefact = self.store.get(name, lambda: self._make_marked(cell))
-        mark = Mark.from_json(artefact.facts["mark"])
-        model = build_model(cell.model, self.data(cell.model).classes, cell.derive("host"))
-        restore(model, artefact.tensors)
+        weights, extra = split_tensors(artefact.tensors)
+        mark = Mark.from_json(artefact.facts["mark"], tensors=extra)
         key, message = harness_secret(cell)
         scheme = cell.scheme.build(cell.payload)
+        fresh = build_model(cell.model, self.data(cell.model).classes, cell.derive("host"))
+        model = scheme.rebuild(fresh, mark)
+        restore(model, weights)
         return Marked(model.to(self.device), scheme, mark, key, message, artefact.facts)
 
     def _make_marked(self, cell: Cell) -> Artefact:
@@ -142,13 +145,14 @@ class Workshop:
             "finish_seconds": finish.seconds,
             **self._energy(cell, model, mark),
         }
-        return Artefact(state_of(model), facts)
+        extra = {_OF_MARK + name: tensor.detach().cpu() for name, tensor in mark.tensors.items()}
+        return Artefact({**state_of(model), **extra}, facts)
 
     def _energy(self, cell: Cell, model: nn.Module, mark: Mark) -> dict[str, float | None]:
         """Return squared change over squared norm of the carrier, and the same between two controls."""
-        if mark.carrier is None:
-            return {"energy": None, "noise_floor": None}
         control = self.control(cell).model
+        if mark.carrier is None or mark.carrier.missing(as_weights(control)):
+            return {"energy": None, "noise_floor": None}  # no pool, or one of other shapes than the host's
         return {
             "energy": relative_change(control, model, mark.carrier),
             "noise_floor": relative_change(control, self.twin(cell).model, mark.carrier),
@@ -161,6 +165,13 @@ class Trained:
 
     model: nn.Module
     facts: dict[str, Any]
+
+
+def split_tensors(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the model's tensors and, without their prefix, the mark's."""
+    model = {name: tensor for name, tensor in tensors.items() if not name.startswith(_OF_MARK)}
+    mark = {name.removeprefix(_OF_MARK): tensor for name, tensor in tensors.items() if name.startswith(_OF_MARK)}
+    return model, mark
 
 
 def marked_identity(cell: Cell) -> str:

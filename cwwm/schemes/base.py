@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cwwm.codes import Bits
 from cwwm.errors import BadInput
 from cwwm.evidence import Evidence
 from cwwm.keys import Key, new_salt
 from cwwm.mark import Mark
-from cwwm.training import Batch, Batches, TrainingReport, train
+from cwwm.training import Batch, Batches, train
 from cwwm.weights import Weights
 
 TRAINING = "training data"
@@ -153,6 +153,10 @@ class Scheme(ABC):
     def evidence(self, extraction: Extraction, claim: Claim) -> Evidence:
         """Return the p-values of a claim; `extraction` must be that of the claim's key and mark."""
 
+    def rebuild(self, model: nn.Module, mark: Mark) -> nn.Module:
+        """Return a freshly built host in the shape that the mark gave it; most schemes change no shape."""
+        return model
+
     def survival(self, attack: str, strength: float) -> float | None:
         """Return the law's probability that the message comes back whole, or None where no law is known."""
         return None
@@ -199,7 +203,6 @@ __all__ = [
     "Embedding",
     "Extraction",
     "Scheme",
-    "TrainingReport",
     "check_message",
     "embed",
 ]
