@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette, which colour-blind readers can tell apart
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 _MARKERS = "osD^vPX*"
+_ENOUGH = 3  # runs at a strength from which on a band says something
 
 
 def draw(points: Sequence[Point], title: str) -> "Figure":
-    """Return the figure: models and seeds together, bands are 95 % intervals, dashed lines the law."""
+    """Return the figure: models and seeds together, bands 95 % intervals (from 3 runs on), dashed lines the law."""
     from matplotlib.figure import Figure
 
     attacks = sorted({point.attack for point in points})
@@ -53,7 +54,8 @@ def _lines(upper: Any, lower: Any, points: Sequence[Point], number: int) -> None
     colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
     style = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.4}
     upper.plot(strengths, [hits / total for hits, total in counts], **style)
-    upper.fill_between(strengths, *zip(*intervals, strict=True), color=colour, alpha=0.12, linewidth=0)
+    if min(total for _, total in counts) >= _ENOUGH:
+        upper.fill_between(strengths, *zip(*intervals, strict=True), color=colour, alpha=0.12, linewidth=0)
     if points[0].law is not None:
         laws = [fmean(p.law for p in g if p.law is not None) for g in groups]
         upper.plot(strengths, laws, color=colour, linestyle="--", linewidth=1)

@@ -34,7 +34,9 @@ def markdown(suite: str, records: Sequence[Record], points: Sequence[Point]) -> 
         _table(price_table(points)),
         "## Worst exact-match rate by what the thief accepts to lose",
         _table(useful_table(rank(points))),
-        "## Law and measurement\n\nPredicted probability that the message is whole, and the share that was.",
+        "## Law and measurement\n\nPredicted probability that the message is whole, and the share that was. "
+        "Beyond the rate designed for, the law supposes hosts with magnitudes like those of all weights that are "
+        "ranked together.",
         _table(law_table(points)),
         "## Models",
         _table(model_table(points)),
