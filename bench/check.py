@@ -18,8 +18,7 @@ from cwwm.training import Recipe
 
 
 def check_folder(
-    folder: Path,
-    suite: str,
+    journal: Journal,
     workshop: Workshop,
     runtime: Mapping[str, Any],
     *,
@@ -29,19 +28,18 @@ def check_folder(
     """Return what is wrong with an output folder, one line each; empty if all is well.
 
     Args:
-        folder: written by a run.
-        suite: name in the tables' title.
+        journal: of the output folder.
         workshop: re-makes models, in a folder of its own, so that nothing recorded helps.
         runtime: of this machine; cells recorded under another are not run again, and that is said.
         sample: how many cells to run again, chosen by a hash of the records.
         say: told what is being done.
     """
-    records = list(Journal(folder).records())  # raises where a record's own digest does not match
+    records = list(journal.records())  # raises where a record's own digest does not match
     say(f"{len(records)} records: digests match")
     if not records:
-        return [f"{folder} holds no records"]
-    wrong = _tables(folder, suite, records)
-    wrong += _artefacts(folder, records, say)
+        return [f"{journal.folder} holds no records"]
+    wrong = _tables(journal, records)
+    wrong += _artefacts(journal.folder, records, say)
     chosen = _sample(records, runtime, sample, say)
     for record in chosen:
         say(f"running again: {_name(record)}")
@@ -49,10 +47,10 @@ def check_folder(
     return wrong
 
 
-def _tables(folder: Path, suite: str, records: Sequence[Record]) -> list[str]:
+def _tables(journal: Journal, records: Sequence[Record]) -> list[str]:
     wrong = []
-    for name, text in texts(suite, records).items():
-        path = folder / name
+    for name, text in texts(journal.suite, records).items():
+        path = journal.folder / name
         if not path.exists():
             wrong.append(f"{path} is missing; write it with: cwwm-bench leaderboard")
         elif path.read_text() != text:
@@ -63,15 +61,15 @@ def _tables(folder: Path, suite: str, records: Sequence[Record]) -> list[str]:
 def _artefacts(folder: Path, records: Sequence[Record], say: Callable[[str], None]) -> list[str]:
     """Compare the marked models that are still stored with the digests in the records."""
     store = ArtefactStore(folder / "artefacts")
-    wrong, seen = [], 0
-    for record in records:
-        if record["status"] != "ok" or not store.path(record["artefact"]).exists():
-            continue
-        name = record["artefact"]
-        seen += 1
-        if state_digest(split_tensors(store.get(name, _never).tensors)[0]) != record["marked"]["digest"]:
-            wrong.append(f"stored model {name} is not the one recorded for {_name(record)}")
-    say(f"{seen} stored models compared with their digests")
+    marked = [record for record in records if record["status"] == "ok"]
+    stored = sorted({r["artefact"] for r in marked if store.path(r["artefact"]).exists()})
+    digests = {name: state_digest(split_tensors(store.get(name, _never).tensors)[0]) for name in stored}
+    wrong = [
+        f"stored model {record['artefact']} is not the one recorded for {_name(record)}"
+        for record in marked
+        if digests.get(record["artefact"], record["marked"]["digest"]) != record["marked"]["digest"]
+    ]
+    say(f"{len(digests)} stored models compared with their digests")
     return wrong
 
 

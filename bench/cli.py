@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cwwm.console import BAD_INPUT, DONE, FAILED, NO, print_json, print_table, run_app
+from cwwm.console import DONE, FAILED, NO, print_json, print_table, run_app
 from cwwm.errors import BadInput, unknown_name
 
 if TYPE_CHECKING:
+    from bench.journal import Journal
     from bench.plan import Suite
 
 app = typer.Typer(
@@ -124,7 +125,8 @@ def run(
         for record in engine:
             progress.finished(record)
     print(f"{len(waiting)} cells run, {len(todo) - len(waiting)} taken from {folder}", file=sys.stderr)
-    _write_leaderboard(folder, chosen.name, [cell.identity for cell in todo])
+    journal.plan(chosen.name, [cell.identity for cell in todo])
+    _write_leaderboard(journal)
     return FAILED if progress.failed else DONE
 
 
@@ -148,7 +150,9 @@ def status(out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
 @app.command()
 def leaderboard(out: Annotated[Path, typer.Argument(help="Output folder of a run.")]) -> int:
     """Derive leaderboard.md, .csv and .png from the records of a folder again, and print it."""
-    _write_leaderboard(_existing(out), _suite_of(out), None)
+    from bench.journal import Journal
+
+    _write_leaderboard(Journal(_existing(out)))
     return DONE
 
 
@@ -163,13 +167,14 @@ def check(
     from bench.artefacts import ArtefactStore
     from bench.check import check_folder
     from bench.conditions import choose_device, prepare
+    from bench.journal import Journal
     from bench.workshop import Workshop
 
     where = choose_device(device)
     runtime = prepare(where, threads)
     with tempfile.TemporaryDirectory() as scratch:
         workshop = Workshop(ArtefactStore(Path(scratch)), where)
-        wrong = check_folder(_existing(out), _suite_of(out), workshop, runtime, sample=sample, say=print)
+        wrong = check_folder(Journal(_existing(out)), workshop, runtime, sample=sample, say=print)
     for line in wrong:
         print(f"WRONG: {line}")
     print("not accepted" if wrong else "all is well")
@@ -211,26 +216,10 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-def _suite_of(folder: Path) -> str:
-    from cwwm.files import read_json
-
-    path = folder / "run.json"
-    return str(read_json(path, "run file")["suite"]) if path.exists() else folder.name
-
-
-def _write_leaderboard(folder: Path, suite: str, identities: list[str] | None) -> None:
-    """Write the tables over the cells of this plan only: a folder may hold records of older source."""
-    from bench.journal import Journal
+def _write_leaderboard(journal: "Journal") -> None:
     from bench.leaderboard import write
-    from cwwm.files import read_json, write_json
 
-    plan_file = folder / "run.json"
-    if identities is None:
-        identities = read_json(plan_file, "run file")["cells"] if plan_file.exists() else None
-    else:
-        write_json(plan_file, {"suite": suite, "cells": identities})
-    records = [r for r in Journal(folder).records() if identities is None or r["identity"] in identities]
-    paths = write(folder, suite, records)
+    paths = write(journal.folder, journal.suite, list(journal.records()))
     print(paths[0].read_text())
     print("written: " + ", ".join(map(str, paths)), file=sys.stderr)
 
@@ -238,6 +227,3 @@ def _write_leaderboard(folder: Path, suite: str, identities: list[str] | None) -
 def main() -> None:
     """Run the command line and exit."""
     sys.exit(run_app(app, "cwwm-bench"))
-
-
-__all__ = ["BAD_INPUT", "app", "main"]

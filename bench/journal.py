@@ -1,7 +1,7 @@
 """The journal: one JSON file a cell, written atomically; every table is derived from it."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from cwwm.seeds import canonical_json
 
 FORMAT = "cwwm-bench-record v1"
 FINAL = ("ok", "refused", "not-applicable")
-RETRIED = ("failed", "out-of-memory")
 
 Record = dict[str, Any]
 
@@ -48,10 +47,25 @@ class Journal:
         record["digest"] = record_digest(record)
         write_json(self.cells / f"{record['identity']}.json", record)
 
+    def plan(self, suite: str, identities: Sequence[str]) -> None:
+        """Note which suite and cells the last run covered: a folder may also hold records of older source."""
+        write_json(self._plan, {"suite": suite, "cells": list(identities)})
+
+    @property
+    def suite(self) -> str:
+        """Return the name of the suite last run here, or the folder's name if none was noted."""
+        return str(read_json(self._plan, "run file")["suite"]) if self._plan.exists() else self.folder.name
+
     def records(self) -> Iterator[Record]:
-        """Yield all records, in the order of their identities."""
+        """Yield the records that the last run covered (all, if none was noted), in order of identity."""
+        noted = set(read_json(self._plan, "run file")["cells"]) if self._plan.exists() else None
         for path in sorted(self.cells.glob("*.json")):
-            yield self._load(path)
+            if noted is None or path.stem in noted:
+                yield self._load(path)
+
+    @property
+    def _plan(self) -> Path:
+        return self.folder / "run.json"
 
     def _load(self, path: Path) -> Record:
         record = read_json(path, "record")

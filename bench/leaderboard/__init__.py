@@ -24,8 +24,7 @@ def write(folder: Path, suite: str, records: Sequence[Record]) -> list[Path]:
     for name, text in texts(suite, records).items():
         paths.append(folder / name)
         write_atomic(paths[-1], text.encode())
-    points = gather(records)
-    if points:
+    if points := gather(records):
         paths.append(folder / "leaderboard.png")
         save(draw(points, f"suite {suite}"), paths[-1])
     return paths

@@ -119,6 +119,17 @@ def test_check_accepts_what_a_run_wrote(finished: Path, bench: Bench, capsys: py
     assert "all is well" in capsys.readouterr().out
 
 
+def test_records_of_older_source_do_not_count(
+    finished: Path, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished, tmp_path / "out")
+    journal = Journal(tmp_path / "out")
+    old = next(iter(journal.records()))
+    journal.write({k: v for k, v in {**old, "identity": "0" * 32}.items() if k not in ("digest", "format")})
+    assert bench("check", tmp_path / "out", "--sample", 0, "--device", "cpu") == 0
+    assert "16 records" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("target", ["leaderboard.csv", "leaderboard.md"])
 def test_check_notices_an_edited_table(finished: Path, bench: Bench, tmp_path: Path, target: str) -> None:
     shutil.copytree(finished, tmp_path / "out")
