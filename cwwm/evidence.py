@@ -54,10 +54,14 @@ def log10_vacancy_tail(survivors: int, hosts: int, pool: int, pool_survivors: in
     return _log10_sum(_log_hypergeometric(pool, pool_survivors, hosts, values))
 
 
-def log10_match_tail(matched: int, bits: int) -> float:
-    """Return log10 P(X >= matched) for X ~ Binomial(bits, 1/2): padded message bits read right by chance."""
-    values = np.arange(max(matched, 0), bits + 1, dtype=np.float64)
-    return _log10_sum(_log_choose(bits, values) - bits * math.log(2))
+def log10_match_tail(matched: int, trials: int, chance: float = 0.5) -> float:
+    """Return log10 P(X >= matched) for X ~ Binomial(trials, chance): padded symbols read right by chance.
+
+    `chance` is 1/2 for message bits and one over the number of words of a block for its symbols.
+    """
+    values = np.arange(max(matched, 0), trials + 1, dtype=np.float64)
+    logs = values * math.log(chance) + (trials - values) * math.log1p(-chance)
+    return _log10_sum(_log_choose(trials, values) + logs)
 
 
 def critical_overlap(length: int, weight: int, rate: float) -> tuple[int, float]:

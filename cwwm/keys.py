@@ -70,9 +70,9 @@ class Key:
             hmac.new(self._secret, b"cwwm-stream v1\0" + salt + purpose.encode(), hashlib.sha256).digest()
         )
 
-    def authenticate(self, data: bytes) -> str:
-        """Return HMAC-SHA256 of `data` under the key, in hex: hides and binds what a commitment covers."""
-        return hmac.new(self._secret, b"cwwm-commitment v1\0" + data, hashlib.sha256).hexdigest()
+    def authenticate(self, data: bytes, purpose: str = "commitment") -> str:
+        """Return HMAC-SHA256 of `data` for one purpose under the key, 64 hex digits: hides and binds it."""
+        return hmac.new(self._secret, f"cwwm-{purpose} v1\0".encode() + data, hashlib.sha256).hexdigest()
 
     def save(self, path: Path) -> None:
         """Write the key file with mode 0600; BadInput if it exists, for a lost key cannot be made again."""

@@ -1,5 +1,6 @@
 """The contract of every code: bits to codeword and back, without torch."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -8,6 +9,8 @@ import numpy.typing as npt
 
 Bits: TypeAlias = npt.NDArray[np.uint8]
 Word: TypeAlias = npt.NDArray[np.bool_]
+#: (bits of one codeword, its number) -> its check bits: keyed, so that a false message is not found by design
+Check: TypeAlias = Callable[[Bits, int], Bits]
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,15 @@ class Decoded:
         ok: False when the word carries no message (a detected failure).
         erased: symbols that the decoder treated as unknown.
         corrected: symbols that the decoder changed.
+        candidates: how many messages were compared with a check; of c bits, it lets a false one pass with
+            probability 2^-c each.
     """
 
     bits: Bits
     ok: bool
     erased: int = 0
     corrected: int = 0
+    candidates: int = 0
 
 
 class Code(Protocol):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cwwm.carrier import Carrier, Placement
-from cwwm.codes import Bits
+from cwwm.codes import Bits, Check
 from cwwm.errors import BadInput
 from cwwm.evidence import Evidence, log10_match_tail
 from cwwm.keys import Key
@@ -40,6 +40,20 @@ def pad_bits(bits: Bits, key: Key, salt: bytes, length: int | None = None) -> Bi
     extended = np.zeros(length or len(bits), np.uint8)
     extended[: len(bits)] = bits
     return extended ^ key.stream("pad", salt).bits(len(extended))
+
+
+def keyed_check(key: Key, salt: bytes, check_bits: int) -> Check:
+    """Return the keyed check of codewords: bits uint8 (k,), codeword number -> uint8 (check_bits,).
+
+    HMAC-SHA256 under the key, cut to `check_bits` (at most 256): nobody without the key can aim at it.
+    """
+
+    def check(bits: Bits, number: int) -> Bits:
+        data = salt + number.to_bytes(4, "little") + np.packbits(bits, bitorder="little").tobytes()
+        digest = np.frombuffer(bytes.fromhex(key.authenticate(data, "check")), np.uint8)
+        return np.unpackbits(digest, count=check_bits, bitorder="little")
+
+    return check
 
 
 def keyed_signs(key: Key, salt: bytes, count: int) -> Tensor:
