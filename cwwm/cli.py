@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -11,6 +11,12 @@ from cwwm.codes import Bits
 from cwwm.console import DONE, NO, print_json, print_table, run_app
 from cwwm.errors import BadInput
 from cwwm.message import bits_to_hex, bits_to_text, hex_to_bits, text_to_bits
+
+if TYPE_CHECKING:
+    from cwwm.design import Targets
+    from cwwm.weights import Weights
+
+_SHOWN = 8  # designs that plan prints
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,10 +40,22 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 KeyFile = Annotated[Path, typer.Option("--key", help="Key file made by cwwm keygen.")]
 Carrier = Annotated[
-    str,
-    typer.Option(help="Host layers: all, large, conv, linear, classifier, or a regular expression on names."),
+    str | None,
+    typer.Option(
+        help="Host layers: all, large, conv, linear, body, classifier, or a regular expression on names; "
+        "by default the first of classifier, large, all that will do."
+    ),
 ]
-Survive = Annotated[float, typer.Option(help="Magnitude-pruning rate up to which recovery is certain.")]
+Survive = Annotated[
+    str,
+    typer.Option(
+        help="What the mark must survive: magnitude and random pruning rates, noise relative to the weights' "
+        "spread. A bare number is the magnitude rate."
+    ),
+]
+Budget = Annotated[float, typer.Option(help="Squared change that may be spent, relative to the pool's norm.")]
+SchemeName = Annotated[str, typer.Option(help="Encoding: protected-cwc, cwc, or another of the registry.")]
+DEFAULT_SURVIVE = "magnitude=0.98,random=0.6,noise=0.2"
 PayloadBits = Annotated[int, typer.Option(help="Length of the message in bits.")]
 Text = Annotated[str | None, typer.Option("--message", help="The message, as text.")]
 Hex = Annotated[str | None, typer.Option("--hex", help="The message, as hexadecimal bytes.")]
@@ -64,42 +82,76 @@ def keygen(
 def plan(
     model: Path,
     payload_bits: PayloadBits = 256,
-    survive: Survive = 0.9,
-    carrier: Carrier = "all",
+    survive: Survive = DEFAULT_SURVIVE,
+    budget_energy: Budget = 0.004,
+    carrier: Carrier = None,
+    scheme: Annotated[str, typer.Option(help="protected-cwc, or cwc for the plain code.")] = "protected-cwc",
     json: Json = False,
 ) -> int:
-    """Show which codes carry a payload in this checkpoint, at which cost, and what each survives."""
-    from cwwm.carrier import Carrier as Pool
+    """Choose a code for this checkpoint that survives stated attacks, and show what it costs.
+
+    The first line of the table is the cheapest; raising T0 towards T1 costs noise margin and spares fidelity.
+    Targets that cannot be met are refused, with the nearest that can.
+    """
     from cwwm.checkpoint import open_weights
+    from cwwm.design import Targets
+
+    targets = Targets.parse(survive, payload_bits=payload_bits, energy=budget_energy)
+    weights = open_weights(model)
+    if scheme == "cwc":
+        return _plan_plain(weights, targets, carrier or "all", json)
+    if scheme != "protected-cwc":
+        raise BadInput(f"plan chooses codes for protected-cwc and cwc, not for '{scheme}'")
+    return _plan_protected(weights, targets, carrier, json)
+
+
+def _plan_protected(weights: "Weights", targets: "Targets", carrier: str | None, json: bool) -> int:
+    from cwwm.design import CARRIERS, design
+
+    designs = design(weights, [carrier] if carrier else CARRIERS, targets)
+    if json:
+        print_json({"carrier": designs[0].carrier, "designs": [found.to_json() for found in designs]})
+        return DONE
+    rows = [
+        (d.block_length, d.block_weight, d.blocks, f"{d.share:.2%}", f"{d.low:g}", f"{d.survive:g}",
+         f"{d.energy:.1e}", f"{d.layer_energy:.1e}", f"{d.magnitude:.4f}", f"{d.random:.4f}", f"{d.noise:.4f}")
+        for d in designs[:_SHOWN]
+    ]  # fmt: skip
+    columns = (
+        "L_b", "ones", "blocks", "of pool", "T0 at", "T1 at", "energy", "worst layer",
+        f"magnitude {targets.magnitude:g}", f"random {targets.random:g}", f"noise {targets.noise:g}",
+    )  # fmt: skip
+    best = designs[0]
+    print_table(
+        columns, rows, f"{targets.payload_bits} bits, carrier {best.carrier}, least energy first; last columns: "
+        "probability that the message comes back whole, by law"
+    )  # fmt: skip
+    settings = " ".join(f"--set {name}={value}" for name, value in best.parameters.items() if name != "carrier")
+    print(f"\nembed with: --payload-bits {targets.payload_bits} --carrier '{best.carrier}' {settings}")
+    return DONE
+
+
+def _plan_plain(weights: "Weights", targets: "Targets", carrier: str, json: bool) -> int:
+    from cwwm.carrier import Carrier as Pool
     from cwwm.design import plan as make_plan
 
-    weights = open_weights(model)
     pool = Pool.choose(weights, carrier)
-    options = make_plan(weights, pool, payload_bits, survive=survive)
+    options = make_plan(weights, pool, targets.payload_bits, survive=targets.magnitude)
     if json:
         print_json({"pool": pool.size, "carrier": carrier, "options": [option.to_json() for option in options]})
         return DONE
     rows = [
-        (o.length, o.weight, f"{o.share:.2%}", f"{o.energy:.1e}", f"<= {survive:g}", f"{o.survive_random_1:.2f}",
-         f"{o.survive_random_5:.2f}", o.proof_overlap)
+        (o.length, o.weight, f"{o.share:.2%}", f"{o.energy:.1e}", f"<= {targets.magnitude:g}",
+         f"{o.survive_random_1:.2f}", f"{o.survive_random_5:.2f}", o.proof_overlap)
         for o in options
     ]  # fmt: skip
     columns = (
-        "L",
-        "ones",
-        "of pool",
-        "energy",
-        "magnitude",
-        "random 1%",
-        "random 5%",
-        "ones for proof at 1e-6",
-    )
-    print_table(
-        columns, rows, f"{payload_bits} bits in {pool.size:,} weights (carrier {carrier}), least energy first"
-    )
-    best = options[0]
-    print(f"\nembed with: --payload-bits {payload_bits} --survive {survive:g} --carrier '{carrier}' "
-          f"--set length={best.length} --set weight={best.weight}")  # fmt: skip
+        "L", "ones", "of pool", "energy", "magnitude", "random 1%", "random 5%", "ones for proof at 1e-6"
+    )  # fmt: skip
+    title = f"{targets.payload_bits} bits in {pool.size:,} weights (carrier {carrier}), least energy first"
+    print_table(columns, rows, title)
+    print(f"\nembed with: --scheme cwc --payload-bits {targets.payload_bits} --survive {targets.magnitude:g} "
+          f"--carrier '{carrier}' --set length={options[0].length} --set weight={options[0].weight}")  # fmt: skip
     return DONE
 
 
@@ -111,27 +163,33 @@ def embed(
     message: Text = None,
     hex: Hex = None,
     payload_bits: PayloadBits = 256,
-    carrier: Carrier = "all",
-    survive: Survive = 0.9,
+    carrier: Carrier = None,
+    survive: Survive = DEFAULT_SURVIVE,
+    budget_energy: Budget = 0.004,
     covert: Annotated[bool, typer.Option(help="Draw new magnitudes from the model's own distribution.")] = False,
-    scheme: Annotated[str, typer.Option(help="Encoding.")] = "cwc",
+    scheme: SchemeName = "protected-cwc",
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Another parameter of the scheme, as name=value; may repeat."),
+        typer.Option("--set", help="A parameter of the scheme, as name=value; may repeat. See cwwm plan."),
     ] = None,
     force: Annotated[bool, typer.Option(help="Replace existing output files.")] = False,
     json: Json = False,
 ) -> int:
-    """Mark a checkpoint. Writes OUT.safetensors, OUT.mark.json (keep it) and OUT.commitment.json (publish it)."""
-    from cwwm.owner import embed_file, load_owner_key
+    """Mark a checkpoint. Writes OUT.safetensors, OUT.mark.json (keep it) and OUT.commitment.json (publish it).
+
+    The code is planned for the targets of --survive (see cwwm plan) unless --set gives it.
+    """
+    from cwwm.design import Targets
+    from cwwm.owner import embed_file, load_owner_key, plan_scheme
     from cwwm.schemes import make_scheme
 
-    parameters: dict[str, Any] = {"payload_bits": payload_bits, "carrier": carrier, **_parameters(set_ or [])}
-    if scheme == "cwc":
-        parameters = {"survive": survive, "covert": covert, **parameters}
-    chosen = make_scheme(scheme, parameters)
+    owner, given = load_owner_key(key), _parameters(set_ or [])
     bits = _message(message, hex, payload_bits)
-    marked = embed_file(model, output, chosen, bits, load_owner_key(key), force=force)
+    targets = Targets.parse(survive, payload_bits=payload_bits, energy=budget_energy)
+    planned = plan_scheme(model, scheme, targets, carrier, given)
+    if scheme in ("cwc", "protected-cwc"):
+        planned = {"covert": covert, **planned}
+    marked = embed_file(model, output, make_scheme(scheme, planned), bits, owner, force=force)
     if json:
         print_json({"files": [str(path) for path in marked.files], "report": dict(marked.mark.report)})
         return DONE

@@ -1,12 +1,15 @@
 """What an owner does with files: mark a checkpoint, read a suspect, verify a claim."""
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cwwm.checkpoint import open_weights, rewriting
 from cwwm.codes import Bits
 from cwwm.commitment import Commitment
+from cwwm.design import CARRIERS, Targets, design
 from cwwm.errors import BadInput
 from cwwm.evidence import Evidence, Tried, Verdict, judge
 from cwwm.keys import Key
@@ -39,6 +42,25 @@ class Marked:
 
     mark: Mark
     files: tuple[Path, Path, Path]
+
+
+def plan_scheme(
+    source: Path, name: str, targets: Targets, carrier: str | None, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the parameters of a scheme for a checkpoint: `given` ones first, the rest planned for the targets.
+
+    Raises:
+        BadInput: if a plan is needed and the targets cannot be met; it names the nearest that can.
+    """
+    parameters: dict[str, Any] = {"payload_bits": targets.payload_bits}
+    if name == "protected-cwc" and not {"blocks", "block_length", "block_weight"} & given.keys():
+        carriers = [carrier] if carrier else CARRIERS
+        return parameters | design(open_weights(source), carriers, targets)[0].parameters | dict(given)
+    if carrier:
+        parameters["carrier"] = carrier
+    if name == "cwc":
+        parameters["survive"] = targets.magnitude
+    return parameters | dict(given)
 
 
 def embed_file(

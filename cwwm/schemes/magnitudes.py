@@ -112,7 +112,8 @@ class MagnitudeEmbedding(KeyedEmbedding):
         if self._steps:  # else the pool is still the one that `begin` found: only hosts have changed
             self._refresh()
         clamped = self._clamp()
-        if self.scheme.covert:
+        if self.scheme.covert:  # hosts that lay on an earlier threshold and did not move since repeat it, too
+            clamped |= _repeated(self.hosts.gather(self.weights).abs())
             redraw(
                 self.weights,
                 self.hosts,
@@ -161,6 +162,12 @@ class MagnitudeEmbedding(KeyedEmbedding):
                 "unprotected_layers": list(self.thresholds.unprotected),
             },
         )
+
+
+def _repeated(values: Tensor) -> Tensor:
+    """Return which values, (L,), occur more than once, bool (L,)."""
+    _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
+    return counts[inverse] > 1
 
 
 def survivor_counts(suspect: Weights, mark: Mark, hosts: HostReading) -> dict[str, int]:

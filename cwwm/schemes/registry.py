@@ -8,9 +8,17 @@ from cwwm.mark import Mark
 from cwwm.registry import build
 from cwwm.schemes.base import Scheme
 from cwwm.schemes.constant_weight import ConstantWeight
+from cwwm.schemes.protected_cwc import ProtectedConstantWeight
 from cwwm.schemes.sign_repetition import SignRepetition
 
-SCHEMES: dict[str, type[Scheme]] = {scheme.name: scheme for scheme in (ConstantWeight, SignRepetition)}
+SCHEMES: dict[str, type[Scheme]] = {
+    scheme.name: scheme
+    for scheme in (
+        ProtectedConstantWeight,
+        ConstantWeight,
+        SignRepetition,
+    )
+}
 
 
 def make_scheme(name: str, parameters: Mapping[str, Any], where: str = "") -> Scheme:

@@ -67,7 +67,7 @@ def test_predicted_energy_is_spent(kind: str, survive: float, low: float, harnes
 
 def test_energy_of_a_gaussian_pool_is_the_closed_form() -> None:
     weights = as_weights({"w.weight": torch.randn(1000, 600, generator=torch.Generator().manual_seed(0))})
-    pool = Pool.measure(weights, Carrier.choose(weights, "all"), survive=0.9, low=0.5)
+    pool = Pool.measure(weights, Carrier.choose(weights, "all"), survive=[0.9], low=[0.5])
 
     def cdf(x: float) -> float:
         return 0.5 * (1 + math.erf(x / math.sqrt(2)))
@@ -79,9 +79,9 @@ def test_energy_of_a_gaussian_pool_is_the_closed_form() -> None:
     one = (t * t + 1) * (2 * cdf(t) - 1) - 4 * t * density(0) + 2 * t * density(t)
     s = 0.6744897501960817  # quantile 0.5
     zero = 2 * ((1 + s * s) * (1 - cdf(s)) - s * density(s))
-    assert [pool.t0, pool.t1] == pytest.approx([s, t], rel=0.01)
-    assert pool.one == pytest.approx(one, rel=0.02)
-    assert pool.zero == pytest.approx(zero, rel=0.02)
+    assert [pool.t0[0.5], pool.t1[0.9]] == pytest.approx([s, t], rel=0.01)
+    assert pool.one[0.9] == pytest.approx([one], rel=0.02)
+    assert pool.zero[0.5] == pytest.approx([zero], rel=0.02)
     assert pool.power == pytest.approx(1.0, rel=0.01)
 
 

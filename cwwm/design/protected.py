@@ -1,0 +1,249 @@
+"""Protected constant-weight codes for stated targets: the cheapest that survives all of them, or the nearest.
+
+The search covers blocks (L_b, alpha_b), the number n of blocks, the quantiles that become T0 and T1, and a list
+of carriers in order of preference. Laws are those of `cwwm.survival`, on the pool's own quantiles.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from scipy.special import bdtr
+
+from cwwm.carrier import Carrier
+from cwwm.design.pool import Pool
+from cwwm.errors import BadInput, unknown_name
+from cwwm.survival import Floats, misread_under_noise
+from cwwm.weights import Weights
+
+CARRIERS = ("classifier", "large", "all")  # in order of preference for a mark without training
+BLOCKS = tuple((2**e, a) for e in range(4, 11) for a in (1, 2, 3, 4) if a == 1 or 2**e <= 128)
+LOWS = (0.5, 0.7, 0.8, 0.9, 0.95)
+ABOVE = (0.0, 0.25, 0.5, 0.75)  # of the way from the magnitude target to 1: survival rates that are tried
+FAILURE = 1e-3  # that a target may have, by law
+MOST_OF_POOL = 0.15  # of the pool that hosts may be: beyond it a marked model itself suffers
+WORST_LAYER = 0.05  # relative squared change of any one layer that a model bears without training
+CHECK_BITS = 32
+_CODEWORDS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """What a mark must survive, each with a failure probability of at most 1e-3 by law.
+
+    Attributes:
+        magnitude: rate of magnitude pruning. random: rate of random pruning.
+        noise: standard deviation of Gaussian noise on every weight, relative to that of the pool.
+        payload_bits: k. energy: squared change over squared norm of the pool that may be spent.
+        layer_energy: the same for the worst single layer.
+    """
+
+    magnitude: float = 0.98
+    random: float = 0.6
+    noise: float = 0.2
+    payload_bits: int = 256
+    energy: float = 0.004
+    layer_energy: float = WORST_LAYER
+
+    def __post_init__(self) -> None:
+        """Refuse what is no rate."""
+        for name, low, high in (("magnitude", 0.5, 1.0), ("random", 0.0, 1.0)):
+            if not low <= getattr(self, name) < high:
+                raise BadInput(f"the target {name} is at least {low:g} and below {high:g}")
+        if self.noise < 0 or self.payload_bits < 1 or not self.energy > 0:
+            raise BadInput("noise is at least 0, the payload at least 1 bit, the energy above 0")
+
+    @classmethod
+    def parse(cls, text: str, **more: Any) -> "Targets":  # noqa: ANN401
+        """Read ``magnitude=0.98,random=0.6,noise=0.2``; a bare number is the magnitude rate, others default."""
+        values: dict[str, float] = {}
+        for part in filter(None, (p.strip() for p in text.split(","))):
+            name, equals, number = part.partition("=")
+            name, number = (name.strip(), number) if equals else ("magnitude", name)
+            if name not in ("magnitude", "random", "noise"):
+                raise unknown_name("target", name, ("magnitude", "random", "noise"), "--survive")
+            try:
+                values[name] = float(number)
+            except ValueError:
+                raise BadInput(f"--survive: '{number}' in '{part}' is no number") from None
+        return cls(**values, **more)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """One protected code in one carrier, what it costs and what it survives by law.
+
+    Attributes:
+        blocks, block_length, block_weight: n, L_b and alpha_b. codewords: outer codewords.
+        survive, low: quantiles that become T1 and T0. t1, t0: their values in this model.
+        share: L / N. energy: predicted, of the pool; layer_energy: of the worst layer, `worst_layer`.
+        magnitude, random, noise: probability that the message is whole at each target.
+    """
+
+    carrier: str
+    blocks: int
+    block_length: int
+    block_weight: int
+    codewords: int
+    survive: float
+    low: float
+    t1: float
+    t0: float
+    share: float
+    energy: float
+    layer_energy: float
+    worst_layer: str
+    magnitude: float
+    random: float
+    noise: float
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters of the scheme `protected-cwc`."""
+        names = ("carrier", "blocks", "block_length", "block_weight", "survive", "low")
+        return {name: getattr(self, name) for name in names}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the design as a JSON object."""
+        return asdict(self)
+
+
+def design(weights: Weights, carriers: Sequence[str], targets: Targets) -> list[Design]:
+    """Return the designs that meet the targets in the first carrier that has any, the cheapest first.
+
+    Raises:
+        BadInput: if no carrier has any; the text names the nearest targets that could be met in each.
+    """
+    survive = tuple(round(targets.magnitude + f * (1 - targets.magnitude), 4) for f in ABOVE)
+    refusals = []
+    for rule in carriers:
+        pool = Pool.measure(weights, Carrier.choose(weights, rule), survive=survive, low=LOWS)
+        found = sorted(_designs(pool, targets), key=lambda d: (d.energy, d.share))
+        if found:
+            return found
+        refusals.append(f"carrier '{rule}' ({pool.size:,} weights): {_nearest(pool, targets)}")
+    raise BadInput(f"no protected code meets {_text(targets)}; possible would be, in {'; in '.join(refusals)}")
+
+
+def _text(targets: Targets) -> str:
+    return (
+        f"magnitude={targets.magnitude:g}, random={targets.random:g}, noise={targets.noise:g} with "
+        f"{targets.payload_bits} bits and energy {targets.energy:g} of the pool, "
+        f"{targets.layer_energy:g} of any layer"
+    )
+
+
+def _designs(pool: Pool, targets: Targets) -> Iterator[Design]:
+    for length, weight in BLOCKS:
+        for survive in pool.t1:
+            for low in pool.t0:
+                made = _cheapest(pool, targets, length, weight, survive, low)
+                if made and made.energy <= targets.energy and made.layer_energy <= targets.layer_energy:
+                    yield made
+
+
+def _cheapest(pool: Pool, targets: Targets, length: int, weight: int, survive: float, low: float) -> Design | None:
+    """Return the design with the fewest blocks of this kind that meets the survival targets, if it fits."""
+    sigma = math.sqrt(pool.power)
+    zeros = np.minimum(pool.quantiles, pool.t0[low])
+    wrong = _misread(zeros.tobytes(), pool.t1[survive], targets.noise * sigma, length, weight)
+    lost = 1 - (1 - targets.random) ** weight
+    most = int(min(MOST_OF_POOL * pool.size / length, (1 - survive) * pool.size / (2 * weight)))
+    outer = fewest_blocks(length, weight, targets.payload_bits, most, lost, wrong)
+    if outer is None:
+        return None
+    blocks, codewords, random, noise = outer
+    ones, zeros_count = blocks * weight, blocks * (length - weight)
+    layers = pool.layer_energies(ones, zeros_count, survive=survive, low=low)
+    worst = max(layers, key=lambda name: layers[name])
+    return Design(
+        carrier=pool.carrier.rule,
+        blocks=blocks,
+        block_length=length,
+        block_weight=weight,
+        codewords=codewords,
+        survive=survive,
+        low=low,
+        t1=pool.t1[survive],
+        t0=pool.t0[low],
+        share=blocks * length / pool.size,
+        energy=pool.energy(ones, zeros_count, survive=survive, low=low),
+        layer_energy=layers[worst],
+        worst_layer=worst,
+        magnitude=1.0,  # certain up to the survival rate, which is at least the target
+        random=random,
+        noise=noise,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _misread(zeros: bytes, one: float, delta: float, length: int, weight: int) -> float:
+    return misread_under_noise(np.frombuffer(zeros), one, delta, length, weight)
+
+
+@lru_cache(maxsize=4096)
+def fewest_blocks(
+    length: int, weight: int, payload_bits: int, most: int, lost: float, wrong: float
+) -> tuple[int, int, float, float] | None:
+    """Return (n, codewords, P(whole) if blocks are lost, if misread) of the fewest blocks, or None above `most`.
+
+    Args:
+        length, weight: of a block; it carries m = floor(log2 C(L_b, alpha_b)) bits, at most 16.
+        payload_bits: k. most: blocks that fit.
+        lost: P(a block loses a one), an erasure. wrong: P(a block is misread), an error.
+    """
+    bits = min(16, math.comb(length, weight).bit_length() - 1)
+    for codewords in range(1, _CODEWORDS + 1):
+        data = -(-(-(-payload_bits // codewords) + CHECK_BITS) // bits)
+        longest = 2**bits - 1
+        least = max(data, (codewords - 1) * longest // codewords + 1)  # fewer blocks would need fewer codewords
+        counts: Floats = np.arange(least, min(longest, most // codewords) + 1, dtype=np.float64)
+        whole = [
+            bdtr(counts - data, counts.astype(int), lost),
+            bdtr((counts - data) // 2, counts.astype(int), wrong),
+        ]
+        joint = [np.asarray(p) ** codewords for p in whole]
+        good = np.flatnonzero((joint[0] >= 1 - FAILURE) & (joint[1] >= 1 - FAILURE))
+        if len(good):
+            first = good[0]
+            return int(counts[first]) * codewords, codewords, float(joint[0][first]), float(joint[1][first])
+    return None
+
+
+def _nearest(pool: Pool, targets: Targets) -> str:
+    """Return which targets could be met if one of them were lowered, the others kept."""
+
+    def possible(**changed: float) -> bool:
+        return any(True for _ in _designs(pool, replace(targets, **changed)))  # type: ignore[arg-type]
+
+    options: Mapping[str, Callable[[], str | None]] = {
+        "random": lambda: _largest(lambda x: possible(random=x), targets.random),
+        "noise": lambda: _largest(lambda x: possible(noise=x), targets.noise),
+        "payload-bits": lambda: _largest(lambda x: possible(payload_bits=max(1, int(x))), targets.payload_bits),
+        "budget-energy": lambda: _smallest(lambda x: possible(energy=x), targets.energy),
+        "energy of the worst layer": lambda: _smallest(lambda x: possible(layer_energy=x), targets.layer_energy),
+    }
+    found = [f"{name} {value}" for name, find in options.items() if (value := find()) is not None]
+    return " or ".join(found) if found else "nothing by changing one target; take a larger carrier or fewer bits"
+
+
+def _largest(possible: Callable[[float], bool], wanted: float) -> str | None:
+    """Return, to 5 % of `wanted`, the largest value below it that is possible, or None."""
+    value = _first([wanted * f for f in np.linspace(0.95, 0.05, 19)], possible)
+    return None if value is None else f"{int(value)}" if wanted >= 1 else f"{value:.2g}"
+
+
+def _smallest(possible: Callable[[float], bool], wanted: float) -> str | None:
+    """Return, to about 20 %, the smallest value above `wanted` that is possible, up to two million times."""
+    value = _first([wanted * 1.2**i for i in range(1, 80)], possible)
+    return None if value is None else f"{value:.2g}"
+
+
+def _first(values: Sequence[float], possible: Callable[[float], bool]) -> float | None:
+    """Return the first possible value of a list that grows easier, or None."""
+    index = bisect_left(values, True, key=possible)
+    return values[index] if index < len(values) else None
