@@ -54,6 +54,13 @@ Survive = Annotated[
     ),
 ]
 Budget = Annotated[float, typer.Option(help="Squared change that may be spent, relative to the pool's norm.")]
+Depth = Annotated[
+    float,
+    typer.Option(
+        help="The same, relative to each layer's own norm and summed over layers: what the model's answers feel. "
+        "Raise it if the model is fine-tuned afterwards."
+    ),
+]
 SchemeName = Annotated[str, typer.Option(help="Encoding: protected-cwc, cwc, or another of the registry.")]
 DEFAULT_SURVIVE = "magnitude=0.98,random=0.6,noise=0.2"
 PayloadBits = Annotated[int, typer.Option(help="Length of the message in bits.")]
@@ -84,6 +91,7 @@ def plan(
     payload_bits: PayloadBits = 256,
     survive: Survive = DEFAULT_SURVIVE,
     budget_energy: Budget = 0.004,
+    budget_depth: Depth = 0.01,
     carrier: Carrier = None,
     scheme: Annotated[str, typer.Option(help="protected-cwc, or cwc for the plain code.")] = "protected-cwc",
     json: Json = False,
@@ -96,7 +104,7 @@ def plan(
     from cwwm.checkpoint import open_weights
     from cwwm.design import Targets
 
-    targets = Targets.parse(survive, payload_bits=payload_bits, energy=budget_energy)
+    targets = Targets.parse(survive, payload_bits=payload_bits, energy=budget_energy, depth_energy=budget_depth)
     weights = open_weights(model)
     if scheme == "cwc":
         return _plan_plain(weights, targets, carrier or "all", json)
@@ -114,11 +122,11 @@ def _plan_protected(weights: "Weights", targets: "Targets", carrier: str | None,
         return DONE
     rows = [
         (d.block_length, d.block_weight, d.blocks, f"{d.share:.2%}", f"{d.low:g}", f"{d.survive:g}",
-         f"{d.energy:.1e}", f"{d.layer_energy:.1e}", f"{d.magnitude:.4f}", f"{d.random:.4f}", f"{d.noise:.4f}")
+         f"{d.energy:.1e}", f"{d.depth_energy:.1e}", f"{d.magnitude:.4f}", f"{d.random:.4f}", f"{d.noise:.4f}")
         for d in designs[:_SHOWN]
     ]  # fmt: skip
     columns = (
-        "L_b", "ones", "blocks", "of pool", "T0 at", "T1 at", "energy", "worst layer",
+        "L_b", "ones", "blocks", "of pool", "T0 at", "T1 at", "energy", "over layers",
         f"magnitude {targets.magnitude:g}", f"random {targets.random:g}", f"noise {targets.noise:g}",
     )  # fmt: skip
     best = designs[0]
@@ -166,6 +174,7 @@ def embed(
     carrier: Carrier = None,
     survive: Survive = DEFAULT_SURVIVE,
     budget_energy: Budget = 0.004,
+    budget_depth: Depth = 0.01,
     covert: Annotated[bool, typer.Option(help="Draw new magnitudes from the model's own distribution.")] = False,
     scheme: SchemeName = "protected-cwc",
     set_: Annotated[
@@ -185,7 +194,7 @@ def embed(
 
     owner, given = load_owner_key(key), _parameters(set_ or [])
     bits = _message(message, hex, payload_bits)
-    targets = Targets.parse(survive, payload_bits=payload_bits, energy=budget_energy)
+    targets = Targets.parse(survive, payload_bits=payload_bits, energy=budget_energy, depth_energy=budget_depth)
     planned = plan_scheme(model, scheme, targets, carrier, given)
     if scheme in ("cwc", "protected-cwc"):
         planned = {"covert": covert, **planned}

@@ -89,11 +89,10 @@ class Pool:
         change = ones * self.one[survive] + zeros * self.zero[low]
         return float(self.layer_share @ change) / (self.size * self.power)
 
-    def layer_energies(self, ones: int, zeros: int, *, survive: float, low: float) -> dict[str, float]:
-        """Return the same for each layer by name, relative to its own squared norm."""
+    def depth_energy(self, ones: int, zeros: int, *, survive: float, low: float) -> float:
+        """Return the sum over layers of the same, each relative to the layer's own squared norm."""
         change = (ones * self.one[survive] + zeros * self.zero[low]) / self.size
-        ratios = change / np.maximum(self.layer_power, np.finfo(np.float64).tiny)
-        return {layer.name: float(r) for layer, r in zip(self.carrier.layers, ratios, strict=True)}
+        return float(np.sum(change / np.maximum(self.layer_power, np.finfo(np.float64).tiny)))
 
 
 def _moments(weights: Weights, carrier: Carrier, t0s: Sequence[float], t1s: Sequence[Sequence[float]]) -> Floats:

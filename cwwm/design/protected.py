@@ -26,7 +26,9 @@ LOWS = (0.5, 0.7, 0.8, 0.9, 0.95)
 ABOVE = (0.0, 0.25, 0.5, 0.75)  # of the way from the magnitude target to 1: survival rates that are tried
 FAILURE = 1e-3  # that a target may have, by law
 MOST_OF_POOL = 0.15  # of the pool that hosts may be: beyond it a marked model itself suffers
-WORST_LAYER = 0.05  # relative squared change of any one layer that a model bears without training
+# Sum over layers of relative squared change. EfficientNet-Lite0, marked without training, kept 99 % of its
+# answers at 0.0009, 97 % at 0.002, 75 % at 0.02 and 54 % at 0.07.
+DEPTH_ENERGY = 0.01
 CHECK_BITS = 32
 _CODEWORDS = 16
 
@@ -39,7 +41,7 @@ class Targets:
         magnitude: rate of magnitude pruning. random: rate of random pruning.
         noise: standard deviation of Gaussian noise on every weight, relative to that of the pool.
         payload_bits: k. energy: squared change over squared norm of the pool that may be spent.
-        layer_energy: the same for the worst single layer.
+        depth_energy: the same relative to each layer's own norm, summed over layers: what answers feel.
     """
 
     magnitude: float = 0.98
@@ -47,7 +49,7 @@ class Targets:
     noise: float = 0.2
     payload_bits: int = 256
     energy: float = 0.004
-    layer_energy: float = WORST_LAYER
+    depth_energy: float = DEPTH_ENERGY
 
     def __post_init__(self) -> None:
         """Refuse what is no rate."""
@@ -80,7 +82,7 @@ class Design:
     Attributes:
         blocks, block_length, block_weight: n, L_b and alpha_b. codewords: outer codewords.
         survive, low: quantiles that become T1 and T0. t1, t0: their values in this model.
-        share: L / N. energy: predicted, of the pool; layer_energy: of the worst layer, `worst_layer`.
+        share: L / N. energy, depth_energy: predicted; see `Targets`.
         magnitude, random, noise: probability that the message is whole at each target.
     """
 
@@ -95,8 +97,7 @@ class Design:
     t0: float
     share: float
     energy: float
-    layer_energy: float
-    worst_layer: str
+    depth_energy: float
     magnitude: float
     random: float
     noise: float
@@ -126,14 +127,17 @@ def design(weights: Weights, carriers: Sequence[str], targets: Targets) -> list[
         if found:
             return found
         refusals.append(f"carrier '{rule}' ({pool.size:,} weights): {_nearest(pool, targets)}")
-    raise BadInput(f"no protected code meets {_text(targets)}; possible would be, in {'; in '.join(refusals)}")
+    raise BadInput(
+        f"no protected code meets {_text(targets)}; possible would be, in {'; in '.join(refusals)}; "
+        "a model that is fine-tuned while it is marked bears larger budgets"
+    )
 
 
 def _text(targets: Targets) -> str:
     return (
         f"magnitude={targets.magnitude:g}, random={targets.random:g}, noise={targets.noise:g} with "
         f"{targets.payload_bits} bits and energy {targets.energy:g} of the pool, "
-        f"{targets.layer_energy:g} of any layer"
+        f"{targets.depth_energy:g} summed over layers"
     )
 
 
@@ -142,7 +146,7 @@ def _designs(pool: Pool, targets: Targets) -> Iterator[Design]:
         for survive in pool.t1:
             for low in pool.t0:
                 made = _cheapest(pool, targets, length, weight, survive, low)
-                if made and made.energy <= targets.energy and made.layer_energy <= targets.layer_energy:
+                if made and made.energy <= targets.energy and made.depth_energy <= targets.depth_energy:
                     yield made
 
 
@@ -158,8 +162,6 @@ def _cheapest(pool: Pool, targets: Targets, length: int, weight: int, survive: f
         return None
     blocks, codewords, random, noise = outer
     ones, zeros_count = blocks * weight, blocks * (length - weight)
-    layers = pool.layer_energies(ones, zeros_count, survive=survive, low=low)
-    worst = max(layers, key=lambda name: layers[name])
     return Design(
         carrier=pool.carrier.rule,
         blocks=blocks,
@@ -172,8 +174,7 @@ def _cheapest(pool: Pool, targets: Targets, length: int, weight: int, survive: f
         t0=pool.t0[low],
         share=blocks * length / pool.size,
         energy=pool.energy(ones, zeros_count, survive=survive, low=low),
-        layer_energy=layers[worst],
-        worst_layer=worst,
+        depth_energy=pool.depth_energy(ones, zeros_count, survive=survive, low=low),
         magnitude=1.0,  # certain up to the survival rate, which is at least the target
         random=random,
         noise=noise,
@@ -225,7 +226,7 @@ def _nearest(pool: Pool, targets: Targets) -> str:
         "noise": lambda: _largest(lambda x: possible(noise=x), targets.noise),
         "payload-bits": lambda: _largest(lambda x: possible(payload_bits=max(1, int(x))), targets.payload_bits),
         "budget-energy": lambda: _smallest(lambda x: possible(energy=x), targets.energy),
-        "energy of the worst layer": lambda: _smallest(lambda x: possible(layer_energy=x), targets.layer_energy),
+        "budget-depth": lambda: _smallest(lambda x: possible(depth_energy=x), targets.depth_energy),
     }
     found = [f"{name} {value}" for name, find in options.items() if (value := find()) is not None]
     return " or ".join(found) if found else "nothing by changing one target; take a larger carrier or fewer bits"

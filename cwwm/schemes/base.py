@@ -149,6 +149,13 @@ class Scheme(ABC):
     def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
         """Read the message; a suspect that lacks the tensors gives `Extraction.not_applicable`."""
 
+    def read(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
+        """Return what `evidence` needs, the message not decoded where that costs more than reading: `ok` is False.
+
+        For false-positive rates, which take thousands of wrong keys.
+        """
+        return self.extract(suspect, key, mark)
+
     @abstractmethod
     def evidence(self, extraction: Extraction, claim: Claim) -> Evidence:
         """Return the p-values of a claim; `extraction` must be that of the claim's key and mark."""

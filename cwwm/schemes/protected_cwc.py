@@ -8,7 +8,7 @@ Forney 1966). Hosts are keyed positions of the whole pool in keyed order: a remo
 lightly.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil, comb
 from typing import Any, ClassVar
@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cwwm.codes import Bits, ProtectedCode, Word
+from cwwm.codes.protected import Symbols
 from cwwm.evidence import Evidence, log10_match_tail
 from cwwm.keys import Key
 from cwwm.mark import Mark
@@ -78,21 +79,31 @@ class ProtectedConstantWeight(MagnitudeScheme):
         """Return the codeword of a message, bool (L,), whitened by the keyed pad."""
         return self.code.encode(pad_bits(message, key, salt), keyed_check(key, salt, self.check_bits))
 
-    def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
-        """Read each block by its largest magnitudes and decode, least reliable blocks erased first."""
+    def read(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
+        """Read each block by its largest magnitudes, without decoding."""
         hosts = read_hosts(suspect, key, mark, self.code.length)
         if isinstance(hosts, str):
             return Extraction.not_applicable(self.payload_bits, hosts)
         read = self.code.read(np.abs(hosts.values))
-        decoded = self.code.decode_one(read, keyed_check(key, mark.salt, self.check_bits))
         return Extraction(
-            bits=pad_bits(decoded.bits, key, mark.salt) if decoded.ok else np.zeros(self.payload_bits, np.uint8),
-            ok=decoded.ok,
+            bits=np.zeros(self.payload_bits, np.uint8),
+            ok=False,
             reliabilities=read.gaps.astype(np.float64),
             erased=int(np.sum(read.gaps == 0)),
             symbols=read.values,
             counts=survivor_counts(suspect, mark, hosts),
         )
+
+    def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
+        """Read the blocks and decode, least reliable ones erased first."""
+        found = self.read(suspect, key, mark)
+        if not found.applicable:
+            return found
+        check = keyed_check(key, mark.salt, self.check_bits)
+        decoded = self.code.decode_one(Symbols(found.symbols, found.reliabilities), check)
+        if not decoded.ok:
+            return found
+        return replace(found, bits=pad_bits(decoded.bits, key, mark.salt), ok=True)
 
     def evidence(self, extraction: Extraction, claim: Claim) -> Evidence:
         """Return the tails of the blocks read right, Binomial(n, 1 / C(L_b, alpha_b)), and of vacancy.

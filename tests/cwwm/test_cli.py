@@ -28,12 +28,12 @@ def _run(*arguments: str) -> int:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: dict[str, Tensor]) -> Path:
-    """Go to a folder with an owner's key, another key, a harness key and a model of 300,000 weights."""
+    """Go to a folder with an owner's key, another key, a harness key and a model of 584,288 weights."""
     monkeypatch.chdir(tmp_path)
     Key(bytes(range(32))).save(tmp_path / "owner.key")
     Key(bytes(32)).save(tmp_path / "other.key")
     Key.for_harness(seed=0).save(tmp_path / "harness.key")
-    state["wide.weight"] = torch.randn(400, 600, generator=torch.Generator().manual_seed(1))
+    state["wide.weight"] = torch.randn(512, 1024, generator=torch.Generator().manual_seed(1))
     for name in PRUNABLE:  # of one scale, so that the default plan has room
         state[name] *= 0.05 / state[name].std()
     save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
@@ -90,7 +90,7 @@ def test_happy_walk_in_json(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     assert embedded["report"]["squared_change"] > 0
     assert embedded["files"] == ["marked.safetensors", "marked.mark.json", "marked.commitment.json"]
     inspected = _json(capsys, "inspect", "marked.safetensors")
-    assert inspected["carriers"]["all"] == 300_000
+    assert inspected["carriers"]["all"] == 584_288
     assert {layer["name"] for layer in inspected["layers"] if layer["kind"] != "-"} == PRUNABLE
     found = _json(capsys, *EXTRACT)
     assert (found["ok"], found["text"], found["erased"], found["applicable"]) == (True, TEXT, 0, True)
@@ -102,7 +102,7 @@ def test_happy_walk_in_json(folder: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_plain_code_is_planned_and_embedded(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = _json(capsys, "plan", "model.safetensors", "--scheme", "cwc", "--survive", "0.9")
-    assert plan["pool"] == 300_000
+    assert plan["pool"] == 584_288
     best = plan["options"][0]
     code = ("--set", f"length={best['length']}", "--set", f"weight={best['weight']}")
     assert _run(*EMBED, "--scheme", "cwc", "--survive", "0.9", *code) == DONE

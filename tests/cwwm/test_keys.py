@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from cwwm.errors import BadInput
-from cwwm.keys import Key, new_salt
+from cwwm.keys import Key, _distinct, new_salt
 from cwwm.owner import load_owner_key
 
 SECRET = bytes(range(32))
@@ -223,3 +223,12 @@ def test_an_owners_key_is_accepted(tmp_path: Path) -> None:
     key = Key.generate()
     key.save(tmp_path / "owner.key")
     assert load_owner_key(tmp_path / "owner.key") == key
+
+
+@pytest.mark.parametrize("scale", [1, 2**50])  # one sort of packed words, and what does not fit into them
+def test_distinct_values_keep_their_first_places(scale: int) -> None:
+    values = np.random.default_rng(0).integers(0, 5_000, 20_000) * scale
+    expected = list(dict.fromkeys(values.tolist()))
+    assert _distinct(values).tolist() == expected
+    assert _distinct(values[:1]).tolist() == expected[:1]
+    assert _distinct(values[:0]).tolist() == []
