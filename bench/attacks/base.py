@@ -1,6 +1,7 @@
 """The contract of every attack: marked models in, attacked models out, over a list of strengths."""
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from bench.data import Dataset
 from bench.zoo import HostRecipe
+from cwwm.schemes import Scheme
 from cwwm.timing import Stopwatch
 
 Masks = Mapping[str, Tensor]
@@ -41,7 +43,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class AttackContext:
-    """What a thief has: some data, a training recipe, and a device; never a key or a mark.
+    """What a thief has: data, a training recipe, a device, the public encoding; never a key or a mark.
 
     Attributes:
         data: the task's data set, on the device.
@@ -50,6 +52,7 @@ class AttackContext:
         device: where the models are.
         load: gives another data set of the same input size, for attacks that change the task.
         masks: held pruning masks by parameter name (bool, True is kept), when this attack follows another.
+        scheme: the encoding of the mark with its parameters, which are public (Kerckhoffs' principle), or None.
     """
 
     data: Dataset
@@ -58,6 +61,7 @@ class AttackContext:
     device: torch.device
     load: Callable[[str], Dataset]
     masks: Masks = field(default_factory=dict)
+    scheme: Scheme | None = None
 
 
 @dataclass(frozen=True)
@@ -199,3 +203,24 @@ def measure_sparsity(model: nn.Module) -> dict[str, Any]:
     sizes = {name: weights.tensor(name).numel() for name in zeros}
     layers = {name: round(zeros[name] / sizes[name], 6) for name in zeros}
     return {"sparsity": sum(zeros.values()) / max(1, sum(sizes.values())), "layers": layers}
+
+
+def measure_change(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return squared change over squared norm of all prunable weights, and by layer.
+
+    Args:
+        before: the weights by name, as they were.
+        after: the weights of the attacked model; layers that are gone or of another shape do not count.
+
+    Returns:
+        ``change`` and ``layers``; None where the norm is zero or a weight is not finite.
+    """
+    kept = [name for name in before if name in after and after[name].shape == before[name].shape]
+    norms = {name: float(before[name].double().square().sum()) for name in kept}
+    moved = {name: float((after[name].double() - before[name].double()).square().sum()) for name in norms}
+    layers = {name: _ratio(moved[name], norms[name]) for name in norms}
+    return {"change": _ratio(sum(moved.values()), sum(norms.values())), "layers": layers}
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return part / whole if whole > 0 and math.isfinite(part) and math.isfinite(whole) else None

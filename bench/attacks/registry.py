@@ -3,7 +3,11 @@
 from typing import Any
 
 from bench.attacks.base import Attack, Then
+from bench.attacks.noise import Noise
+from bench.attacks.overwriting import Overwriting
 from bench.attacks.pruning import MagnitudePruning, RandomPruning, StructuredPruning
+from bench.attacks.quantisation import Quantisation
+from bench.attacks.scaling import Scaling
 from bench.attacks.training import BatchNormReestimation, FineTuning, NewHead
 from bench.config import check_fields
 from cwwm.errors import BadInput
@@ -18,6 +22,10 @@ ATTACKS: dict[str, type[Attack]] = {
         FineTuning,
         NewHead,
         BatchNormReestimation,
+        Noise,
+        Quantisation,
+        Scaling,
+        Overwriting,
         Then,
     )
 }

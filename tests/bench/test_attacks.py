@@ -1,23 +1,30 @@
 """One table drives every attack: it leaves its target alone, repeats, and reports what it achieved."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from bench.attacks import ATTACKS, AttackContext, make_attack
-from bench.attacks.base import Attack, measure_sparsity
+from bench.attacks.base import Attack, measure_change, measure_sparsity
+from bench.attacks.overwriting import thief_secret
 from bench.attacks.pruning import prunable_tensors
 from bench.data import load
 from bench.zoo import HostRecipe
-from cwwm.carrier import classifier
+from cwwm.carrier import Carrier, classifier
 from cwwm.errors import BadInput
+from cwwm.mark import Mark
 from cwwm.order_statistics import pruned_count
+from cwwm.schemes.sign_repetition import SignRepetition
 from cwwm.training import Recipe
 from cwwm.weights import as_weights
 
 RECIPE = HostRecipe(mark=Recipe(epochs=1, batch_size=64, lr=1e-3))
+Weights = dict[str, Tensor]
 PRUNE = {"name": "magnitude"}
 TABLE = [
     ({"name": "magnitude"}, [0.0, 0.5, 0.9]),
@@ -29,9 +36,16 @@ TABLE = [
     ({"name": "finetune", "epochs": 1}, [0.5]),
     ({"name": "new-head", "scope": "head", "epochs": 1, "task": "digits"}, [1.0]),
     ({"name": "bn"}, [0.5]),
+    ({"name": "noise"}, [0.0, 0.2, 1.0]),
+    ({"name": "noise", "scope": "layer"}, [0.3]),
+    ({"name": "quantise"}, [8, 4, 2]),
+    ({"name": "quantise", "granularity": "channel"}, [3]),
+    ({"name": "scale"}, [0.5, 3.0]),
+    ({"name": "overwrite"}, [1, 2, 4]),
     ({"name": "then", "first": PRUNE, "second": {"name": "finetune", "epochs": 1}}, [0.6]),
     ({"name": "then", "first": PRUNE, "second": "bn"}, [0.6]),
 ]
+SCHEME = SignRepetition(payload_bits=16, repetition=5)
 IDS = [make_attack(spec, "test").label for spec, _ in TABLE]
 
 
@@ -63,7 +77,7 @@ def model() -> nn.Module:
 @pytest.fixture(scope="module")
 def context() -> AttackContext:
     data = load("digits", size=16)
-    return AttackContext(data, RECIPE, 7, torch.device("cpu"), lambda name: load(name, size=16))
+    return AttackContext(data, RECIPE, 7, torch.device("cpu"), lambda name: load(name, size=16), scheme=SCHEME)
 
 
 def run(
@@ -183,6 +197,10 @@ def test_a_diverging_fine_tune_is_a_result(model: nn.Module, context: AttackCont
         ({"name": "then", "first": "magnitude"}, "second"),
         ({"name": "structured", "norm": 3}, "norm"),
         ({"name": "new-head", "scope": "body"}, "scope"),
+        ({"name": "noise", "scope": "channel"}, "scope is 'global' or 'layer'"),
+        ({"name": "quantise", "granularity": "weight"}, "granularity is 'tensor' or 'channel'"),
+        ({"name": "scale", "by": 2}, "'by'"),
+        ({"name": "overwrite", "marks": 2}, "'marks'"),
         (7, "an attack is a name"),
     ],
 )
@@ -194,3 +212,180 @@ def test_a_bad_attack_is_refused_in_one_line(spec: object, named: str) -> None:
 def test_a_rate_outside_zero_to_one_is_refused(model: nn.Module, context: AttackContext) -> None:
     with pytest.raises(BadInput, match="between 0 and 1"):
         next(make_attack("magnitude", "test").curve([model], [1.5], context))
+
+
+@pytest.mark.parametrize(
+    ("name", "strength", "why"),
+    [
+        ("noise", -0.1, "positive number of sigmas"),
+        ("noise", float("nan"), "positive number of sigmas"),
+        ("quantise", 1, "integer from 2 to 16"),
+        ("quantise", 4.5, "integer from 2 to 16"),
+        ("scale", 0.0, "above 0"),
+        ("scale", float("inf"), "above 0"),
+        ("overwrite", 0, "integer of at least 1"),
+        ("overwrite", 1.5, "integer of at least 1"),
+    ],
+)
+def test_an_impossible_strength_is_refused_in_one_line(
+    name: str, strength: float, why: str, model: nn.Module, context: AttackContext
+) -> None:
+    with pytest.raises(BadInput, match=why) as refusal:
+        next(make_attack(name, "test").curve([model], [strength], context))
+    assert "\n" not in str(refusal.value)
+
+
+def snapshots(
+    name: str | Mapping[str, object], strengths: list[float], model: nn.Module, context: AttackContext
+) -> list[Weights]:
+    items = make_attack(name, "test").curve([model], strengths, context)
+    return [{n: t.clone() for n, t in prunable_tensors(item.model).items()} for item in items]
+
+
+def flat(tensors: Weights) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors.values()])
+
+
+def test_noise_has_the_spread_asked_for_and_one_direction(model: nn.Module, context: AttackContext) -> None:
+    before = prunable_tensors(model)
+    zero, small, large = snapshots("noise", [0.0, 0.2, 0.8], model, context)
+    assert torch.equal(flat(zero), flat(before))
+    noise = flat(small) - flat(before)
+    sigma, count = 0.2 * float(flat(before).std()), noise.numel()
+    assert float(noise.std()) == pytest.approx(sigma, rel=4 / (2 * count) ** 0.5)
+    assert abs(float(noise.mean())) < 4 * sigma / count**0.5
+    assert torch.allclose(4 * noise, flat(large) - flat(before), atol=1e-6)
+
+
+def test_noise_by_layer_follows_each_layers_own_spread(model: nn.Module, context: AttackContext) -> None:
+    with torch.no_grad():
+        model.get_parameter("conv1.weight").mul_(100)
+    before = prunable_tensors(model)
+    (noisy,) = snapshots({"name": "noise", "scope": "layer"}, [0.5], model, context)
+    for name, tensor in before.items():
+        spread = float((noisy[name] - tensor).std() / tensor.std())
+        assert spread == pytest.approx(0.5, rel=4 / (2 * tensor.numel()) ** 0.5)
+    (drowned,) = snapshots("noise", [0.5], model, context)
+    assert float((drowned["fc.weight"] - before["fc.weight"]).std() / before["fc.weight"].std()) > 10
+
+
+def test_only_noise_in_units_of_the_pool_names_its_law() -> None:
+    assert make_attack("noise", "test").predicted(0.2) == ("noise", 0.2)
+    assert make_attack({"name": "noise", "scope": "layer"}, "test").predicted(0.2) is None
+
+
+@pytest.mark.parametrize("first", ["noise", "overwrite"])
+def test_masks_that_an_attack_found_stay_zero(first: str, model: nn.Module, context: AttackContext) -> None:
+    spec = {"name": "then", "first": PRUNE, "second": first, "second_strength": 4}
+    (left,) = snapshots(spec, [0.05], model, context)  # four marks have 320 hosts, some of them pruned
+    assert int((flat(left) == 0).sum()) == pruned_count(0.05, flat(left).numel())
+
+
+@pytest.mark.parametrize("bits", [8, 6, 4, 3, 2])
+@pytest.mark.parametrize("granularity", ["tensor", "channel"])
+def test_quantisation_keeps_few_levels_and_errs_by_half_a_step_at_most(
+    granularity: str, bits: int, model: nn.Module, context: AttackContext
+) -> None:
+    attack = make_attack({"name": "quantise", "granularity": granularity}, "test")
+    item = next(attack.curve([model], [bits], context))
+    assert item.achieved["bits"] == bits
+    assert item.achieved["levels"] <= 2**bits - 1
+    for name, tensor in prunable_tensors(model).items():
+        rows = tensor.reshape(len(tensor) if granularity == "channel" else 1, -1)
+        rounded = prunable_tensors(item.model)[name].reshape(rows.shape)
+        assert max(len(row.unique()) for row in rounded) <= item.achieved["levels"]
+        largest = rows.abs().amax(1, keepdim=True)
+        assert torch.allclose(rounded.abs().amax(1, keepdim=True), largest)
+        assert bool(((rounded - rows).abs() <= largest / (2 ** (bits - 1) - 1) * (0.5 + 1e-5)).all())
+
+
+def test_quantisation_by_channel_errs_less_and_leaves_a_layer_of_zeros(
+    model: nn.Module, context: AttackContext
+) -> None:
+    torch.nn.init.zeros_(model.get_parameter("conv2.weight"))
+    changes = [
+        next(make_attack({"name": "quantise", "granularity": g}, "test").curve([model], [3], context)).achieved
+        for g in ("tensor", "channel")
+    ]
+    assert changes[1]["change"] < changes[0]["change"]
+    assert changes[0]["layers"]["conv2.weight"] is None
+    assert changes[0]["levels"] == 7
+
+
+def test_quantisation_errs_less_with_every_bit(model: nn.Module, context: AttackContext) -> None:
+    items = make_attack("quantise", "test").curve([model], [2, 3, 4, 6, 8], context)
+    changes = [item.achieved["change"] for item in items]
+    assert changes == sorted(changes, reverse=True)
+
+
+def test_scaling_is_exact_and_touches_weights_only(model: nn.Module, context: AttackContext) -> None:
+    item = next(make_attack("scale", "test").curve([model], [3.0], context))
+    attacked = dict(item.model.named_parameters())
+    scaled = set(prunable_tensors(model))
+    for name, value in model.named_parameters():
+        assert torch.equal(attacked[name], 3.0 * value if name in scaled else value)
+    assert item.achieved["change"] == pytest.approx(4.0)
+
+
+def test_change_of_lost_or_replaced_layers_does_not_count() -> None:
+    before = {"a": torch.ones(2), "b": torch.ones(2), "c": torch.tensor([1.0, 1.0])}
+    after = {"a": torch.zeros(2), "b": torch.zeros(3), "c": torch.tensor([1.0, float("nan")])}
+    assert measure_change(before, after) == {"change": None, "layers": {"a": 1.0, "c": None}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedSigns(SignRepetition):
+    """Signs that can only be embedded while training."""
+
+    one_shot: ClassVar[bool] = False
+
+
+def carries(model: nn.Module, number: int, context: AttackContext) -> bool:
+    """Say whether a model carries the thief's mark `number`, read as he would."""
+    assert context.scheme is not None
+    key, salt, message = thief_secret(context.seed, number, SCHEME.payload_bits)
+    weights = as_weights(model)
+    mark = Mark(
+        scheme=SCHEME.name,
+        parameters=SCHEME.parameters,
+        payload_bits=SCHEME.payload_bits,
+        carrier=Carrier.choose(weights, SCHEME.carrier),
+        salt=salt,
+        key_digest=key.digest,
+        key_origin=key.origin,
+    )
+    return bool(np.array_equal(context.scheme.extract(weights, key, mark).bits, message))
+
+
+@pytest.mark.parametrize(
+    "scheme", [SCHEME, TrainedSigns(payload_bits=16, repetition=5)], ids=["one-shot", "trained"]
+)
+def test_overwriting_leaves_the_thiefs_own_mark(
+    scheme: SignRepetition, model: nn.Module, context: AttackContext
+) -> None:
+    item = next(make_attack("overwrite", "test").curve([model], [1], replace(context, scheme=scheme)))
+    assert carries(item.model, 0, context)
+    assert not carries(model, 0, context)
+    assert not carries(item.model, 1, context)
+    assert item.achieved["readable"] == item.achieved["marks"] == 1
+    assert (item.cost.steps > 0) == (not scheme.one_shot)
+    assert (item.cost.data_fraction == 1.0) == (not scheme.one_shot)
+
+
+def test_more_marks_include_the_fewer_in_any_order_of_strengths(model: nn.Module, context: AttackContext) -> None:
+    one, four, again = snapshots("overwrite", [1, 4, 1], model, context)
+    (directly,) = snapshots("overwrite", [4], model, context)
+    assert torch.equal(flat(one), flat(again))
+    assert torch.equal(flat(four), flat(directly))
+    item = next(make_attack("overwrite", "test").curve([model], [2], context))
+    assert all(carries(item.model, number, context) for number in range(2))
+
+
+def test_overwriting_needs_the_encoding_and_a_host_that_can_carry_it(
+    model: nn.Module, context: AttackContext
+) -> None:
+    attack = make_attack("overwrite", "test")
+    with pytest.raises(BadInput, match="needs to know the encoding"):
+        next(attack.curve([model], [1], replace(context, scheme=None)))
+    with pytest.raises(BadInput, match="choose a larger carrier"):
+        next(attack.curve([model], [1], replace(context, scheme=SignRepetition(payload_bits=4096))))

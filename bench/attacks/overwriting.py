@@ -1,0 +1,132 @@
+"""Overwriting: the thief knows the encoding and embeds marks of his own on top of the owner's."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from torch import nn
+
+from bench.attacks.base import Attack, AttackContext, Attacked, Cost, measure_change, timed
+from bench.attacks.pruning import apply_masks, prunable_tensors
+from cwwm.codes import Bits
+from cwwm.errors import BadInput
+from cwwm.keys import SALT_BYTES, Key
+from cwwm.mark import Mark
+from cwwm.schemes import Claim, EmbedContext, Scheme, embed
+from cwwm.seeds import derive_seed
+from cwwm.training import train
+from cwwm.weights import as_weights
+
+
+def thief_secret(seed: int, number: int, payload_bits: int) -> tuple[Key, bytes, Bits]:
+    """Return key, salt and message, uint8 (payload_bits,), of the thief's mark `number`, 0 for his first."""
+    key = Key.for_harness(thief=seed, mark=number)
+    salt = derive_seed(thief_salt=seed, mark=number).to_bytes(SALT_BYTES, "little")
+    return key, salt, key.stream("thief's message", salt).bits(payload_bits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overwriting(Attack):
+    """Embeds further marks of the same encoding, each under a key and a message of the thief's own.
+
+    The encoding and its parameters are public (Kerckhoffs' principle); key and positions of the owner are
+    not, so the thief's marks fall on his hosts by chance. One shot where the scheme can mark a finished model
+    (`Scheme.one_shot`), else through the training loop with the host's marking recipe on the task's data.
+    The marks of a stronger attack include those of a weaker one, in the same order.
+    """
+
+    name: ClassVar[str] = "overwrite"
+    strength: ClassVar[str] = "number of further marks"
+
+    def curve(
+        self, targets: Sequence[nn.Module], strengths: Sequence[float], context: AttackContext
+    ) -> Iterator[Attacked]:
+        """Yield the overwritten model at each number of marks; a growing list embeds each mark once.
+
+        `achieved` says how many of the thief's marks read back whole at the end: they overwrite each other.
+
+        Raises:
+            BadInput: for a strength that is no integer of at least 1, a context without a scheme, or as
+                the scheme refuses the host.
+        """
+        scheme = _public_scheme(context)
+        counts = [_mark_count(strength) for strength in strengths]
+        before = {name: tensor.clone() for name, tensor in prunable_tensors(targets[0]).items()}
+        model, claims, cost = targets[0], list[Claim](), Cost()
+        for strength, count in zip(strengths, counts, strict=True):
+            if not claims or count < len(claims):
+                model, claims, cost = copy.deepcopy(targets[0]), [], Cost()
+            for number in range(len(claims), count):
+                model, claim, spent = _overwrite(model, scheme, number, context)
+                claims, cost = [*claims, claim], cost + spent
+            achieved = {
+                "marks": count,
+                "readable": sum(_reads_back(scheme, model, claim) for claim in claims),
+                **measure_change(before, prunable_tensors(model)),
+            }
+            yield Attacked(model, strength, achieved, context.masks, cost)
+
+    def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
+        """Overwrite a copy of `model` with one number of marks."""
+        return next(self.curve([model], [strength], context))
+
+
+def _public_scheme(context: AttackContext) -> Scheme:
+    if context.scheme is None:
+        raise BadInput("overwrite needs to know the encoding; give AttackContext its scheme")
+    return context.scheme
+
+
+def _mark_count(strength: float) -> int:
+    if not (strength >= 1 and float(strength).is_integer()):
+        raise BadInput(f"overwrite: the number of marks is an integer of at least 1, not {strength:g}")
+    return int(strength)
+
+
+def _overwrite(
+    model: nn.Module, scheme: Scheme, number: int, context: AttackContext
+) -> tuple[nn.Module, Claim, Cost]:
+    """Embed the thief's mark `number` in place; return the model, what he can claim, and the cost.
+
+    Weights that a mask holds at zero are zero again at the end, whatever the mark wanted of them.
+    """
+    key, salt, message = thief_secret(context.seed, number, scheme.payload_bits)
+    data = context.data
+    seed = derive_seed(overwriting=context.seed, mark=number)
+    embedding_context = EmbedContext(data.train, data.classes, seed, context.device, salt)
+    with timed(context.device) as watch:
+        if scheme.one_shot:
+            weights, mark = embed(scheme, as_weights(model), message, key, embedding_context)
+            model, cost = weights.module or model, Cost()
+        else:
+            model, mark, cost = _train_in(model, scheme, key, message, embedding_context, context)
+        apply_masks(model, dict(context.masks))
+    return model, Claim(key, mark, message), Cost(watch.seconds, cost.steps, cost.samples, cost.data_fraction)
+
+
+def _train_in(
+    model: nn.Module,
+    scheme: Scheme,
+    key: Key,
+    message: Bits,
+    embedding_context: EmbedContext,
+    context: AttackContext,
+) -> tuple[nn.Module, Mark, Cost]:
+    embedding = scheme.begin(as_weights(model), message, key, embedding_context)
+    report = train(
+        embedding.weights.module or model,
+        context.data.train,
+        context.recipe.mark,
+        seed=embedding_context.seed,
+        embedding=embedding,
+        masks=context.masks,
+    )
+    mark = embedding.finish()
+    return embedding.weights.module or model, mark, Cost(report.seconds, report.steps, report.samples, 1.0)
+
+
+def _reads_back(scheme: Scheme, model: nn.Module, claim: Claim) -> bool:
+    read = scheme.extract(as_weights(model), claim.key, claim.mark)
+    return read.ok and bool(np.array_equal(read.bits, claim.message))

@@ -1,0 +1,71 @@
+"""Uniform symmetric quantisation of every prunable weight to a few bits."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from bench.attacks.base import Attack, AttackContext, Attacked, Cost, measure_change, timed
+from bench.attacks.pruning import prunable_tensors
+from cwwm.errors import BadInput
+
+TENSOR, CHANNEL = "tensor", "channel"
+_BITS = range(2, 17)  # one bit has no zero; above 16 float32 weights hardly move
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantisation(Attack):
+    """Rounds every weight to the nearest of 2^b - 1 evenly spaced levels, symmetric about zero.
+
+    The outermost levels sit on the largest magnitude: step = max|w| / (2^(b-1) - 1). The model keeps the
+    dequantised floats in its own dtype, so that it runs as before; exact zeros stay zero.
+
+    Attributes:
+        granularity: ``"tensor"``, one step a tensor, or ``"channel"``, one an output channel (axis 0).
+    """
+
+    name: ClassVar[str] = "quantise"
+    strength: ClassVar[str] = "bits a weight"
+
+    granularity: str = TENSOR
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown granularity."""
+        if self.granularity not in (TENSOR, CHANNEL):
+            raise BadInput(f"quantise: granularity is '{TENSOR}' or '{CHANNEL}', not '{self.granularity}'")
+
+    @torch.no_grad()
+    def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
+        """Quantise in place; `achieved` counts the levels that a tensor or channel holds at most.
+
+        Raises:
+            BadInput: unless the strength is an integer from 2 to 16.
+        """
+        if strength not in _BITS:
+            raise BadInput(f"quantise: bits are an integer from {_BITS[0]} to {_BITS[-1]}, not {strength:g}")
+        tensors = prunable_tensors(model)
+        before = {name: tensor.clone() for name, tensor in tensors.items()}
+        with timed(context.device) as watch:
+            for tensor in tensors.values():
+                tensor.copy_(quantised(self._groups(tensor), int(strength)).reshape(tensor.shape))
+        levels = max((_most_levels(self._groups(tensor)) for tensor in tensors.values()), default=0)
+        achieved = {"bits": int(strength), "levels": levels, **measure_change(before, tensors)}
+        return Attacked(model, strength, achieved, context.masks, Cost(seconds=watch.seconds))
+
+    def _groups(self, tensor: Tensor) -> Tensor:
+        """Return the tensor as (groups, weights), a row for each set of weights that shares a step."""
+        return tensor.reshape(len(tensor) if self.granularity == CHANNEL else 1, -1)
+
+
+def quantised(groups: Tensor, bits: int) -> Tensor:
+    """Return `groups` (g, n), each row rounded to its 2^bits - 1 levels, float32; a row of zeros stays."""
+    values = groups.float()
+    steps = values.abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)
+    return torch.where(steps > 0, (values / steps).round() * steps, values)
+
+
+def _most_levels(groups: Tensor) -> int:
+    """Return how many distinct values the richest row holds."""
+    ordered = groups.sort(1).values
+    return 1 + int((ordered[:, 1:] != ordered[:, :-1]).sum(1).max())
