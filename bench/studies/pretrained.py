@@ -1,11 +1,11 @@
 """What a one-shot mark costs real ImageNet weights: agreement of top-1 on photo crops, carrier by carrier.
 
-Run it with ``python -m bench.studies.pretrained -o results/pretrained.md`` (about six minutes on two cores).
+Run it with ``python -m bench.studies.pretrained -o results/pretrained.md`` (about ten minutes on two cores).
 """
 
 import copy
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -24,15 +24,16 @@ from bench.workshop import relative_change
 from bench.zoo import HostRecipe, packaged_weights
 from cwwm.carrier import Carrier
 from cwwm.console import DONE, run_app
+from cwwm.design import CARRIERS, Targets, design
 from cwwm.errors import BadInput
 from cwwm.files import write_atomic
 from cwwm.keys import Key, Stream
-from cwwm.schemes import EmbedContext, embed, make_scheme
+from cwwm.schemes import EmbedContext, Scheme, embed, make_scheme
 from cwwm.training import Recipe
 from cwwm.weights import as_weights
 
 MODEL = "tf_efficientnet_lite0"
-CARRIERS = ("classifier", "large", "all")
+MARKS = tuple((scheme, carrier) for scheme in ("protected-cwc", "cwc") for carrier in CARRIERS)
 PAYLOAD, SURVIVE, PRUNED = 256, 0.95, 0.9
 
 
@@ -65,12 +66,20 @@ def top1(model: nn.Module, x: Tensor) -> Tensor:
     return torch.cat([answers(model, chunk) for chunk in torch.split(x, 50)])
 
 
-def mark_one_shot(model: nn.Module, carrier: str) -> tuple[nn.Module, bool]:
-    """Return a marked copy (256 bits, survival 0.95), and whether it is whole after magnitude 0.9."""
+def scheme_for(model: nn.Module, name: str, carrier: str) -> Scheme:
+    """Return a plain code at survival 0.95, or a protected one as `cwwm plan` chooses it, whatever its depth."""
+    if name == "cwc":
+        return make_scheme("cwc", {"payload_bits": PAYLOAD, "survive": SURVIVE, "carrier": carrier})
+    best = design(as_weights(model), [carrier], Targets(payload_bits=PAYLOAD, depth_energy=1.0))[0]
+    return make_scheme(name, {"payload_bits": PAYLOAD, **best.parameters})
+
+
+def mark_one_shot(model: nn.Module, name: str, carrier: str) -> tuple[nn.Module, bool]:
+    """Return a copy marked with 256 bits, and whether they are whole after magnitude 0.9."""
     marked = copy.deepcopy(model)
-    key = Key.for_harness(study="pretrained", carrier=carrier)
+    key = Key.for_harness(study="pretrained", scheme=name, carrier=carrier)
     message = Stream(b"pretrained".ljust(32)).bits(PAYLOAD)
-    scheme = make_scheme("cwc", {"payload_bits": PAYLOAD, "survive": SURVIVE, "carrier": carrier})
+    scheme = scheme_for(model, name, carrier)
     _, mark = embed(scheme, as_weights(marked), message, key, EmbedContext(salt=b"pretrained study"))
     context = AttackContext(
         load("digits", size=8), _NO_TRAINING, 0, torch.device("cpu"), lambda name: load(name, size=8)
@@ -92,8 +101,8 @@ def rounded(model: nn.Module) -> nn.Module:
     return other
 
 
-def measure(carriers: tuple[str, ...], x: Tensor, device: torch.device) -> Iterator[Outcome]:
-    """Yield the outcome of rounding to bfloat16, then of a one-shot mark in each carrier."""
+def measure(marks: Sequence[tuple[str, str]], x: Tensor, device: torch.device) -> Iterator[Outcome]:
+    """Yield the outcome of rounding to bfloat16, then of each one-shot mark (scheme, carrier)."""
     model = pretrained_model().to(device)
     x = x.to(device)
     original = top1(model, x)
@@ -104,9 +113,9 @@ def measure(carriers: tuple[str, ...], x: Tensor, device: torch.device) -> Itera
         return Outcome(change, energy, agreement, whole)
 
     yield outcome("rounding to bfloat16", rounded(model), "all", None)
-    for carrier in carriers:
-        marked, whole = mark_one_shot(model, carrier)
-        yield outcome(f"cwc, carrier {carrier}", marked, carrier, whole)
+    for name, carrier in marks:
+        marked, whole = mark_one_shot(model, name, carrier)
+        yield outcome(f"{name}, carrier {carrier}", marked, carrier, whole)
 
 
 def page(outcomes: list[Outcome], images: int, device: torch.device) -> str:
@@ -117,8 +126,10 @@ def page(outcomes: list[Outcome], images: int, device: torch.device) -> str:
     ]
     table = tabulate(rows, ("change", "energy", "top-1 equal", "after magnitude 0.9"), tablefmt="github")
     return (
-        f"# One-shot marks in pretrained {MODEL}\n\n{PAYLOAD} bits, survival {SURVIVE}, no training afterwards; "
-        f"top-1 answers compared with the unmarked model's on {images:,} photo crops. Energy is squared change "
+        f"# One-shot marks in pretrained {MODEL}\n\n{PAYLOAD} bits, no training afterwards; cwc at "
+        f"survival {SURVIVE}, protected-cwc as `cwwm plan` chooses it (by default it refuses all but the "
+        "classifier here: see --budget-depth). "
+        f"Top-1 answers compared with the unmarked model's on {images:,} photo crops. Energy is squared change "
         f"over squared norm of the carrier. {hardware(device)}, torch {torch.__version__}.\n\n{table}\n"
     )
 
@@ -137,7 +148,7 @@ def study(
         raise BadInput(f"the table is Markdown; name it {output.with_suffix('.md')}")
     where = choose_device(device)
     outcomes = []
-    for outcome in measure(CARRIERS, crops().test.x[:images], where):
+    for outcome in measure(MARKS, crops().test.x[:images], where):
         print(outcome, file=sys.stderr, flush=True)
         outcomes.append(outcome)
     text = page(outcomes, images, where)

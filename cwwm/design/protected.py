@@ -12,12 +12,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy.special import bdtr
 
 from cwwm.carrier import Carrier
 from cwwm.design.pool import Pool
 from cwwm.errors import BadInput, unknown_name
-from cwwm.survival import Floats, misread_under_noise
+from cwwm.survival import misread_under_noise, whole_after_erasures, whole_after_errors
 from cwwm.weights import Weights
 
 CARRIERS = ("classifier", "large", "all")  # in order of preference for a mark without training
@@ -192,6 +191,8 @@ def fewest_blocks(
 ) -> tuple[int, int, float, float] | None:
     """Return (n, codewords, P(whole) if blocks are lost, if misread) of the fewest blocks, or None above `most`.
 
+    To one block: where n - n_data is odd, one block corrects no further error.
+
     Args:
         length, weight: of a block; it carries m = floor(log2 C(L_b, alpha_b)) bits, at most 16.
         payload_bits: k. most: blocks that fit.
@@ -202,16 +203,15 @@ def fewest_blocks(
         data = -(-(-(-payload_bits // codewords) + CHECK_BITS) // bits)
         longest = 2**bits - 1
         least = max(data, (codewords - 1) * longest // codewords + 1)  # fewer blocks would need fewer codewords
-        counts: Floats = np.arange(least, min(longest, most // codewords) + 1, dtype=np.float64)
-        whole = [
-            bdtr(counts - data, counts.astype(int), lost),
-            bdtr((counts - data) // 2, counts.astype(int), wrong),
-        ]
-        joint = [np.asarray(p) ** codewords for p in whole]
-        good = np.flatnonzero((joint[0] >= 1 - FAILURE) & (joint[1] >= 1 - FAILURE))
-        if len(good):
-            first = good[0]
-            return int(counts[first]) * codewords, codewords, float(joint[0][first]), float(joint[1][first])
+        counts = range(least, min(longest, most // codewords) + 1)
+
+        def whole(count: int, data: int = data, codewords: int = codewords) -> tuple[float, float]:
+            laws = (whole_after_erasures(count, data, lost), whole_after_errors(count, data, wrong))
+            return laws[0] ** codewords, laws[1] ** codewords
+
+        first = bisect_left(counts, True, key=lambda count: min(whole(count)) >= 1 - FAILURE)
+        if first < len(counts):
+            return counts[first] * codewords, codewords, *whole(counts[first])
     return None
 
 

@@ -3,9 +3,22 @@
 import pytest
 import torch
 
-from bench.studies.pretrained import Outcome, crops, mark_one_shot, page, pretrained_model, rounded, top1
+from bench.studies.pretrained import (
+    CARRIERS,
+    MARKS,
+    PAYLOAD,
+    Outcome,
+    crops,
+    mark_one_shot,
+    page,
+    pretrained_model,
+    rounded,
+    top1,
+)
 from bench.workshop import relative_change
 from cwwm.carrier import Carrier
+from cwwm.design import Targets, design
+from cwwm.errors import BadInput
 from cwwm.weights import as_weights
 
 
@@ -14,9 +27,9 @@ def model() -> torch.nn.Module:
     return pretrained_model()
 
 
-@pytest.mark.parametrize("carrier", ["classifier", "large", "all"])
-def test_the_mark_is_whole_after_pruning(model: torch.nn.Module, carrier: str) -> None:
-    marked, whole = mark_one_shot(model, carrier)
+@pytest.mark.parametrize(("name", "carrier"), MARKS)
+def test_the_mark_is_whole_after_pruning(model: torch.nn.Module, name: str, carrier: str) -> None:
+    marked, whole = mark_one_shot(model, name, carrier)
     assert whole
     pool = Carrier.choose(as_weights(model), carrier)
     assert 0 < relative_change(model, marked, pool) < 0.01
@@ -24,12 +37,21 @@ def test_the_mark_is_whole_after_pruning(model: torch.nn.Module, carrier: str) -
     assert all(torch.equal(as_weights(model).tensor(n), as_weights(marked).tensor(n)) for n in others)
 
 
+def test_the_default_plan_marks_the_classifier_and_refuses_the_rest(model: torch.nn.Module) -> None:
+    weights = as_weights(model)
+    assert design(weights, CARRIERS, Targets(payload_bits=PAYLOAD))[0].carrier == "classifier"
+    for carrier in ("large", "all"):
+        with pytest.raises(BadInput, match=r"budget-depth.*fine-tuned"):
+            design(weights, [carrier], Targets(payload_bits=PAYLOAD))
+
+
 @pytest.mark.slow
-def test_a_mark_in_the_classifier_keeps_the_answers(model: torch.nn.Module) -> None:
+@pytest.mark.parametrize("name", ["protected-cwc", "cwc"])
+def test_a_mark_in_the_classifier_keeps_the_answers(model: torch.nn.Module, name: str) -> None:
     x = crops().test.x
     assert len(x) == 1000
     original = top1(model, x)
-    marked, _ = mark_one_shot(model, "classifier")
+    marked, _ = mark_one_shot(model, name, "classifier")
     assert float((top1(marked, x) == original).double().mean()) >= 0.98
 
 
