@@ -23,11 +23,11 @@ State = dict[str, Tensor]
 
 @pytest.fixture(scope="module")
 def pool() -> State:
-    """Return 280,000 Gaussian weights in two layers of one scale."""
+    """Return 500,000 Gaussian weights in two layers of one scale."""
     generator = torch.Generator().manual_seed(0)
     return {
-        "a.weight": torch.randn(400, 400, generator=generator) * 0.05,
-        "b.weight": torch.randn(300, 400, generator=generator) * 0.05,
+        "a.weight": torch.randn(800, 400, generator=generator) * 0.05,
+        "b.weight": torch.randn(450, 400, generator=generator) * 0.05,
     }
 
 
@@ -66,7 +66,8 @@ def test_a_design_meets_its_targets_at_the_energy_it_says(
     for chosen in (found[0], found[-1]):
         state, scheme, mark = _marked(pool, chosen, message, harness_key, salt)
         spent = mark.report["squared_change"] / sum(float(v.double().square().sum()) for v in pool.values())
-        assert spent == pytest.approx(chosen.energy, rel=0.15)
+        rare = chosen.blocks * chosen.block_weight  # ones, which cost most, and each by its own host
+        assert spent == pytest.approx(chosen.energy, rel=0.05 + 2 / rare**0.5)
         for kind in ("magnitude", "random", "noise"):
             attacked = _attacked(state, kind, getattr(targets, kind), 3)
             read = scheme.extract(as_weights(attacked), harness_key, mark)
@@ -79,7 +80,7 @@ def test_an_impossible_target_is_refused_with_the_nearest_that_can_be_met(pool: 
     with pytest.raises(BadInput, match="no protected code meets") as refusal:
         design(weights, ["b.weight", "all"], Targets(random=0.9))
     text = str(refusal.value)
-    assert "carrier 'b.weight' (120,000 weights)" in text
+    assert "carrier 'b.weight' (180,000 weights)" in text
     in_all = text.split("in carrier 'all'")[1]
     nearest = {name: float(value) for name, value in re.findall(r"(random|payload-bits) ([\d.]+)", in_all)}
     assert design(weights, ["all"], Targets(random=nearest["random"]))
@@ -88,7 +89,7 @@ def test_an_impossible_target_is_refused_with_the_nearest_that_can_be_met(pool: 
 
 
 def test_a_carrier_without_room_is_passed_over(pool: State) -> None:
-    assert design(as_weights(pool), ["b.weight", "all"], Targets(payload_bits=320))[0].carrier == "all"
+    assert design(as_weights(pool), ["b.weight", "all"], Targets(payload_bits=400))[0].carrier == "all"
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("cwc", {"covert": True}),
     ("cwc", {"projection": "end", "density": 0.25}),
     ("cwc", {"length": 400, "weight": 20, "survive": 0.97}),
-    ("protected-cwc", {"block_length": 128}),
+    ("protected-cwc", {"block_length": 128, "survive": 0.99}),
     ("protected-cwc", {"blocks": 60, "block_length": 32, "block_weight": 2, "survive": 0.95, "low": 0.8}),
-    ("protected-cwc", {"block_length": 64, "covert": True}),
+    ("protected-cwc", {"block_length": 64, "survive": 0.99, "covert": True}),
     ("sign-repetition", {}),
     ("sign-repetition", {"repetition": 1, "floor": 0.3}),
 ]
