@@ -142,7 +142,7 @@ class ReedSolomon:
         busy, locator, degree = busy[fit], locator[fit], degree[fit]
         # Chien search: position i is wrong where the locator vanishes at 1 / X_i.
         roots = self._field.matmul(locator, self._log_inverse_powers[: locator.shape[1]]) == 0
-        good = (roots.sum(axis=1) == degree) & ~(roots & erased[busy]).any(axis=1)
+        good = roots.sum(axis=1) == degree
         wrong[busy[good]], found[busy[good]] = roots[good], True
         return wrong, found
 

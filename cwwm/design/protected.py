@@ -22,7 +22,14 @@ from cwwm.weights import Weights
 CARRIERS = ("classifier", "large", "all")  # in order of preference for a mark without training
 BLOCKS = tuple((2**e, a) for e in range(4, 11) for a in (1, 2, 3, 4) if a == 1 or 2**e <= 128)
 LOWS = (0.5, 0.7, 0.8, 0.9, 0.95)
-ABOVE = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95)  # of the way from the magnitude target to 1: survival rates that are tried
+ABOVE = (
+    0.0,
+    0.25,
+    0.5,
+    0.75,
+    0.9,
+    0.95,
+)  # of the way from the magnitude target to 1: survival rates that are tried
 FAILURE = 1e-3  # that a target may have, by law
 MOST_OF_POOL = 0.15  # of the pool that hosts may be: beyond it a marked model itself suffers
 # Sum over layers of relative squared change. EfficientNet-Lite0, marked without training, kept 99 % of its

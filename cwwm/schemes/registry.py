@@ -8,15 +8,36 @@ from cwwm.mark import Mark
 from cwwm.registry import build
 from cwwm.schemes.base import Scheme
 from cwwm.schemes.constant_weight import ConstantWeight
+from cwwm.schemes.controls import Unmarked, WrongKey
+from cwwm.schemes.deepsigns import DeepSigns
+from cwwm.schemes.dm_qim import DitherModulation
+from cwwm.schemes.fixed_weights import FixedWeights
 from cwwm.schemes.protected_cwc import ProtectedConstantWeight
+from cwwm.schemes.riga import Riga
+from cwwm.schemes.sign import Sign
+from cwwm.schemes.sign_erasure import SignErasure
 from cwwm.schemes.sign_repetition import SignRepetition
+from cwwm.schemes.spread_spectrum import SpreadSpectrum
+from cwwm.schemes.st_dm import SpreadTransformDither
+from cwwm.schemes.uchida import Uchida
 
 SCHEMES: dict[str, type[Scheme]] = {
     scheme.name: scheme
     for scheme in (
         ProtectedConstantWeight,
         ConstantWeight,
+        Sign,
         SignRepetition,
+        SignErasure,
+        DitherModulation,
+        FixedWeights,
+        SpreadSpectrum,
+        Uchida,
+        SpreadTransformDither,
+        DeepSigns,
+        Riga,
+        Unmarked,
+        WrongKey,
     )
 }
 

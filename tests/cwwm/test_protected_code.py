@@ -7,7 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cwwm.codes import Bits, Check, ConstantWeightCode, ProtectedCode
+from cwwm.codes import Bits, Check, ConstantWeightCode, ProtectedCode, ReedSolomon
+from cwwm.codes.protected import Symbols
 from cwwm.errors import BadInput
 from cwwm.keys import Key
 from cwwm.schemes.keyed import keyed_check
@@ -73,7 +74,9 @@ def test_round_trip_at_any_scale(code: ProtectedCode, seed: int, exponent: int) 
     assert np.array_equal(found.bits, bits)
     assert (found.ok, found.erased, found.corrected) == (True, 0, 0)
     assert found.candidates == code.codewords
-    assert not code.decode_one(symbols, lambda part, number: 1 - check(part, number)).ok
+    refused = code.decode_one(symbols, lambda part, number: 1 - check(part, number))
+    # However many blocks are erased, the same message comes out: it is compared once.
+    assert (refused.ok, refused.candidates) == (False, code.codewords)
 
 
 def test_an_odd_scale_changes_no_message() -> None:
@@ -154,6 +157,29 @@ def test_errors_of_small_gap_cost_no_more_than_erasures(code: ProtectedCode) -> 
         assert found.ok is ok
         assert np.array_equal(found.bits, bits) is ok
         assert found.corrected <= wrong <= found.corrected + found.erased or not ok
+
+
+def test_one_doubtful_error_more_than_half_beside_a_lost_block() -> None:
+    """Two erasures and 61 errors spend the redundancy of 124; three erasures would leave room for 60 errors."""
+    bits, check = bits_of(PLAIN, 5), check_of(PLAIN)
+    magnitudes = host(PLAIN, bits, check)
+    by_block(PLAIN, magnitudes)[0] = 0
+    swap_in(PLAIN, magnitudes, np.array([1]), gap=0.5)
+    swap_in(PLAIN, magnitudes, np.arange(2, 63), gap=9.0)
+    found = PLAIN.decode_one(PLAIN.read(magnitudes), check)
+    assert np.array_equal(found.bits, bits)
+    assert (found.ok, found.erased, found.corrected) == (True, 2, 61)
+
+
+def test_what_the_encoder_never_writes_is_refused_unchecked() -> None:
+    code = ProtectedCode(payload_bits=9, blocks=12, block_length=16, check_bits=9)
+    outer = ReedSolomon(length=12, data=code.data_symbols, symbol_bits=4)
+    written = code.symbols(np.zeros(9, np.uint8), lambda part, number: part)
+    for fill, ok in [(0, True), (8, False)]:
+        written[code.data_symbols - 1] = fill
+        values = outer.encode(written[: code.data_symbols])
+        found = code.decode_one(Symbols(values, np.arange(1.0, 13.0)), lambda part, number: part)
+        assert (found.ok, found.candidates) == (ok, int(ok))
 
 
 def test_a_batch_reads_as_its_rows_do_each_with_its_check() -> None:

@@ -1,0 +1,193 @@
+"""Scheme `sign`: each message bit is the sign of one keyed weight; and what all encodings in signs share.
+
+The plain encoding of the comparison table. Pruning sets a weight to zero, whose sign is then a coin: the bit
+error is R / 2 at pruning rate R, magnitude or random, as long as the host magnitudes are distributed like
+the pool's. With a `strength` of s they are raised to s standard deviations: then magnitude pruning, whose
+threshold in a Gaussian pool is PhiInv((1 + R) / 2) standard deviations, touches no host while that is below s.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.special import ndtri
+from torch import Tensor
+
+from cwwm.codes import Bits
+from cwwm.errors import BadInput
+from cwwm.evidence import Evidence
+from cwwm.keys import Key
+from cwwm.mark import Mark
+from cwwm.moments import carrier_deviation
+from cwwm.order_statistics import MagnitudeTable, at_most, next_above
+from cwwm.schemes.base import Claim, EmbedContext, Extraction, Scheme, check_message
+from cwwm.schemes.keyed import KeyedEmbedding, match_evidence, pad_bits, read_hosts
+from cwwm.thresholds import pool_quantile, require_finite
+from cwwm.weights import FLOAT_DTYPES, Weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignScheme(Scheme):
+    """An encoding in the signs of keyed weights.
+
+    Attributes:
+        carrier: rule that chooses the host layers.
+        floor: while training, a weight that would change its sign is held at this quantile of the pool's
+            magnitudes, with the sign that it must have.
+        strength: host magnitudes are raised to at least this multiple of the carrier's standard deviation;
+            0 keeps all magnitudes of a finished model, the plain encoding.
+    """
+
+    carrier: str = "all"
+    floor: float = 0.1
+    strength: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse parameters that carry nothing."""
+        super().__post_init__()
+        if not 0 < self.floor < 1:
+            raise BadInput(f"{self.name} needs 0 < floor < 1, not floor={self.floor}")
+        if not 0 <= self.strength < float("inf"):
+            raise BadInput(f"{self.name} needs a finite strength of at least 0, not {self.strength}")
+
+    @property
+    @abstractmethod
+    def hosts(self) -> int:
+        """Return L, the number of host weights."""
+
+    @abstractmethod
+    def signs(self, message: Bits, key: Key, salt: bytes) -> Bits:
+        """Return which hosts are to be positive, uint8 (hosts,), for a message (payload_bits,)."""
+
+    def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> "SignEmbedding":
+        """Give the host weights their signs."""
+        return SignEmbedding(self, weights, check_message(message, self.payload_bits), key, context.salt)
+
+    def lost(self, attack: str, rate: float) -> float | None:
+        """Return the law's probability that a host is zeroed by pruning at `rate`, or None for other attacks.
+
+        Of magnitude pruning it assumes a Gaussian pool in which the hosts are few; a host that was raised to
+        the strength is safe below it, and above it the hosts left are the pool's own tail.
+        """
+        if attack == "magnitude":
+            return 0.0 if ndtri((1 + rate) / 2) < self.strength else rate
+        return rate if attack == "random" else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepeatedSigns(SignScheme):
+    """Each message bit in the signs of the same number of weights, read as the sign of their sum."""
+
+    @property
+    @abstractmethod
+    def weights_a_bit(self) -> int:
+        """Return S, the number of host weights of a bit."""
+
+    @property
+    def hosts(self) -> int:
+        """Return L, the number of host weights."""
+        return self.payload_bits * self.weights_a_bit
+
+    def signs(self, message: Bits, key: Key, salt: bytes) -> Bits:
+        """Return the padded message, each bit S times."""
+        return pad_bits(message, key, salt).repeat(self.weights_a_bit)
+
+    def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
+        """Read each bit as the sign of the sum of its S weights; a bit whose sum is zero is erased."""
+        return read_sums(suspect, key, mark, self.weights_a_bit)
+
+    def evidence(self, extraction: Extraction, claim: Claim) -> Evidence:
+        """Return the binomial tail of the matched bits."""
+        return match_evidence(extraction, claim)
+
+    def survival(self, attack: str, strength: float) -> float | None:
+        """Return (1 - p^S / 2)^k for magnitude and random pruning, p the law's share of zeroed hosts."""
+        lost = self.lost(attack, strength)
+        return None if lost is None else all_bits_right(lost, self.weights_a_bit, self.payload_bits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sign(RepeatedSigns):
+    """One sign a bit."""
+
+    name: ClassVar[str] = "sign"
+
+    @property
+    def weights_a_bit(self) -> int:
+        """Return 1."""
+        return 1
+
+
+def all_bits_right(lost: float, repetition: int, bits: int) -> float:
+    """Return (1 - p^S / 2)^k: no bit of k misread, if a bit with all its S hosts zeroed is a coin."""
+    return float((1 - lost**repetition / 2) ** bits)
+
+
+def read_sums(suspect: Weights, key: Key, mark: Mark, repetition: int) -> Extraction:
+    """Read each message bit as the sign of the sum of its hosts; a bit whose sum is zero is erased."""
+    hosts = read_hosts(suspect, key, mark, mark.payload_bits * repetition)
+    if isinstance(hosts, str):
+        return Extraction.not_applicable(mark.payload_bits, hosts)
+    return decide(hosts.values, repetition, key, mark.salt)
+
+
+def decide(values: npt.NDArray[np.floating[Any]], repetition: int, key: Key, salt: bytes) -> Extraction:
+    """Sum soft values, floats (k * S,), over the S of each bit; decide by sign and remove the pad."""
+    sums = values.reshape(-1, repetition).astype(np.float64).sum(axis=1)
+    bits = pad_bits((sums > 0).astype(np.uint8), key, salt)
+    return Extraction(bits, ok=True, reliabilities=np.abs(sums), erased=int(np.sum(sums == 0)))
+
+
+class SignEmbedding(KeyedEmbedding):
+    """Holds the signs of the host weights, and their least magnitude."""
+
+    def __init__(self, scheme: SignScheme, weights: Weights, message: Bits, key: Key, salt: bytes) -> None:
+        """Choose the hosts and set their signs."""
+        super().__init__(scheme, weights, key, salt, rule=scheme.carrier, count=scheme.hosts)
+        self.scheme = scheme
+        positive = scheme.signs(message, key, salt)
+        self._signs = torch.from_numpy(2.0 * positive - 1.0).float().to(self.device)
+        self._floor = self._floor_of_each_host()
+        self._least = self._least_of_each_host()
+        self._steps = 0
+        magnitudes = self.before.abs()
+        self._write(torch.where(magnitudes == 0, self._floor, magnitudes))
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Hold a weight that training moved across zero at the floor, on its own side."""
+        self._steps += 1
+        values = self.hosts.gather(self.weights) * self._signs
+        self._write(torch.where(values > 0, values, self._floor))
+
+    @torch.no_grad()
+    def finish(self) -> Mark:
+        """Raise the hosts to the strength in units of the final pool, and return the mark."""
+        if self._steps and self.scheme.strength:  # else the pool is still the one that `begin` measured
+            self._least = self._least_of_each_host()
+            self._write(self.hosts.gather(self.weights) * self._signs)
+        return self.mark(self.scheme.parameters, {})
+
+    def _write(self, magnitudes: Tensor) -> None:
+        self.hosts.scatter(self.weights, self._signs * magnitudes.maximum(self._least))
+
+    def _floor_of_each_host(self) -> Tensor:
+        """Return the floor for each host, float32 (L,), in its layer's dtype."""
+        layers = self.carrier.layers
+        table = MagnitudeTable([self.weights.tensor(layer.name) for layer in layers])
+        require_finite(table, [layer.name for layer in layers])
+        floor = pool_quantile(table, tuple(range(len(layers))), self.scheme.floor)
+        return self._by_layer([at_most(floor, FLOAT_DTYPES[layer.dtype]) for layer in layers])
+
+    def _least_of_each_host(self) -> Tensor:
+        """Return the magnitude that the strength asks for, float32 (L,), in its layer's dtype."""
+        if not self.scheme.strength:
+            return torch.zeros_like(self.before)
+        least = self.scheme.strength * carrier_deviation(self.weights, self.carrier)
+        return self._by_layer([next_above(least, FLOAT_DTYPES[layer.dtype]) for layer in self.carrier.layers])
+
+    def _by_layer(self, values: list[float]) -> Tensor:
+        return torch.tensor(values)[torch.from_numpy(self.hosts.layer)].to(self.device)

@@ -1,0 +1,79 @@
+"""Scheme `sign-erasure`: a linear code over the signs of keyed weights, in which exact zeros are erasures.
+
+Our own competitor of the comparison table: pruning is an erasure channel for signs, and a random linear code
+reaches the limit of that channel, R = 1 - rate, but for about ten positions.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from scipy.special import bdtr
+
+from cwwm.codes import Bits
+from cwwm.codes.linear import full_rank, shortest_length
+from cwwm.errors import BadInput
+from cwwm.keys import Key
+from cwwm.mark import Mark
+from cwwm.schemes.base import Extraction
+from cwwm.schemes.coded import CodedScheme
+from cwwm.schemes.keyed import read_hosts
+from cwwm.schemes.sign import SignScheme
+from cwwm.weights import Weights
+
+_EXCESS = 64  # columns beyond the rank at which a random matrix lacks it with probability 2^-64
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignErasure(CodedScheme, SignScheme):
+    """Coded signs.
+
+    Attributes:
+        length: n, coded bits and host weights; by default the least with which fewer than k + 42 hosts survive
+            pruning at `survive` with probability at most 1e-3.
+        survive: pruning rate R that the default length is made for.
+    """
+
+    name: ClassVar[str] = "sign-erasure"
+
+    survive: float = 0.9
+
+    def __post_init__(self) -> None:
+        """Refuse a rate that no length survives."""
+        if not 0 < self.survive < 1:
+            raise BadInput(f"{self.name} needs 0 < survive < 1, not survive={self.survive}")
+        super().__post_init__()
+
+    def default_length(self) -> int:
+        """Return the least length for `survive`."""
+        return shortest_length(self.information, self.survive)
+
+    @property
+    def hosts(self) -> int:
+        """Return n, the number of host weights."""
+        return self.code.length
+
+    def signs(self, message: Bits, key: Key, salt: bytes) -> Bits:
+        """Return the codeword, uint8 (n,)."""
+        return self.codeword(message, key, salt).astype(np.uint8)
+
+    def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
+        """Decode the signs, larger magnitudes trusted first, exact zeros never."""
+        hosts = read_hosts(suspect, key, mark, self.hosts)
+        if isinstance(hosts, str):
+            return Extraction.not_applicable(self.payload_bits, hosts)
+        return self.decode(hosts.values, key, mark.salt)
+
+    def survival(self, attack: str, strength: float) -> float | None:
+        """Return P(the surviving columns have full rank) for magnitude and random pruning: the erasure limit.
+
+        The survivors are Binomial(n, 1 - p), p the law's share of zeroed hosts.
+        """
+        lost = self.lost(attack, strength)
+        if lost is None:
+            return None
+        n, least = self.code.length, self.information
+        survivors = np.arange(least, min(least + _EXCESS, n) + 1)
+        cumulated = bdtr(np.arange(least - 1, survivors[-1] + 1), n, 1 - lost)
+        few = float(np.diff(cumulated) @ full_rank(least, survivors))
+        return min(1.0, few + 1 - float(cumulated[-1]))
