@@ -15,12 +15,15 @@ from bench.evaluate import accuracy
 from bench.journal import Record
 from bench.plan import Cell
 from bench.workshop import Marked, Workshop, marked_identity
+from cwwm.carrier import Carrier
 from cwwm.errors import BadInput
 from cwwm.schemes import Claim, Extraction
 from cwwm.timing import Stopwatch
 from cwwm.weights import as_weights
 
 _EXTRACTIONS = 5  # the median of so many is the extraction time
+_LAYERS = 12  # of a carrier whose statistics go into a record, the largest ones
+_DIGITS = 4  # significant ones of these statistics
 
 Advance = Callable[[int], None]
 
@@ -68,7 +71,9 @@ def _measure(cell: Cell, workshop: Workshop, advance: Advance) -> dict[str, Any]
         seed=cell.derive("attack"),
         device=workshop.device,
         load=lambda name: workshop.data(cell.model, name),
+        scheme=cell.scheme.build(cell.payload),
     )
+    seen = workshop.detection(cell)
     before = _read(marked, as_weights(marked.model))
     rows = []
     for item in cell.attack.attack.curve([marked.model], cell.attack.strengths, context):
@@ -85,6 +90,8 @@ def _measure(cell: Cell, workshop: Workshop, advance: Advance) -> dict[str, Any]
             "noise_floor": marked.facts["noise_floor"],
             "report": dict(marked.mark.report),
             **before[0],
+            "null": seen["null"],
+            "covertness": _largest_layers(seen["covertness"], marked.mark.carrier),
         },
         "rows": rows,
         "timing": {
@@ -122,6 +129,28 @@ def _read(marked: Marked, suspect: Any) -> tuple[dict[str, Any], float]:  # noqa
         "counts": dict(evidence.details),
     }
     return facts, 1e3 * statistics.median(seconds)
+
+
+def _largest_layers(facts: dict[str, Any] | None, carrier: Carrier | None) -> dict[str, Any] | None:
+    """Return covertness facts small enough for the record of every cell: few layers, few digits."""
+    if facts is None or carrier is None:
+        return None
+    sizes = [layer.size for layer in carrier.layers]
+    chosen = sorted(range(len(sizes)), key=lambda index: -sizes[index])[:_LAYERS]
+    layers = {
+        kind: [[_rounded(value) for value in facts[kind][index]] for index in chosen]
+        for kind in ("marked_layers", "control_layers")
+    }
+    return {
+        **facts,
+        "ks_statistic": _rounded(facts["ks_statistic"]),
+        "log10_p": _rounded(facts["log10_p"]),
+        **layers,
+    }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
 
 
 def _exact(extraction: Extraction, marked: Marked) -> bool:

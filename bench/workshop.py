@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from bench.artefacts import Artefact, ArtefactStore, state_digest, state_of
 from bench.attacks.base import restore
+from bench.covertness import covertness_facts
 from bench.data import Dataset, load
 from bench.evaluate import accuracy
+from bench.false_positives import affordable_trials, null_facts, null_log10_p
 from bench.plan import Cell
 from bench.zoo import ModelSpec, build_model
 from cwwm.carrier import Carrier
@@ -21,10 +23,11 @@ from cwwm.codes import Bits
 from cwwm.keys import SALT_BYTES, Key, Stream
 from cwwm.mark import Mark
 from cwwm.schemes import EmbedContext, Scheme
+from cwwm.schemes.base import FORWARD
 from cwwm.seeds import derive_seed, identity
 from cwwm.timing import Stopwatch
 from cwwm.training import TrainingReport, train
-from cwwm.weights import as_weights
+from cwwm.weights import Weights, as_weights
 
 Say = Callable[[str], None]
 T = TypeVar("T")
@@ -75,6 +78,24 @@ class Workshop:
         """
         name = marked_identity(cell)
         return self._keep("marked", name, lambda: self._load_marked(cell, name))
+
+    def detection(self, cell: Cell) -> dict[str, Any]:
+        """Return what others see in the marked model of a cell, as JSON values.
+
+        An artefact of its own, for only records need it: making it takes longer than marking a small model.
+
+        Returns:
+            ``null``: what wrong keys find there and in its control (`null_facts`); ``covertness``: what shows
+            without a key (`covertness_facts`), None where the control has no such carrier.
+        """
+        name = identity(kind="detection", **cell.mark_recipe)
+
+        def fetch() -> dict[str, Any]:
+            artefact = self.store.get(name, lambda: self._detect(cell))
+            null = null_facts({suspect: values.numpy() for suspect, values in artefact.tensors.items()})
+            return {"null": null, "covertness": artefact.facts["covertness"]}
+
+        return self._keep("detection", name, fetch)
 
     def _model(self, cell: Cell, kind: str, make: "Callable[[Cell], Artefact]") -> "Trained":
         name = identity(kind=kind, **cell.host_recipe)
@@ -148,14 +169,30 @@ class Workshop:
         extra = {_OF_MARK + name: tensor.detach().cpu() for name, tensor in mark.tensors.items()}
         return Artefact({**state_of(model), **extra}, facts)
 
+    def _detect(self, cell: Cell) -> Artefact:
+        marked, control = self.marked(cell), self.control(cell).model
+        scheme, mark = marked.scheme, marked.mark
+        self.say("reading the mark with wrong keys")
+        suspects = {
+            "unmarked": _suspect(control, scheme),
+            "marked": _suspect(marked.model, scheme),
+        }
+        trials = affordable_trials(scheme, mark, suspects["marked"])
+        seed = derive_seed(wrong_keys_of=cell.derive("key"))
+        null = null_log10_p(scheme, mark, suspects, seed=seed, trials=trials)
+        carrier = shared_carrier(mark, control)
+        covertness = covertness_facts(marked.model, control, carrier) if carrier else None
+        return Artefact({k: torch.from_numpy(v) for k, v in null.items()}, {"covertness": covertness})
+
     def _energy(self, cell: Cell, model: nn.Module, mark: Mark) -> dict[str, float | None]:
         """Return squared change over squared norm of the carrier, and the same between two controls."""
         control = self.control(cell).model
-        if mark.carrier is None or mark.carrier.missing(as_weights(control)):
-            return {"energy": None, "noise_floor": None}  # no pool, or one of other shapes than the host's
+        carrier = shared_carrier(mark, control)
+        if carrier is None:
+            return {"energy": None, "noise_floor": None}
         return {
-            "energy": relative_change(control, model, mark.carrier),
-            "noise_floor": relative_change(control, self.twin(cell).model, mark.carrier),
+            "energy": relative_change(control, model, carrier),
+            "noise_floor": relative_change(control, self.twin(cell).model, carrier),
         }
 
 
@@ -184,6 +221,18 @@ def harness_secret(cell: Cell) -> tuple[Key, Bits]:
     key = Key.for_harness(seed=cell.derive("key"))
     message = Stream(cell.derive("message").to_bytes(32, "little")).bits(cell.payload)
     return key, np.asarray(message, np.uint8)
+
+
+def shared_carrier(mark: Mark, control: nn.Module) -> Carrier | None:
+    """Return the carrier of a mark; None if it has none, or one of other shapes than the control's."""
+    if mark.carrier is None or mark.carrier.missing(as_weights(control)):
+        return None
+    return mark.carrier
+
+
+def _suspect(model: nn.Module, scheme: Scheme) -> Weights:
+    """Return a model as thousands of extractions read it: its tensors on the CPU, unless they run it forward."""
+    return as_weights(model if FORWARD in scheme.extraction_needs else state_of(model))
 
 
 def relative_change(reference: nn.Module, changed: nn.Module, carrier: Carrier) -> float:

@@ -198,4 +198,5 @@ def _distinct(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     # One sort of (value, place) packed in a word is several times faster than np.unique's argsort.
     packed = np.sort(values << bits | np.arange(len(values)))
     new = np.append(True, packed[1:] >> bits != packed[:-1] >> bits)[: len(values)]
-    return values[np.sort(packed[new] & ((1 << bits) - 1))]
+    first: npt.NDArray[np.int64] = values[np.sort(packed[new] & ((1 << bits) - 1))]
+    return first

@@ -69,7 +69,7 @@ class Targets:
     @classmethod
     def parse(cls, text: str, **more: Any) -> "Targets":  # noqa: ANN401
         """Read ``magnitude=0.98,random=0.6,noise=0.2``; a bare number is the magnitude rate, others default."""
-        values: dict[str, float] = {}
+        values: dict[str, Any] = {}
         for part in filter(None, (p.strip() for p in text.split(","))):
             name, equals, number = part.partition("=")
             name, number = (name.strip(), number) if equals else ("magnitude", name)

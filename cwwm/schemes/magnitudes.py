@@ -166,8 +166,8 @@ class MagnitudeEmbedding(KeyedEmbedding):
 
 def _repeated(values: Tensor) -> Tensor:
     """Return which values, (L,), occur more than once, bool (L,)."""
-    _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
-    return counts[inverse] > 1
+    _, inverse, counts = torch.unique(values, return_inverse=True, return_counts=True)
+    return torch.as_tensor(counts)[inverse] > 1
 
 
 def survivor_counts(suspect: Weights, mark: Mark, hosts: HostReading) -> dict[str, int]:

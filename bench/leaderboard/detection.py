@@ -1,0 +1,115 @@
+"""How surely marks are told: false positives of wrong keys, true positives after attacks, and covertness."""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from bench.covertness import auc_of
+from bench.evaluate import rate_interval
+from bench.leaderboard.points import PROOF, Point, by_scheme
+from bench.leaderboard.ranking import RANKED_AT
+
+if TYPE_CHECKING:  # tables.py puts these tables on the page
+    from bench.leaderboard.tables import Table
+
+Facts = Mapping[str, Any]
+
+NOMINAL = -3.0  # log10 of the false-positive rate that can be measured
+_ENOUGH = 10  # false positives to be expected before a rate counts as measured
+_VISIBLE = -3.0  # log10 of the p-value at which the two-sample test tells a marked model from its control
+
+
+def detection_table(points: Sequence[Point]) -> "Table":
+    """Return false positives and true positives of each scheme and payload.
+
+    Wrong keys are those tried on marked models and on their unmarked controls, over all models and seeds. Their
+    p-values give the false-positive rate at nominal 1e-3, and, from 10,000 wrong keys on, the critical log10 p: a
+    claim is positive if it lies below; with fewer keys, if it is at most -3 ("by law"). True positives are counted
+    over all rows whose attack leaves the model useful (at most 3 points lost, or put to a new task). Intervals are
+    Clopper and Pearson's, 95 %.
+    """
+    headers = [
+        "scheme", "bits", "wrong keys", "false positives at 1e-3", "at 1e-6", "critical log10 p at 1e-3",
+        "true positives at 1e-3", "at 1e-6 (by law)", "useful rows",
+    ]  # fmt: skip
+    return headers, [_detection(*group, own) for group, own in sorted(by_scheme(points).items())]
+
+
+def covertness_table(points: Sequence[Point]) -> "Table":
+    """Return what shows of each scheme's marks without a key, over all models and seeds.
+
+    Exact repeats and the Kolmogorov-Smirnov distance of marked carriers from their controls are means; the area
+    under the curve of the classifier that judges layers of models it never saw takes at least two models.
+    """
+    headers = ["scheme", "bits", "models", "exact repeats", "KS distance", "KS p < 1e-3", "AUC of a classifier"]
+    return headers, [_covertness(*group, own) for group, own in sorted(by_scheme(points).items())]
+
+
+def critical_log10_p(samples: Sequence[Facts], log10_rate: float = NOMINAL) -> float | None:
+    """Return the log10 p below which a claim is positive, as measured on wrong keys; None if they are too few.
+
+    Of n wrong keys the k-th lowest p-value, k the largest whole number up to rate times (n + 1): the next wrong key
+    falls strictly below it with at most that rate, whatever the distribution, ties included.
+
+    Args:
+        samples: of `bench.false_positives.null_facts`, of each suspect one; of their p-values only the lowest are
+            known, so the result is never above what is known of all.
+        log10_rate: of the false positives.
+    """
+    rate, trials = 10**log10_rate, sum(sample["trials"] for sample in samples)
+    if trials < _ENOUGH / rate:
+        return None
+    lowest = sorted(chain.from_iterable(sample["lowest"] for sample in samples))
+    cut = [sample["lowest"][-1] for sample in samples if len(sample["lowest"]) < sample["trials"]]
+    rank = int(rate * (trials + 1))
+    return float(min([*lowest[rank - 1 : rank], *cut]))
+
+
+def _marked(points: Sequence[Point], name: str) -> dict[tuple[str, int], Facts]:
+    """Return the facts of that name of each marked model, by model and seed; older records have none."""
+    records = {(point.model, run.seed): run.record for point in points for run in point.runs}
+    return {place: facts for place, record in records.items() if (facts := record["marked"].get(name))}
+
+
+def _detection(scheme: str, payload: int, points: Sequence[Point]) -> list[object]:
+    samples = [s for facts in _marked(points, "null").values() for s in facts.values() if s["trials"]]
+    trials = sum(sample["trials"] for sample in samples)
+    rows = [run.row for p in points for run in p.runs if run.lost is None or run.lost <= RANKED_AT]
+    critical = critical_log10_p(samples)
+    if critical is None:
+        found, threshold = sum(row["log10_p"] <= NOMINAL for row in rows), f"{NOMINAL:.2f} by law"
+    else:
+        found, threshold = sum(row["log10_p"] < critical for row in rows), f"{critical:.2f} measured"
+    proven = sum(row["log10_p"] <= PROOF for row in rows)
+    return [
+        scheme, payload, f"{trials:,}" if trials else "-",
+        *(_rate(sum(s["below"][f"{nominal:.0f}"] for s in samples), trials) for nominal in (NOMINAL, PROOF)),
+        threshold, _rate(found, len(rows)), _rate(proven, len(rows)), len(rows) or "-",
+    ]  # fmt: skip
+
+
+def _covertness(scheme: str, payload: int, points: Sequence[Point]) -> list[object]:
+    marked = _marked(points, "covertness")
+    facts = list(marked.values())
+    if not facts:
+        return [scheme, payload, *["-"] * 5]
+    visible = sum(f["log10_p"] < _VISIBLE for f in facts)
+    return [
+        scheme, payload, len(facts), f"{fmean(f['repeats'] for f in facts):.0f}",
+        f"{fmean(f['ks_statistic'] for f in facts):.2g}", f"{visible}/{len(facts)}", _auc(marked),
+    ]  # fmt: skip
+
+
+def _auc(marked: Mapping[tuple[str, int], Facts]) -> str:
+    if len(marked) < 2:
+        return "-"
+    area, low, high = auc_of(list(marked.values()), list(marked))
+    return f"{area:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _rate(hits: int, total: int) -> str:
+    if not total:
+        return "-"
+    low, high = rate_interval(hits, total)
+    return f"{hits / total:.3g} [{low:.2g}, {high:.2g}]"
