@@ -5,7 +5,7 @@ from collections.abc import Callable
 from bench.attacks import ATTACKS
 from bench.config import read_yaml
 from bench.data import DATASETS
-from bench.plan import SUITES, suite_names
+from bench.suite import SUITES, suite_names
 from bench.zoo import load_zoo
 from cwwm.schemes import SCHEMES
 

@@ -10,7 +10,8 @@ from bench.attacks import make_attack
 from bench.cell import reproducible, run_cell
 from bench.journal import Journal, Record
 from bench.leaderboard import texts
-from bench.plan import AttackEntry, Cell, SchemeEntry, source_digest
+from bench.plan import Cell, source_digest
+from bench.suite import AttackEntry, SchemeEntry
 from bench.workshop import Workshop, split_tensors
 from bench.zoo import HostRecipe, ModelSpec
 from cwwm.seeds import derive_seed

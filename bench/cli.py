@@ -1,4 +1,4 @@
-"""The laboratory's command line: cwwm-bench plan | run | status | leaderboard | check | list."""
+"""The laboratory's command line: cwwm-bench plan | calibrate | run | status | leaderboard | check | pack | list."""
 
 import sys
 import tempfile
@@ -14,7 +14,7 @@ from cwwm.errors import BadInput, unknown_name
 
 if TYPE_CHECKING:
     from bench.journal import Journal
-    from bench.plan import Suite
+    from bench.suite import AttackEntry, SchemeEntry, Suite
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -77,16 +77,51 @@ def plan(
         return DONE
     print(f"suite {chosen.name}: {chosen.description}")
     rows = [
-        (m.name, m.data, s.label, " ".join(map(str, chosen.payloads)), chosen.seeds, len(chosen.attacks))
+        (m.name, m.data, s.label, _bits(chosen, s), chosen.seeds, len(chosen.attacks))
         for m in chosen.models
         for s in chosen.schemes
     ]
     print_table(("model", "data", "scheme", "bits", "seeds", "attacks"), rows)
     print_table(
-        ("attack", "strengths"), [(a.label, " ".join(f"{s:g}" for s in a.strengths)) for a in chosen.attacks]
+        ("attack", "bits", "strengths"),
+        [(a.label, _bits(chosen, a), " ".join(f"{s:g}" for s in a.strengths)) for a in chosen.attacks],
     )
     print(f"{len(todo)} cells, {len(todo) - len(waiting)} of them recorded in {journal.folder}")
     return DONE
+
+
+@app.command()
+def calibrate(
+    suite: SuiteName,
+    model: Models = None,
+    scheme: Schemes = None,
+    payload: Annotated[list[int] | None, typer.Option(help="Keep these payloads of the suite, in bits.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The one seed to calibrate on.")] = 0,
+    again: Annotated[bool, typer.Option("--again", help="Also find the strengths that are found already.")] = False,
+    device: Device = "auto",
+    threads: Threads = 1,
+    out: Out = None,
+) -> int:
+    """Fix the strengths of a suite's tuned schemes, so that all marks cost alike, in a file beside the suite."""
+    from bench.artefacts import ArtefactStore
+    from bench.calibration import calibrate as find
+    from bench.calibration import waiting
+    from bench.conditions import choose_device, prepare
+    from bench.strengths import strengths_path
+    from bench.workshop import Workshop
+
+    chosen = _suite(suite, model, scheme, None, None, payload)
+    where = choose_device(device)
+    todo = waiting(chosen, prepare(where, threads), seed=seed, again=again)
+    workshop = Workshop(ArtefactStore((out or default_out(suite)) / "artefacts"), where, _say)
+    for number, entry in enumerate(find(chosen, todo, workshop, _say), 1):
+        _say(f"[{number}/{len(todo)}] {entry}")
+    print(f"{len(todo)} strengths found, in {strengths_path(chosen.path)}")
+    return DONE
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 @app.command()
@@ -181,6 +216,22 @@ def check(
     return NO if wrong else DONE
 
 
+@app.command()
+def pack(
+    out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder that is to hold them, to be committed, say.")],
+) -> int:
+    """Pack the records of a folder's last run into one file in another, and derive the tables beside it."""
+    from bench.journal import Journal
+    from bench.leaderboard import write
+
+    packed = Journal(_existing(out)).pack(to)
+    records = list(packed.records())
+    paths = write(packed.folder, packed.suite, records)
+    print(f"{len(records)} records packed; written: " + ", ".join(map(str, [packed.archive, *paths])))
+    return DONE
+
+
 @app.command("list")
 def list_(
     what: Annotated[str, typer.Argument(help="models, schemes, attacks, data or suites.")],
@@ -202,16 +253,34 @@ def list_(
 
 
 def _suite(
-    name: str, models: list[str] | None, schemes: list[str] | None, attacks: list[str] | None, seeds: int | None
+    name: str,
+    models: list[str] | None,
+    schemes: list[str] | None,
+    attacks: list[str] | None,
+    seeds: int | None,
+    payloads: list[int] | None = None,
 ) -> "Suite":
     """Return a suite as the options narrow it."""
-    from bench.plan import load_suite, narrow
+    from bench.suite import load_suite, narrow
 
-    return narrow(load_suite(name), models=models or (), schemes=schemes or (), attacks=attacks or (), seeds=seeds)
+    return narrow(
+        load_suite(name),
+        models=models or (),
+        schemes=schemes or (),
+        attacks=attacks or (),
+        payloads=payloads or (),
+        seeds=seeds,
+    )
+
+
+def _bits(suite: "Suite", entry: "SchemeEntry | AttackEntry") -> str:
+    return " ".join(map(str, suite.payloads_of(entry)))
 
 
 def _existing(folder: Path) -> Path:
-    if not (folder / "cells").is_dir():
+    from bench.journal import Journal
+
+    if not Journal(folder).exists:
         raise BadInput(f"{folder} holds no records; run a suite first: cwwm-bench run smoke --out {folder}")
     return folder
 

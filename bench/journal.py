@@ -1,13 +1,16 @@
-"""The journal: one JSON file a cell, written atomically; every table is derived from it."""
+"""The journal: one JSON file a cell, written atomically, or all packed in one; every table is derived from it."""
 
 import hashlib
+import json
+import lzma
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from cwwm.errors import BadInput
-from cwwm.files import read_json, write_json
+from cwwm.files import read_json, write_atomic, write_json
 from cwwm.seeds import canonical_json
 
 FORMAT = "cwwm-bench-record v1"
@@ -23,7 +26,11 @@ def record_digest(record: Record) -> str:
 
 @dataclass(frozen=True)
 class Journal:
-    """The records of one output folder, in ``cells/``."""
+    """The records of one output folder: files in ``cells/``, and those packed in ``records.jsonl.xz``.
+
+    A packed folder holds the archive instead of ``cells/``; cells that are run into it get files of their own,
+    and a file goes before a packed record of the same cell. The archive is read once a journal.
+    """
 
     folder: Path
 
@@ -32,14 +39,24 @@ class Journal:
         """Return the folder of the cell files."""
         return self.folder / "cells"
 
+    @property
+    def archive(self) -> Path:
+        """Return the file of packed records: xz, one JSON record a line, in order of identity."""
+        return self.folder / "records.jsonl.xz"
+
+    @property
+    def exists(self) -> bool:
+        """Say whether the folder is one that holds records."""
+        return self.cells.is_dir() or self.archive.is_file()
+
     def read(self, identity: str) -> Record | None:
         """Return the record of a cell, or None if it has none.
 
         Raises:
-            BadInput: if the file is damaged: its digest does not match its content.
+            BadInput: if the file or the archive is damaged: a digest does not match its content.
         """
         path = self.cells / f"{identity}.json"
-        return self._load(path) if path.exists() else None
+        return self._load(path) if path.exists() else self._packed.get(identity)
 
     def write(self, record: Record) -> None:
         """Store a record under its identity, with its digest."""
@@ -59,16 +76,59 @@ class Journal:
     def records(self) -> Iterator[Record]:
         """Yield the records that the last run covered (all, if none was noted), in order of identity."""
         noted = set(read_json(self._plan, "run file")["cells"]) if self._plan.exists() else None
-        for path in sorted(self.cells.glob("*.json")):
-            if noted is None or path.stem in noted:
-                yield self._load(path)
+        files = {path.stem: path for path in self.cells.glob("*.json")}
+        for identity in sorted(files.keys() | self._packed.keys()):
+            if noted is None or identity in noted:
+                yield self._load(files[identity]) if identity in files else self._packed[identity]
+
+    def pack(self, folder: Path) -> "Journal":
+        """Write the records that the last run covered into one archive in another folder, with the run file.
+
+        Equal records give equal bytes.
+
+        Raises:
+            BadInput: if there is nothing to pack, a record is damaged, or `folder` has cell files, which would go
+                before packed records.
+        """
+        packed = Journal(folder)
+        if packed.cells.exists():
+            raise BadInput(f"{folder} has cell files of its own; pack into another folder")
+        lines = [json.dumps(r, separators=(",", ":"), allow_nan=False) + "\n" for r in self.records()]
+        if not lines:
+            raise BadInput(f"{self.folder} holds no records of its last run; there is nothing to pack")
+        write_atomic(packed.archive, lzma.compress("".join(lines).encode()))
+        if self._plan.exists():
+            write_atomic(packed._plan, self._plan.read_bytes())
+        return packed
 
     @property
     def _plan(self) -> Path:
         return self.folder / "run.json"
 
+    @cached_property
+    def _packed(self) -> dict[str, Record]:
+        """Return the packed records by identity, verified."""
+        return {record["identity"]: record for record in self._unpack()} if self.archive.exists() else {}
+
+    def _unpack(self) -> Iterator[Record]:
+        number = 0
+        try:
+            with lzma.open(self.archive, "rt", encoding="utf-8") as lines:
+                for number, line in enumerate(lines, 1):
+                    yield _verified(json.loads(line), f"record {number} of {self.archive}", "pack the run again")
+        except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise BadInput(f"archive {self.archive} is damaged after record {number}: {error}") from error
+
     def _load(self, path: Path) -> Record:
-        record = read_json(path, "record")
-        if record.get("format") != FORMAT or record.get("digest") != record_digest(record):
-            raise BadInput(f"record {path} is damaged: its digest does not match; delete it to run its cell again")
+        return _verified(read_json(path, "record"), f"record {path}", "delete it to run its cell again")
+
+
+def _verified(record: Any, where: str, remedy: str) -> Record:  # noqa: ANN401 (what JSON gave)
+    """Return a record whose digest matches its content; else BadInput."""
+    if (
+        isinstance(record, dict)
+        and record.get("format") == FORMAT
+        and record.get("digest") == record_digest(record)
+    ):
         return record
+    raise BadInput(f"{where} is damaged: its digest does not match; {remedy}")

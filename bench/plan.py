@@ -1,21 +1,16 @@
 """From a suite to cells: which models x schemes x payloads x seeds x attacks, each with its identity and seeds."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from fnmatch import fnmatch
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from bench.attacks import Attack, make_attack
-from bench.config import check_fields, read_yaml
-from bench.zoo import PACKAGE, ModelSpec, find_models
-from cwwm.errors import BadInput, unknown_name
-from cwwm.schemes import SCHEMES, Scheme, make_scheme
+from bench.suite import SUITES, AttackEntry, SchemeEntry, Suite
+from bench.zoo import PACKAGE, ModelSpec
+from cwwm.errors import BadInput
 from cwwm.seeds import derive_seed, identity
 
-SUITES = PACKAGE / "suites"
 #: source that a record depends on; a change to any of it runs the cells again
 _SOURCES = (
     "../cwwm",
@@ -23,46 +18,14 @@ _SOURCES = (
     "data",
     "artefacts.py",
     "cell.py",
+    "covertness.py",
     "evaluate.py",
+    "false_positives.py",
     "plan.py",
+    "suite.py",
     "workshop.py",
     "zoo.py",
 )
-
-
-@dataclass(frozen=True)
-class SchemeEntry:
-    """A scheme as a suite lists it; the payload is filled in by the plan."""
-
-    label: str
-    name: str
-    parameters: Mapping[str, Any]
-
-    def build(self, payload_bits: int) -> Scheme:
-        """Return the scheme for a payload."""
-        return make_scheme(self.name, {**self.parameters, "payload_bits": payload_bits}, f"scheme {self.label}")
-
-
-@dataclass(frozen=True)
-class AttackEntry:
-    """An attack with its list of strengths."""
-
-    label: str
-    attack: Attack
-    strengths: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Suite:
-    """What a run covers."""
-
-    name: str
-    description: str
-    models: tuple[ModelSpec, ...]
-    schemes: tuple[SchemeEntry, ...]
-    attacks: tuple[AttackEntry, ...]
-    payloads: tuple[int, ...] = (256,)
-    seeds: int = 1
 
 
 @dataclass(frozen=True)
@@ -131,111 +94,35 @@ def source_digest() -> str:
     return digest.hexdigest()[:32]
 
 
-def suite_names() -> list[str]:
-    """Return the names of the suites that come with the bench."""
-    return sorted(path.stem for path in SUITES.glob("*.yaml"))
-
-
-def load_suite(name: str) -> Suite:
-    """Read a suite by name, or from the path of a YAML file.
-
-    Raises:
-        BadInput: for an unknown suite, or an unknown field, model, scheme or attack in it.
-    """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else SUITES / f"{name}.yaml"
-    if not path.exists():
-        raise unknown_name("suite", name, suite_names())
-    known = {"description", "models", "payloads", "seeds", "schemes", "attacks"}
-    value = check_fields(read_yaml(path), known, str(path), required={"models", "schemes", "attacks"})
-    return Suite(
-        name=path.stem,
-        description=str(value.get("description", "")),
-        models=tuple(find_models(_list(value["models"], f"{path}: models"))),
-        schemes=tuple(_scheme_entry(v, f"{path}: schemes[{i}]") for i, v in enumerate(value["schemes"])),
-        attacks=tuple(_attack_entry(v, f"{path}: attacks[{i}]") for i, v in enumerate(value["attacks"])),
-        payloads=tuple(_list(value.get("payloads", [256]), f"{path}: payloads")),
-        seeds=int(value.get("seeds", 1)),
-    )
-
-
-def _list(value: Any, where: str) -> list[Any]:  # noqa: ANN401
-    if not isinstance(value, list) or not value:
-        raise BadInput(f"{where}: expected a list with at least one entry, found {value!r}")
-    return value
-
-
-def _scheme_entry(value: Any, where: str) -> SchemeEntry:  # noqa: ANN401
-    value = {"name": value} if isinstance(value, str) else value
-    if not isinstance(value, dict) or "name" not in value:
-        raise BadInput(f"{where}: a scheme is a name, or a mapping with a name and parameters, not {value!r}")
-    parameters = {k: v for k, v in value.items() if k not in ("name", "label")}
-    entry = SchemeEntry(str(value.get("label", value["name"])), value["name"], parameters)
-    make_scheme(entry.name, entry.parameters, where)
-    return entry
-
-
-def _attack_entry(value: Any, where: str) -> AttackEntry:  # noqa: ANN401
-    if not isinstance(value, dict):
-        raise BadInput(f"{where}: an attack is a mapping with a name and strengths, not {value!r}")
-    strengths = tuple(float(s) for s in _list(value.get("strengths"), f"{where}.strengths"))
-    attack = make_attack({k: v for k, v in value.items() if k not in ("strengths", "label")}, where)
-    return AttackEntry(str(value.get("label", attack.label)), attack, strengths)
-
-
-def narrow(
-    suite: Suite,
-    *,
-    models: Sequence[str] = (),
-    schemes: Sequence[str] = (),
-    attacks: Sequence[str] = (),
-    seeds: int | None = None,
-) -> Suite:
-    """Return the suite with some lists narrowed (by label, name or wildcard) or replaced.
-
-    Models may be any timm names, schemes any registered ones; attacks are picked from the suite's.
-
-    Raises:
-        BadInput: for a name that matches nothing, or seeds below 1.
-    """
-    if models:
-        suite = replace(suite, models=tuple(find_models(list(models))))
-    if schemes:
-        suite = replace(suite, schemes=tuple(e for s in schemes for e in _pick_schemes(suite, s)))
-    if attacks:
-        suite = replace(suite, attacks=tuple(e for a in attacks for e in _pick_attacks(suite, a)))
-    if seeds is not None:
-        if seeds < 1:
-            raise BadInput(f"--seeds is at least 1, not {seeds}")
-        suite = replace(suite, seeds=seeds)
-    return suite
-
-
-def _pick_schemes(suite: Suite, name: str) -> list[SchemeEntry]:
-    found = [entry for entry in suite.schemes if fnmatch(entry.label, name) or fnmatch(entry.name, name)]
-    if not found and name not in SCHEMES:
-        raise unknown_name("scheme", name, {*SCHEMES, *(entry.label for entry in suite.schemes)})
-    return found or [SchemeEntry(name, name, {})]
-
-
-def _pick_attacks(suite: Suite, name: str) -> list[AttackEntry]:
-    found = [e for e in suite.attacks if fnmatch(e.label, name) or fnmatch(e.attack.name, name)]
-    if not found:
-        raise unknown_name("attack of this suite", name, {entry.label for entry in suite.attacks})
-    return found
-
-
 def cells(suite: Suite, runtime: Mapping[str, Any]) -> list[Cell]:
     """Return the cells of a suite, host by host, so that each host and mark is made once and then attacked.
 
     Args:
         suite: what to cover.
         runtime: what results depend on beside recipe and source: torch version, kind of device, threads.
+
+    Raises:
+        BadInput: if a tuned scheme has no calibrated strength for one of them.
     """
     return [
-        Cell(model, scheme, payload, seed, attack, runtime)
+        Cell(model, _strong(suite, scheme, payload, model), payload, seed, attack, runtime)
         for model in suite.models
         for seed in range(suite.seeds)
         for scheme in suite.schemes
-        for payload in suite.payloads
+        for payload in suite.payloads_of(scheme)
         for attack in suite.attacks
+        if payload in suite.payloads_of(attack)
     ]
+
+
+def _strong(suite: Suite, entry: SchemeEntry, payload: int, model: ModelSpec) -> SchemeEntry:
+    """Return the entry of a cell, with its calibrated strength if it is tuned."""
+    if entry.tune is None:
+        return entry.fixed(payload)
+    strength = suite.calibrated.values.get((entry.label, payload, model.name), {})
+    if set(strength) != {entry.tune.parameter}:
+        raise BadInput(
+            f"scheme '{entry.label}' has no calibrated {entry.tune.parameter} at {payload} bits on {model.name}; "
+            f"run first: cwwm-bench calibrate {suite.path if suite.path.parent != SUITES else suite.name}"
+        )
+    return entry.fixed(payload, strength)

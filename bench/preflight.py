@@ -5,7 +5,7 @@ from pathlib import Path
 from bench.attacks import Attack, Then
 from bench.attacks.training import NewHead
 from bench.data import load
-from bench.plan import Suite
+from bench.suite import Suite
 from bench.zoo import PACKAGED, packaged_weights
 from cwwm.files import atomic_path
 
@@ -25,7 +25,7 @@ def preflight(suite: Suite, folder: Path, *, needed: bool) -> None:
         if model.weights == "packaged" and model.timm in PACKAGED:
             packaged_weights(model.timm)
     for scheme in suite.schemes:
-        for payload in suite.payloads:
+        for payload in suite.payloads_of(scheme):
             scheme.build(payload)
 
 

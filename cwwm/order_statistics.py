@@ -79,6 +79,16 @@ class MagnitudeTable:
             for question, (high, rest) in zip(questions, found, strict=True)
         ]
 
+    def near(self, members: Sequence[int], ranks: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Return the magnitudes of these ranks over `members` to within 0.4 %, without a pass over the weights.
+
+        Raises:
+            BadInput: for a rank outside 1..size.
+        """
+        pool = self._cumulated(members)
+        highs = np.array([_locate(pool, rank)[0] for rank in ranks], np.int32)
+        return ((highs << 16) | (_LOW // 2)).view(np.float32)
+
     def _cumulated(self, members: Sequence[int]) -> Tensor:
         counts = torch.zeros(_HIGH, dtype=torch.int64)
         for member in members:

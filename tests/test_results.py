@@ -8,7 +8,8 @@ from bench.cli import app
 from cwwm.console import run_app
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
-FOLDERS = sorted(path.parent for path in RESULTS.glob("*/cells"))
+KINDS = ("*/cells", "*/records.jsonl.xz")
+FOLDERS = sorted({path.parent for kind in KINDS for path in RESULTS.glob(kind)})
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

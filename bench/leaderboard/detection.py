@@ -15,6 +15,17 @@ if TYPE_CHECKING:  # tables.py puts these tables on the page
 
 Facts = Mapping[str, Any]
 
+ABOUT_DETECTION = (
+    "Wrong keys, each with a random claim, on marked models and their unmarked controls; true positives over all "
+    "attacks that leave the model useful; 95 % intervals. A critical value is measured from 10,000 wrong keys on, "
+    "below it is by law; rates of 1e-6 are by law."
+)
+ABOUT_COVERTNESS = (
+    "What shows without a key: magnitudes that repeat beyond chance, a two-sample test of the marked carrier "
+    "against its unmarked control, and a classifier on weight statistics that judges layers of hosts it never saw "
+    "(area under its curve, 95 % interval; 0.5 is chance)."
+)
+
 NOMINAL = -3.0  # log10 of the false-positive rate that can be measured
 _ENOUGH = 10  # false positives to be expected before a rate counts as measured
 _VISIBLE = -3.0  # log10 of the p-value at which the two-sample test tells a marked model from its control

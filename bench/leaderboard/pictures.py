@@ -1,4 +1,4 @@
-"""Pictures of a leaderboard: exact match and accuracy against strength, a column an attack, a line a scheme."""
+"""The picture of few schemes: exact match and accuracy against strength, a column an attack, a line a scheme."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-_MARKERS = "osD^vPX*"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+MARKERS = "osD^vPX*"
+LINES = len(COLOURS)  # that a panel can hold apart
 _ENOUGH = 3  # runs at a strength from which on a band says something
 
 
@@ -39,7 +40,8 @@ def draw(points: Sequence[Point], title: str) -> "Figure":
             continue
         for number, scheme in enumerate(schemes):
             own = [p for p in points if p.attack == attacks[index] and (p.scheme, p.payload) == scheme]
-            _lines(upper, lower, own, number)
+            if own:
+                _lines(upper, lower, own, number)
         _dress(upper, lower, attacks[index], first=index % columns == 0)
     _legend(figure, schemes)
     figure.suptitle(title)
@@ -51,7 +53,7 @@ def _lines(upper: Any, lower: Any, points: Sequence[Point], number: int) -> None
     groups = [[p for p in points if p.strength == s] for s in strengths]
     counts = [tuple(sum(p.exact[i] for p in g) for i in (0, 1)) for g in groups]
     intervals = [rate_interval(*count) for count in counts]
-    colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
+    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
     style = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.4}
     upper.plot(strengths, [hits / total for hits, total in counts], **style)
     if min(total for _, total in counts) >= _ENOUGH:
@@ -80,9 +82,7 @@ def _legend(figure: "Figure", schemes: Sequence[tuple[str, int]]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D(
-            [], [], color=_COLOURS[i % len(_COLOURS)], marker=_MARKERS[i % len(_MARKERS)], label=f"{s}, {bits} bits"
-        )
+        Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], label=f"{s}, {bits} bits")
         for i, (s, bits) in enumerate(schemes)
     ]
     handles.append(Line2D([], [], color="grey", linestyle="--", label="law"))

@@ -9,6 +9,13 @@ from tabulate import tabulate
 
 from bench.evaluate import rate_interval
 from bench.journal import Record
+from bench.leaderboard.capacity import capacity_tables, several_payloads
+from bench.leaderboard.detection import (
+    ABOUT_COVERTNESS,
+    ABOUT_DETECTION,
+    covertness_table,
+    detection_table,
+)
 from bench.leaderboard.points import Point, by_scheme, percent
 from bench.leaderboard.ranking import USEFUL, Standing, mean_price, rank
 
@@ -29,7 +36,7 @@ def markdown(suite: str, records: Sequence[Record], points: Sequence[Point]) -> 
         "the message does not come back (\"> x\": no attack did it, the dearest cost x). Price of proof: after "
         "which the mark is not provable at 1e-6. Worst exact: the lowest exact-match rate over attacks that leave "
         "the model useful (at most 3 points lost), with its 95 % interval.",
-        _table(ranking_table(rank(points))),
+        _by_payload(points),
         "## Price of removal by attack\n\nAccuracy points; smaller is a better attack.",
         _table(price_table(points)),
         "## Worst exact-match rate by what the thief accepts to lose",
@@ -38,12 +45,40 @@ def markdown(suite: str, records: Sequence[Record], points: Sequence[Point]) -> 
         "Beyond the rate designed for, the law supposes hosts with magnitudes like those of all weights that are "
         "ranked together.",
         _table(law_table(points)),
+        *_capacity(points),
+        f"## Detection\n\n{ABOUT_DETECTION}",
+        _table(detection_table(points)),
+        f"## Covertness\n\n{ABOUT_COVERTNESS}",
+        _table(covertness_table(points)),
         "## Models",
         _table(model_table(points)),
         "## Speed\n\n" + _conditions(records),
         _table(speed_table(points)),
     ]  # fmt: skip
     return "\n\n".join(sections) + "\n"
+
+
+def _by_payload(points: Sequence[Point]) -> str:
+    """Return the ranking; one a payload if there are several, which may have met different attacks."""
+    if not several_payloads(points):
+        return _table(ranking_table(rank(points)))
+    parts = []
+    for payload in sorted({point.payload for point in points}):
+        own = [point for point in points if point.payload == payload]
+        parts.append(f"### {payload} bits\n\n{_table(ranking_table(rank(own)))}")
+    return "\n\n".join(parts)
+
+
+def _capacity(points: Sequence[Point]) -> list[str]:
+    """Return the section on capacity, if there are payloads to compare under pruning."""
+    tables = capacity_tables(points) if several_payloads(points) else {}
+    if not tables:
+        return []
+    return [
+        "## Capacity\n\nThe largest payload in bits that came back whole in every run (models x seeds; a host that "
+        'refused it counts as lost) at each strength, with the mean energy of its marks; "-": none did.',
+        *(f"### {attack}\n\n{_table(table)}" for attack, table in tables.items()),
+    ]
 
 
 def _table(table: Table) -> str:
@@ -182,7 +217,8 @@ def _conditions(records: Sequence[Record]) -> str:
         "had the machine nearly to itself" if loads and max(loads) < 0.05 else "shared the machine: read with care"
     )
     return (
-        f"Medians over cells. {'; '.join(machines)}. The run {alone} (others used up to {busiest} of it in a cell)."
+        f"Medians over cells, with the least and the largest. {'; '.join(machines)}. The run {alone} "
+        f"(others used up to {busiest} of it in a cell)."
     )
 
 
@@ -195,7 +231,7 @@ def speed_table(points: Sequence[Point]) -> Table:
         timings = list({r.record["identity"]: r.record["timing"] for p in own for r in p.runs}.values())
         rows.append([
             model, scheme, payload,
-            *(f"{median(t[name] for t in timings):.2f}" for name in ("embed_ms", "extract_ms", "step_ratio")),
+            *(_spread([t[name] for t in timings]) for name in ("embed_ms", "extract_ms", "step_ratio")),
             *(f"{median((t[name] or 0) for t in timings) / 2**20:.0f}" for name in TIMING_COLUMNS[4:]),
         ])  # fmt: skip
     headers = [
@@ -209,6 +245,12 @@ def speed_table(points: Sequence[Point]) -> Table:
         "control MiB",
     ]
     return headers, rows
+
+
+def _spread(values: Sequence[float]) -> str:
+    """Return the median and, of several values, the least and the largest."""
+    middle = f"{median(values):.2f}"
+    return middle if len(values) < 2 else f"{middle} [{min(values):.2f}, {max(values):.2f}]"
 
 
 def csv_text(points: Sequence[Point]) -> str:

@@ -29,7 +29,7 @@ class Pool:
         zero: by quantile, mean of max(|w| - T0, 0)^2 for each layer, float64 (layers,).
         one: by quantile, mean of max(T1 - |w|, 0)^2, T1 of the layer, float64 (layers,).
         layer_power: mean of w^2 for each layer, float64 (layers,). layer_share: its part of the pool.
-        quantiles: equally likely magnitudes of the pool, float64 (128,).
+        quantiles: equally likely magnitudes of the pool, to within 0.4 %, float32 (128,).
     """
 
     carrier: Carrier
@@ -41,7 +41,7 @@ class Pool:
     one: Mapping[float, Floats]
     layer_power: Floats
     layer_share: Floats
-    quantiles: Floats
+    quantiles: npt.NDArray[np.float32]
 
     @classmethod
     def measure(
@@ -61,11 +61,10 @@ class Pool:
         members, everything = tuple(range(len(carrier.layers))), tuple(range(len(names)))
         pool_quantile(table, members, min(low))  # raises where the model is sparse already
         rankings = [members, everything, *((i,) for i in members)]
-        middle = [(i + 0.5) / _POINTS for i in range(_POINTS)]
-        asked = [(members, rate) for rate in (*low, *middle)] + [(r, rate) for rate in survive for r in rankings]
+        asked = [(members, rate) for rate in low] + [(r, rate) for rate in survive for r in rankings]
         found = table.kth([Rank(m, max(1, pruned_count(rate, table.size(m)))) for m, rate in asked])
         t0 = dict(zip(low, found, strict=False))
-        rest = found[len(low) + _POINTS :]
+        rest = found[len(low) :]
         per_rate = [rest[i * len(rankings) : (i + 1) * len(rankings)] for i in range(len(survive))]
         shared = [max(max(t0.values()), *values[:2]) for values in per_rate]
         own = [[max(high, value) for value in values[2:]] for high, values in zip(shared, per_rate, strict=True)]
@@ -81,7 +80,7 @@ class Pool:
             one={rate: moments[:, len(low) + i] for i, rate in enumerate(survive)},
             layer_power=moments[:, -1],
             layer_share=share,
-            quantiles=np.array(found[len(low) : len(low) + _POINTS]),
+            quantiles=table.near(members, [1 + carrier.size * (2 * i + 1) // (2 * _POINTS) for i in range(_POINTS)]),
         )
 
     def energy(self, ones: int, zeros: int, *, survive: float, low: float) -> float:

@@ -4,6 +4,7 @@ The search covers blocks (L_b, alpha_b), the number n of blocks, the quantiles t
 of carriers in order of preference. Laws are those of `cwwm.survival`, on the pool's own quantiles.
 """
 
+import contextlib
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -128,16 +129,26 @@ def design(weights: Weights, carriers: Sequence[str], targets: Targets) -> list[
     """
     survive = tuple(round(targets.magnitude + f * (1 - targets.magnitude), 4) for f in ABOVE)
     refusals = []
-    for rule in carriers:
-        pool = Pool.measure(weights, Carrier.choose(weights, rule), survive=survive, low=LOWS)
+    chosen = [Carrier.choose(weights, carriers[0])] if len(carriers) == 1 else _present(weights, carriers)
+    for carrier in chosen:
+        pool = Pool.measure(weights, carrier, survive=survive, low=LOWS)
         found = sorted(_designs(pool, targets), key=lambda d: (d.energy, d.share))
         if found:
             return found
-        refusals.append(f"carrier '{rule}' ({pool.size:,} weights): {_nearest(pool, targets)}")
+        refusals.append(f"carrier '{carrier.rule}' ({pool.size:,} weights): {_nearest(pool, targets)}")
     raise BadInput(
         f"no protected code meets {_text(targets)}; possible would be, in {'; in '.join(refusals)}; "
         "a model that is fine-tuned while it is marked bears larger budgets"
     )
+
+
+def _present(weights: Weights, rules: Sequence[str]) -> list[Carrier]:
+    """Return the carriers that rules give, without those of which the model has none."""
+    found = []
+    for rule in rules:
+        with contextlib.suppress(BadInput):  # a model without a classifier, say
+            found.append(Carrier.choose(weights, rule))
+    return found or [Carrier.choose(weights, rules[-1])]
 
 
 def _text(targets: Targets) -> str:
@@ -160,7 +171,7 @@ def _designs(pool: Pool, targets: Targets) -> Iterator[Design]:
 def _cheapest(pool: Pool, targets: Targets, length: int, weight: int, survive: float, low: float) -> Design | None:
     """Return the design with the fewest blocks of this kind that meets the survival targets, if it fits."""
     sigma = math.sqrt(pool.power)
-    zeros = np.minimum(pool.quantiles, pool.t0[low])
+    zeros = np.minimum(pool.quantiles, pool.t0[low]).astype(np.float64)
     wrong = _misread(zeros.tobytes(), pool.t1[survive], targets.noise * sigma, length, weight)
     lost = 1 - (1 - targets.random) ** weight
     most = int(min(MOST_OF_POOL * pool.size / length, (1 - survive) * pool.size / (2 * weight)))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.plan import load_suite
+from bench.suite import load_suite
 from bench.zoo import load_zoo
 from cwwm.errors import BadInput
 

@@ -11,8 +11,9 @@ from torch import nn
 
 from bench.artefacts import ArtefactStore
 from bench.attacks import AttackContext, make_attack
-from bench.plan import Cell, load_suite, narrow
+from bench.plan import Cell
 from bench.plan import cells as cells_of
+from bench.suite import load_suite, narrow
 from bench.workshop import Workshop
 from cwwm.keys import Key, Stream
 from cwwm.schemes import EmbedContext, embed, make_scheme

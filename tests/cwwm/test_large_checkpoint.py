@@ -19,8 +19,10 @@ import pytest
 
 from cwwm.checkpoint import FileWeights
 from cwwm.keys import Key
-from cwwm.mark import load_mark
+from cwwm.mark import Mark, load_mark
+from cwwm.schemes import scheme_of
 from cwwm.schemes.keyed import place
+from cwwm.schemes.protected_cwc import ProtectedConstantWeight
 
 MESSAGE = "it is mine"
 METADATA = {"format": "pt", "origin": "a test"}
@@ -113,9 +115,10 @@ class Files:
     def commands(self) -> dict[str, list[object]]:
         """The arguments of the three commands, in the order in which they run."""
         key, message = ["--key", self.key], ["--message", MESSAGE]
+        deep = ["--budget-depth", "10"]  # twenty layers of falling scale: their answers are not at stake here
         commitment = ["--commitment", self.folder / "marked.commitment.json"]
         return {
-            "embed": ["-m", "cwwm.cli", "embed", self.model, *key, *message, "-o", self.marked],
+            "embed": ["-m", "cwwm.cli", "embed", self.model, *key, *message, *deep, "-o", self.marked],
             "extract": ["-m", "cwwm.cli", "extract", self.marked, *key],
             "verify": ["-m", "cwwm.cli", "verify", self.marked, *key, *message, "--mark", self.mark, *commitment],
         }
@@ -162,9 +165,15 @@ def host_words(files: Files) -> npt.NDArray[np.int64]:
     with files.model.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
-    hosts = place(mark.carrier, Key.load(files.key), mark.salt, mark.parameters["length"])
+    hosts = place(mark.carrier, Key.load(files.key), mark.salt, _hosts(mark))
     starts = [8 + length + header[layer.name]["data_offsets"][0] for layer in mark.carrier.layers]
     return np.concatenate([starts[layer] // 4 + inside.numpy() for layer, _, inside in hosts.parts])
+
+
+def _hosts(mark: Mark) -> int:
+    scheme = scheme_of(mark)
+    assert isinstance(scheme, ProtectedConstantWeight)
+    return scheme.code.length
 
 
 def imported(errors: str) -> set[str]:

@@ -146,3 +146,15 @@ def test_neighbours(dtype: torch.dtype) -> None:
 @given(st.integers(1, 10**9), st.integers(0, 1000))
 def test_pruned_count_is_the_floor_in_spite_of_rounding(size: int, thousandths: int) -> None:
     assert pruned_count(thousandths / 1000, size) == size * thousandths // 1000
+
+
+@quick
+@given(st.lists(tensors(), min_size=1, max_size=4), st.data())
+def test_near_ranks_are_within_their_bin(pool: list[Tensor], data: st.DataObject) -> None:
+    expected = ranked(pool)
+    assume(expected)
+    ranks = data.draw(st.lists(st.integers(1, len(expected)), max_size=5))
+    found = MagnitudeTable(pool).near(range(len(pool)), ranks)
+    for value, rank in zip(found.tolist(), ranks, strict=True):
+        exact = expected[rank - 1]
+        assert value == pytest.approx(exact, rel=0.004, abs=2.0**-126)

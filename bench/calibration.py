@@ -1,0 +1,153 @@
+"""Fixes the free strength of each tuned scheme once, so that all marks of a host and payload cost alike.
+
+The common budget of a (model, payload) is the larger of the noise floor (squared change over squared norm between
+two unmarked trainings of the same host) and the energy of the suite's reference scheme. A scheme whose highest
+strength stays below it, or whose mark has no pool, is matched on accuracy instead.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from bench.evaluate import Accuracy
+from bench.plan import Cell, source_digest
+from bench.strength_search import Found, Trial, search
+from bench.strengths import Place, read_strengths, strengths_path
+from bench.suite import SchemeEntry, Suite, Tune
+from bench.workshop import Marked, Workshop
+from cwwm.errors import BadInput
+from cwwm.weights import as_weights
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """One entry of the calibration file as it was written."""
+
+    place: Place
+    parameter: str
+    found: Found
+
+    def __str__(self) -> str:
+        """Return one line for who waits."""
+        label, payload, model = self.place
+        if (trial := self.found.trial) is None:
+            return f"{model}, {label}, {payload} bits: refused: {self.found.reason}"
+        state = "whole" if trial.whole else "NOT whole"
+        return (
+            f"{model}, {label}, {payload} bits: {self.parameter} {trial.strength:g} by {self.found.by}, "
+            f"energy {_show(trial.energy)} for {_show(self.found.target)}, {trial.lost:.2f} points lost, "
+            f"message {state}, {self.found.trainings} trainings"
+        )
+
+
+def waiting(suite: Suite, runtime: Mapping[str, Any], *, seed: int, again: bool) -> list[Cell]:
+    """Return a cell for every strength to be found, host by host; those found already only if `again`.
+
+    Raises:
+        BadInput: if the suite tunes no scheme.
+    """
+    tuned = [entry for entry in suite.schemes if entry.tune]
+    if not tuned:
+        raise BadInput(f"suite {suite.name} tunes none of these schemes; give one of them a field 'tune'")
+    cells = [
+        Cell(model, entry, payload, seed, suite.attacks[0], runtime)
+        for model in suite.models
+        for payload in suite.payloads
+        for entry in tuned
+        if payload in suite.payloads_of(entry)
+    ]
+    return [cell for cell in cells if again or not _is_found(suite, cell)]
+
+
+def _is_found(suite: Suite, cell: Cell) -> bool:
+    strength = suite.calibrated.values.get(_place(cell), {})
+    return set(strength) == {_tune(cell).parameter}
+
+
+def calibrate(
+    suite: Suite, cells: Sequence[Cell], workshop: Workshop, say: Callable[[str], None]
+) -> Iterator[Calibrated]:
+    """Find the strength of each cell that `waiting` gave, and yield it once it is in the calibration file.
+
+    Args:
+        suite: whose file beside it is written, and whose reference sets the budget.
+        cells: from `waiting`.
+        workshop: makes and keeps the models; a run in the same folder then finds the marks of this seed made.
+        say: told each budget and trial.
+    """
+    path = strengths_path(suite.path)
+    budgets: dict[tuple[str, int], float | None] = {}
+    for cell in cells:
+        host = (cell.model.name, cell.payload)
+        if host not in budgets:
+            budgets[host] = _budget(suite.reference, cell, workshop, say)
+        found = _find(cell, budgets[host], workshop, say)
+        parameter = _tune(cell).parameter
+        facts = {**found.facts(), "seed": cell.seed}
+        read_strengths(path).adding(_place(cell), {parameter: found.strength}, facts).write(path, source_digest())
+        yield Calibrated(_place(cell), parameter, found)
+
+
+def _budget(
+    reference: SchemeEntry | None, cell: Cell, workshop: Workshop, say: Callable[[str], None]
+) -> float | None:
+    """Return the energy that all schemes of a host and payload share; None leaves it to the noise floor."""
+    if reference is None:
+        return None
+    cell = replace(cell, scheme=reference.fixed(cell.payload))
+    workshop.control(cell)
+    try:
+        facts = workshop.marked(cell).facts
+    except BadInput as error:
+        say(f"the reference {reference.label} refuses, the noise floor is the budget: {error}")
+        return None
+    if facts["energy"] is None:
+        say(f"the reference {reference.label} has no pool, the noise floor is the budget")
+        return None
+    budget = max(float(facts["energy"]), float(facts["noise_floor"]))
+    say(f"budget {budget:.3g} on {cell.model.name} at {cell.payload} bits: {reference.label}, or the noise floor")
+    return budget
+
+
+def _find(cell: Cell, budget: float | None, workshop: Workshop, say: Callable[[str], None]) -> Found:
+    workshop.control(cell)  # first: what is wrong with a host or its data is no refusal of the scheme
+
+    def measure(strength: float) -> Trial:
+        trial = _trial(cell, strength, workshop)
+        say(f"{_tune(cell).parameter} {strength:g}: energy {_show(trial.energy)}, {trial.lost:.2f} points lost")
+        return trial
+
+    try:
+        return search(measure, _tune(cell), budget)
+    except BadInput as error:
+        return Found(None, "refused", reason=str(error))
+
+
+def _trial(cell: Cell, strength: float, workshop: Workshop) -> Trial:
+    entry = cell.scheme.fixed(cell.payload, {_tune(cell).parameter: strength})
+    trial = replace(cell, scheme=entry)
+    marked, control = workshop.marked(trial), workshop.control(trial)
+    before, after = (Accuracy(**facts["accuracy"]).percent for facts in (control.facts, marked.facts))
+    return Trial(strength, marked.facts["energy"], marked.facts["noise_floor"], before - after, _whole(marked))
+
+
+def _whole(marked: Marked) -> bool:
+    extraction = marked.scheme.extract(as_weights(marked.model), marked.key, marked.mark)
+    return extraction.ok and bool(np.array_equal(extraction.bits, marked.message))
+
+
+def _tune(cell: Cell) -> Tune:
+    tune = cell.scheme.tune
+    if tune is None:
+        raise BadInput(f"scheme '{cell.scheme.label}' is not tuned")
+    return tune
+
+
+def _place(cell: Cell) -> Place:
+    return cell.scheme.label, cell.payload, cell.model.name
+
+
+def _show(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3g}"

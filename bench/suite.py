@@ -1,0 +1,286 @@
+"""A suite: which models x schemes x payloads x attacks x strengths x seeds, read strictly and narrowed."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from bench.attacks import Attack, make_attack
+from bench.config import build_dataclass, check_fields, read_yaml
+from bench.strengths import SUFFIX, Strengths, read_strengths, strengths_path
+from bench.zoo import PACKAGE, ModelSpec, find_models
+from cwwm.errors import BadInput, unknown_name
+from cwwm.schemes import SCHEMES, Scheme, make_scheme
+
+SUITES = PACKAGE / "suites"
+
+
+@dataclass(frozen=True)
+class Tune:
+    """Which parameter of a scheme calibration fixes, and the least and largest value it tries."""
+
+    parameter: str
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        """Refuse a range without a logarithm or an extent."""
+        if not 0 < self.low < self.high < math.inf:
+            raise BadInput(f"tune needs 0 < low < high, not {self.low:g} and {self.high:g}")
+
+
+@dataclass(frozen=True)
+class SchemeEntry:
+    """A scheme as a suite lists it; the payload is filled in by the plan.
+
+    Attributes:
+        label: how tables name it; unique in its suite.
+        name: as registered.
+        parameters: for every payload.
+        at: parameters for single payloads, merged over those for all.
+        payloads: the only payloads it is run at; empty: all of the suite's.
+        tune: which parameter the suite's calibration file gives, or None.
+    """
+
+    label: str
+    name: str
+    parameters: Mapping[str, Any]
+    at: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    payloads: tuple[int, ...] = ()
+    tune: Tune | None = None
+
+    def fixed(self, payload_bits: int, strength: Mapping[str, float | None] | None = None) -> "SchemeEntry":
+        """Return the entry of one cell: all parameters in one mapping, and nothing left to choose.
+
+        Args:
+            payload_bits: of the cell.
+            strength: the tuned parameter and its value; None as value leaves the scheme's default.
+        """
+        given = {name: value for name, value in (strength or {}).items() if value is not None}
+        return SchemeEntry(self.label, self.name, {**self.parameters, **self.at.get(payload_bits, {}), **given})
+
+    def build(self, payload_bits: int) -> Scheme:
+        """Return the scheme for a payload."""
+        parameters = {**self.fixed(payload_bits).parameters, "payload_bits": payload_bits}
+        return make_scheme(self.name, parameters, f"scheme {self.label}")
+
+
+@dataclass(frozen=True)
+class AttackEntry:
+    """An attack with its list of strengths, and the only payloads it is run at (empty: all of the suite's)."""
+
+    label: str
+    attack: Attack
+    strengths: tuple[float, ...]
+    payloads: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What a run covers.
+
+    Attributes:
+        path: of its YAML file; its calibration lies beside it.
+        reference: the scheme whose energy calibration matches, or None for the noise floor; `narrow` keeps it.
+        calibrated: the strengths found for tuned schemes.
+    """
+
+    name: str
+    description: str
+    models: tuple[ModelSpec, ...]
+    schemes: tuple[SchemeEntry, ...]
+    attacks: tuple[AttackEntry, ...]
+    path: Path
+    payloads: tuple[int, ...] = (256,)
+    seeds: int = 1
+    reference: SchemeEntry | None = None
+    calibrated: Strengths = field(default_factory=Strengths)
+
+    def payloads_of(self, entry: SchemeEntry | AttackEntry) -> tuple[int, ...]:
+        """Return the payloads of this suite at which a scheme or an attack is run."""
+        return tuple(p for p in self.payloads if not entry.payloads or p in entry.payloads)
+
+
+def suite_names() -> list[str]:
+    """Return the names of the suites that come with the bench."""
+    return sorted(path.stem for path in SUITES.glob("*.yaml") if not path.name.endswith(SUFFIX))
+
+
+def load_suite(name: str) -> Suite:
+    """Read a suite by name, or from the path of a YAML file, with the calibration file beside it.
+
+    Raises:
+        BadInput: for an unknown suite, or an unknown field, model, scheme, attack or payload in it or in its
+            calibration file.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else SUITES / f"{name}.yaml"
+    if not path.exists():
+        raise unknown_name("suite", name, suite_names())
+    known = {"description", "models", "payloads", "seeds", "schemes", "attacks", "reference"}
+    value = check_fields(read_yaml(path), known, str(path), required={"models", "schemes", "attacks"})
+    payloads = tuple(_list(value.get("payloads", [256]), f"{path}: payloads"))
+    schemes = [_scheme_entry(v, f"{path}: schemes[{i}]", payloads) for i, v in enumerate(value["schemes"])]
+    _check_labels(schemes, f"{path}: schemes")
+    return Suite(
+        name=path.stem,
+        description=str(value.get("description", "")),
+        models=tuple(find_models(_list(value["models"], f"{path}: models"))),
+        schemes=tuple(schemes),
+        attacks=tuple(_attack_entry(v, f"{path}: attacks[{i}]", payloads) for i, v in enumerate(value["attacks"])),
+        path=path,
+        payloads=payloads,
+        seeds=int(value.get("seeds", 1)),
+        reference=_reference(value.get("reference"), schemes, f"{path}: reference"),
+        calibrated=_calibrated(path, schemes),
+    )
+
+
+def _list(value: Any, where: str) -> list[Any]:  # noqa: ANN401
+    if not isinstance(value, list) or not value:
+        raise BadInput(f"{where}: expected a list with at least one entry, found {value!r}")
+    return value
+
+
+def _scheme_entry(value: Any, where: str, payloads: Collection[int]) -> SchemeEntry:  # noqa: ANN401
+    value = {"name": value} if isinstance(value, str) else value
+    if not isinstance(value, dict) or "name" not in value:
+        raise BadInput(f"{where}: a scheme is a name, or a mapping with a name and parameters, not {value!r}")
+    own = ("name", "label", "at", "payloads", "tune")
+    entry = SchemeEntry(
+        label=str(value.get("label", value["name"])),
+        name=value["name"],
+        parameters={k: v for k, v in value.items() if k not in own},
+        at=_at(value.get("at", {}), f"{where}.at", payloads),
+        payloads=_payloads(value, where, payloads),
+        tune=build_dataclass(Tune, value["tune"], f"{where}.tune") if "tune" in value else None,
+    )
+    _check_scheme(entry.name, entry.parameters, where)
+    for payload in entry.at:
+        parameters = {**entry.fixed(payload).parameters, "payload_bits": payload}
+        _check_scheme(entry.name, parameters, f"{where}.at.{payload}")
+    _check_tune(entry, f"{where}.tune")
+    return entry
+
+
+def _check_scheme(name: str, parameters: Mapping[str, Any], where: str) -> None:
+    try:
+        make_scheme(name, parameters)
+    except BadInput as error:
+        raise BadInput(f"{where}: {error}") from error
+
+
+def _check_labels(schemes: Sequence[SchemeEntry], where: str) -> None:
+    seen: set[str] = set()
+    for entry in schemes:
+        if entry.label in seen:
+            raise BadInput(f"{where}: two schemes are labelled '{entry.label}'; give one of them another label")
+        seen.add(entry.label)
+
+
+def _at(value: Any, where: str, payloads: Collection[int]) -> dict[int, dict[str, Any]]:  # noqa: ANN401
+    if not isinstance(value, dict) or not all(isinstance(parameters, dict) for parameters in value.values()):
+        raise BadInput(f"{where}: expected a mapping from payloads to parameters, found {value!r}")
+    return {_payload(payload, where, payloads): dict(parameters) for payload, parameters in value.items()}
+
+
+def _payloads(value: Mapping[str, Any], where: str, payloads: Collection[int]) -> tuple[int, ...]:
+    """Return the payloads that an entry of a suite is restricted to, or ()."""
+    if "payloads" not in value:
+        return ()
+    where = f"{where}.payloads"
+    return tuple(_payload(payload, where, payloads) for payload in _list(value["payloads"], where))
+
+
+def _payload(value: Any, where: str, payloads: Collection[int]) -> int:  # noqa: ANN401
+    if value not in payloads:
+        raise BadInput(f"{where}: {value!r} is none of the suite's payloads, {' '.join(map(str, payloads))}")
+    return int(value)
+
+
+def _check_tune(entry: SchemeEntry, where: str) -> None:
+    """Refuse to tune what is no real-valued parameter of the scheme, or what the suite gives itself."""
+    if (tune := entry.tune) is None:
+        return
+    for strength in (tune.low, tune.high):
+        _check_scheme(entry.name, {**entry.parameters, tune.parameter: strength}, where)
+    (kind,) = [f.type for f in fields(SCHEMES[entry.name]) if f.name == tune.parameter]
+    if kind not in (float, float | None):
+        raise BadInput(f"{where}: '{tune.parameter}' of scheme '{entry.name}' takes no real number to search over")
+    if any(tune.parameter in given for given in (entry.parameters, *entry.at.values())):
+        raise BadInput(f"{where}: '{tune.parameter}' is both given and tuned; drop one of the two")
+
+
+def _attack_entry(value: Any, where: str, payloads: Collection[int]) -> AttackEntry:  # noqa: ANN401
+    if not isinstance(value, dict):
+        raise BadInput(f"{where}: an attack is a mapping with a name and strengths, not {value!r}")
+    strengths = tuple(float(s) for s in _list(value.get("strengths"), f"{where}.strengths"))
+    own = ("strengths", "label", "payloads")
+    attack = make_attack({k: v for k, v in value.items() if k not in own}, where)
+    return AttackEntry(str(value.get("label", attack.label)), attack, strengths, _payloads(value, where, payloads))
+
+
+def _reference(label: Any, schemes: Sequence[SchemeEntry], where: str) -> SchemeEntry | None:  # noqa: ANN401
+    if label is None:
+        return None
+    found = [entry for entry in schemes if entry.label == label]
+    if not found:
+        raise unknown_name("scheme", str(label), (entry.label for entry in schemes), where)
+    if found[0].tune:
+        raise BadInput(f"{where}: scheme '{label}' is tuned itself; name one with parameters of its own")
+    return found[0]
+
+
+def _calibrated(path: Path, schemes: Sequence[SchemeEntry]) -> Strengths:
+    strengths = read_strengths(strengths_path(path))
+    tuned = {entry.label for entry in schemes if entry.tune}
+    for label, _, _ in strengths.values:
+        if label not in tuned:
+            raise unknown_name("tuned scheme", label, tuned, f"{strengths_path(path)}: values")
+    return strengths
+
+
+def narrow(
+    suite: Suite,
+    *,
+    models: Sequence[str] = (),
+    schemes: Sequence[str] = (),
+    attacks: Sequence[str] = (),
+    payloads: Sequence[int] = (),
+    seeds: int | None = None,
+) -> Suite:
+    """Return the suite with some lists narrowed (by label, name or wildcard) or replaced.
+
+    Models may be any timm names, schemes any registered ones; attacks and payloads are picked from the suite's.
+
+    Raises:
+        BadInput: for a name that matches nothing, or seeds below 1.
+    """
+    if models:
+        suite = replace(suite, models=tuple(find_models(list(models))))
+    if schemes:
+        suite = replace(suite, schemes=tuple(e for s in schemes for e in _pick_schemes(suite, s)))
+    if attacks:
+        suite = replace(suite, attacks=tuple(e for a in attacks for e in _pick_attacks(suite, a)))
+    if payloads:
+        suite = replace(suite, payloads=tuple(_payload(p, "--payload", suite.payloads) for p in payloads))
+    if seeds is not None:
+        if seeds < 1:
+            raise BadInput(f"--seeds is at least 1, not {seeds}")
+        suite = replace(suite, seeds=seeds)
+    return suite
+
+
+def _pick_schemes(suite: Suite, name: str) -> list[SchemeEntry]:
+    found = [entry for entry in suite.schemes if fnmatch(entry.label, name) or fnmatch(entry.name, name)]
+    if not found and name not in SCHEMES:
+        raise unknown_name("scheme", name, {*SCHEMES, *(entry.label for entry in suite.schemes)})
+    return found or [SchemeEntry(name, name, {})]
+
+
+def _pick_attacks(suite: Suite, name: str) -> list[AttackEntry]:
+    found = [e for e in suite.attacks if fnmatch(e.label, name) or fnmatch(e.attack.name, name)]
+    if not found:
+        raise unknown_name("attack of this suite", name, {entry.label for entry in suite.attacks})
+    return found

@@ -1,0 +1,112 @@
+"""The leaderboard of invented records: capacity, rankings by payload, and pictures of few and of many schemes."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.leaderboard import texts, write
+from bench.leaderboard.capacity import capacities, capacity_tables
+from bench.leaderboard.points import gather
+
+Record = dict[str, Any]
+
+RATES = {
+    "magnitude": [0.1, 0.3, 0.5, 0.7, 0.8, 0.89, 0.92, 0.95, 0.98],
+    "random": [0.005, 0.02, 0.1, 0.3, 0.5, 0.7],
+}
+ATTACKS = {
+    "magnitude": {"name": "magnitude", "ranking": "global"},
+    "magnitude (layer)": {"name": "magnitude", "ranking": "layer"},
+    "random": {"name": "random", "ranking": "global"},
+    "finetune (epochs=2)": {"name": "finetune", "epochs": 2},
+}
+
+
+def record(
+    scheme: str, payload: int, attack: str, dies_at: float, *, seed: int = 0, model: str = "m", energy: float = 1e-3
+) -> Record:
+    """Return a record of a mark that is whole below the strength `dies_at`."""
+    strengths = RATES.get(attack.split(" ")[0], [0.1, 1.0])
+    rows = [
+        {
+            "strength": s, "achieved": {}, "task": "digits",
+            "accuracy": {"correct": int(980 * (1 - s**6)), "total": 1000},
+            "exact": s < dies_at, "bit_error": 0.0 if s < dies_at else 0.5, "overlap": 1.0, "law": None,
+            "log10_p": -20.0 if s < dies_at else 0.0, "timing": {"attack_s": 0.1, "extract_ms": 1.0},
+        }
+        for s in strengths
+    ]  # fmt: skip
+    timing = dict.fromkeys(("embed_ms", "extract_ms", "step_ratio"), 1.0)
+    accuracy = {"correct": 980, "total": 1000}
+    key = {"model": model, "data": "digits", "scheme": scheme, "payload": payload, "seed": seed, "attack": attack}
+    return {
+        "identity": "-".join(map(str, key.values())), "key": key, "status": "ok", "rows": rows,
+        "recipe": {"attack": ATTACKS[attack]}, "host": {"accuracy": accuracy},
+        "marked": {"accuracy": accuracy, "energy": energy, "noise_floor": 1e-3, "report": {"touched": payload}},
+        "timing": {**timing, "peak_bytes_marked": 1 << 20, "peak_bytes_control": 1 << 20},
+        "environment": {"hardware": "invented", "threads": 1, "torch": "2", "others_load": 0.0},
+    }  # fmt: skip
+
+
+def refused(scheme: str, payload: int, attack: str, *, seed: int) -> Record:
+    """Return the record of a host that refused a mark."""
+    return {**record(scheme, payload, attack, 0.0, seed=seed), "status": "refused", "reason": "no room", "rows": []}
+
+
+def many(schemes: int = 25, payloads: tuple[int, ...] = (64, 256, 1024)) -> Iterator[Record]:
+    """Yield records of many schemes, which die the earlier the more they carry; the last ones carry nothing."""
+    for number in range(schemes):
+        name = f"scheme {number} of many" if number % 3 else f"a scheme with a long name, {number}"
+        for bits in payloads:
+            for attack in ATTACKS:
+                if attack.startswith("finetune") and bits != 256:
+                    continue
+                life = (schemes - number) / schemes * (64 / bits) ** (0.05 + 0.05 * (number % 4))
+                dies_at = 0.0 if number >= schemes - 2 else (0.3 + 0.7 * life if attack != "random" else life)
+                energy = 1e-3 * math.sqrt(bits / 64) * (1 + number)
+                yield from (record(name, bits, attack, dies_at, seed=seed, energy=energy) for seed in (0, 1))
+
+
+def test_capacity_is_the_largest_payload_whole_in_every_run() -> None:
+    records = [
+        record("a", 64, "magnitude", 0.9, seed=0, energy=1e-3),
+        record("a", 64, "magnitude", 0.9, seed=1, energy=3e-3),
+        record("a", 256, "magnitude", 0.6, seed=0),
+        record("a", 256, "magnitude", 0.4, seed=1),
+        record("b", 256, "magnitude", 0.96, seed=0),
+        refused("b", 256, "magnitude", seed=1),
+        record("a", 256, "magnitude (layer)", 0.99),
+    ]
+    found = {(c.scheme, c.strength): (c.payload, c.energy) for c in capacities(gather(records))}
+    assert set(capacity_tables(gather(records))) == {"magnitude"}
+    assert found["a", 0.3] == (256, pytest.approx(1e-3))
+    assert found["a", 0.5] == (64, pytest.approx(2e-3))
+    assert found["a", 0.89] == (64, pytest.approx(2e-3))
+    assert found["a", 0.92] == (0, None)
+    assert found["b", 0.1] == (0, None)
+
+
+def test_several_payloads_are_ranked_apart_and_give_the_section_on_capacity(tmp_path: Path) -> None:
+    both = [record("a", bits, "magnitude", 0.9) for bits in (64, 256)]
+    page = texts("mine", both)["leaderboard.md"]
+    assert "### 64 bits" in page
+    assert "### 256 bits" in page
+    assert "| scheme   | 0.1" in page.split("## Capacity")[1]
+    assert "256 (1.0e-03)" in page
+    one = texts("mine", both[:1])["leaderboard.md"]
+    assert "Capacity" not in one
+    assert "### " not in one
+    assert [path.name for path in write(tmp_path, "mine", both[:1])][2:] == ["leaderboard.png"]
+
+
+def test_pictures_hold_many_schemes_and_repeat_byte_by_byte(tmp_path: Path) -> None:
+    records = list(many())
+    names = ["leaderboard.md", "leaderboard.csv", "leaderboard.png", "capacity.png"]
+    assert [path.name for path in write(tmp_path, "many", records)] == names
+    first = {name: (tmp_path / name).read_bytes() for name in names}
+    write(tmp_path, "many", records)
+    assert {name: (tmp_path / name).read_bytes() for name in names} == first
+    assert all(len(first[name]) > 50_000 for name in names[2:])
