@@ -164,7 +164,7 @@ class Workshop:
             "mark": mark.to_json(),
             "begin_seconds": begin.seconds,
             "finish_seconds": finish.seconds,
-            **self._energy(cell, model, mark),
+            **self._energy(cell, model),
         }
         extra = {_OF_MARK + name: tensor.detach().cpu() for name, tensor in mark.tensors.items()}
         return Artefact({**state_of(model), **extra}, facts)
@@ -184,15 +184,18 @@ class Workshop:
         covertness = covertness_facts(marked.model, control, carrier) if carrier else None
         return Artefact({k: torch.from_numpy(v) for k, v in null.items()}, {"covertness": covertness})
 
-    def _energy(self, cell: Cell, model: nn.Module, mark: Mark) -> dict[str, float | None]:
-        """Return squared change over squared norm of the carrier, and the same between two controls."""
+    def _energy(self, cell: Cell, model: nn.Module) -> dict[str, float | None]:
+        """Return the change from the control, and the same between two controls; see `relative_change`.
+
+        Over all prunable weights, whatever the mark's carrier: the same pool for every scheme.
+        """
         control = self.control(cell).model
-        carrier = shared_carrier(mark, control)
-        if carrier is None:
-            return {"energy": None, "noise_floor": None}
+        pool = Carrier.choose(as_weights(control), "all")
+        if pool.missing(as_weights(model)):
+            return {"energy": None, "noise_floor": None}  # a marked model of other shapes
         return {
-            "energy": relative_change(control, model, carrier),
-            "noise_floor": relative_change(control, self.twin(cell).model, carrier),
+            "energy": relative_change(control, model, pool),
+            "noise_floor": relative_change(control, self.twin(cell).model, pool),
         }
 
 

@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an empty folder with a checkpoint to mark."""
     folder = tmp_path_factory.mktemp("readme")
     torch.manual_seed(0)
-    save_tensors({f"layer{i}.weight": torch.randn(128, 256) for i in range(3)}, folder / "model.safetensors")
+    save_tensors({f"layer{i}.weight": torch.randn(512, 512) for i in range(3)}, folder / "model.safetensors")
     return folder
 
 

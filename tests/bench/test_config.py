@@ -73,5 +73,5 @@ def test_the_shipped_suites_and_zoo_are_valid() -> None:
     families = {spec.family for spec in load_zoo().values()}
     assert len(load_zoo()) >= 14
     assert len(families) >= 10
-    for name in ("smoke", "paper", "cpu", "nightly", "full"):
+    for name in ("smoke", "paper", "protected", "encodings", "cpu", "nightly", "full"):
         assert load_suite(name).description
