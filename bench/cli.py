@@ -38,6 +38,7 @@ Models = Annotated[
 ]
 Schemes = Annotated[list[str] | None, typer.Option("--scheme", help="Keep or add schemes, by label or name.")]
 Attacks = Annotated[list[str] | None, typer.Option("--attack", help="Keep these attacks of the suite.")]
+Payloads = Annotated[list[int] | None, typer.Option("--payload", help="Keep these payloads of the suite, in bits.")]
 Seeds = Annotated[int | None, typer.Option("--seeds", help="Number of seeds.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Output folder; default results/runs/SUITE.")]
@@ -56,6 +57,7 @@ def plan(
     model: Models = None,
     scheme: Schemes = None,
     attack: Attacks = None,
+    payload: Payloads = None,
     seeds: Seeds = None,
     device: Device = "auto",
     threads: Threads = 1,
@@ -68,7 +70,7 @@ def plan(
     from bench.journal import Journal
     from bench.plan import cells
 
-    chosen = _suite(suite, model, scheme, attack, seeds)
+    chosen = _suite(suite, model, scheme, attack, seeds, payload)
     todo = cells(chosen, prepare(choose_device(device), threads))
     journal = Journal(out or default_out(suite))
     waiting = {cell.identity for cell in pending(todo, journal)}
@@ -95,7 +97,7 @@ def calibrate(
     suite: SuiteName,
     model: Models = None,
     scheme: Schemes = None,
-    payload: Annotated[list[int] | None, typer.Option(help="Keep these payloads of the suite, in bits.")] = None,
+    payload: Payloads = None,
     seed: Annotated[int, typer.Option(min=0, help="The one seed to calibrate on.")] = 0,
     again: Annotated[bool, typer.Option("--again", help="Also find the strengths that are found already.")] = False,
     device: Device = "auto",
@@ -130,6 +132,7 @@ def run(
     model: Models = None,
     scheme: Schemes = None,
     attack: Attacks = None,
+    payload: Payloads = None,
     seeds: Seeds = None,
     device: Device = "auto",
     threads: Threads = 1,
@@ -147,7 +150,7 @@ def run(
     from bench.progress import RunProgress
     from bench.workshop import Workshop
 
-    chosen = _suite(suite, model, scheme, attack, seeds)
+    chosen = _suite(suite, model, scheme, attack, seeds, payload)
     folder, where = out or default_out(suite), choose_device(device)
     todo = cells(chosen, prepare(where, threads))
     journal = Journal(folder)

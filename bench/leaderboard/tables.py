@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean, median
 
 from tabulate import tabulate
@@ -36,11 +36,11 @@ def markdown(suite: str, records: Sequence[Record], points: Sequence[Point]) -> 
         "the message does not come back (\"> x\": no attack did it, the dearest cost x). Price of proof: after "
         "which the mark is not provable at 1e-6. Worst exact: the lowest exact-match rate over attacks that leave "
         "the model useful (at most 3 points lost), with its 95 % interval.",
-        _by_payload(points),
+        _by_payload(points, lambda own: ranking_table(rank(own))),
         "## Price of removal by attack\n\nAccuracy points; smaller is a better attack.",
-        _table(price_table(points)),
+        _by_payload(points, price_table),
         "## Worst exact-match rate by what the thief accepts to lose",
-        _table(useful_table(rank(points))),
+        _by_payload(points, lambda own: useful_table(rank(own))),
         "## Law and measurement\n\nPredicted probability that the message is whole, and the share that was. "
         "Beyond the rate designed for, the law supposes hosts with magnitudes like those of all weights that are "
         "ranked together.",
@@ -58,14 +58,14 @@ def markdown(suite: str, records: Sequence[Record], points: Sequence[Point]) -> 
     return "\n\n".join(sections) + "\n"
 
 
-def _by_payload(points: Sequence[Point]) -> str:
-    """Return the ranking; one a payload if there are several, which may have met different attacks."""
+def _by_payload(points: Sequence[Point], make: Callable[[Sequence[Point]], Table]) -> str:
+    """Return a table; one a payload if there are several, which may have met different attacks."""
     if not several_payloads(points):
-        return _table(ranking_table(rank(points)))
+        return _table(make(points))
     parts = []
     for payload in sorted({point.payload for point in points}):
         own = [point for point in points if point.payload == payload]
-        parts.append(f"### {payload} bits\n\n{_table(ranking_table(rank(own)))}")
+        parts.append(f"### {payload} bits\n\n{_table(make(own))}")
     return "\n\n".join(parts)
 
 
@@ -135,15 +135,22 @@ def _number(value: float | None, spec: str) -> str:
 
 
 def price_table(points: Sequence[Point]) -> Table:
-    """Return the price of removal of each scheme at each attack."""
-    schemes = sorted(by_scheme(points))
-    rows: list[list[object]] = []
-    for attack in sorted({point.attack for point in points}):
-        own = [point for point in points if point.attack == attack]
-        groups = by_scheme(own)
-        prices = [mean_price(groups.get(scheme, []), lambda run: run.removed) for scheme in schemes]
-        rows.append([attack, *("new task" if p is None else p for p in prices)])
-    return ["attack", *(f"{scheme}, {payload} bits" for scheme, payload in schemes)], rows
+    """Return the price of removal of each scheme, best ranked first, at each attack it met."""
+    groups = by_scheme(points)
+    attacks = sorted({point.attack for point in points})
+    rows: list[list[object]] = [
+        [s.scheme, s.payload, *(_price(groups[s.scheme, s.payload], attack) for attack in attacks)]
+        for s in rank(points)
+    ]
+    return ["scheme", "bits", *attacks], rows
+
+
+def _price(points: Sequence[Point], attack: str) -> str:
+    own = [point for point in points if point.attack == attack]
+    if not own:
+        return "-"
+    price = mean_price(own, lambda run: run.removed)
+    return "new task" if price is None else str(price)
 
 
 def useful_table(standings: Sequence[Standing]) -> Table:

@@ -1,0 +1,55 @@
+"""What the committed records of suite `protected` show: the claims that the project makes about its own code."""
+
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from bench.journal import Journal, Record
+from bench.leaderboard.points import percent
+
+FOLDER = Path(__file__).resolve().parent.parent / "results" / "protected"
+MODELS, SEEDS = 3, 5
+#: attack and the largest strength at which every message must come back whole
+MUST = [
+    ("magnitude", 0.98),
+    ("random", 0.6),
+    ("structured", 0.5),
+    ("noise", 0.2),
+    ("quantise", 4),
+    ("quantise (channel)", 4),
+    ("magnitude + finetune", 0.95),
+    ("finetune", 1.0),
+]
+
+
+@pytest.fixture(scope="module")
+def records() -> list[Record]:
+    return list(Journal(FOLDER).records())
+
+
+@pytest.mark.parametrize(("attack", "strength"), MUST)
+def test_every_message_comes_back_whole(attack: str, strength: float, records: list[Record]) -> None:
+    rows = [
+        row
+        for record in records
+        if record["key"]["attack"] == attack
+        for row in record["rows"]
+        if row["strength"] == strength
+    ]
+    assert len(rows) == MODELS * SEEDS
+    assert all(row["exact"] for row in rows)
+
+
+def test_marking_costs_less_than_half_a_point(records: list[Record]) -> None:
+    marks = {(r["key"]["model"], r["key"]["seed"]): r for r in records}
+    assert len(marks) == MODELS * SEEDS
+    lost = [percent(r["host"]["accuracy"]) - percent(r["marked"]["accuracy"]) for r in marks.values()]
+    assert fmean(lost) <= 0.5
+
+
+def test_the_code_is_the_one_claimed(records: list[Record]) -> None:
+    for record in records:
+        assert record["recipe"]["scheme"]["parameters"] == {"carrier": "body", "blocks": 160}
+        assert record["marked"]["report"]["pool"] >= 270_000
+        assert 160 * 256 / record["marked"]["report"]["pool"] <= 0.15
