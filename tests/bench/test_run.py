@@ -178,6 +178,7 @@ def test_list_shows_names(bench: Bench, what: str, capsys: pytest.CaptureFixture
         (("run", "smoke", "--scheme", "cvc"), "cwc"),
         (("run", "smoke", "--attack", "magnitud"), "magnitude"),
         (("run", "smoke", "--seeds", 0), "--seeds"),
+        (("run", "smoke", "--payload", 99), "--payload"),
         (("run", "smoke", "--device", "tpu"), "tpu"),
         (("run", "smoke", "--out", "/proc/nothing/here"), "/proc/nothing/here"),
         (("status", "/nowhere"), "/nowhere"),

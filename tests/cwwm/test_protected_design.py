@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binom
 from torch import Tensor
 
 from cwwm.codes import ProtectedCode
@@ -129,3 +130,19 @@ def test_targets_are_read_from_text() -> None:
     assert Targets.parse("0.9") == Targets(magnitude=0.9)
     assert Targets.parse("random=0.5, noise=0.1") == Targets(random=0.5, noise=0.1)
     assert Targets.parse("", payload_bits=8) == Targets(payload_bits=8)
+
+
+@pytest.mark.parametrize(("kind", "strength"), [("random", 0.7), ("random", 0.8)])
+def test_messages_survive_as_often_as_the_law_says(
+    kind: str, strength: float, pool: State, harness_key: Key, salt: bytes
+) -> None:
+    scheme = make_scheme("protected-cwc", {"payload_bits": 64, "blocks": 54, "block_length": 64})
+    state, trials = copy.deepcopy(pool), 150
+    message = np.random.default_rng(1).integers(0, 2, 64).astype(np.uint8)
+    _, mark = embed(scheme, as_weights(state), message, harness_key, EmbedContext(salt=salt))
+    attacked = (_attacked(state, kind, strength, seed) for seed in range(trials))
+    whole = sum(scheme.extract(as_weights(suspect), harness_key, mark).ok for suspect in attacked)
+    law = scheme.survival(kind, strength)
+    assert law is not None
+    assert binom.cdf(whole, trials, law) > 0.0005
+    assert binom.sf(whole - 1, trials, law) > 0.0005
