@@ -80,7 +80,9 @@ class Pool:
             one={rate: moments[:, len(low) + i] for i, rate in enumerate(survive)},
             layer_power=moments[:, -1],
             layer_share=share,
-            quantiles=table.near(members, [1 + carrier.size * (2 * i + 1) // (2 * _POINTS) for i in range(_POINTS)]),
+            quantiles=table.near(
+                members, [1 + carrier.size * (2 * i + 1) // (2 * _POINTS) for i in range(_POINTS)]
+            ),
         )
 
     def energy(self, ones: int, zeros: int, *, survive: float, low: float) -> float:

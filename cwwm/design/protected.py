@@ -114,7 +114,7 @@ class Design:
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of the scheme `protected-cwc`."""
         names = ("carrier", "blocks", "block_length", "block_weight", "survive", "low")
-        return {name: getattr(self, name) for name in names}
+        return {**{name: getattr(self, name) for name in names}, "lift": 1.0}
 
     def to_json(self) -> dict[str, Any]:
         """Return the design as a JSON object."""

@@ -6,7 +6,7 @@ thresholds follow the pool while it trains, and are needed only to write.
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,6 +41,8 @@ class MagnitudeScheme(Scheme):
     Attributes:
         survive: magnitude-pruning rate R* that ones withstand: T1 is that quantile of the pool that is pruned.
         low: quantile of the carrier that becomes T0.
+        lift: factor by which ones are raised above what pruning asks for: margin against drift, at a price in
+            energy. At least 1.
         carrier: rule that chooses the host layers.
         covert: draw changed magnitudes from the host's own distribution beyond the thresholds instead of
             setting them to the thresholds (no repeated values).
@@ -50,6 +52,7 @@ class MagnitudeScheme(Scheme):
 
     survive: float = 0.9
     low: float = 0.5
+    lift: float = 1.0
     carrier: str = "all"
     covert: bool = False
     projection: str = "step"
@@ -60,6 +63,8 @@ class MagnitudeScheme(Scheme):
         super().__post_init__()
         if not 0 < self.low < self.survive < 1:
             raise BadInput(f"{self.name} needs 0 < low < survive < 1, not low={self.low}, survive={self.survive}")
+        if not 1 <= self.lift < float("inf"):
+            raise BadInput(f"{self.name} needs a finite lift of at least 1, not {self.lift}")
         if self.projection not in ("step", "end") or self.interval < 1:
             raise BadInput(f"{self.name} needs projection 'step' or 'end', and an interval of at least 1 step")
 
@@ -129,7 +134,7 @@ class MagnitudeEmbedding(KeyedEmbedding):
         return mark
 
     def _refresh(self) -> None:
-        self.thresholds: Thresholds = find_thresholds(
+        found = find_thresholds(
             self.weights,
             self.carrier,
             self.hosts,
@@ -137,6 +142,7 @@ class MagnitudeEmbedding(KeyedEmbedding):
             survive=self.scheme.survive,
             low=self.scheme.low,
         )
+        self.thresholds: Thresholds = replace(found, high=self.scheme.lift * found.high)
         layer = torch.from_numpy(self.hosts.layer)
         self._low = self.thresholds.low[layer].to(self.device)
         self._high = self.thresholds.high[layer].to(self.device)

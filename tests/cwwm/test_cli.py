@@ -84,8 +84,8 @@ def test_happy_walk_in_json(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     assert set(_json(capsys, "keygen", "-o", "new.key")) == {"key", "digest"}
     plan = _json(capsys, "plan", "model.safetensors", "--payload-bits", "128")
     best = plan["designs"][0]
-    names = ("blocks", "block_length", "block_weight", "survive", "low")
-    code = [part for name in names for part in ("--set", f"{name}={best[name]}")]
+    names = ("blocks", "block_length", "block_weight", "survive", "low")  # the plan lifts nothing
+    code = [part for name in names for part in ("--set", f"{name}={best[name]}")] + ["--set", "lift=1"]
     embedded = _json(capsys, *EMBED, "--payload-bits", "128", "--carrier", best["carrier"], *code)
     assert embedded["report"]["squared_change"] > 0
     assert embedded["files"] == ["marked.safetensors", "marked.mark.json", "marked.commitment.json"]

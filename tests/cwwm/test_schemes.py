@@ -229,7 +229,7 @@ def test_a_sparse_pool_is_refused(
     name: str, parameters: dict[str, Any], state: State, harness_key: Key, salt: bytes
 ) -> None:
     for tensor in state.values():
-        tensor[torch.rand(tensor.shape, generator=torch.Generator().manual_seed(0)) < 0.97] = 0
+        tensor[torch.rand(tensor.shape, generator=torch.Generator().manual_seed(0)) < 0.99] = 0
     with pytest.raises(BadInput, match="sparse already"):
         _embed(_scheme(name, parameters), state, harness_key, salt)
 
@@ -301,6 +301,7 @@ def test_survival_is_a_probability_that_falls(name: str, parameters: dict[str, A
         ("cwc", {"low": 0.95}, "low < survive < 1"),
         ("cwc", {"projection": "never"}, "'step' or 'end'"),
         ("cwc", {"interval": 0}, "interval"),
+        ("cwc", {"lift": 0.9}, "lift"),
         ("cwc", {"length": 20, "weight": 10}, "carries 17 bits, not 64"),
         ("cwc", {"lenght": 20}, "did you mean length"),
         ("cwc", {"density": "much"}, "scheme 'cwc'"),
