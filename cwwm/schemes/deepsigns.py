@@ -89,7 +89,7 @@ class DeepSigns(TrainedScheme):
 
 
 class DeepSignsEmbedding(TrainedEmbedding):
-    """Draws activations to learnable class means, and these to the message."""
+    """Draws activations to running class means, and these to the message."""
 
     def __init__(self, scheme: DeepSigns, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> None:
         """Refuse hosts without classifier or data, and payloads beyond (classes - 1) times features."""
