@@ -21,6 +21,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("cwc", {}),
     ("cwc", {"covert": True}),
     ("cwc", {"projection": "end", "density": 0.25}),
+    ("cwc", {"lift": 1.5, "covert": True}),
     ("cwc", {"length": 400, "weight": 20, "survive": 0.97}),
     ("protected-cwc", {"block_length": 128, "survive": 0.99}),
     ("protected-cwc", {"blocks": 60, "block_length": 32, "block_weight": 2, "survive": 0.95, "low": 0.8}),
