@@ -7,6 +7,7 @@ import pytest
 from bench.suite import load_suite
 from bench.zoo import load_zoo
 from cwwm.errors import BadInput
+from cwwm.schemes import SCHEMES
 
 SUITE = """
 models: [test_resnet]
@@ -73,5 +74,16 @@ def test_the_shipped_suites_and_zoo_are_valid() -> None:
     families = {spec.family for spec in load_zoo().values()}
     assert len(load_zoo()) >= 14
     assert len(families) >= 10
-    for name in ("smoke", "paper", "protected", "encodings", "cpu", "nightly", "full"):
+    for name in ("smoke", "paper", "protected", "encodings", "encodings-gpu", "cpu", "nightly", "full"):
         assert load_suite(name).description
+
+
+def test_the_gpu_profile_of_the_encodings_compares_the_same() -> None:
+    small, large = load_suite("encodings"), load_suite("encodings-gpu")
+    assert (small.schemes, small.attacks, small.payloads) == (large.schemes, large.attacks, large.payloads)
+    assert small.reference == large.reference
+    assert (small.seeds, large.seeds) == (3, 5)
+
+
+def test_every_scheme_is_compared() -> None:
+    assert {entry.name for entry in load_suite("encodings").schemes} == set(SCHEMES)
