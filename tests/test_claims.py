@@ -19,6 +19,7 @@ MUST = [
     ("quantise", 4),
     ("quantise (channel)", 4),
     ("magnitude + finetune", 0.95),
+    ("random + finetune", 0.5),
     ("finetune", 1.0),
 ]
 
