@@ -399,7 +399,7 @@ def test_pruning_beyond_the_rate_loses_the_message_but_not_the_proof(
     with torch.no_grad():
         for name in PRUNABLE:
             tensor = tensors[name]
-            tensor[tensor.abs() <= tensor.abs().flatten().kthvalue(round(0.9975 * tensor.numel())).values] = 0
+            tensor[tensor.abs() <= tensor.abs().flatten().kthvalue(round(0.9985 * tensor.numel())).values] = 0
     _clean(tensors)
     found = _json(capsys, *COMMITTED, "--message", TEXT)
     assert (found["proven"], found["message_whole"]) == (True, False)
