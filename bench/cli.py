@@ -88,7 +88,8 @@ def plan(
         ("attack", "bits", "strengths"),
         [(a.label, _bits(chosen, a), " ".join(f"{s:g}" for s in a.strengths)) for a in chosen.attacks],
     )
-    print(f"{len(todo)} cells, {len(todo) - len(waiting)} of them recorded in {journal.folder}")
+    recorded = sum(cell.identity not in waiting for cell in todo)  # cells of two labels may share a record
+    print(f"{len(todo)} cells, {recorded} of them recorded in {journal.folder}")
     return DONE
 
 
