@@ -62,7 +62,7 @@ Depth = Annotated[
     ),
 ]
 SchemeName = Annotated[str, typer.Option(help="Encoding: protected-cwc, cwc, or another of the registry.")]
-DEFAULT_SURVIVE = "magnitude=0.98,random=0.6,noise=0.4"
+DEFAULT_SURVIVE = "magnitude=0.98,random=0.5,noise=0.2"
 PayloadBits = Annotated[int, typer.Option(help="Length of the message in bits.")]
 Text = Annotated[str | None, typer.Option("--message", help="The message, as text.")]
 Hex = Annotated[str | None, typer.Option("--hex", help="The message, as hexadecimal bytes.")]

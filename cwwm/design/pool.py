@@ -66,7 +66,7 @@ class Pool:
         t0 = dict(zip(low, found, strict=False))
         rest = found[len(low) :]
         per_rate = [rest[i * len(rankings) : (i + 1) * len(rankings)] for i in range(len(survive))]
-        shared = [max(max(t0.values()), *values[:2]) for values in per_rate]
+        shared = [max(values[:2]) for values in per_rate]
         own = [[max(high, value) for value in values[2:]] for high, values in zip(shared, per_rate, strict=True)]
         moments = _moments(weights, carrier, list(t0.values()), own)
         share = np.array([layer.size for layer in carrier.layers]) / carrier.size
