@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -130,9 +131,17 @@ def find_models(patterns: list[str]) -> list[ModelSpec]:
     return list(found.values())
 
 
-def _unlisted(name: str) -> ModelSpec:
+def _timm() -> ModuleType:
+    """Return timm, once it knows our own networks; imported late, for it takes seconds."""
     import timm
 
+    from bench import networks  # noqa: F401 (importing it registers them)
+
+    return timm
+
+
+def _unlisted(name: str) -> ModelSpec:
+    timm = _timm()
     if not timm.is_model(name):
         raise unknown_name("model", name, [*load_zoo(), *timm.list_models()])
     return replace(_read_zoo(_shipped_zoo())[_DEFAULT], name=name, timm=name, family="", create={})
@@ -144,8 +153,7 @@ def build_model(spec: ModelSpec, classes: int, seed: int) -> nn.Module:
     Raises:
         BadInput: if timm does not know it, or the pretrained weights are out of reach.
     """
-    import timm
-
+    timm = _timm()
     if not timm.is_model(spec.timm):
         raise unknown_name("model", spec.timm, timm.list_models())
     arguments: dict[str, Any] = {"num_classes": classes, "in_chans": spec.channels, **spec.create}
@@ -169,13 +177,12 @@ def build_model(spec: ModelSpec, classes: int, seed: int) -> nn.Module:
 
 @cache
 def _takes_size(name: str) -> bool:
-    """Say whether an architecture is created for a fixed input size, as transformers are."""
-    import timm
-
+    """Say whether an architecture is created for a fixed input size, as transformers and our own are."""
+    timm = _timm()
     module = inspect.getmodule(timm.model_entrypoint(name))
     source = module.__name__.rsplit(".", 1)[-1] if module else ""
     fixed = ("vision_transformer", "swin", "maxx", "mlp_mixer", "deit", "beit", "eva", "cait", "xcit", "vit")
-    return any(part in source for part in fixed)
+    return source == "networks" or any(part in source for part in fixed)
 
 
 def packaged_weights(name: str) -> "OrderedDict[str, Tensor]":
