@@ -1,8 +1,11 @@
-"""Fixes the free strength of each tuned scheme once, so that all marks of a host and payload cost alike.
+"""Fixes strengths once: of each tuned scheme, so that all marks of a host and payload cost alike, and of attacks.
 
 The common budget of a (model, payload) is the larger of the noise floor (squared change over squared norm between
 two unmarked trainings of the same host) and the energy of the suite's reference scheme. A scheme whose highest
 strength stays below it, or whose mark has no pool, is matched on accuracy instead.
+
+An attack with levels of lost accuracy is tried on the unmarked control of each model: what a strength costs must
+not depend on the mark that it is then measured against.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,14 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from bench.attack_strengths import chosen, try_strengths
+from bench.cell import thief_context
 from bench.evaluate import Accuracy
 from bench.plan import Cell, source_digest
 from bench.strength_search import Found, Trial, search
-from bench.strengths import Place, read_strengths, strengths_path
+from bench.strengths import AttackStrengths, Place, Target, read_strengths, strengths_path
 from bench.suite import SchemeEntry, Suite, Tune
 from bench.workshop import Marked, Workshop
 from cwwm.errors import BadInput
 from cwwm.weights import as_weights
+
+_UNMARKED = SchemeEntry("none", "none", {})  # controls do not depend on the scheme of their cell
 
 
 @dataclass(frozen=True)
@@ -42,23 +49,71 @@ class Calibrated:
         )
 
 
-def waiting(suite: Suite, runtime: Mapping[str, Any], *, seed: int, again: bool) -> list[Cell]:
-    """Return a cell for every strength to be found, host by host; those found already only if `again`.
+@dataclass(frozen=True)
+class CalibratedAttack:
+    """One attack on one model in the calibration file, as it was written."""
+
+    target: Target
+    found: AttackStrengths
+
+    def __str__(self) -> str:
+        """Return one line for who waits."""
+        label, model = self.target
+        levels = ", ".join(
+            f"{points:g} points: " + ("none" if strength is None else f"{strength:g}")
+            for points, strength in self.found.chosen.items()
+        )
+        refused = f"; refused: {self.found.refused}" if self.found.refused else ""
+        return f"{model}, {label}: {levels}{refused}"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What is to be found, a cell each; those of attacks are unmarked."""
+
+    schemes: Sequence[Cell]
+    attacks: Sequence[Cell]
+
+    def __len__(self) -> int:
+        """Return how many entries of the calibration file are to be written."""
+        return len(self.schemes) + len(self.attacks)
+
+
+def waiting(
+    suite: Suite,
+    runtime: Mapping[str, Any],
+    *,
+    seed: int,
+    again: bool,
+    schemes: bool = True,
+    attacks: bool = True,
+) -> Waiting:
+    """Return what is to be found of schemes and attacks, host by host; what is found already only if `again`.
 
     Raises:
-        BadInput: if the suite tunes no scheme.
+        BadInput: if the suite tunes no scheme, and runs no attack at levels of lost accuracy, of those asked for.
     """
-    tuned = [entry for entry in suite.schemes if entry.tune]
-    if not tuned:
-        raise BadInput(f"suite {suite.name} tunes none of these schemes; give one of them a field 'tune'")
-    cells = [
+    tuned = [entry for entry in suite.schemes if entry.tune and schemes]
+    levelled = [entry for entry in suite.attacks if entry.lost and attacks]
+    if not tuned and not levelled:
+        raise BadInput(
+            f"suite {suite.name} tunes none of these schemes, and gives none of these attacks points to be lost; "
+            "give a scheme a field 'tune', or an attack a field 'lost'"
+        )
+    tuning = [
         Cell(model, entry, payload, seed, suite.attacks[0], runtime)
         for model in suite.models
         for payload in suite.payloads
         for entry in tuned
         if payload in suite.payloads_of(entry)
     ]
-    return [cell for cell in cells if again or not _is_found(suite, cell)]
+    choosing = [
+        Cell(model, _UNMARKED, suite.payloads[0], seed, entry, runtime)
+        for model in suite.models
+        for entry in levelled
+        if again or not entry.is_settled(suite.calibrated.attacks.get((entry.label, model.name)))
+    ]
+    return Waiting([cell for cell in tuning if again or not _is_found(suite, cell)], choosing)
 
 
 def _is_found(suite: Suite, cell: Cell) -> bool:
@@ -88,6 +143,27 @@ def calibrate(
         facts = {**found.facts(), "seed": cell.seed}
         read_strengths(path).adding(_place(cell), {parameter: found.strength}, facts).write(path, source_digest())
         yield Calibrated(_place(cell), parameter, found)
+
+
+def calibrate_attacks(
+    suite: Suite, cells: Sequence[Cell], workshop: Workshop, say: Callable[[str], None]
+) -> Iterator[CalibratedAttack]:
+    """Choose the strengths of each attack that `waiting` gave, and yield them once they are in the file.
+
+    Args:
+        suite: whose file beside it is written.
+        cells: of attacks, from `waiting`.
+        workshop: makes and keeps the controls; a run in the same folder then finds those of this seed made.
+        say: told what each strength lost.
+    """
+    path = strengths_path(suite.path)
+    for cell in cells:
+        entry, target = cell.attack, (cell.attack.label, cell.model.name)
+        control, context = workshop.control(cell).model, thief_context(cell, workshop, None)
+        tried, refused = try_strengths(entry.attack, entry.strengths, control, context, say)
+        found = AttackStrengths(tried, chosen(tried, entry.lost), repr(entry.attack), cell.seed, refused)
+        read_strengths(path).adding_attack(target, found).write(path, source_digest())
+        yield CalibratedAttack(target, found)
 
 
 def _budget(

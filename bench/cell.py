@@ -17,7 +17,7 @@ from bench.plan import Cell
 from bench.workshop import Marked, Workshop, marked_identity
 from cwwm.carrier import Carrier
 from cwwm.errors import BadInput
-from cwwm.schemes import Claim, Extraction
+from cwwm.schemes import Claim, Extraction, Scheme
 from cwwm.timing import Stopwatch
 from cwwm.weights import as_weights
 
@@ -61,18 +61,22 @@ def recipe(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _measure(cell: Cell, workshop: Workshop, advance: Advance) -> dict[str, Any]:
-    marked = workshop.marked(cell)
-    control = workshop.control(cell)
-    data = workshop.data(cell.model)
-    context = AttackContext(
-        data=data,
+def thief_context(cell: Cell, workshop: Workshop, scheme: Scheme | None) -> AttackContext:
+    """Return what the thief of a cell has; `scheme` is the public encoding, None where nothing is marked."""
+    return AttackContext(
+        data=workshop.data(cell.model),
         recipe=cell.model.recipe,
         seed=cell.derive("attack"),
         device=workshop.device,
         load=lambda name: workshop.data(cell.model, name),
-        scheme=cell.scheme.build(cell.payload),
+        scheme=scheme,
     )
+
+
+def _measure(cell: Cell, workshop: Workshop, advance: Advance) -> dict[str, Any]:
+    marked = workshop.marked(cell)
+    control = workshop.control(cell)
+    context = thief_context(cell, workshop, cell.scheme.build(cell.payload))
     seen = workshop.detection(cell)
     before = _read(marked, as_weights(marked.model))
     rows = []

@@ -4,6 +4,7 @@ import sys
 import tempfile
 from collections import Counter
 from fnmatch import fnmatch
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,10 @@ from cwwm.console import DONE, FAILED, NO, print_json, print_table, run_app
 from cwwm.errors import BadInput, unknown_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bench.journal import Journal
+    from bench.plan import Cell
     from bench.suite import AttackEntry, SchemeEntry, Suite
 
 app = typer.Typer(
@@ -84,10 +88,7 @@ def plan(
         for s in chosen.schemes
     ]
     print_table(("model", "data", "scheme", "bits", "seeds", "attacks"), rows)
-    print_table(
-        ("attack", "bits", "strengths"),
-        [(a.label, _bits(chosen, a), " ".join(f"{s:g}" for s in a.strengths)) for a in chosen.attacks],
-    )
+    print_table(("attack", "model", "bits", "strengths"), _attack_rows(chosen, todo))
     recorded = sum(cell.identity not in waiting for cell in todo)  # cells of two labels may share a record
     print(f"{len(todo)} cells, {recorded} of them recorded in {journal.folder}")
     return DONE
@@ -98,6 +99,7 @@ def calibrate(
     suite: SuiteName,
     model: Models = None,
     scheme: Schemes = None,
+    attack: Attacks = None,
     payload: Payloads = None,
     seed: Annotated[int, typer.Option(min=0, help="The one seed to calibrate on.")] = 0,
     again: Annotated[bool, typer.Option("--again", help="Also find the strengths that are found already.")] = False,
@@ -105,21 +107,32 @@ def calibrate(
     threads: Threads = 1,
     out: Out = None,
 ) -> int:
-    """Fix the strengths of a suite's tuned schemes, so that all marks cost alike, in a file beside the suite."""
+    """Fix strengths in a file beside the suite: of its tuned schemes, and of attacks with points to be lost.
+
+    All marks of a host and payload then cost alike, and so do attacks. Naming only schemes with --scheme asks
+    for no attacks, and naming only attacks with --attack for no schemes.
+    """
     from bench.artefacts import ArtefactStore
     from bench.calibration import calibrate as find
-    from bench.calibration import waiting
+    from bench.calibration import calibrate_attacks, waiting
     from bench.conditions import choose_device, prepare
     from bench.strengths import strengths_path
     from bench.workshop import Workshop
 
-    chosen = _suite(suite, model, scheme, None, None, payload)
+    chosen = _suite(suite, model, scheme, attack, None, payload)
     where = choose_device(device)
-    todo = waiting(chosen, prepare(where, threads), seed=seed, again=again)
+    asked = {"schemes": bool(scheme or not attack), "attacks": bool(attack or not scheme)}
+    todo = waiting(chosen, prepare(where, threads), seed=seed, again=again, **asked)
     workshop = Workshop(ArtefactStore((out or default_out(suite)) / "artefacts"), where, _say)
-    for number, entry in enumerate(find(chosen, todo, workshop, _say), 1):
+    found = chain(
+        find(chosen, todo.schemes, workshop, _say), calibrate_attacks(chosen, todo.attacks, workshop, _say)
+    )
+    for number, entry in enumerate(found, 1):
         _say(f"[{number}/{len(todo)}] {entry}")
-    print(f"{len(todo)} strengths found, in {strengths_path(chosen.path)}")
+    print(
+        f"{len(todo.schemes)} strengths found, those of {len(todo.attacks)} attacks chosen, "
+        f"in {strengths_path(chosen.path)}"
+    )
     return DONE
 
 
@@ -275,6 +288,22 @@ def _suite(
         payloads=payloads or (),
         seeds=seeds,
     )
+
+
+def _attack_rows(suite: "Suite", todo: "list[Cell]") -> list[tuple[str, str, str, str]]:
+    """Return a row for each attack, or for each of its models if their strengths were chosen one by one."""
+    rows = []
+    for entry in suite.attacks:
+        if not entry.lost:
+            rows.append((entry.label, "all", _bits(suite, entry), _numbers(entry.strengths)))
+            continue
+        strengths = {c.model.name: c.attack.strengths for c in todo if c.attack.label == entry.label}
+        rows += [(entry.label, model, _bits(suite, entry), _numbers(own)) for model, own in strengths.items()]
+    return rows
+
+
+def _numbers(numbers: "Iterable[float]") -> str:
+    return " ".join(f"{number:g}" for number in numbers)
 
 
 def _bits(suite: "Suite", entry: "SchemeEntry | AttackEntry") -> str:

@@ -1,5 +1,6 @@
 """The one place that reads YAML: strict, with errors that name the file, the key and the nearest valid name."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -12,10 +13,19 @@ from cwwm.errors import BadInput, unknown_name
 T = TypeVar("T")
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, but 1e-3 is a number, as in YAML 1.2; PyYAML takes it for text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping; BadInput, naming the file, if it is missing, malformed or no mapping."""
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror}") from error
     except yaml.YAMLError as error:
@@ -55,14 +65,11 @@ def build_dataclass(kind: type[T], value: Any, where: str) -> T:  # noqa: ANN401
 
 
 def _plain(value: Any, annotation: str, where: str) -> Any:  # noqa: ANN401
-    """Return a scalar as its annotated type; YAML reads 1e-3 as text and 1 as an int."""
+    """Return a scalar as its annotated type; YAML reads 1 as an int."""
     names = {"<class 'int'>": int, "<class 'float'>": float, "<class 'str'>": str, "<class 'bool'>": bool}
     kind = names.get(annotation)
     if kind is None or type(value) is kind:
         return value
-    if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except ValueError:
-            pass
+    if kind is float and type(value) is int:
+        return float(value)
     raise BadInput(f"{where}: {value!r} is not of type {kind.__name__}")

@@ -1,9 +1,10 @@
 """From a suite to cells: which models x schemes x payloads x seeds x attacks, each with its identity and seeds."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bench.suite import SUITES, AttackEntry, SchemeEntry, Suite
@@ -21,6 +22,7 @@ _SOURCES = (
     "covertness.py",
     "evaluate.py",
     "false_positives.py",
+    "networks.py",
     "plan.py",
     "suite.py",
     "workshop.py",
@@ -86,11 +88,17 @@ class Cell:
 @cache
 def source_digest() -> str:
     """Return the digest of all source that a record depends on."""
+    return digest_of(PACKAGE, _SOURCES)
+
+
+def digest_of(package: Path, sources: Iterable[str]) -> str:
+    """Return the digest of Python files and of folders of them, all named relative to `package`."""
     digest = hashlib.sha256()
-    for source in _SOURCES:
-        path = PACKAGE / source
+    for source in sources:
+        path = package / source
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(f"{source}/{file.name}".encode() + b"\0" + file.read_bytes())
+            name = PurePosixPath(source, file.relative_to(path).as_posix())
+            digest.update(str(name).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:32]
 
 
@@ -102,10 +110,11 @@ def cells(suite: Suite, runtime: Mapping[str, Any]) -> list[Cell]:
         runtime: what results depend on beside recipe and source: torch version, kind of device, threads.
 
     Raises:
-        BadInput: if a tuned scheme has no calibrated strength for one of them.
+        BadInput: if a tuned scheme has no calibrated strength for one of them, or an attack that is run at
+            levels of lost accuracy has no strengths chosen on one of the models.
     """
     return [
-        Cell(model, _strong(suite, scheme, payload, model), payload, seed, attack, runtime)
+        Cell(model, _strong(suite, scheme, payload, model), payload, seed, _levelled(suite, attack, model), runtime)
         for model in suite.models
         for seed in range(suite.seeds)
         for scheme in suite.schemes
@@ -123,6 +132,22 @@ def _strong(suite: Suite, entry: SchemeEntry, payload: int, model: ModelSpec) ->
     if set(strength) != {entry.tune.parameter}:
         raise BadInput(
             f"scheme '{entry.label}' has no calibrated {entry.tune.parameter} at {payload} bits on {model.name}; "
-            f"run first: cwwm-bench calibrate {suite.path if suite.path.parent != SUITES else suite.name}"
+            f"run first: {_calibrate(suite)}"
         )
     return entry.fixed(payload, strength)
+
+
+def _levelled(suite: Suite, entry: AttackEntry, model: ModelSpec) -> AttackEntry:
+    """Return the entry of a cell, with the strengths chosen on the model's control if it is run at levels."""
+    found = suite.calibrated.attacks.get((entry.label, model.name))
+    if not entry.is_settled(found):
+        levels = ", ".join(f"{points:g}" for points in entry.lost)
+        raise BadInput(
+            f"attack '{entry.label}' has no strengths chosen from its candidates at {levels} points lost on "
+            f"{model.name}; run first: {_calibrate(suite)}"
+        )
+    return entry.fixed(found)
+
+
+def _calibrate(suite: Suite) -> str:
+    return f"cwwm-bench calibrate {suite.path if suite.path.parent != SUITES else suite.name}"

@@ -7,9 +7,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from bench.attack_strengths import check_comparable, strengths_to_run
 from bench.attacks import Attack, make_attack
 from bench.config import build_dataclass, check_fields, read_yaml
-from bench.strengths import SUFFIX, Strengths, read_strengths, strengths_path
+from bench.strengths import SUFFIX, AttackStrengths, Strengths, read_strengths, strengths_path
+from bench.suite_fields import check_labels, read_at, read_list, read_numbers, read_payload, read_payloads
 from bench.zoo import PACKAGE, ModelSpec, find_models
 from cwwm.errors import BadInput, unknown_name
 from cwwm.schemes import SCHEMES, Scheme, make_scheme
@@ -69,12 +71,36 @@ class SchemeEntry:
 
 @dataclass(frozen=True)
 class AttackEntry:
-    """An attack with its list of strengths, and the only payloads it is run at (empty: all of the suite's)."""
+    """An attack as a suite lists it.
+
+    Attributes:
+        label: how tables name it; that of an attack with `lost` is unique in its suite.
+        attack: with its parameters.
+        strengths: all it is run at; with `lost`, the candidates from the mildest to the hardest.
+        payloads: the only payloads it is run at; empty: all of the suite's.
+        lost: levels, in points of accuracy lost on the unmarked control of each model: the calibration file
+            gives for each one the strength. Empty: all strengths are run.
+    """
 
     label: str
     attack: Attack
     strengths: tuple[float, ...]
     payloads: tuple[int, ...] = ()
+    lost: tuple[float, ...] = ()
+
+    def is_settled(self, found: AttackStrengths | None) -> bool:
+        """Say whether nothing is left to choose: `found` is of this attack, these candidates and levels."""
+        if not self.lost:
+            return True
+        if found is None or found.by != repr(self.attack):
+            return False
+        return (tuple(found.tried), set(found.chosen)) == (self.strengths, set(self.lost))
+
+    def fixed(self, found: AttackStrengths | None) -> "AttackEntry":
+        """Return the entry of one cell: the chosen strengths only, the mildest if none was chosen."""
+        if not self.lost or found is None:
+            return self
+        return replace(self, strengths=strengths_to_run(self.strengths, found.chosen), lost=())
 
 
 @dataclass(frozen=True)
@@ -84,7 +110,7 @@ class Suite:
     Attributes:
         path: of its YAML file; its calibration lies beside it.
         reference: the scheme whose energy calibration matches, or None for the noise floor; `narrow` keeps it.
-        calibrated: the strengths found for tuned schemes.
+        calibrated: the strengths found for tuned schemes, and for attacks at levels of lost accuracy.
     """
 
     name: str
@@ -120,27 +146,22 @@ def load_suite(name: str) -> Suite:
         raise unknown_name("suite", name, suite_names())
     known = {"description", "models", "payloads", "seeds", "schemes", "attacks", "reference"}
     value = check_fields(read_yaml(path), known, str(path), required={"models", "schemes", "attacks"})
-    payloads = tuple(_list(value.get("payloads", [256]), f"{path}: payloads"))
+    payloads = tuple(read_list(value.get("payloads", [256]), f"{path}: payloads"))
     schemes = [_scheme_entry(v, f"{path}: schemes[{i}]", payloads) for i, v in enumerate(value["schemes"])]
-    _check_labels(schemes, f"{path}: schemes")
+    attacks = [_attack_entry(v, f"{path}: attacks[{i}]", payloads) for i, v in enumerate(value["attacks"])]
+    _check_labels(path, schemes, attacks)
     return Suite(
         name=path.stem,
         description=str(value.get("description", "")),
-        models=tuple(find_models(_list(value["models"], f"{path}: models"))),
+        models=tuple(find_models(read_list(value["models"], f"{path}: models"))),
         schemes=tuple(schemes),
-        attacks=tuple(_attack_entry(v, f"{path}: attacks[{i}]", payloads) for i, v in enumerate(value["attacks"])),
+        attacks=tuple(attacks),
         path=path,
         payloads=payloads,
         seeds=int(value.get("seeds", 1)),
         reference=_reference(value.get("reference"), schemes, f"{path}: reference"),
-        calibrated=_calibrated(path, schemes),
+        calibrated=_calibrated(path, schemes, attacks),
     )
-
-
-def _list(value: Any, where: str) -> list[Any]:  # noqa: ANN401
-    if not isinstance(value, list) or not value:
-        raise BadInput(f"{where}: expected a list with at least one entry, found {value!r}")
-    return value
 
 
 def _scheme_entry(value: Any, where: str, payloads: Collection[int]) -> SchemeEntry:  # noqa: ANN401
@@ -152,8 +173,8 @@ def _scheme_entry(value: Any, where: str, payloads: Collection[int]) -> SchemeEn
         label=str(value.get("label", value["name"])),
         name=value["name"],
         parameters={k: v for k, v in value.items() if k not in own},
-        at=_at(value.get("at", {}), f"{where}.at", payloads),
-        payloads=_payloads(value, where, payloads),
+        at=read_at(value.get("at", {}), f"{where}.at", payloads),
+        payloads=read_payloads(value, where, payloads),
         tune=build_dataclass(Tune, value["tune"], f"{where}.tune") if "tune" in value else None,
     )
     _check_scheme(entry.name, entry.parameters, where)
@@ -169,34 +190,6 @@ def _check_scheme(name: str, parameters: Mapping[str, Any], where: str) -> None:
         make_scheme(name, parameters)
     except BadInput as error:
         raise BadInput(f"{where}: {error}") from error
-
-
-def _check_labels(schemes: Sequence[SchemeEntry], where: str) -> None:
-    seen: set[str] = set()
-    for entry in schemes:
-        if entry.label in seen:
-            raise BadInput(f"{where}: two schemes are labelled '{entry.label}'; give one of them another label")
-        seen.add(entry.label)
-
-
-def _at(value: Any, where: str, payloads: Collection[int]) -> dict[int, dict[str, Any]]:  # noqa: ANN401
-    if not isinstance(value, dict) or not all(isinstance(parameters, dict) for parameters in value.values()):
-        raise BadInput(f"{where}: expected a mapping from payloads to parameters, found {value!r}")
-    return {_payload(payload, where, payloads): dict(parameters) for payload, parameters in value.items()}
-
-
-def _payloads(value: Mapping[str, Any], where: str, payloads: Collection[int]) -> tuple[int, ...]:
-    """Return the payloads that an entry of a suite is restricted to, or ()."""
-    if "payloads" not in value:
-        return ()
-    where = f"{where}.payloads"
-    return tuple(_payload(payload, where, payloads) for payload in _list(value["payloads"], where))
-
-
-def _payload(value: Any, where: str, payloads: Collection[int]) -> int:  # noqa: ANN401
-    if value not in payloads:
-        raise BadInput(f"{where}: {value!r} is none of the suite's payloads, {' '.join(map(str, payloads))}")
-    return int(value)
 
 
 def _check_tune(entry: SchemeEntry, where: str) -> None:
@@ -215,10 +208,32 @@ def _check_tune(entry: SchemeEntry, where: str) -> None:
 def _attack_entry(value: Any, where: str, payloads: Collection[int]) -> AttackEntry:  # noqa: ANN401
     if not isinstance(value, dict):
         raise BadInput(f"{where}: an attack is a mapping with a name and strengths, not {value!r}")
-    strengths = tuple(float(s) for s in _list(value.get("strengths"), f"{where}.strengths"))
-    own = ("strengths", "label", "payloads")
+    own = ("strengths", "label", "payloads", "lost")
     attack = make_attack({k: v for k, v in value.items() if k not in own}, where)
-    return AttackEntry(str(value.get("label", attack.label)), attack, strengths, _payloads(value, where, payloads))
+    entry = AttackEntry(
+        label=str(value.get("label", attack.label)),
+        attack=attack,
+        strengths=read_numbers(value.get("strengths"), f"{where}.strengths"),
+        payloads=read_payloads(value, where, payloads),
+        lost=read_numbers(value["lost"], f"{where}.lost") if "lost" in value else (),
+    )
+    _check_lost(entry, where)
+    return entry
+
+
+def _check_lost(entry: AttackEntry, where: str) -> None:
+    """Refuse levels of lost accuracy that no calibration could find or tell apart."""
+    if not entry.lost:
+        return
+    for name, numbers in (("strengths", entry.strengths), ("lost", entry.lost)):
+        if len(set(numbers)) < len(numbers):
+            raise BadInput(f"{where}.{name}: each number once, please, not {' '.join(f'{n:g}' for n in numbers)}")
+    if min(entry.lost) < 0:
+        raise BadInput(f"{where}.lost: points of accuracy are 0 or more, not {min(entry.lost):g}")
+    try:
+        check_comparable(entry.attack)
+    except BadInput as error:
+        raise BadInput(f"{where}.lost: {error}; drop 'lost'") from error
 
 
 def _reference(label: Any, schemes: Sequence[SchemeEntry], where: str) -> SchemeEntry | None:  # noqa: ANN401
@@ -232,12 +247,24 @@ def _reference(label: Any, schemes: Sequence[SchemeEntry], where: str) -> Scheme
     return found[0]
 
 
-def _calibrated(path: Path, schemes: Sequence[SchemeEntry]) -> Strengths:
+def _check_labels(path: Path, schemes: Sequence[SchemeEntry], attacks: Sequence[AttackEntry]) -> None:
+    """Refuse labels that would make entries of the calibration file mean two things."""
+    labels = [entry.label for entry in schemes]
+    check_labels(labels, labels, "schemes", f"{path}: schemes")
+    levelled = {entry.label for entry in attacks if entry.lost}
+    check_labels([entry.label for entry in attacks], levelled, "attacks", f"{path}: attacks")
+
+
+def _calibrated(path: Path, schemes: Sequence[SchemeEntry], attacks: Sequence[AttackEntry]) -> Strengths:
     strengths = read_strengths(strengths_path(path))
     tuned = {entry.label for entry in schemes if entry.tune}
+    levelled = {entry.label for entry in attacks if entry.lost}
     for label, _, _ in strengths.values:
         if label not in tuned:
             raise unknown_name("tuned scheme", label, tuned, f"{strengths_path(path)}: values")
+    for label, _ in strengths.attacks:
+        if label not in levelled:
+            raise unknown_name("attack with 'lost'", label, levelled, f"{strengths_path(path)}: attacks")
     return strengths
 
 
@@ -264,7 +291,7 @@ def narrow(
     if attacks:
         suite = replace(suite, attacks=tuple(e for a in attacks for e in _pick_attacks(suite, a)))
     if payloads:
-        suite = replace(suite, payloads=tuple(_payload(p, "--payload", suite.payloads) for p in payloads))
+        suite = replace(suite, payloads=tuple(read_payload(p, "--payload", suite.payloads) for p in payloads))
     if seeds is not None:
         if seeds < 1:
             raise BadInput(f"--seeds is at least 1, not {seeds}")
