@@ -113,12 +113,9 @@ class Attack(ABC):
 
     @property
     def label(self) -> str:
-        """Return the name with the parameters that differ from their defaults, for tables."""
-        changed = [
-            str(getattr(self, f.name)) if isinstance(f.default, str) else f"{f.name}={getattr(self, f.name)}"
-            for f in fields(self)
-            if getattr(self, f.name) != f.default
-        ]
+        """Return the name with the parameters that differ from their defaults, for tables; mappings as given."""
+        values = {f.name: (getattr(self, f.name), f.default) for f in fields(self)}
+        changed = [_shown(name, value) for name, (value, default) in values.items() if value != default]
         return f"{self.name} ({', '.join(changed)})" if changed else self.name
 
     def to_json(self) -> dict[str, Any]:
@@ -128,6 +125,15 @@ class Attack(ABC):
     def predicted(self, strength: float) -> tuple[str, float] | None:
         """Return the (channel, strength) that a scheme's law speaks of, such as ("magnitude", 0.9), or None."""
         return None
+
+
+def _shown(name: str, value: Any) -> str:  # noqa: ANN401 (any parameter)
+    """Return a parameter for a label, in a word or two."""
+    if isinstance(value, Mapping):
+        return f"{name}=given"
+    if isinstance(value, tuple):
+        return f"{name}={'+'.join(map(str, value))}"
+    return value if isinstance(value, str) else f"{name}={value}"
 
 
 @torch.no_grad()
@@ -160,7 +166,7 @@ class Then(Attack):
                 repaired,
                 strength=item.strength,
                 achieved={**item.achieved, **measure_sparsity(repaired.model), **repaired.achieved},
-                masks=followed.masks,
+                masks={**followed.masks, **repaired.masks},
                 cost=item.cost + repaired.cost,
                 task=repaired.task or item.task,
             )

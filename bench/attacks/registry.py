@@ -3,10 +3,17 @@
 from typing import Any
 
 from bench.attacks.base import Attack, Then
+from bench.attacks.clustering import Clustering
+from bench.attacks.compression.joint import AdmmCompression
+from bench.attacks.compression.memristor import Memristor
+from bench.attacks.compression.pruning import AdmmPruning, AdmmStructured
+from bench.attacks.gradual import GradualPruning
 from bench.attacks.noise import Noise
 from bench.attacks.overwriting import Overwriting
+from bench.attacks.posttraining import PostTrainingQuantisation
 from bench.attacks.pruning import MagnitudePruning, RandomPruning, StructuredPruning
 from bench.attacks.quantisation import Quantisation
+from bench.attacks.removal import StructuredRemoval
 from bench.attacks.scaling import Scaling
 from bench.attacks.training import BatchNormReestimation, FineTuning, NewHead
 from bench.config import check_fields
@@ -19,11 +26,19 @@ ATTACKS: dict[str, type[Attack]] = {
         MagnitudePruning,
         RandomPruning,
         StructuredPruning,
+        StructuredRemoval,
+        GradualPruning,
+        AdmmPruning,
+        AdmmStructured,
+        AdmmCompression,
+        Memristor,
         FineTuning,
         NewHead,
         BatchNormReestimation,
         Noise,
         Quantisation,
+        PostTrainingQuantisation,
+        Clustering,
         Scaling,
         Overwriting,
         Then,

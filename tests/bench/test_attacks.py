@@ -1,8 +1,9 @@
 """One table drives every attack: it leaves its target alone, repeats, and reports what it achieved."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -26,13 +27,26 @@ from cwwm.weights import as_weights
 RECIPE = HostRecipe(mark=Recipe(epochs=1, batch_size=64, lr=1e-3))
 Weights = dict[str, Tensor]
 PRUNE = {"name": "magnitude"}
-TABLE = [
+SHORT: dict[str, Any] = {"updates": 2, "steps": 5, "retrain": 1}
+ROUNDS: dict[str, Any] = {"quantise_updates": 1, "rounds": 1, "round_epochs": 1}
+TABLE: list[tuple[dict[str, Any], list[float]]] = [
     ({"name": "magnitude"}, [0.0, 0.5, 0.9]),
     ({"name": "magnitude", "ranking": "layer"}, [0.3, 0.97]),
     ({"name": "random"}, [0.1, 0.5]),
     ({"name": "random", "ranking": "layer"}, [0.2]),
     ({"name": "structured"}, [0.25, 0.5]),
     ({"name": "structured", "ranking": "global", "norm": 2}, [0.25]),
+    ({"name": "structured-removed"}, [0.25]),
+    ({"name": "gradual", "updates": 2, "epochs": 1}, [0.3, 0.8]),
+    ({"name": "gradual", "updates": 2, "epochs": 1, "ranking": "global"}, [0.5]),
+    ({"name": "admm-prune", **SHORT}, [2, 10]),
+    ({"name": "admm-prune", **SHORT, "keep": {"*": 0.1, "fc": 0.5}, "stages": 2}, [4]),
+    ({"name": "admm-structured", **SHORT}, [2]),
+    ({"name": "admm-structured", **SHORT, "groups": ["filters"], "layout": {"*": {"filters": 0.5}, "fc": {}}}, [2]),
+    ({"name": "admm-compress", **SHORT, **ROUNDS}, [3]),
+    ({"name": "admm-compress", **SHORT, **ROUNDS, "values": "clusters", "bits": {"*": 3, "fc": 2}}, [3]),
+    ({"name": "memristor", **SHORT}, [2]),
+    ({"name": "memristor", **SHORT, "sigma": 0.1, "stuck": 0.01, "noise_epochs": 1}, [2]),
     ({"name": "finetune", "epochs": 1}, [0.5]),
     ({"name": "new-head", "scope": "head", "epochs": 1, "task": "digits"}, [1.0]),
     ({"name": "bn"}, [0.5]),
@@ -40,10 +54,16 @@ TABLE = [
     ({"name": "noise", "scope": "layer"}, [0.3]),
     ({"name": "quantise"}, [8, 4, 2]),
     ({"name": "quantise", "granularity": "channel"}, [3]),
+    ({"name": "quantise", "scheme": "affine"}, [4]),
+    ({"name": "quantise-torch"}, [8, 3]),
+    ({"name": "quantise-torch", "algorithm": "hqq"}, [4]),
+    ({"name": "cluster"}, [5, 2]),
     ({"name": "scale"}, [0.5, 3.0]),
     ({"name": "overwrite"}, [1, 2, 4]),
     ({"name": "then", "first": PRUNE, "second": {"name": "finetune", "epochs": 1}}, [0.6]),
     ({"name": "then", "first": PRUNE, "second": "bn"}, [0.6]),
+    ({"name": "then", "first": PRUNE, "second": "cluster", "second_strength": 3}, [0.6]),
+    ({"name": "then", "first": PRUNE, "second": {"name": "admm-prune", **SHORT}, "second_strength": 4}, [0.6]),
 ]
 SCHEME = SignRepetition(payload_bits=16, repetition=5)
 IDS = [make_attack(spec, "test").label for spec, _ in TABLE]
@@ -86,7 +106,10 @@ def run(
     for item in attack.curve([model], strengths, context):
         assert item.cost.seconds >= 0
         assert item.achieved
-        yield {name: value.clone() for name, value in item.model.state_dict().items()}
+        assert json.dumps(item.achieved, allow_nan=False)
+        state = {name: value.clone() for name, value in item.model.state_dict().items()}
+        assert all(not state[name][~mask].any() for name, mask in item.masks.items())
+        yield state
 
 
 @pytest.mark.parametrize(("spec", "strengths"), TABLE, ids=IDS)
@@ -101,6 +124,28 @@ def test_an_attack_repeats_and_leaves_its_target_alone(
     assert len(first) == len(strengths)
     for one, other in zip(first, again, strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("spec", [spec for spec, _ in TABLE], ids=IDS)
+def test_an_attack_survives_json_and_has_a_label_to_read(spec: dict[str, Any]) -> None:
+    attack = make_attack(spec, "test")
+    again = make_attack(json.loads(json.dumps(attack.to_json())), "test")
+    assert again == attack
+    assert again.label == attack.label
+    assert not set("{}[]'") & set(attack.label)
+
+
+def test_a_label_names_mappings_and_lists_in_a_word() -> None:
+    keep = {"name": "admm-prune", "keep": {"*": 0.1}, "updates": 0}
+    layout = {"name": "admm-structured", "groups": ["filters"], "layout": {"*": {"filters": 0.5}}}
+    bits = {"name": "admm-compress", "bits": {"*": 3}, "values": "clusters"}
+    labels = [make_attack(spec, "test").label for spec in (keep, layout, bits, "memristor")]
+    assert labels == [
+        "admm-prune (updates=0, keep=given)",
+        "admm-structured (groups=filters, layout=given)",
+        "admm-compress (bits=given, clusters)",
+        "memristor",
+    ]
 
 
 def test_the_table_covers_every_attack() -> None:
@@ -201,6 +246,13 @@ def test_a_diverging_fine_tune_is_a_result(model: nn.Module, context: AttackCont
         ({"name": "quantise", "granularity": "weight"}, "granularity is 'tensor' or 'channel'"),
         ({"name": "scale", "by": 2}, "'by'"),
         ({"name": "overwrite", "marks": 2}, "'marks'"),
+        ({"name": "admm-prune", "update": 2}, "updates"),
+        ({"name": "admm-compress", "bit": 2}, "bits"),
+        ({"name": "memristor", "row": 2}, "rows"),
+        ({"name": "cluster", "bits": 2}, "'bits'"),
+        ({"name": "gradual", "updates": 0}, "updates and epochs are at least 1"),
+        ({"name": "structured-removed", "channels": "some"}, "channels is 'all' or 'interior'"),
+        ({"name": "quantise-torch", "algorithm": "awq"}, "algorithm is 'minmax' or 'hqq'"),
         (7, "an attack is a name"),
     ],
 )
@@ -223,6 +275,14 @@ def test_a_rate_outside_zero_to_one_is_refused(model: nn.Module, context: Attack
         ("quantise", 4.5, "integer from 2 to 16"),
         ("scale", 0.0, "above 0"),
         ("scale", float("inf"), "above 0"),
+        ("structured-removed", 1.0, "at least 0 and below 1"),
+        ("gradual", 1.1, "between 0 and 1"),
+        ("quantise-torch", 9, "integer from 2 to 8"),
+        ("cluster", 0, "integer from 1 to 8"),
+        ("admm-prune", 0.5, "ratio 0.5 is not between 1 and"),
+        ("admm-structured", 1e9, "out of reach"),
+        ("admm-compress", float("nan"), "ratio nan is not between 1 and"),
+        ("memristor", 0.0, "out of reach"),
         ("overwrite", 0, "integer of at least 1"),
         ("overwrite", 1.5, "integer of at least 1"),
     ],

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.config import read_yaml
 from bench.suite import load_suite
 from bench.zoo import load_zoo
 from cwwm.errors import BadInput
@@ -74,7 +75,8 @@ def test_the_shipped_suites_and_zoo_are_valid() -> None:
     families = {spec.family for spec in load_zoo().values()}
     assert len(load_zoo()) >= 14
     assert len(families) >= 10
-    for name in ("smoke", "paper", "protected", "encodings", "encodings-gpu", "cpu", "nightly", "full"):
+    names = ("smoke", "paper", "protected", "encodings", "encodings-gpu", "cpu", "nightly", "full")
+    for name in (*names, "compression", "compression-anchors", "compression-reach"):
         assert load_suite(name).description
 
 
@@ -87,3 +89,12 @@ def test_the_gpu_profile_of_the_encodings_compares_the_same() -> None:
 
 def test_every_scheme_is_compared() -> None:
     assert {entry.name for entry in load_suite("encodings").schemes} == set(SCHEMES)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e-3", 1e-3), ("2E4", 2e4), (".5e-1", 0.05), ("e3", "e3"), ("1e", "1e")]
+)
+def test_numbers_in_scientific_notation_are_numbers(text: str, value: object, tmp_path: Path) -> None:
+    path = tmp_path / "numbers.yaml"
+    path.write_text(f"rho: {text}\n")
+    assert read_yaml(path) == {"rho": value}
