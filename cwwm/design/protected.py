@@ -33,8 +33,8 @@ ABOVE = (
 )  # of the way from the magnitude target to 1: survival rates that are tried
 FAILURE = 1e-3  # that a target may have, by law
 MOST_OF_POOL = 0.15  # of the pool that hosts may be: beyond it a marked model itself suffers
-# Sum over layers of relative squared change. EfficientNet-Lite0, marked without training, kept 98.8 to 99.8 % of
-# 1,000 answers at 0.0005 (five keys), 97.8 to 99.3 % at 0.0007, 97 % at 0.002, 75 % at 0.02 and 54 % at 0.07.
+# Sum over layers of relative squared change. EfficientNet-Lite0, marked without training, kept 98.6 to 99.8 % of
+# 1,000 answers at 0.0005 (six keys), 97.8 to 99.3 % at 0.0007, 97 % at 0.002, 75 % at 0.02 and 54 % at 0.07.
 DEPTH_ENERGY = 0.01
 CHECK_BITS = 32
 _CODEWORDS = 16
