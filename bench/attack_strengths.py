@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from torch import nn
 
-from bench.attacks import Attack, AttackContext, Then
+from bench.attacks import Attack, AttackContext
 from bench.attacks.overwriting import Overwriting
 from bench.attacks.training import NewHead
 from bench.evaluate import accuracy
@@ -88,14 +88,10 @@ def try_strengths(
 
 def check_comparable(attack: Attack) -> None:
     """Raise BadInput for an attack that says nothing on one unmarked model, whole or in part."""
-    for part in _parts(attack):
+    for part in attack.parts:
         if part.copies > 1:
             raise BadInput(f"{part.name} needs {part.copies} marked copies, so it cannot be tried on one control")
         if isinstance(part, Overwriting):
             raise BadInput(f"{part.name} needs the scheme of a mark, so it cannot be tried on an unmarked control")
         if isinstance(part, NewHead):
             raise BadInput(f"{part.name} changes the task, so no accuracy is lost that could be compared")
-
-
-def _parts(attack: Attack) -> list[Attack]:
-    return [*_parts(attack.first), *_parts(attack.second)] if isinstance(attack, Then) else [attack]

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from bench.attack_strengths import chosen, try_strengths
-from bench.cell import thief_context
+from bench.cell import Cell
 from bench.evaluate import Accuracy
-from bench.plan import Cell, source_digest
+from bench.provenance import source_digest
+from bench.running import thief_context
 from bench.strength_search import Found, Trial, search
 from bench.strengths import AttackStrengths, Place, Target, read_strengths, strengths_path
 from bench.suite import SchemeEntry, Suite, Tune
@@ -141,7 +142,9 @@ def calibrate(
         found = _find(cell, budgets[host], workshop, say)
         parameter = _tune(cell).parameter
         facts = {**found.facts(), "seed": cell.seed}
-        read_strengths(path).adding(_place(cell), {parameter: found.strength}, facts).write(path, source_digest())
+        read_strengths(path).adding(_place(cell), {parameter: found.strength}, facts).write(
+            path, source_digest(__name__)
+        )
         yield Calibrated(_place(cell), parameter, found)
 
 
@@ -162,7 +165,7 @@ def calibrate_attacks(
         control, context = workshop.control(cell).model, thief_context(cell, workshop, None)
         tried, refused = try_strengths(entry.attack, entry.strengths, control, context, say)
         found = AttackStrengths(tried, chosen(tried, entry.lost), repr(entry.attack), cell.seed, refused)
-        read_strengths(path).adding_attack(target, found).write(path, source_digest())
+        read_strengths(path).adding_attack(target, found).write(path, source_digest(__name__))
         yield CalibratedAttack(target, found)
 
 

@@ -1,192 +1,80 @@
-"""Runs one cell: marked model -> attack over its strengths -> extraction, evidence, accuracy -> record."""
+"""One cell of a suite: a (model, scheme, payload, seed, attack) curve, its identity and its seeds."""
 
-import statistics
-import traceback
-from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
+from bench.provenance import source_digest
+from bench.zoo import ModelSpec
+from cwwm.seeds import derive_seed, identity
 
-from bench.attacks import AttackContext, Attacked
-from bench.conditions import OthersLoad, environment
-from bench.evaluate import accuracy
-from bench.journal import Record
-from bench.plan import Cell
-from bench.workshop import Marked, Workshop, marked_identity
-from cwwm.carrier import Carrier
-from cwwm.errors import BadInput
-from cwwm.schemes import Claim, Extraction, Scheme
-from cwwm.timing import Stopwatch
-from cwwm.weights import as_weights
-
-_EXTRACTIONS = 5  # the median of so many is the extraction time
-_LAYERS = 12  # of a carrier whose statistics go into a record, the largest ones
-_DIGITS = 4  # significant ones of these statistics
-
-Advance = Callable[[int], None]
+if TYPE_CHECKING:  # a cell depends on what entries say, which its identity holds, not on how suites are read
+    from bench.suite import AttackEntry, SchemeEntry
 
 
-def run_cell(cell: Cell, workshop: Workshop, advance: Advance = lambda rows: None) -> Record:
-    """Return the record of a cell; what goes wrong inside becomes its status, with the reason.
+@dataclass(frozen=True)
+class Cell:
+    """One curve: one record, a row a strength."""
 
-    Args:
-        cell: what to run.
-        workshop: makes and keeps the models.
-        advance: told after each strength how many rows are done.
-    """
-    load = OthersLoad()
-    base: Record = {"identity": cell.identity, "key": cell.key, "recipe": recipe(cell)}
-    try:
-        measured = {"status": "ok", **_measure(cell, workshop, advance)}
-    except BadInput as error:
-        measured = {"status": "refused", "reason": str(error)}
-    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
-        measured = {"status": "out-of-memory", "reason": str(error).splitlines()[0]}
-    except Exception as error:  # recorded with its trace, shown by `status`, and tried again by the next run
-        measured = {"status": "failed", "reason": repr(error), "trace": traceback.format_exc()}
-    return base | measured | {"environment": {**environment(workshop.device), "others_load": load.share()}}
+    model: ModelSpec
+    scheme: "SchemeEntry"
+    payload: int
+    seed: int
+    attack: "AttackEntry"
+    runtime: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def host_recipe(self) -> dict[str, Any]:
+        """Return what identifies the trained host, the source that makes it included."""
+        source = source_digest("bench.workshop")
+        return {"model": self.model.to_json(), "seed": self.seed, "source": source, **self.runtime}
 
-def recipe(cell: Cell) -> dict[str, Any]:
-    """Return all that a cell is made from, for the reader of its record and for `check`."""
-    return {
-        **cell.mark_recipe,
-        "label": cell.scheme.label,
-        "attack": cell.attack.attack.to_json(),
-        "attack_label": cell.attack.label,
-        "strengths": list(cell.attack.strengths),
-        "strength_means": type(cell.attack.attack).strength,
-    }
+    @property
+    def mark_recipe(self) -> dict[str, Any]:
+        """Return what identifies the marked model, the source of its scheme included."""
+        scheme = {
+            "name": self.scheme.name,
+            "parameters": dict(self.scheme.parameters),
+            "source": source_digest(self.scheme.module),
+        }
+        return {"host": self.host_recipe, "scheme": scheme, "payload": self.payload}
 
+    @property
+    def attack_recipe(self) -> dict[str, Any]:
+        """Return what identifies the attack, the source of it and of the measurement included."""
+        return {
+            "attack": self.attack.attack.to_json(),
+            "strengths": list(self.attack.strengths),
+            "source": source_digest("bench.running", *self.attack.modules),
+        }
 
-def thief_context(cell: Cell, workshop: Workshop, scheme: Scheme | None) -> AttackContext:
-    """Return what the thief of a cell has; `scheme` is the public encoding, None where nothing is marked."""
-    return AttackContext(
-        data=workshop.data(cell.model),
-        recipe=cell.model.recipe,
-        seed=cell.derive("attack"),
-        device=workshop.device,
-        load=lambda name: workshop.data(cell.model, name),
-        scheme=scheme,
-    )
+    @property
+    def identity(self) -> str:
+        """Return the cell's cache identity: all that its rows depend on."""
+        return identity(mark=self.mark_recipe, **self.attack_recipe)
 
+    @property
+    def key(self) -> dict[str, Any]:
+        """Return the row key that results of different versions, devices and dates are joined on."""
+        return {
+            "model": self.model.name,
+            "data": self.model.data,
+            "scheme": self.scheme.label,
+            "payload": self.payload,
+            "seed": self.seed,
+            "attack": self.attack.label,
+        }
 
-def _measure(cell: Cell, workshop: Workshop, advance: Advance) -> dict[str, Any]:
-    marked = workshop.marked(cell)
-    control = workshop.control(cell)
-    context = thief_context(cell, workshop, cell.scheme.build(cell.payload))
-    seen = workshop.detection(cell)
-    before = _read(marked, as_weights(marked.model))
-    rows = []
-    for item in cell.attack.attack.curve([marked.model], cell.attack.strengths, context):
-        rows.append(_row(cell, marked, item, workshop))
-        advance(len(rows))
-    training, baseline = marked.facts["training"], control.facts["training"]
-    return {
-        "artefact": marked_identity(cell),
-        "host": {"accuracy": control.facts["accuracy"], "digest": control.facts["digest"]},
-        "marked": {
-            "accuracy": marked.facts["accuracy"],
-            "digest": marked.facts["digest"],
-            "energy": marked.facts["energy"],
-            "noise_floor": marked.facts["noise_floor"],
-            "report": dict(marked.mark.report),
-            **before[0],
-            "null": seen["null"],
-            "covertness": _largest_layers(seen["covertness"], marked.mark.carrier),
-        },
-        "rows": rows,
-        "timing": {
-            "embed_ms": 1e3 * (marked.facts["begin_seconds"] + marked.facts["finish_seconds"]),
-            "extract_ms": before[1],
-            "step_ratio": _per_step(training) / _per_step(baseline),
-            "peak_bytes_marked": training["peak_bytes"],
-            "peak_bytes_control": baseline["peak_bytes"],
-        },
-    }
-
-
-def _per_step(training: dict[str, Any]) -> float:
-    return float(training["seconds"] / training["steps"])
-
-
-def _read(marked: Marked, suspect: Any) -> tuple[dict[str, Any], float]:  # noqa: ANN401
-    """Return what extraction and evidence say of a suspect, and the median extraction time in ms."""
-    seconds = []
-    for _ in range(_EXTRACTIONS):
-        with Stopwatch(torch.device("cpu")) as watch:
-            extraction = marked.scheme.extract(suspect, marked.key, marked.mark)
-        seconds.append(watch.seconds)
-    claim = Claim(marked.key, marked.mark, marked.message)
-    evidence = marked.scheme.evidence(extraction, claim)
-    facts = {
-        "applicable": extraction.applicable,
-        "reason": extraction.reason,
-        "exact": _exact(extraction, marked),
-        "bit_error": _bit_error(extraction, marked),
-        "overlap": marked.scheme.overlap(extraction, claim),
-        "erased": extraction.erased,
-        "log10_p": evidence.combined,
-        "statistics": dict(evidence.log10_p),
-        "counts": dict(evidence.details),
-    }
-    return facts, 1e3 * statistics.median(seconds)
-
-
-def _largest_layers(facts: dict[str, Any] | None, carrier: Carrier | None) -> dict[str, Any] | None:
-    """Return covertness facts small enough for the record of every cell: few layers, few digits."""
-    if facts is None or carrier is None:
-        return None
-    sizes = [layer.size for layer in carrier.layers]
-    chosen = sorted(range(len(sizes)), key=lambda index: -sizes[index])[:_LAYERS]
-    layers = {
-        kind: [[_rounded(value) for value in facts[kind][index]] for index in chosen]
-        for kind in ("marked_layers", "control_layers")
-    }
-    return {
-        **facts,
-        "ks_statistic": _rounded(facts["ks_statistic"]),
-        "log10_p": _rounded(facts["log10_p"]),
-        **layers,
-    }
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{_DIGITS}g}")
-
-
-def _exact(extraction: Extraction, marked: Marked) -> bool:
-    return extraction.ok and bool(np.array_equal(extraction.bits, marked.message))
-
-
-def _bit_error(extraction: Extraction, marked: Marked) -> float:
-    """Return the share of wrong bits; a message that is known to be lost tells nothing: 1/2."""
-    return float(np.mean(extraction.bits != marked.message)) if extraction.ok else 0.5
-
-
-def _row(cell: Cell, marked: Marked, item: Attacked, workshop: Workshop) -> dict[str, Any]:
-    task = item.task or workshop.data(cell.model)
-    facts, extract_ms = _read(marked, as_weights(item.model))
-    channel = cell.attack.attack.predicted(item.strength)
-    cost = item.cost.to_json()
-    seconds = cost.pop("seconds")
-    return {
-        "strength": item.strength,
-        "achieved": dict(item.achieved),
-        "task": task.name,
-        "accuracy": asdict(accuracy(item.model, task.test)),
-        **facts,
-        "law": marked.scheme.survival(*channel) if channel else None,
-        "cost": cost,
-        "timing": {"attack_s": seconds, "extract_ms": extract_ms},
-    }
-
-
-def reproducible(record: Record) -> Record:
-    """Return the part of a record that the same source gives again on the same machine: no timings, no date."""
-    dropped = ("timing", "environment", "digest", "attempts", "format")
-    kept = {key: value for key, value in record.items() if key not in dropped}
-    kept["rows"] = [{k: v for k, v in row.items() if k != "timing"} for row in record.get("rows", [])]
-    return kept
+    def derive(self, part: str) -> int:
+        """Return the seed of a named part of this cell; parts do not see what they do not depend on."""
+        host = {"model": self.model.name, "seed": self.seed}
+        mark = {"scheme": self.scheme.name, "parameters": dict(self.scheme.parameters), "payload": self.payload}
+        depends: dict[str, dict[str, Any]] = {
+            "host": host,
+            "second phase": host,
+            "twin": host,
+            "message": {**host, **mark},
+            "key": {**host, **mark},
+            "attack": {**host, "attack": self.attack.attack.to_json()},
+        }
+        return derive_seed(part=part, **depends[part])

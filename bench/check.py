@@ -7,13 +7,15 @@ from typing import Any
 
 from bench.artefacts import ArtefactStore, state_digest
 from bench.attacks import make_attack
-from bench.cell import reproducible, run_cell
+from bench.cell import Cell
 from bench.journal import Journal, Record
 from bench.leaderboard import texts
-from bench.plan import Cell, source_digest
+from bench.provenance import source_digest
+from bench.running import recipe, reproducible, run_cell
 from bench.suite import AttackEntry, SchemeEntry
 from bench.workshop import Workshop, split_tensors
 from bench.zoo import HostRecipe, ModelSpec
+from cwwm.errors import BadInput
 from cwwm.seeds import derive_seed
 from cwwm.training import Recipe
 
@@ -81,12 +83,25 @@ def _never() -> Any:  # noqa: ANN401
 def _sample(
     records: Sequence[Record], runtime: Mapping[str, Any], count: int, say: Callable[[str], None]
 ) -> list[Record]:
-    current = {"source": source_digest(), **runtime}
-    same = [r for r in records if all(r["recipe"]["host"].get(k) == v for k, v in current.items())]
+    same = [record for record in records if _is_current(record, runtime)]
     if len(same) < len(records):
         say(f"{len(records) - len(same)} records are of other source, versions or device: not run again")
     chosen = random.Random(derive_seed(records=[r["digest"] for r in records])).sample(same, min(count, len(same)))
     return sorted(chosen, key=lambda r: str(r["identity"]))
+
+
+def _is_current(record: Record, runtime: Mapping[str, Any]) -> bool:
+    """Say whether a record is of this machine's versions and device, and of the source as it is."""
+    made = record["recipe"]
+    host = {"source": source_digest("bench.workshop"), **runtime}
+    if any(made["host"].get(key) != value for key, value in host.items()):
+        return False
+    try:
+        now = recipe(cell_of(record))
+    except BadInput:  # it names a scheme, an attack or a parameter that is no more
+        return False
+    sources = (now["scheme"]["source"], now["source"])
+    return (made["scheme"].get("source"), made.get("source")) == sources
 
 
 def _again(record: Record, workshop: Workshop) -> list[str]:

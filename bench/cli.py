@@ -16,8 +16,8 @@ from cwwm.errors import BadInput, unknown_name
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from bench.cell import Cell
     from bench.journal import Journal
-    from bench.plan import Cell
     from bench.suite import AttackEntry, SchemeEntry, Suite
 
 app = typer.Typer(

@@ -13,8 +13,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from bench.cell import Cell
 from bench.journal import Record
-from bench.plan import Cell
 
 
 class RunProgress:

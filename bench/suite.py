@@ -63,6 +63,13 @@ class SchemeEntry:
         given = {name: value for name, value in (strength or {}).items() if value is not None}
         return SchemeEntry(self.label, self.name, {**self.parameters, **self.at.get(payload_bits, {}), **given})
 
+    @property
+    def module(self) -> str:
+        """Return the module of the scheme; raise BadInput if there is none of that name."""
+        if self.name not in SCHEMES:
+            raise unknown_name("scheme", self.name, sorted(SCHEMES))
+        return SCHEMES[self.name].__module__
+
     def build(self, payload_bits: int) -> Scheme:
         """Return the scheme for a payload."""
         parameters = {**self.fixed(payload_bits).parameters, "payload_bits": payload_bits}
@@ -87,6 +94,11 @@ class AttackEntry:
     strengths: tuple[float, ...]
     payloads: tuple[int, ...] = ()
     lost: tuple[float, ...] = ()
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Return the modules of the attack and its parts."""
+        return tuple(sorted({type(attack).__module__ for attack in (self.attack, *self.attack.parts)}))
 
     def is_settled(self, found: AttackStrengths | None) -> bool:
         """Say whether nothing is left to choose: `found` is of this attack, these candidates and levels."""

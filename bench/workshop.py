@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from bench.artefacts import Artefact, ArtefactStore, state_digest, state_of
 from bench.attacks.base import restore
+from bench.cell import Cell
 from bench.covertness import covertness_facts
 from bench.data import Dataset, load
 from bench.evaluate import accuracy
 from bench.false_positives import affordable_trials, null_facts, null_log10_p
-from bench.plan import Cell
 from bench.zoo import ModelSpec, build_model
 from cwwm.carrier import Carrier
 from cwwm.codes import Bits

@@ -122,6 +122,11 @@ class Attack(ABC):
         """Return name and parameters as a JSON object."""
         return {"name": self.name, **{f.name: getattr(self, f.name) for f in fields(self)}}
 
+    @property
+    def parts(self) -> "tuple[Attack, ...]":
+        """Return the attacks that this one runs, itself if it is one of its own."""
+        return (self,)
+
     def predicted(self, strength: float) -> tuple[str, float] | None:
         """Return the (channel, strength) that a scheme's law speaks of, such as ("magnitude", 0.9), or None."""
         return None
@@ -179,6 +184,11 @@ class Then(Attack):
     def label(self) -> str:
         """Return both labels."""
         return f"{self.first.label} + {self.second.label}"
+
+    @property
+    def parts(self) -> tuple[Attack, ...]:
+        """Return the parts of both."""
+        return (*self.first.parts, *self.second.parts)
 
     def predicted(self, strength: float) -> tuple[str, float] | None:
         """Return the first attack's channel if the second leaves the weights alone."""

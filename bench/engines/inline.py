@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from bench.cell import run_cell
+from bench.cell import Cell
 from bench.journal import FINAL, Journal, Record
-from bench.plan import Cell
+from bench.running import run_cell
 from bench.workshop import Workshop
 
 

@@ -8,7 +8,6 @@ from cwwm.mark import Mark
 from cwwm.registry import build
 from cwwm.schemes.base import Scheme
 from cwwm.schemes.constant_weight import ConstantWeight
-from cwwm.schemes.controls import Unmarked, WrongKey
 from cwwm.schemes.deepsigns import DeepSigns
 from cwwm.schemes.dm_qim import DitherModulation
 from cwwm.schemes.fixed_weights import FixedWeights
@@ -20,6 +19,8 @@ from cwwm.schemes.sign_repetition import SignRepetition
 from cwwm.schemes.spread_spectrum import SpreadSpectrum
 from cwwm.schemes.st_dm import SpreadTransformDither
 from cwwm.schemes.uchida import Uchida
+from cwwm.schemes.unmarked import Unmarked
+from cwwm.schemes.wrong_key import WrongKey
 
 SCHEMES: dict[str, type[Scheme]] = {
     scheme.name: scheme

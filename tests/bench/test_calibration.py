@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.plan import cells, digest_of
+from bench.plan import cells
 from bench.strength_search import LOST, NEAR, TRAININGS, Trial, search
 from bench.strengths import Strengths, read_strengths, strengths_path
 from bench.suite import Tune, load_suite, narrow
@@ -216,19 +216,6 @@ def test_a_calibration_moves_no_other_cell(calibrated: Path, tiny: Path, monkeyp
     changed = [cell for identity, cell in before.items() if identity not in after]
     assert [(cell.scheme.label, cell.payload) for cell in changed] == [("cwc", 16)]
     assert [cell.payload for cell in cells(narrow(suite, payloads=[16], schemes=["signs"]), {})] == [16]
-
-
-def test_a_source_that_moves_between_folders_is_another_source(tmp_path: Path) -> None:
-    (tmp_path / "attacks" / "old").mkdir(parents=True)
-    (tmp_path / "attacks" / "new").mkdir()
-    (tmp_path / "zoo.py").write_text("ZOO = 1")
-    (tmp_path / "attacks" / "old" / "admm.py").write_text("STEPS = 3")
-    before = digest_of(tmp_path, ("attacks", "zoo.py"))
-    assert before == digest_of(tmp_path, ("attacks", "zoo.py"))
-    (tmp_path / "attacks" / "old" / "admm.py").rename(tmp_path / "attacks" / "new" / "admm.py")
-    moved = digest_of(tmp_path, ("attacks", "zoo.py"))
-    (tmp_path / "zoo.py").write_text("ZOO = 2")
-    assert len({before, moved, digest_of(tmp_path, ("attacks", "zoo.py"))}) == 3
 
 
 @pytest.mark.parametrize(

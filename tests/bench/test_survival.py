@@ -11,7 +11,7 @@ from torch import nn
 
 from bench.artefacts import ArtefactStore
 from bench.attacks import AttackContext, make_attack
-from bench.plan import Cell
+from bench.cell import Cell
 from bench.plan import cells as cells_of
 from bench.suite import load_suite, narrow
 from bench.workshop import Workshop

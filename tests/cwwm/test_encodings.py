@@ -18,13 +18,14 @@ from cwwm.keys import Key
 from cwwm.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme, embed
 from cwwm.schemes.coded import CodedScheme
-from cwwm.schemes.controls import Unmarked, WrongKey, wrong_key
 from cwwm.schemes.dm_qim import DitherModulation
 from cwwm.schemes.fixed_weights import FixedWeights
 from cwwm.schemes.sign import Sign
 from cwwm.schemes.sign_erasure import SignErasure
 from cwwm.schemes.sign_repetition import SignRepetition
 from cwwm.schemes.spread_spectrum import Spreading, SpreadSpectrum
+from cwwm.schemes.unmarked import Unmarked
+from cwwm.schemes.wrong_key import WrongKey, wrong_key
 from cwwm.training import Recipe, train
 from cwwm.weights import as_weights
 

@@ -1,4 +1,4 @@
-"""Schemes `none` and `wrong-key`: controls, which show what evidence says where there is nothing to find."""
+"""Scheme `wrong-key`: the control that reads a mark with another key than the owner's."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,58 +12,11 @@ from cwwm.errors import BadInput
 from cwwm.evidence import Evidence
 from cwwm.keys import Key
 from cwwm.mark import Mark
-from cwwm.moments import require_finite_carrier
-from cwwm.schemes.base import Claim, EmbedContext, Embedding, Extraction, Scheme, check_message
-from cwwm.schemes.keyed import KeyedEmbedding, match_evidence
-from cwwm.schemes.sign import read_sums
+from cwwm.schemes.base import Claim, EmbedContext, Embedding, Extraction, Scheme
 from cwwm.training import Batch
 from cwwm.weights import Weights
 
 _PRUNING = ("magnitude", "random")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Unmarked(Scheme):
-    """No watermark: embedding changes nothing, extraction reads the signs of keyed weights, never whole.
-
-    Attributes:
-        carrier: rule that chooses the layers read.
-    """
-
-    name: ClassVar[str] = "none"
-
-    carrier: str = "all"
-
-    def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> "UnmarkedEmbedding":
-        """Choose the weights that will be read."""
-        check_message(message, self.payload_bits)
-        return UnmarkedEmbedding(self, weights, key, context.salt)
-
-    def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
-        """Read each bit as the sign of one weight, as scheme `sign` does: fair coins, for the pad whitens them."""
-        return replace(read_sums(suspect, key, mark, 1), ok=False)
-
-    def evidence(self, extraction: Extraction, claim: Claim) -> Evidence:
-        """Return the binomial tail of the matched bits."""
-        return match_evidence(extraction, claim)
-
-    def survival(self, attack: str, strength: float) -> float | None:
-        """Return 0: there is no message."""
-        return 0.0 if attack in _PRUNING else None
-
-
-class UnmarkedEmbedding(KeyedEmbedding):
-    """Leaves the weights alone."""
-
-    def __init__(self, scheme: Unmarked, weights: Weights, key: Key, salt: bytes) -> None:
-        """Choose the weights, under the conditions of every mark."""
-        super().__init__(scheme, weights, key, salt, rule=scheme.carrier, count=scheme.payload_bits)
-        require_finite_carrier(weights, self.carrier)
-        self.scheme = scheme
-
-    def finish(self) -> Mark:
-        """Return the mark of nothing."""
-        return self.mark(self.scheme.parameters, {})
 
 
 @dataclass(frozen=True, kw_only=True)
