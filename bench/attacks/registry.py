@@ -4,6 +4,7 @@ from typing import Any
 
 from bench.attacks.base import Attack, Then
 from bench.attacks.clustering import Clustering
+from bench.attacks.compression.analog import Analog
 from bench.attacks.compression.joint import AdmmCompression
 from bench.attacks.compression.memristor import Memristor
 from bench.attacks.compression.pruning import AdmmPruning, AdmmStructured
@@ -32,6 +33,7 @@ ATTACKS: dict[str, type[Attack]] = {
         AdmmStructured,
         AdmmCompression,
         Memristor,
+        Analog,
         FineTuning,
         NewHead,
         BatchNormReestimation,

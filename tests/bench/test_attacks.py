@@ -47,6 +47,8 @@ TABLE: list[tuple[dict[str, Any], list[float]]] = [
     ({"name": "admm-compress", **SHORT, **ROUNDS, "values": "clusters", "bits": {"*": 3, "fc": 2}}, [3]),
     ({"name": "memristor", **SHORT}, [2]),
     ({"name": "memristor", **SHORT, "sigma": 0.1, "stuck": 0.01, "noise_epochs": 1}, [2]),
+    ({"name": "analog"}, [0, 3600, 3e7]),
+    ({"name": "analog", "device": "reram-wan", "compensate": False}, [1, 86400]),
     ({"name": "finetune", "epochs": 1}, [0.5]),
     ({"name": "new-head", "scope": "head", "epochs": 1, "task": "digits"}, [1.0]),
     ({"name": "bn"}, [0.5]),
@@ -65,6 +67,7 @@ TABLE: list[tuple[dict[str, Any], list[float]]] = [
     ({"name": "then", "first": PRUNE, "second": "cluster", "second_strength": 3}, [0.6]),
     ({"name": "then", "first": PRUNE, "second": {"name": "admm-prune", **SHORT}, "second_strength": 4}, [0.6]),
 ]
+NEEDS = {"analog": "aihwkit.inference.noise.pcm"}  # not among what the tests install
 SCHEME = SignRepetition(payload_bits=16, repetition=5)
 IDS = [make_attack(spec, "test").label for spec, _ in TABLE]
 
@@ -114,8 +117,10 @@ def run(
 
 @pytest.mark.parametrize(("spec", "strengths"), TABLE, ids=IDS)
 def test_an_attack_repeats_and_leaves_its_target_alone(
-    spec: dict[str, object], strengths: list[float], model: nn.Module, context: AttackContext
+    spec: dict[str, Any], strengths: list[float], model: nn.Module, context: AttackContext
 ) -> None:
+    if needed := NEEDS.get(spec["name"]):
+        pytest.importorskip(needed)
     attack = make_attack(spec, "test")
     before = {name: value.clone() for name, value in model.state_dict().items()}
     first = list(run(attack, model, strengths, context))
@@ -249,6 +254,7 @@ def test_a_diverging_fine_tune_is_a_result(model: nn.Module, context: AttackCont
         ({"name": "admm-prune", "update": 2}, "updates"),
         ({"name": "admm-compress", "bit": 2}, "bits"),
         ({"name": "memristor", "row": 2}, "rows"),
+        ({"name": "analog", "device": "flash"}, "device is one of 'pcm', 'pcm-hermes', 'reram-wan', 'reram-cmo'"),
         ({"name": "cluster", "bits": 2}, "'bits'"),
         ({"name": "gradual", "updates": 0}, "updates and epochs are at least 1"),
         ({"name": "structured-removed", "channels": "some"}, "channels is 'all' or 'interior'"),
@@ -283,6 +289,8 @@ def test_a_rate_outside_zero_to_one_is_refused(model: nn.Module, context: Attack
         ("admm-structured", 1e9, "out of reach"),
         ("admm-compress", float("nan"), "ratio nan is not between 1 and"),
         ("memristor", 0.0, "out of reach"),
+        ("analog", -1.0, "read 0 or more seconds later"),
+        ("analog", float("inf"), "read 0 or more seconds later"),
         ("overwrite", 0, "integer of at least 1"),
         ("overwrite", 1.5, "integer of at least 1"),
     ],
