@@ -52,7 +52,7 @@ def check_folder(
 
 def _tables(journal: Journal, records: Sequence[Record]) -> list[str]:
     wrong = []
-    for name, text in texts(journal.suite, records).items():
+    for name, text in texts(journal.suite, records, journal.levels).items():
         path = journal.folder / name
         if not path.exists():
             wrong.append(f"{path} is missing; write it with: cwwm-bench leaderboard")

@@ -177,7 +177,7 @@ def run(
         for record in engine:
             progress.finished(record)
     print(f"{len(waiting)} cells run, {len(todo) - len(waiting)} taken from {folder}", file=sys.stderr)
-    journal.plan(chosen.name, [cell.identity for cell in todo])
+    journal.plan(chosen.name, [cell.identity for cell in todo], chosen.levels)
     _write_leaderboard(journal)
     return FAILED if progress.failed else DONE
 
@@ -243,9 +243,10 @@ def pack(
     from bench.leaderboard import write
 
     packed = Journal(_existing(out)).pack(to)
-    records = list(packed.records())
-    paths = write(packed.folder, packed.suite, records)
-    print(f"{len(records)} records packed; written: " + ", ".join(map(str, [packed.archive, *paths])))
+    paths = write(packed)
+    print(
+        f"{len(list(packed.records()))} records packed; written: " + ", ".join(map(str, [packed.archive, *paths]))
+    )
     return DONE
 
 
@@ -321,7 +322,7 @@ def _existing(folder: Path) -> Path:
 def _write_leaderboard(journal: "Journal") -> None:
     from bench.leaderboard import write
 
-    paths = write(journal.folder, journal.suite, list(journal.records()))
+    paths = write(journal)
     print(paths[0].read_text())
     print("written: " + ", ".join(map(str, paths)), file=sys.stderr)
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import lzma
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,9 @@ FORMAT = "cwwm-bench-record v1"
 FINAL = ("ok", "refused", "not-applicable")
 
 Record = dict[str, Any]
+
+#: by (attack, model), the strength chosen for each level of points lost; None where even the mildest lost more
+Levels = Mapping[tuple[str, str], Mapping[float, float | None]]
 
 
 def record_digest(record: Record) -> str:
@@ -64,14 +67,30 @@ class Journal:
         record["digest"] = record_digest(record)
         write_json(self.cells / f"{record['identity']}.json", record)
 
-    def plan(self, suite: str, identities: Sequence[str]) -> None:
-        """Note which suite and cells the last run covered: a folder may also hold records of older source."""
-        write_json(self._plan, {"suite": suite, "cells": list(identities)})
+    def plan(self, suite: str, identities: Sequence[str], levels: Levels | None = None) -> None:
+        """Note which suite and cells the last run covered: a folder may also hold records of older source.
+
+        Args:
+            suite: its name.
+            identities: of the cells.
+            levels: by (attack, model), the strength chosen for each level of points lost on the unmarked model.
+        """
+        noted = [
+            {"attack": attack, "model": model, "chosen": [[level, strength] for level, strength in chosen.items()]}
+            for (attack, model), chosen in (levels or {}).items()
+        ]
+        write_json(self._plan, {"suite": suite, "cells": list(identities), "levels": noted})
 
     @property
     def suite(self) -> str:
         """Return the name of the suite last run here, or the folder's name if none was noted."""
         return str(read_json(self._plan, "run file")["suite"]) if self._plan.exists() else self.folder.name
+
+    @property
+    def levels(self) -> Levels:
+        """Return the strengths that the last run's attacks were given for levels of points lost."""
+        noted = read_json(self._plan, "run file").get("levels", []) if self._plan.exists() else []
+        return {(entry["attack"], entry["model"]): dict(entry["chosen"]) for entry in noted}
 
     def records(self) -> Iterator[Record]:
         """Yield the records that the last run covered (all, if none was noted), in order of identity."""

@@ -136,6 +136,16 @@ class Suite:
     reference: SchemeEntry | None = None
     calibrated: Strengths = field(default_factory=Strengths)
 
+    @property
+    def levels(self) -> dict[tuple[str, str], Mapping[float, float | None]]:
+        """Return, by (attack, model), the strength chosen for each level of points lost."""
+        labels, models = {entry.label for entry in self.attacks if entry.lost}, {m.name for m in self.models}
+        return {
+            place: found.chosen
+            for place, found in self.calibrated.attacks.items()
+            if place[0] in labels and place[1] in models
+        }
+
     def payloads_of(self, entry: SchemeEntry | AttackEntry) -> tuple[int, ...]:
         """Return the payloads of this suite at which a scheme or an attack is run."""
         return tuple(p for p in self.payloads if not entry.payloads or p in entry.payloads)

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.journal import Record
+from bench.journal import Journal, Levels, Record
 from bench.leaderboard.capacity import capacities, several_payloads
 from bench.leaderboard.capacity_picture import draw_capacity
+from bench.leaderboard.levels import at_levels
 from bench.leaderboard.pictures import LINES, draw, save
 from bench.leaderboard.points import Point, by_scheme, gather
 from bench.leaderboard.survival_map import draw_map
@@ -19,30 +20,33 @@ if TYPE_CHECKING:
 __all__ = ["TIMING_COLUMNS", "texts", "write"]
 
 
-def texts(suite: str, records: Sequence[Record]) -> dict[str, str]:
-    """Return the text files of a leaderboard by name."""
+def texts(suite: str, records: Sequence[Record], levels: Levels | None = None) -> dict[str, str]:
+    """Return the text files of a leaderboard by name; `levels` are those at which its attacks were run."""
     points = gather(records)
-    return {"leaderboard.md": markdown(suite, records, points), "leaderboard.csv": csv_text(points)}
+    return {"leaderboard.md": markdown(suite, records, points, levels or {}), "leaderboard.csv": csv_text(points)}
 
 
-def write(folder: Path, suite: str, records: Sequence[Record]) -> list[Path]:
+def write(journal: Journal) -> list[Path]:
     """Write leaderboard.md, .csv and .png, and capacity.png if payloads can be compared; return their paths."""
-    paths = []
-    for name, text in texts(suite, records).items():
-        paths.append(folder / name)
+    paths, records = [], list(journal.records())
+    for name, text in texts(journal.suite, records, journal.levels).items():
+        paths.append(journal.folder / name)
         write_atomic(paths[-1], text.encode())
-    for name, figure in _figures(suite, gather(records)).items():
-        paths.append(folder / name)
+    for name, figure in _figures(journal.suite, gather(records), journal.levels).items():
+        paths.append(journal.folder / name)
         save(figure, paths[-1])
     return paths
 
 
-def _figures(suite: str, points: Sequence[Point]) -> dict[str, "Figure"]:
+def _figures(suite: str, points: Sequence[Point], levels: Levels) -> dict[str, "Figure"]:
     """Return the pictures of a leaderboard by name: lines while a panel can hold them apart, else a map."""
     if not points:
         return {}
-    few = len(by_scheme(points)) <= LINES
-    figures = {"leaderboard.png": (draw if few else draw_map)(points, f"suite {suite}")}
+    title, few = f"suite {suite}", len(by_scheme(points)) <= LINES
+    if matched := at_levels(points, levels):
+        figures = {"leaderboard.png": draw_map(matched, f"{title}, at points lost on the unmarked model")}
+    else:
+        figures = {"leaderboard.png": (draw if few else draw_map)(points, title)}
     if several_payloads(points) and capacities(points):
         figures["capacity.png"] = draw_capacity(points, f"suite {suite}: capacity under pruning")
     return figures

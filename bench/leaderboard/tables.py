@@ -8,7 +8,7 @@ from statistics import fmean, median
 from tabulate import tabulate
 
 from bench.evaluate import rate_interval
-from bench.journal import Record
+from bench.journal import Levels, Record
 from bench.leaderboard.capacity import capacity_tables, several_payloads
 from bench.leaderboard.detection import (
     ABOUT_COVERTNESS,
@@ -16,6 +16,7 @@ from bench.leaderboard.detection import (
     covertness_table,
     detection_table,
 )
+from bench.leaderboard.levels import ABOUT_LEVELS, at_levels, levels_asked, levels_table
 from bench.leaderboard.points import Point, by_scheme, percent
 from bench.leaderboard.ranking import USEFUL, Standing, mean_price, rank
 
@@ -27,7 +28,7 @@ TIMING_COLUMNS = (
 Table = tuple[list[str], list[list[object]]]
 
 
-def markdown(suite: str, records: Sequence[Record], points: Sequence[Point]) -> str:
+def markdown(suite: str, records: Sequence[Record], points: Sequence[Point], levels: Levels) -> str:
     """Return the whole leaderboard page; only the section "Speed" depends on the run."""
     sections = [
         f"# Leaderboard of suite {suite}",
@@ -39,6 +40,7 @@ def markdown(suite: str, records: Sequence[Record], points: Sequence[Point]) -> 
         _by_payload(points, lambda own: ranking_table(rank(own))),
         "## Price of removal by attack\n\nAccuracy points; smaller is a better attack.",
         _by_payload(points, price_table),
+        *_levels(points, levels),
         "## Worst exact-match rate by what the thief accepts to lose",
         _by_payload(points, lambda own: useful_table(rank(own))),
         "## Law and measurement\n\nPredicted probability that the message is whole, and the share that was. "
@@ -67,6 +69,18 @@ def _by_payload(points: Sequence[Point], make: Callable[[Sequence[Point]], Table
         own = [point for point in points if point.payload == payload]
         parts.append(f"### {payload} bits\n\n{_table(make(own))}")
     return "\n\n".join(parts)
+
+
+def _levels(points: Sequence[Point], levels: Levels) -> list[str]:
+    """Return the section on attacks at equal cost, if there are any."""
+    if not at_levels(points, levels):
+        return []
+    asked = [f"{level:g}" for level in levels_asked(levels)]
+    about = ABOUT_LEVELS.format(levels=", ".join(asked))
+    return [
+        f"## Whole at equal cost\n\n{about}",
+        _by_payload(points, lambda own: levels_table(own, levels)),
+    ]
 
 
 def _capacity(points: Sequence[Point]) -> list[str]:

@@ -206,6 +206,7 @@ def test_a_run_loses_on_an_unmarked_model_what_the_file_says(
     assert bench("plan", levelled, *arguments) == 0
     assert "0.995" in capsys.readouterr().out
     assert bench("run", levelled, *arguments) == 0
+    assert "## Whole at equal cost" in (out / "leaderboard.md").read_text()
     strengths = read_strengths(strengths_path(levelled))
     for label in ("magnitude", "hard"):
         (record,) = records_of(out, label)

@@ -1,14 +1,16 @@
 """The leaderboard of invented records: capacity, rankings by payload, and pictures of few and of many schemes."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.journal import Journal, Levels
 from bench.leaderboard import texts, write
 from bench.leaderboard.capacity import capacities, capacity_tables
+from bench.leaderboard.levels import at_levels, levels_table
 from bench.leaderboard.points import gather
 
 Record = dict[str, Any]
@@ -70,6 +72,15 @@ def many(schemes: int = 25, payloads: tuple[int, ...] = (64, 256, 1024)) -> Iter
                 yield from (record(name, bits, attack, dies_at, seed=seed, energy=energy) for seed in (0, 1))
 
 
+def journal_of(folder: Path, suite: str, records: Sequence[Record], levels: Levels | None = None) -> Journal:
+    """Return a journal of invented records."""
+    journal = Journal(folder)
+    for made in records:
+        journal.write(made)
+    journal.plan(suite, [made["identity"] for made in records], levels)
+    return journal
+
+
 def test_capacity_is_the_largest_payload_whole_in_every_run() -> None:
     records = [
         record("a", 64, "magnitude", 0.9, seed=0, energy=1e-3),
@@ -99,14 +110,50 @@ def test_several_payloads_are_ranked_apart_and_give_the_section_on_capacity(tmp_
     one = texts("mine", both[:1])["leaderboard.md"]
     assert "Capacity" not in one
     assert "### " not in one
-    assert [path.name for path in write(tmp_path, "mine", both[:1])][2:] == ["leaderboard.png"]
+    assert [path.name for path in write(journal_of(tmp_path, "mine", both[:1]))][2:] == ["leaderboard.png"]
 
 
 def test_pictures_hold_many_schemes_and_repeat_byte_by_byte(tmp_path: Path) -> None:
     records = list(many())
     names = ["leaderboard.md", "leaderboard.csv", "leaderboard.png", "capacity.png"]
-    assert [path.name for path in write(tmp_path, "many", records)] == names
+    journal = journal_of(tmp_path, "many", records)
+    assert [path.name for path in write(journal)] == names
     first = {name: (tmp_path / name).read_bytes() for name in names}
-    write(tmp_path, "many", records)
+    write(journal)
     assert {name: (tmp_path / name).read_bytes() for name in names} == first
     assert all(len(first[name]) > 50_000 for name in names[2:])
+
+
+def test_attacks_at_equal_cost_are_shown_by_points_lost_whatever_each_model_took(tmp_path: Path) -> None:
+    records = [
+        *(record("tough", 256, "magnitude", 0.96, model=model, seed=seed) for model in "mn" for seed in (0, 1)),
+        record("weak", 256, "magnitude", 0.6, model="m"),
+        record("weak", 256, "magnitude", 0.95, model="n"),
+        record("weak", 256, "random", 1.0, model="m"),
+    ]
+    levels: Levels = {
+        ("magnitude", "m"): {0.0: 0.7, 1.0: 0.7, 3.0: 0.98},
+        ("magnitude", "n"): {0.0: None, 1.0: 0.89, 3.0: 0.95},
+    }
+    points = gather(records)
+    found = {(p.model, p.scheme, p.strength): p.exact for p in at_levels(points, levels)}
+    assert found == {
+        ("m", "tough", 0): (2, 2), ("m", "tough", 1): (2, 2), ("m", "tough", 3): (0, 2),
+        ("n", "tough", 1): (2, 2), ("n", "tough", 3): (2, 2),
+        ("m", "weak", 0): (0, 1), ("m", "weak", 1): (0, 1), ("m", "weak", 3): (0, 1),
+        ("n", "weak", 1): (1, 1), ("n", "weak", 3): (0, 1),
+    }  # fmt: skip
+    headers, rows = levels_table(points, levels)
+    assert headers == ["scheme", "bits", "magnitude"]
+    assert rows == [["tough", 256, "100 100 50"], ["weak", 256, "0 50 0"]]
+    assert levels_table(points, {("random", "m"): {0.0: None, 3.0: 0.3}})[1] == [["weak", 256, "- 100"]]
+
+    journal = journal_of(tmp_path, "mine", records, levels)
+    assert journal.levels == levels
+    assert "leaderboard.png" in [path.name for path in write(journal)]
+    page = (tmp_path / "leaderboard.md").read_text()
+    assert "at most 0, 1, 3 points" in page
+    assert "| tough    | 256    | 100 100 50  |" in page
+    assert page == texts("mine", list(journal.records()), levels)["leaderboard.md"]
+    assert "equal cost" not in texts("mine", records)["leaderboard.md"]
+    assert Journal(tmp_path).pack(tmp_path / "packed").levels == levels
