@@ -1,5 +1,6 @@
 """The one registry of attacks."""
 
+from dataclasses import MISSING, fields
 from typing import Any
 
 from bench.attacks.base import Attack, Then
@@ -16,6 +17,7 @@ from bench.attacks.pruning import MagnitudePruning, RandomPruning, StructuredPru
 from bench.attacks.quantisation import Quantisation
 from bench.attacks.removal import StructuredRemoval
 from bench.attacks.scaling import Scaling
+from bench.attacks.search import Search
 from bench.attacks.training import BatchNormReestimation, FineTuning, NewHead
 from bench.config import check_fields
 from cwwm.errors import BadInput
@@ -43,13 +45,14 @@ ATTACKS: dict[str, type[Attack]] = {
         Clustering,
         Scaling,
         Overwriting,
+        Search,
         Then,
     )
 }
 
 
 def make_attack(value: Any, where: str) -> Attack:  # noqa: ANN401 (what YAML or JSON gave)
-    """Return an attack from ``{"name": ..., parameters}``; ``then`` nests two of them.
+    """Return an attack from ``{"name": ..., parameters}``; ``then`` nests two of them, ``search`` one.
 
     Raises:
         BadInput: for an unknown name or parameter, led by `where`, naming the nearest valid one.
@@ -59,9 +62,9 @@ def make_attack(value: Any, where: str) -> Attack:  # noqa: ANN401 (what YAML or
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise BadInput(f"{where}: an attack is a name, or a mapping with a name and parameters, not {value!r}")
     parameters = {key: item for key, item in value.items() if key != "name"}
-    if value["name"] == Then.name:
-        known = {"first", "second", "second_strength"}
-        parts = check_fields(parameters, known, where, required={"first", "second"})
-        parts |= {key: make_attack(parts[key], f"{where}.{key}") for key in ("first", "second")}
-        return Then(**parts)
+    own = fields(ATTACKS[value["name"]]) if value["name"] in ATTACKS else ()
+    if nested := {item.name for item in own if item.type is Attack}:
+        required = {item.name for item in own if item.default is MISSING}
+        check_fields(parameters, {item.name for item in own}, where, required=required)
+        parameters |= {name: make_attack(parameters[name], f"{where}.{name}") for name in sorted(nested)}
     return build("attack", ATTACKS, value["name"], parameters, where)

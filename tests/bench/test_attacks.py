@@ -64,6 +64,15 @@ TABLE: list[tuple[dict[str, Any], list[float]]] = [
     ({"name": "overwrite"}, [1, 2, 4]),
     ({"name": "then", "first": PRUNE, "second": {"name": "finetune", "epochs": 1}}, [0.6]),
     ({"name": "then", "first": PRUNE, "second": "bn"}, [0.6]),
+    ({"name": "search", "attack": {**PRUNE}, "mildest": 0.1, "hardest": 0.9, "resolution": 2}, [0, 5]),
+    (
+        {
+            "name": "then",
+            "first": {"name": "search", "attack": "cluster", "mildest": 8, "hardest": 4, "resolution": 1.9},
+            "second": "bn",
+        },
+        [1],
+    ),
     ({"name": "then", "first": PRUNE, "second": "cluster", "second_strength": 3}, [0.6]),
     ({"name": "then", "first": PRUNE, "second": {"name": "admm-prune", **SHORT}, "second_strength": 4}, [0.6]),
 ]
