@@ -58,7 +58,7 @@ def test_a_hundred_and_sixty_seven_times_with_few_bits(label: str, points: dict[
 
 
 def test_snapping_in_rounds_beats_snapping_at_once_where_the_bits_cost_anything(points: dict[str, Point]) -> None:
-    """At the papers' bits even snapping at once costs nothing here, so no point is there to win; a bit less costs."""
+    """The papers' bits cost nothing here even at once, so no point is there to win; a bit less costs."""
     assert final_loss(points["levels at once"]) <= 0.5
     assert final_loss(points["levels in rounds"]) <= final_loss(points["levels at once"]) + 0.5
     few, at_once = points["levels in rounds, a bit less"], points["levels at once, a bit less"]
