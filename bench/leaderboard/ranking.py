@@ -46,6 +46,8 @@ class Standing:
 
     Attributes:
         removal: price after which the message does not come back; proof: after which it cannot be proven.
+        held: share of messages whole over all points still useful at 3 points lost, None without any; it parts
+            those that fall alike to the cheapest attack.
         worst: the point with the lowest exact-match rate among those still useful at 3 points lost.
         worst_rates: that rate at 0, 1, 3 and 5 points.
         log10_p: the weakest evidence (median over seeds) among useful points.
@@ -59,6 +61,7 @@ class Standing:
     seeds: int
     removal: Price
     proof: Price
+    held: float | None
     worst: Point | None
     worst_rates: tuple[float | None, ...]
     log10_p: float | None
@@ -69,13 +72,14 @@ class Standing:
 
 
 def rank(points: Sequence[Point]) -> list[Standing]:
-    """Return the standings: dearest removal first, then worst exact rate, then least energy, then name."""
+    """Return the standings: dearest removal first, then most held, then worst exact rate, least energy, name."""
     standings = [_standing(scheme, payload, own) for (scheme, payload), own in by_scheme(points).items()]
 
-    def order(s: Standing) -> tuple[float, bool, float, float, str, int]:
+    def order(s: Standing) -> tuple[float, bool, float, float, float, str, int]:
         worst = s.worst_rates[USEFUL.index(RANKED_AT)]
         energy = s.energy if s.energy is not None else 0.0
-        return (-s.removal.points, not s.removal.more, -(worst or 0.0), energy, s.scheme, s.payload)
+        removal = (-s.removal.points, not s.removal.more, -(s.held or 0.0))
+        return (*removal, -(worst or 0.0), energy, s.scheme, s.payload)
 
     return sorted(standings, key=order)
 
@@ -98,6 +102,7 @@ def _standing(scheme: str, payload: int, points: list[Point]) -> Standing:
         seeds=len({run.seed for run in runs}),
         removal=mean_price(points, lambda run: run.removed) or nothing,
         proof=mean_price(points, lambda run: run.unprovable) or nothing,
+        held=_share_whole(useful),
         worst=worst_point(points, RANKED_AT),
         worst_rates=tuple(_rate(worst_point(points, lost)) for lost in USEFUL),
         log10_p=max((p.median(lambda run: run.row["log10_p"]) for p in useful), default=None),
@@ -106,6 +111,11 @@ def _standing(scheme: str, payload: int, points: list[Point]) -> Standing:
         energy=_mean_of([record["marked"]["energy"] for record in marks]),
         noise_floor=_mean_of([record["marked"]["noise_floor"] for record in marks]),
     )
+
+
+def _share_whole(points: Sequence[Point]) -> float | None:
+    hits, total = (sum(point.exact[i] for point in points) for i in (0, 1))
+    return hits / total if total else None
 
 
 def _rate(point: Point | None) -> float | None:

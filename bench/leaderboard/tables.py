@@ -35,8 +35,9 @@ def markdown(suite: str, records: Sequence[Record], points: Sequence[Point], lev
         _summary(records),
         "## Ranking\n\nBy the price of removal: accuracy points a thief loses at his cheapest attack after which "
         "the message does not come back (\"> x\": no attack did it, the dearest cost x). Price of proof: after "
-        "which the mark is not provable at 1e-6. Worst exact: the lowest exact-match rate over attacks that leave "
-        "the model useful (at most 3 points lost), with its 95 % interval.",
+        "which the mark is not provable at 1e-6. Held: the share of messages whole over all attacks that leave the "
+        "model useful (at most 3 points lost). Worst exact: the lowest such share of one attack on one model, with "
+        "its 95 % interval.",
         _by_payload(points, lambda own: ranking_table(rank(own))),
         "## Price of removal by attack\n\nAccuracy points; smaller is a better attack.",
         _by_payload(points, price_table),
@@ -118,14 +119,14 @@ def _cell_name(record: Record) -> str:
 def ranking_table(standings: Sequence[Standing]) -> Table:
     """Return the ranking, one line a scheme and payload."""
     headers = [
-        "#", "scheme", "bits", "price of removal", "price of proof", "worst exact", "by", "weakest log10 p",
-        "clean %", "marked %", "energy", "noise floor", "models x seeds",
+        "#", "scheme", "bits", "price of removal", "held", "price of proof", "worst exact", "by",
+        "weakest log10 p", "clean %", "marked %", "energy", "noise floor", "models x seeds",
     ]  # fmt: skip
     rows: list[list[object]] = [
         [
-            place, s.scheme, s.payload, s.removal, s.proof, _exact(s.worst), _where(s.worst),
-            _number(s.log10_p, ".1f"), f"{s.clean:.2f}", f"{s.marked:.2f}", _number(s.energy, ".1e"),
-            _number(s.noise_floor, ".1e"), f"{s.models} x {s.seeds}",
+            place, s.scheme, s.payload, s.removal, _number(s.held, ".0%"), s.proof, _exact(s.worst),
+            _where(s.worst), _number(s.log10_p, ".1f"), f"{s.clean:.2f}", f"{s.marked:.2f}",
+            _number(s.energy, ".1e"), _number(s.noise_floor, ".1e"), f"{s.models} x {s.seeds}",
         ]
         for place, s in enumerate(standings, 1)
     ]  # fmt: skip
