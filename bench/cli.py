@@ -151,13 +151,13 @@ def run(
     device: Device = "auto",
     threads: Threads = 1,
     out: Out = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes, on the CPU only; timings are then shared.")] = 1,
     cache_gb: Annotated[float, typer.Option(help="Bound on stored models; the least used go first.")] = 20.0,
 ) -> int:
     """Run a suite, go on where an earlier run stopped, and print the leaderboard."""
     from bench.artefacts import ArtefactStore
     from bench.conditions import choose_device, prepare
-    from bench.engines import run_inline
-    from bench.engines.inline import pending
+    from bench.engines import Place, pending, run_inline, run_parallel
     from bench.journal import Journal
     from bench.plan import cells
     from bench.preflight import preflight
@@ -166,14 +166,19 @@ def run(
 
     chosen = _suite(suite, model, scheme, attack, seeds, payload)
     folder, where = out or default_out(suite), choose_device(device)
+    if jobs > 1 and where.type != "cpu":
+        raise BadInput(f"--jobs {jobs} is for the CPU; a GPU runs one process: add --device cpu, or drop --jobs")
     todo = cells(chosen, prepare(where, threads))
     journal = Journal(folder)
     waiting = pending(todo, journal)
     preflight(chosen, folder, needed=bool(waiting))
-    store = ArtefactStore(folder / "artefacts", limit_bytes=int(cache_gb * 2**30))
+    limit = int(cache_gb * 2**30)
     with RunProgress(len(waiting)) as progress:
-        workshop = Workshop(store, where, progress.say)
-        engine = run_inline(waiting, journal, workshop, started=progress.started, advance=progress.advance)
+        if jobs > 1:
+            engine = run_parallel(waiting, Place(folder, limit, threads), jobs, say=progress.say)
+        else:
+            workshop = Workshop(ArtefactStore(folder / "artefacts", limit_bytes=limit), where, progress.say)
+            engine = run_inline(waiting, journal, workshop, started=progress.started, advance=progress.advance)
         for record in engine:
             progress.finished(record)
     print(f"{len(waiting)} cells run, {len(todo) - len(waiting)} taken from {folder}", file=sys.stderr)

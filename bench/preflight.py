@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from bench.attacks import Attack, Then
 from bench.attacks.training import NewHead
 from bench.data import load
 from bench.suite import Suite
@@ -18,7 +17,7 @@ def preflight(suite: Suite, folder: Path, *, needed: bool) -> None:
     _sweep(folder)
     if not needed:
         return
-    tasks = {task for entry in suite.attacks for task in _tasks(entry.attack)}
+    tasks = {part.task for entry in suite.attacks for part in entry.attack.parts if isinstance(part, NewHead)}
     for model in suite.models:
         for name in {model.data, *tasks}:
             load(name, size=model.size, channels=model.channels)
@@ -27,12 +26,6 @@ def preflight(suite: Suite, folder: Path, *, needed: bool) -> None:
     for scheme in suite.schemes:
         for payload in suite.payloads_of(scheme):
             scheme.build(payload)
-
-
-def _tasks(attack: Attack) -> set[str]:
-    if isinstance(attack, Then):
-        return _tasks(attack.first) | _tasks(attack.second)
-    return {attack.task} if isinstance(attack, NewHead) else set()
 
 
 def _sweep(folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 from rich.progress import (
     BarColumn,
@@ -41,8 +43,7 @@ class RunProgress:
 
     def started(self, cell: Cell) -> None:
         """Show which cell is in hand."""
-        key = cell.key
-        self._cell = f"{key['model']} #{key['seed']} {key['scheme']} {key['payload']} bits: {key['attack']}"
+        self._cell = _name(cell.key)
         self._show(self._cell)
 
     def say(self, text: str) -> None:
@@ -62,7 +63,7 @@ class RunProgress:
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=self.done)
         else:
-            self._line(f"{self._cell}: {_outcome(record)}")
+            self._line(f"{_name(record['key'])}: {_outcome(record)}")
 
     def _show(self, text: str) -> None:
         if self._bar and self._task is not None:
@@ -82,6 +83,10 @@ def _bar() -> Progress:
         TextColumn("{task.fields[text]}", markup=False),
         transient=False,
     )
+
+
+def _name(key: Mapping[str, Any]) -> str:
+    return f"{key['model']} #{key['seed']} {key['scheme']} {key['payload']} bits: {key['attack']}"
 
 
 def _outcome(record: Record) -> str:
