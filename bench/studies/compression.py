@@ -16,7 +16,9 @@ from tabulate import tabulate
 
 from bench.attack_strengths import chosen
 from bench.journal import Journal
-from bench.leaderboard.points import Point, Run, gather, percent
+from bench.leaderboard.pictures import save
+from bench.leaderboard.points import Point, gather, percent
+from bench.studies.compression_picture import draw_reach, lost, measured_ratio
 from cwwm.console import DONE, run_app
 from cwwm.errors import BadInput
 from cwwm.files import write_atomic
@@ -32,11 +34,6 @@ PAPERS = (
     ("LeNet-300-100 22.9x", "ADMM, no loss from 98.4 %", "arXiv 1804.03294, Table 1"),
     ("ResNet-18, CIFAR-10, 11.75x and 20.88x, crossbars", "0.5 and 0.6 points lost", "arXiv 1908.11691"),
 )  # fmt: skip
-
-
-def lost(run: Run) -> float:
-    """Return the points of accuracy that an attack cost, negative if the model gained."""
-    return percent(run.record["host"]["accuracy"]) - percent(run.row["accuracy"])
 
 
 def curves(points: Iterable[Point]) -> dict[tuple[str, str], list[Point]]:
@@ -102,16 +99,6 @@ def _reached(point: Point | None) -> str:
     return f"{ratio:.1f}" if data is None else f"{ratio:.1f} (data {data:.0f})"
 
 
-def measured_ratio(achieved: dict[str, float]) -> float:
-    """Return weights before over weights after, as an attack measured it."""
-    for key in ("weight_ratio", "ratio"):
-        if achieved.get(key):
-            return achieved[key]
-    if "parameters" in achieved:
-        return achieved["parameters_before"] / achieved["parameters"]
-    return 1 / (1 - achieved["sparsity"])
-
-
 def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
@@ -120,8 +107,8 @@ def _table(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
     return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
 
 
-def page(anchors: Sequence[Point], reach: Sequence[Point], environment: str) -> str:
-    """Return the study as Markdown."""
+def page(anchors: Sequence[Point], reach: Sequence[Point], environment: str, picture: str) -> str:
+    """Return the study as Markdown; `picture` is the name of the file with the curves."""
     seeds = max(len(point.runs) for point in (*anchors, *reach))
     papers = _table(PAPERS, ("setting", "result on the papers' data", "source"))
     return f"""\
@@ -146,6 +133,8 @@ The hardest ratio tried whose mean loss stays within the level; "-" where the mi
 for about as many steps; what they took, and the seconds of the longest run, are in the last columns.
 
 {reach_table(reach)}
+
+![Points of accuracy lost against the ratio]({picture})
 """
 
 
@@ -178,7 +167,9 @@ def study(
     if output.suffix != ".md":
         raise BadInput(f"the table is Markdown; name it {output.with_suffix('.md')}")
     found = _points(anchors, "compression-anchors"), _points(reach, "compression-reach")
-    text = page(*found, _environment([*found[0], *found[1]]))
+    picture = output.with_suffix(".png")
+    text = page(*found, _environment([*found[0], *found[1]]), picture.name)
+    save(draw_reach(curves(found[1]), LEVELS), picture)
     write_atomic(output, text.encode())
     print(text)
     return DONE

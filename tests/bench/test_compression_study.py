@@ -7,7 +7,8 @@ import pytest
 
 from bench.journal import Journal
 from bench.leaderboard.points import Point, gather, percent
-from bench.studies.compression import LEVELS, app, curves, lost, measured_ratio, page, reach_table
+from bench.studies.compression import LEVELS, app, curves, page, reach_table
+from bench.studies.compression_picture import lost, measured_ratio
 from cwwm.console import run_app
 
 
@@ -54,8 +55,15 @@ def test_a_ratio_is_what_the_attack_measured(achieved: dict[str, float], ratio: 
 
 
 def test_the_page_names_attacks_papers_and_hardware(points: list[Point]) -> None:
-    text = page(points, points, "some machine")
-    for part in ("some machine", "magnitude", "random", "arXiv 1811.01907", "theirs and not measured here"):
+    text = page(points, points, "some machine", "curves.png")
+    for part in (
+        "some machine",
+        "magnitude",
+        "random",
+        "arXiv 1811.01907",
+        "theirs and not measured here",
+        "(curves.png)",
+    ):
         assert part in text
 
 
