@@ -70,7 +70,7 @@ def plan(
 ) -> int:
     """Show what a run would do, and how much of it is recorded already."""
     from bench.conditions import choose_device, prepare
-    from bench.engines.inline import pending
+    from bench.engines import pending
     from bench.journal import Journal
     from bench.plan import cells
 
