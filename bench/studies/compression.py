@@ -86,7 +86,7 @@ def reach_table(points: Sequence[Point]) -> str:
         steps = max(point.median(lambda run: run.row["cost"]["steps"]) for point in curve)
         seconds = max(point.median(lambda run: run.row["timing"]["attack_s"]) for point in curve)
         rows.append([model, attack, *reached, f"{steps:.0f}", f"{seconds:.0f}"])
-    headers = ("model", "attack", *(f"at {level:g} points" for level in LEVELS), "steps", "seconds")
+    headers = ("model", "attack", *(f"at {level:g} points lost" for level in LEVELS), "steps", "seconds")
     return _table(rows, headers)
 
 
@@ -129,8 +129,8 @@ The papers' figures, on MNIST and CIFAR-10, theirs and not measured here:
 
 ## The ratio reached at 0, 1 and 3 points of lost accuracy
 
-The hardest ratio tried whose mean loss stays within the level; "-" where the mildest loses more. All attacks train
-for about as many steps; what they took, and the seconds of the longest run, are in the last columns.
+The hardest ratio tried whose mean loss stays within the level; "-" where the mildest loses more. The attacks
+train for 15 to 25 epochs; their optimiser steps, and the seconds of the longest run, are in the last columns.
 
 {reach_table(reach)}
 
