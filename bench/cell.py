@@ -1,7 +1,7 @@
 """One cell of a suite: a (model, scheme, payload, seed, attack) curve, its identity and its seeds."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.provenance import source_digest
@@ -14,7 +14,11 @@ if TYPE_CHECKING:  # a cell depends on what entries say, which its identity hold
 
 @dataclass(frozen=True)
 class Cell:
-    """One curve: one record, a row a strength."""
+    """One curve: one record, a row a strength.
+
+    Attributes:
+        number: of the marked copy: 0 is the one that is attacked and read, others are only held by colluders.
+    """
 
     model: ModelSpec
     scheme: "SchemeEntry"
@@ -22,6 +26,11 @@ class Cell:
     seed: int
     attack: "AttackEntry"
     runtime: Mapping[str, Any] = field(default_factory=dict)
+    number: int = 0
+
+    def copy(self, number: int) -> "Cell":
+        """Return the cell of another marked copy of the same host: another key, another message."""
+        return replace(self, number=number)
 
     @property
     def host_recipe(self) -> dict[str, Any]:
@@ -37,7 +46,11 @@ class Cell:
             "parameters": dict(self.scheme.parameters),
             "source": source_digest(self.scheme.module),
         }
-        return {"host": self.host_recipe, "scheme": scheme, "payload": self.payload}
+        return {"host": self.host_recipe, "scheme": scheme, "payload": self.payload, **self._number}
+
+    @property
+    def _number(self) -> dict[str, int]:
+        return {"copy": self.number} if self.number else {}
 
     @property
     def attack_recipe(self) -> dict[str, Any]:
@@ -68,7 +81,8 @@ class Cell:
     def derive(self, part: str) -> int:
         """Return the seed of a named part of this cell; parts do not see what they do not depend on."""
         host = {"model": self.model.name, "seed": self.seed}
-        mark = {"scheme": self.scheme.name, "parameters": dict(self.scheme.parameters), "payload": self.payload}
+        parameters = dict(self.scheme.parameters)
+        mark = {"scheme": self.scheme.name, "parameters": parameters, "payload": self.payload, **self._number}
         depends: dict[str, dict[str, Any]] = {
             "host": host,
             "second phase": host,

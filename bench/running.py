@@ -71,6 +71,7 @@ def thief_context(cell: Cell, workshop: Workshop, scheme: Scheme | None) -> Atta
         device=workshop.device,
         load=lambda name: workshop.data(cell.model, name),
         scheme=scheme,
+        build=lambda name, seed: workshop.fresh(cell.model, name, seed),
     )
 
 
@@ -81,7 +82,8 @@ def _measure(cell: Cell, workshop: Workshop, advance: Advance) -> dict[str, Any]
     seen = workshop.detection(cell)
     before = _read(marked, as_weights(marked.model))
     rows = []
-    for item in cell.attack.attack.curve([marked.model], cell.attack.strengths, context):
+    targets = [marked.model, *workshop.copies(cell, cell.attack.attack.copies - 1)]
+    for item in cell.attack.attack.curve(targets, cell.attack.strengths, context):
         rows.append(_row(cell, marked, item, workshop))
         advance(len(rows))
     training, baseline = marked.facts["training"], control.facts["training"]

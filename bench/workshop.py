@@ -3,7 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -17,7 +17,7 @@ from bench.covertness import covertness_facts
 from bench.data import Dataset, load
 from bench.evaluate import accuracy
 from bench.false_positives import affordable_trials, null_facts, null_log10_p
-from bench.zoo import ModelSpec, build_model
+from bench.zoo import ModelSpec, build_model, find_models
 from cwwm.carrier import Carrier
 from cwwm.codes import Bits
 from cwwm.keys import SALT_BYTES, Key, Stream
@@ -78,6 +78,29 @@ class Workshop:
         """
         name = marked_identity(cell)
         return self._keep("marked", name, lambda: self._load_marked(cell, name))
+
+    def copies(self, cell: Cell, count: int) -> list[nn.Module]:
+        """Return what `count` other customers got: the same host, marked with keys and messages of their own.
+
+        Raises:
+            BadInput: if the scheme refuses this host.
+        """
+        return [
+            self._load_marked(copy, marked_identity(copy)).model for copy in map(cell.copy, range(1, count + 1))
+        ]
+
+    def fresh(self, spec: ModelSpec, name: str | None, seed: int) -> nn.Module:
+        """Return an untrained network for the data of `spec`: of its own architecture, or of timm's `name`.
+
+        Raises:
+            BadInput: for a name that timm does not know.
+        """
+        other = (
+            spec
+            if name is None
+            else replace(find_models([name])[0], data=spec.data, size=spec.size, channels=spec.channels)
+        )
+        return build_model(replace(other, weights="random"), self.data(spec).classes, seed).to(self.device)
 
     def detection(self, cell: Cell) -> dict[str, Any]:
         """Return what others see in the marked model of a cell, as JSON values.

@@ -115,6 +115,7 @@ class TrainingReport:
 
 
 Progress = Callable[[int, int], None]
+Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def train(
@@ -126,9 +127,10 @@ def train(
     embedding: TrainingHook | None = None,
     masks: Mapping[str, Tensor] | None = None,
     trainable: Callable[[str], bool] | None = None,
+    objective: Objective | None = None,
     progress: Progress | None = None,
 ) -> TrainingReport:
-    """Train `model` in place by cross-entropy plus the embedding's loss.
+    """Train `model` in place by cross-entropy, or another objective, plus the embedding's loss.
 
     Args:
         model: on the device of `data`.
@@ -139,6 +141,8 @@ def train(
         masks: for some parameters (by name), bool tensors of their shape; entries where the mask is False
             are kept at exactly zero (a thief's pruning mask is held while he repairs).
         trainable: which parameters (by name) may change; all by default.
+        objective: takes inputs, labels and logits of a batch and returns the loss, a scalar, in place of
+            cross-entropy.
         progress: called with (steps done, steps in all) after each epoch.
 
     Raises:
@@ -162,7 +166,7 @@ def train(
                 recipe.batch_size, seed=seed, epoch=epoch, shift=recipe.shift, flip=recipe.flip
             ):
                 _set_rate(optimizer, recipe.rate_factor((step + 0.5) / total))  # at its middle: never zero
-                loss_sum += _step(model, optimizer, x, y, step, recipe, embedding)
+                loss_sum += _step(model, optimizer, (x, y), step, objective or _cross_entropy(recipe), embedding)
                 for parameter, mask in held:
                     parameter.mul_(mask)
                 if embedding is not None:
@@ -180,19 +184,23 @@ def train(
 def _step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    x: Tensor,
-    y: Tensor,
+    samples: tuple[Tensor, Tensor],
     step: int,
-    recipe: Recipe,
+    objective: Objective,
     embedding: TrainingHook | None,
 ) -> Tensor:
+    x, y = samples
     logits = model(x)
-    loss = functional.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
+    loss = objective(x, y, logits)
     extra = embedding.loss(Batch(x, y, logits, step)) if embedding is not None else None
     optimizer.zero_grad(set_to_none=True)
     (loss if extra is None else loss + extra).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.detach()
+
+
+def _cross_entropy(recipe: Recipe) -> Objective:
+    return lambda x, y, logits: functional.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
 
 
 def _held(model: nn.Module, masks: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -53,6 +53,7 @@ class AttackContext:
         load: gives another data set of the same input size, for attacks that change the task.
         masks: held pruning masks by parameter name (bool, True is kept), when this attack follows another.
         scheme: the encoding of the mark with its parameters, which are public (Kerckhoffs' principle), or None.
+        build: gives a fresh network for the task on the device: (timm name, or None for the host's own; seed).
     """
 
     data: Dataset
@@ -62,6 +63,7 @@ class AttackContext:
     load: Callable[[str], Dataset]
     masks: Masks = field(default_factory=dict)
     scheme: Scheme | None = None
+    build: Callable[[str | None, int], nn.Module] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Attack(ABC):
 
     Class attributes:
         name: as registered; strength: what the number means, with its unit;
-        copies: how many differently marked copies the thief needs;
+        copies: how many differently marked copies the thief has, `targets` of `curve`;
         changes_weights: False if host weights stay as they were, so that a law that held still holds.
     """
 

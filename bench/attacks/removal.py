@@ -1,11 +1,9 @@
 """Structured removal: channels of smallest magnitude leave the network, which becomes a smaller dense one."""
 
-import importlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.attacks.base import Attack, AttackContext, Attacked, Cost, timed
 from bench.attacks.pruning import prunable_tensors
 from cwwm.carrier import classifier
+from cwwm.channels import inside_attention, is_depthwise, sources, torch_pruning, traced
 from cwwm.errors import BadInput
 from cwwm.order_statistics import pruned_count
 from cwwm.weights import as_weights
@@ -76,13 +75,13 @@ class StructuredRemoval(Attack):
         """
         if not 0 <= strength < 1:
             raise BadInput(f"{self.name}: a rate is at least 0 and below 1, not {strength:g}")
-        pruning, head = _torch_pruning(self.name), _head(model, self.name)
+        head = _head(model, self.name)
         images = context.data.test.x[:_IMAGES]
         training, names = model.training, list(prunable_tensors(model))
         before = _size(model, images)
         remedy = f"; try channels: {INTERIOR}" if self.channels == ALL else ""
         with timed(context.device) as watch, _refusing(self.name, remedy):
-            self._remove(pruning, model, head, strength, images)
+            self._remove(model, head, strength, images)
             after = _size(model, images)
         model.train(training)
         parameters = dict(model.named_parameters())
@@ -96,12 +95,12 @@ class StructuredRemoval(Attack):
         masks = {name: parameters[name].detach() != 0 for name in context.masks}
         return Attacked(model, strength, achieved, masks, Cost(seconds=watch.seconds))
 
-    def _remove(self, pruning: ModuleType, model: nn.Module, head: nn.Linear, rate: float, images: Tensor) -> None:
-        graph, width = _traced(pruning, model, images), head.in_features
-        importance = pruning.importance.MagnitudeImportance(p=self.norm)
-        groups = list(graph.get_all_groups(ignored_layers=[head, *_inside_attention(model)]))
+    def _remove(self, model: nn.Module, head: nn.Linear, rate: float, images: Tensor) -> None:
+        graph, width = traced(model, images), head.in_features
+        importance = torch_pruning().importance.MagnitudeImportance(p=self.norm)
+        groups = list(graph.get_all_groups(ignored_layers=[head, *inside_attention(model)]))
         if self.channels == INTERIOR:
-            groups = [group for group in groups if len(_sources(graph, group)) == 1]
+            groups = [group for group in groups if len(sources(graph, group)) == 1]
         chosen = [(group[0].dep, _least(importance(group), _parts(graph, group), rate)) for group in groups]
         for root, indices in chosen:
             if indices:
@@ -124,11 +123,11 @@ def remove_empty(model: nn.Module, images: Tensor, attack: str) -> None:
     Raises:
         BadInput: without Torch-Pruning, or for a network that it cannot follow.
     """
-    pruning, head = _torch_pruning(attack), _head(model, attack)
+    head = _head(model, attack)
     training, width = model.training, head.in_features
     with _refusing(attack, "; set physical: false"):
-        graph = _traced(pruning, model, images[:_IMAGES])
-        groups = list(graph.get_all_groups(ignored_layers=[head, *_inside_attention(model)]))
+        graph = traced(model, images[:_IMAGES])
+        groups = list(graph.get_all_groups(ignored_layers=[head, *inside_attention(model)]))
         for root, indices in [(group[0].dep, _empty(graph, group)) for group in groups]:
             if indices:
                 graph.get_pruning_group(root.target.module, root.handler, indices).prune()
@@ -146,7 +145,7 @@ def _empty(graph: Any, group: Any) -> list[int]:  # noqa: ANN401 (not typed)
         if not isinstance(layer, (nn.modules.conv._ConvNd, nn.Linear)):
             continue
         out = graph.is_out_channel_pruning_fn(dep.handler)
-        if _is_depthwise(layer):
+        if is_depthwise(layer):
             continue  # passes a channel on
         weight = layer.weight.detach().abs().float().cpu()
         sizes = weight.flatten(1).sum(1) if out else weight.transpose(0, 1).flatten(1).sum(1)
@@ -167,25 +166,12 @@ def _refusing(attack: str, remedy: str) -> Iterator[None]:
         raise BadInput(f"{attack}: this network cannot lose its channels ({reason}){remedy}") from error
 
 
-def _torch_pruning(attack: str) -> ModuleType:
-    """Return the package, imported late since it is optional."""
-    try:
-        return importlib.import_module("torch_pruning")
-    except ImportError as error:
-        raise BadInput(f"{attack} needs Torch-Pruning: pip install torch-pruning") from error
-
-
 def _head(model: nn.Module, attack: str) -> nn.Linear:
     name = classifier(as_weights(model))
     head = model.get_submodule(name.rpartition(".")[0]) if name else None
     if not isinstance(head, nn.Linear):
         raise BadInput(f"{attack}: this network has no linear layer with a classifier's name, such as fc or head")
     return head
-
-
-def _inside_attention(model: nn.Module) -> list[nn.Module]:
-    attentions = [module for module in model.modules() if hasattr(module, "num_heads")]
-    return [layer for module in attentions for name, layer in module.named_children() if name != "proj"]
 
 
 def _size(model: nn.Module, images: Tensor) -> tuple[int, int]:
@@ -198,32 +184,12 @@ def _size(model: nn.Module, images: Tensor) -> tuple[int, int]:
     return parameters, sum(counts.get(operation, 0) for operation in _LAYERS) // (2 * len(images))
 
 
-@torch.enable_grad()
-def _traced(pruning: ModuleType, model: nn.Module, images: Tensor) -> Any:  # noqa: ANN401 (not typed)
-    """Return the dependency graph, which Torch-Pruning reads off autograd's."""
-    model.requires_grad_(True)
-    graph = pruning.DependencyGraph()
-    # its own way to call a model unpacks the batch first, and swallows what that fails with
-    graph.build_dependency(model, images, forward_fn=lambda network, x: network(x), verbose=False)
-    return graph
-
-
-def _sources(graph: Any, group: Any) -> set[nn.Module]:  # noqa: ANN401 (not typed)
-    """Return the layers whose output channels a group removes, without depthwise convolutions."""
-    layers = {dep.target.module for dep, _ in group if graph.is_out_channel_pruning_fn(dep.handler)}
-    return {x for x in layers if isinstance(x, (nn.modules.conv._ConvNd, nn.Linear)) and not _is_depthwise(x)}
-
-
-def _is_depthwise(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.modules.conv._ConvNd) and layer.groups == layer.out_channels > 1
-
-
 def _parts(graph: Any, group: Any) -> int:  # noqa: ANN401 (not typed)
     """Return into how many equal parts grouped convolutions and norms split the channels of a group."""
     parts = {1}
     for dep, _ in group:
         layer, pruner = dep.target.module, graph.get_pruner_of_module(dep.target.module)
-        if isinstance(layer, nn.Module) and not _is_depthwise(layer):
+        if isinstance(layer, nn.Module) and not is_depthwise(layer):
             out = graph.is_out_channel_pruning_fn(dep.handler)
             parts.add((pruner.get_out_channel_groups if out else pruner.get_in_channel_groups)(layer))
     return math.lcm(*parts)

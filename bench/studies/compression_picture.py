@@ -55,7 +55,14 @@ def draw_reach(curves: Curves, levels: Sequence[float]) -> "Figure":
                 _line(axis, curves[model, attack], attack, number)
         _dress(axis, model)
     handles = {label: h for axis in figure.axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2 * len(models), frameon=False, fontsize=8)
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        loc="outside lower center",
+        ncols=2 * len(models),
+        frameon=False,
+        fontsize=8,
+    )
     return figure
 
 
