@@ -186,6 +186,13 @@ def _flat_entries(tensor: Tensor, index: Tensor) -> Tensor:
     return tensor[torch.unravel_index(index, tensor.shape)]
 
 
+def weights_digest(weights: Weights, names: Sequence[str] | None = None) -> str:
+    """Return SHA-256 of these tensors, or of all: names, shapes, dtypes and bytes, in the order of the names."""
+    chosen = sorted(weights.names() if names is None else names)
+    layers = tuple(Layer(name, weights.shape(name), weights.dtype(name)) for name in chosen)
+    return Carrier("", layers).digest(weights)
+
+
 def prunable(weights: Weights) -> list[str]:
     """Return the names of all convolution and linear weights: what a thief's global ranking covers."""
     return [name for name in weights.names() if weight_kind(name, weights.shape(name))]

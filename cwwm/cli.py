@@ -13,6 +13,7 @@ from cwwm.errors import BadInput
 from cwwm.message import bits_to_hex, bits_to_text, hex_to_bits, text_to_bits
 
 if TYPE_CHECKING:
+    from cwwm.alignment import Alignment
     from cwwm.design import Targets
     from cwwm.weights import Weights
 
@@ -34,11 +35,19 @@ app = typer.Typer(
     Later: cwwm verify suspect.safetensors --key owner.key --mark marked.mark.json
     --commitment marked.commitment.json --message "it is mine"
 
+    If the suspect's channels were moved, scaled, removed or added: --reference marked.safetensors
+
     Exit codes: 0 done, 1 the answer is no (not proven, message lost), 2 bad input, 3 the work failed.""",
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 KeyFile = Annotated[Path, typer.Option("--key", help="Key file made by cwwm keygen.")]
+Reference = Annotated[
+    Path | None,
+    typer.Option(
+        help="The marked copy, as embed wrote it: undoes permuted, scaled, removed and added channels first."
+    ),
+]
 Carrier = Annotated[
     str | None,
     typer.Option(
@@ -213,17 +222,21 @@ def extract(
     suspect: Path,
     key: KeyFile,
     mark: Annotated[Path | None, typer.Option(help="Mark file; default SUSPECT with .mark.json.")] = None,
+    reference: Reference = None,
     json: Json = False,
 ) -> int:
     """Read the message from a suspect checkpoint. It is no proof: see verify."""
     from cwwm.owner import load_owner_key, mark_path, read_file
 
-    reading = read_file(suspect, load_owner_key(key), mark or mark_path(suspect))
+    reading = read_file(suspect, load_owner_key(key), mark or mark_path(reference or suspect), reference)
     found = reading.extraction
     if json:
         print_json({"ok": found.ok, "hex": bits_to_hex(found.bits), "text": bits_to_text(found.bits),
-                    "erased": found.erased, "applicable": found.applicable, "reason": found.reason})  # fmt: skip
-    elif not found.applicable:
+                    "erased": found.erased, "applicable": found.applicable, "reason": found.reason,
+                    **_alignment_json(reading.alignment)})  # fmt: skip
+        return DONE if found.ok else NO
+    _print_alignment(reading.alignment)
+    if not found.applicable:
         print(f"not applicable: {found.reason}")
     elif not found.ok:
         print("the message is lost; cwwm verify may still prove the mark")
@@ -241,6 +254,7 @@ def verify(
     message: Text = None,
     hex: Hex = None,
     fpr: Annotated[float, typer.Option(help="False-positive rate that a proof may have.")] = 1e-6,
+    reference: Reference = None,
     keys: Annotated[int, typer.Option(min=1, help="Keys that were tried on this suspect.")] = 1,
     marks: Annotated[int, typer.Option(min=1, help="Marks that were tried on this suspect.")] = 1,
     commitments: Annotated[int, typer.Option(min=1, help="Commitments that the claimant has published.")] = 1,
@@ -259,13 +273,15 @@ def verify(
         commitment_file=commitment,
         rate=fpr,
         tried=Tried(keys=keys, marks=marks, commitments=commitments),
+        reference=reference,
     )
     verdict = found.verdict
     if json:
         print_json({"proven": verdict.proven, "log10_p": _finite(verdict.log10_p), "reason": verdict.reason,
                     "message_whole": found.whole, "statistics": _all_finite(found.evidence.log10_p),
-                    "details": dict(found.evidence.details)})  # fmt: skip
+                    "details": dict(found.evidence.details), **_alignment_json(found.alignment)})  # fmt: skip
     else:
+        _print_alignment(found.alignment)
         if not found.extraction.applicable:
             print(f"not applicable: {found.extraction.reason}")
         for statistic, log10_p in found.evidence.log10_p.items():
@@ -338,6 +354,18 @@ def _finite(value: float) -> float | None:
 
 def _all_finite(values: Any) -> dict[str, float | None]:  # noqa: ANN401
     return {name: _finite(value) for name, value in values.items()}
+
+
+def _alignment_json(alignment: "Alignment | None") -> dict[str, Any]:
+    if alignment is None:
+        return {}
+    return {"alignment": {"score": alignment.score, "layers": len(alignment.layers), **alignment.channels}}
+
+
+def _print_alignment(alignment: "Alignment | None") -> None:
+    if alignment is not None:
+        counts = ", ".join(f"{count:,} {what}" for what, count in alignment.channels.items())
+        print(f"aligned: {alignment.score:.1%} of the owner's copy recognised; channels: {counts}")
 
 
 def _print_report(report: dict[str, Any]) -> None:

@@ -1,18 +1,21 @@
 """What an owner publishes before the model: a digest that binds key, message, salt, scheme and parameters.
 
 A p-value says something only about a claim that was fixed before the suspect was looked at: anyone can pick
-a key, extract, and claim what comes out. The commitment is an HMAC under the key itself, so it hides the
-message and cannot be opened in two ways.
+a key, extract, and claim what comes out. The same goes for a learned extractor, triggers or a marked copy, which
+a claimant could fit to the suspect. The commitment is an HMAC under the key itself, so it hides the message and
+cannot be opened in two ways.
 """
 
 import hmac
 from dataclasses import dataclass
 from pathlib import Path
 
+from cwwm.carrier import weights_digest
 from cwwm.errors import BadInput
 from cwwm.files import read_json, write_json
 from cwwm.schemes.base import Claim
 from cwwm.seeds import canonical_json
+from cwwm.weights import TensorWeights
 
 FORMAT = "cwwm-commitment v1"
 
@@ -29,6 +32,7 @@ class Commitment:
         bound = {
             "message": "".join(map(str, claim.message.tolist())),
             "mark": {k: v for k, v in claim.mark.to_json().items() if k != "report"},
+            "tensors": weights_digest(TensorWeights(claim.mark.tensors)),
         }
         return cls(claim.key.authenticate(canonical_json(bound)))
 

@@ -2,10 +2,12 @@
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cwwm.alignment import Alignment
+from cwwm.carrier import prunable, weights_digest
 from cwwm.checkpoint import open_weights, rewriting
 from cwwm.codes import Bits
 from cwwm.commitment import Commitment
@@ -15,7 +17,15 @@ from cwwm.evidence import Evidence, Tried, Verdict, judge
 from cwwm.keys import Key
 from cwwm.mark import Mark, load_mark, save_mark, tensors_path
 from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme, embed, scheme_of
+from cwwm.schemes.aligned import read_aligned
 from cwwm.weights import Weights, all_finite
+
+_COPY = "copy"  # in a mark's state: digest of the marked weights, which the commitment binds
+
+
+def copy_digest(weights: Weights) -> str:
+    """Return what identifies a marked copy: SHA-256 of all its convolution and linear weights."""
+    return weights_digest(weights, prunable(weights))
 
 
 def mark_path(model: Path) -> Path:
@@ -82,6 +92,7 @@ def embed_file(
     try:
         with rewriting(source, target) as weights:
             _, mark = embed(scheme, weights, message, key, EmbedContext())
+            mark = replace(mark, state={**mark.state, _COPY: copy_digest(weights)})
             save_mark(mark, files[1])
             Commitment.to(Claim(key, mark, message)).save(files[2])
     except BaseException:
@@ -94,25 +105,43 @@ def embed_file(
 
 @dataclass(frozen=True)
 class Reading:
-    """A suspect as one key and mark read it."""
+    """A suspect as one key and mark read it; `alignment` if the owner's copy was asked."""
 
     mark: Mark
     scheme: Scheme
     extraction: Extraction
+    alignment: Alignment | None = None
 
 
-def read_file(suspect: Path, key: Key, mark_file: Path) -> Reading:
+def read_file(suspect: Path, key: Key, mark_file: Path, reference: Path | None = None) -> Reading:
     """Extract from a checkpoint.
 
+    Args:
+        suspect: to read.
+        key: the owner's.
+        mark_file: that `embed_file` wrote.
+        reference: the marked copy, to undo what was done to the suspect's channels.
+
     Raises:
-        BadInput: for a wrong key, a damaged file, or a suspect with non-finite weights in the carrier.
+        BadInput: for a wrong key, a damaged file, a reference that the mark was not made in, or a suspect with
+            non-finite weights in the carrier.
     """
     mark = load_mark(mark_file)
     mark.require_key(key)
     scheme = scheme_of(mark)
     weights = open_weights(suspect)
     _require_finite(weights, mark)
-    return Reading(mark, scheme, scheme.extract(weights, key, mark))
+    if reference is None:
+        return Reading(mark, scheme, scheme.extract(weights, key, mark))
+    owner = open_weights(reference)
+    _require_copy(owner, mark, reference)
+    return Reading(mark, scheme, *read_aligned(scheme, weights, owner, key, mark))
+
+
+def _require_copy(weights: Weights, mark: Mark, path: Path) -> None:
+    """Raise BadInput for another reference than the marked copy: one could be fitted to the suspect."""
+    if mark.state.get(_COPY) != copy_digest(weights):
+        raise BadInput(f"{path} is not the copy that the mark was made in; give the file that cwwm embed wrote")
 
 
 def _require_finite(weights: Weights, mark: Mark) -> None:
@@ -129,6 +158,7 @@ class Verification:
     verdict: Verdict
     whole: bool
     extraction: Extraction
+    alignment: Alignment | None
 
 
 def verify_file(
@@ -140,23 +170,28 @@ def verify_file(
     commitment_file: Path | None,
     rate: float,
     tried: Tried,
+    reference: Path | None = None,
 ) -> Verification:
     """Judge the claim that `suspect` carries `message`.
+
+    With a reference the p-value counts two alignments: this one, and none.
 
     Raises:
         BadInput: as `read_file`; for a damaged commitment, a claim of wrong length, or a rate outside (0, 1).
     """
     if not 0 < rate < 1:
         raise BadInput(f"--fpr is between 0 and 1, not {rate:g}")
-    reading = read_file(suspect, key, mark_file)
+    reading = read_file(suspect, key, mark_file, reference)
     claim = Claim(key, reading.mark, message)
     if len(message) != reading.mark.payload_bits:
         raise BadInput(f"the claimed message has {len(message)} bits, the mark {reading.mark.payload_bits}")
     evidence = reading.scheme.evidence(reading.extraction, claim)
     extraction = reading.extraction
     whole = extraction.ok and bool((extraction.bits == message).all())
+    if reference is not None:
+        tried = replace(tried, alignments=2 * tried.alignments)
     verdict = judge(evidence, tried=tried, rate=rate, objection=_objection(claim, commitment_file))
-    return Verification(evidence, verdict, whole, extraction)
+    return Verification(evidence, verdict, whole, extraction, reading.alignment)
 
 
 def _objection(claim: Claim, commitment_file: Path | None) -> str | None:

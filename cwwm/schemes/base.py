@@ -117,13 +117,15 @@ class Scheme(ABC):
     Class attributes:
         name: as registered; one_shot: can mark a finished model without training;
         needs: what embedding needs (`TRAINING`, `TRIGGERS`); extraction_needs: what extraction needs
-        beside tensors (`FORWARD`, `REFERENCE`). The plan refuses a cell that lacks them.
+        beside tensors (`FORWARD`, `REFERENCE`). The plan refuses a cell that lacks them; alignable: reads
+        weights at places that an alignment can restore, not shapes or answers.
     """
 
     name: ClassVar[str]
     one_shot: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset()
     extraction_needs: ClassVar[frozenset[str]] = frozenset()
+    alignable: ClassVar[bool] = True
 
     payload_bits: int = 256
 
@@ -136,6 +138,11 @@ class Scheme(ABC):
     def parameters(self) -> dict[str, Any]:
         """Return the parameters that rebuild this scheme, as JSON values."""
         return asdict(self)
+
+    @property
+    def hosts(self) -> int:
+        """Return L, the number of keyed positions that it reads; 0 if it reads whole layers, or no weights."""
+        return 0
 
     @abstractmethod
     def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> Embedding:

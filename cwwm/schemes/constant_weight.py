@@ -60,7 +60,7 @@ class ConstantWeight(MagnitudeScheme):
 
     def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
         """Read the alpha largest host magnitudes as the ones."""
-        hosts = read_hosts(suspect, key, mark, self.code.length)
+        hosts = read_hosts(suspect, key, mark, self.hosts)
         if isinstance(hosts, str):
             return Extraction.not_applicable(self.payload_bits, hosts)
         magnitudes = np.abs(hosts.values).astype(np.float64)

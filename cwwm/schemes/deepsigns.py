@@ -50,6 +50,7 @@ class DeepSigns(TrainedScheme):
 
     name: ClassVar[str] = "deepsigns"
     extraction_needs: ClassVar[frozenset[str]] = frozenset({FORWARD})
+    alignable: ClassVar[bool] = False
 
     clustering: float = 0.01
     marked_classes: int = 0

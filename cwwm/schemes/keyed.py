@@ -122,6 +122,14 @@ def read_hosts(suspect: Weights, key: Key, mark: Mark, count: int) -> HostReadin
     return HostReading(torch.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).cpu().numpy(), missing)
 
 
+def hidden_hosts(key: Key, mark: Mark, count: int) -> dict[str, Tensor]:
+    """Return the places of `count` hosts as flat indices, int64, by tensor: what a search must not look at."""
+    if mark.carrier is None or not count:
+        return {}
+    hosts = place(mark.carrier, key, mark.salt, count)
+    return {mark.carrier.layers[layer].name: inside for layer, _, inside in hosts.parts}
+
+
 def count_survivors(suspect: Weights, carrier: Carrier, missing: Container[int]) -> int:
     """Return how many weights of the pool are there, finite and not exactly zero: as `read_hosts` sees them."""
     present = [layer for index, layer in enumerate(carrier.layers) if index not in missing]

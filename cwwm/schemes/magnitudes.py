@@ -73,6 +73,11 @@ class MagnitudeScheme(Scheme):
     def code(self) -> "MagnitudeCode":
         """Return the code."""
 
+    @property
+    def hosts(self) -> int:
+        """Return L, the length of the codeword."""
+        return self.code.length
+
     @abstractmethod
     def codeword(self, message: Bits, key: Key, salt: bytes) -> Word:
         """Return the codeword of a message, bool (L,), whitened by the keyed pad."""
@@ -91,7 +96,7 @@ class MagnitudeEmbedding(KeyedEmbedding):
 
     def __init__(self, scheme: MagnitudeScheme, weights: Weights, message: Bits, key: Key, salt: bytes) -> None:
         """Choose the hosts, find the thresholds and project once."""
-        super().__init__(scheme, weights, key, salt, rule=scheme.carrier, count=scheme.code.length)
+        super().__init__(scheme, weights, key, salt, rule=scheme.carrier, count=scheme.hosts)
         self.scheme, self.message = scheme, message
         self.word: Word = scheme.codeword(message, key, salt)
         self._signs = keyed_signs(key, salt, len(self.word)).to(self.device)

@@ -86,7 +86,7 @@ class ProtectedConstantWeight(MagnitudeScheme):
 
     def read(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
         """Read each block by its largest magnitudes, without decoding."""
-        hosts = read_hosts(suspect, key, mark, self.code.length)
+        hosts = read_hosts(suspect, key, mark, self.hosts)
         if isinstance(hosts, str):
             return Extraction.not_applicable(self.payload_bits, hosts)
         read = self.code.read(np.abs(hosts.values))

@@ -6,6 +6,7 @@ from typing import Any
 from cwwm.errors import BadInput
 from cwwm.mark import Mark
 from cwwm.registry import build
+from cwwm.schemes.aligned import Aligned
 from cwwm.schemes.base import Scheme
 from cwwm.schemes.constant_weight import ConstantWeight
 from cwwm.schemes.deepsigns import DeepSigns
@@ -37,6 +38,7 @@ SCHEMES: dict[str, type[Scheme]] = {
         SpreadTransformDither,
         DeepSigns,
         Riga,
+        Aligned,
         Unmarked,
         WrongKey,
     )

@@ -35,6 +35,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("dm-qim", {"repetition": 5, "step": 1.0}),
     ("fixed-weights", {}),
     ("spread-spectrum", {}),
+    ("aligned", {"scheme": "cwc"}),
     ("none", {}),
     ("wrong-key", {"scheme": "cwc"}),
 ]

@@ -1,0 +1,171 @@
+"""Undo what a thief did to a network's channels, against the owner's copy: order, scale, removal, insertion."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from cwwm.alignment.channel_map import NONE, ChannelMap
+from cwwm.alignment.scales import fit_scales
+from cwwm.alignment.search import RECOGNISED, Found, Search
+from cwwm.alignment.similarity import LayerPair, dense
+from cwwm.carrier import classifier, prunable
+from cwwm.weights import Weights
+
+
+@dataclass(frozen=True)
+class LayerAlignment:
+    """How one weight tensor of the suspect is brought back.
+
+    Attributes:
+        outputs, inputs: of its channels; inputs is None for a depthwise layer.
+        output_scales, input_scales: what the suspect's weights are divided by, float32.
+        share: of its outputs that its own weights recognise.
+    """
+
+    outputs: ChannelMap
+    inputs: ChannelMap | None
+    output_scales: Tensor
+    input_scales: Tensor
+    share: float
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The matching of a suspect to the owner's copy.
+
+    Attributes:
+        layers: those that were recognised, by name.
+        score: share of the weights of the owner's copy whose output channel is recognised, in [0, 1]; that of an
+            unrelated network is below 0.05.
+    """
+
+    layers: Mapping[str, LayerAlignment]
+    score: float
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Return how many output channels of the layers recognised stayed, moved, were removed, and were added."""
+        counts = {"in place": 0, "moved": 0, "removed": 0, "added": 0}
+        for layer in self.layers.values():
+            matched = layer.outputs.matched
+            stayed = int((layer.outputs.partner[matched] == matched).sum())
+            counts["in place"] += stayed
+            counts["moved"] += len(matched) - stayed
+            counts["removed"] += layer.outputs.size - len(matched)
+            counts["added"] += layer.outputs.width - len(matched)
+        return counts
+
+    @property
+    def accepted(self) -> bool:
+        """Say whether the suspect derives from the owner's copy as far as its channels tell."""
+        return self.score >= RECOGNISED
+
+
+def align(owner: Weights, suspect: Weights, hidden: Mapping[str, Tensor] | None = None) -> Alignment:
+    """Match the channels of a suspect of the same architecture family, without running either model.
+
+    Args:
+        owner: the owner's marked copy.
+        suspect: whose tensors have the same names; widths may differ.
+        hidden: flat indices by tensor, int64 (n,), of the owner's weights that carry the mark: the search must not
+            see them, else it would read into a suspect what it looks for.
+
+    Returns:
+        The alignment; look at `Alignment.accepted` before anything is read through it.
+    """
+    pairs = _pairs(owner, suspect, hidden or {})
+    search = Search(pairs, classifier(owner))
+    layers = {name: _layer(search, found) for name, found in search.found.items()}
+    layers = {name: layer for name, layer in layers.items() if layer.share >= RECOGNISED}
+    sizes = {name: math.prod(owner.shape(name)) for name in prunable(owner)}
+    recognised = sum(sizes[name] * layer.share for name, layer in layers.items())
+    return Alignment(layers, recognised / max(1, sum(sizes.values())))
+
+
+def _pairs(owner: Weights, suspect: Weights, hidden: Mapping[str, Tensor]) -> list[LayerPair]:
+    """Return the weights that both have, with kernels of one size."""
+    pairs = []
+    for name in prunable(owner):
+        if name not in suspect or owner.shape(name)[2:] != suspect.shape(name)[2:]:
+            continue
+        tensor = _three_axes(owner.tensor(name)).clone()
+        if name in hidden:
+            tensor.view(-1)[hidden[name].cpu()] = 0
+        pairs.append(LayerPair(name, tensor, torch.nan_to_num(_three_axes(suspect.tensor(name)), 0.0, 0.0, 0.0)))
+    return pairs
+
+
+def _three_axes(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().float().reshape(*tensor.shape[:2], -1)
+
+
+def _layer(search: Search, found: Found) -> LayerAlignment:
+    outputs = search.maps[found.outputs]
+    inputs = found.inputs.resolve(search.maps) if found.inputs is not None else None
+    moved = bring_back(found.pair.suspect, found.pair.owner.shape, outputs, inputs)
+    scales = fit_scales(found.pair.owner, moved)
+    return LayerAlignment(outputs, inputs, *scales, search.match(found).share)
+
+
+def bring_back(suspect: Tensor, shape: Sequence[int], outputs: ChannelMap, inputs: ChannelMap | None) -> Tensor:
+    """Return the suspect's weights, (outputs, inputs a group, kernel), in the owner's order and shape.
+
+    Args:
+        suspect: (outputs, inputs a group, kernel), of the suspect's widths.
+        shape: of the owner's tensor, as three axes.
+        outputs, inputs: of the layer's channels; inputs is None for a depthwise layer.
+
+    Returns:
+        Zero where a channel has no partner, or where a grouped layer of the suspect has no such weight.
+    """
+    width = shape[1]
+    if inputs is None:
+        inputs = ChannelMap.identity(1)
+    groups, theirs = inputs.size // width, inputs.width // suspect.shape[1]
+    result = suspect.new_zeros(*shape)
+    rows = torch.from_numpy(outputs.matched)
+    partners = torch.from_numpy(outputs.partner[outputs.matched])
+    full = dense(suspect, theirs)[partners]
+    first = rows // max(1, shape[0] // groups) * width  # of the inputs that an output's group reads
+    columns = first[:, None] + torch.arange(width)
+    sources = torch.from_numpy(inputs.partner)[columns]
+    values = full.gather(1, sources.clamp(min=0)[..., None].expand(-1, -1, full.shape[2]))
+    result[rows] = torch.where((sources != NONE)[..., None], values, 0.0)
+    return result
+
+
+class AlignedWeights(Weights):
+    """A suspect in the owner's names, shapes, order and scale; zero where nothing is left."""
+
+    def __init__(self, owner: Weights, suspect: Weights, alignment: Alignment) -> None:
+        """View `suspect` in the shapes of `owner`."""
+        self._owner, self._suspect, self._alignment = owner, suspect, alignment
+        self._brought_back = lru_cache(maxsize=None)(self._bring_back)
+
+    def names(self) -> Sequence[str]:
+        """Return the names of the layers that were recognised."""
+        return list(self._alignment.layers)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the owner's shape."""
+        self._alignment.layers[name]
+        return self._owner.shape(name)
+
+    def tensor(self, name: str) -> Tensor:
+        """Return the weights, float32, brought back."""
+        return self._brought_back(name)
+
+    def write(self, name: str, index: Tensor, values: Tensor) -> None:
+        """Refuse: a view through an alignment is for reading."""
+        raise TypeError("aligned weights are read only")
+
+    def _bring_back(self, name: str) -> Tensor:
+        layer, shape = self._alignment.layers[name], self._owner.shape(name)
+        suspect = torch.nan_to_num(_three_axes(self._suspect.tensor(name)), 0.0, 0.0, 0.0)
+        axes = (shape[0], shape[1], math.prod(shape[2:]))
+        values = bring_back(suspect, axes, layer.outputs, layer.inputs)
+        return (values / layer.output_scales[:, None, None] / layer.input_scales[:, None]).reshape(shape)

@@ -1,0 +1,305 @@
+"""Finds where a suspect's channels come from, layer by layer from the image on, by weights alone.
+
+A layer whose inputs are known has its outputs matched by the cosines of their weights (linear sum assignment); the
+layers that read these come next. Which layers those are is not read off a running model but tried: every matching
+found so far that fits a layer's width (whole, flattened, a third of fused queries, keys and values, or concatenated
+ones) is a candidate for its inputs, and the right one stands out, for under a wrong one no output resembles any.
+Then all layers that share channels are pooled, and each matching is solved again until none changes: coordinate
+descent over the network's permutations, as weight matching does (Ainsworth, Hayase and Srinivasa, "Git Re-Basin",
+arXiv 2209.04836), here for partial matchings between networks of different widths.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cwwm.alignment.channel_map import ChannelMap
+from cwwm.alignment.similarity import (
+    LayerPair,
+    Match,
+    assign,
+    column_cosines,
+    dense,
+    distinct_share,
+    row_cosines,
+)
+
+IMAGE_CHANNELS = 4  # at most: the inputs of a network's first layers, whose order nobody can change
+RECOGNISED = 0.25  # share of channels that must stand out; of an unrelated layer at most 0.05 do
+SAME = 0.5  # agreement from which two matchings are one
+_CLEAR = 0.75  # share that ends the search for a better candidate
+_SAMPLE = 64  # rows that judge a candidate
+_PASSES = 4
+_PARTS = (2, 3)  # fused projections: gate and value; queries, keys and values
+
+
+@dataclass(frozen=True)
+class Route:
+    """How the inputs of a layer come from known channels.
+
+    Attributes:
+        sites: numbers of the matchings, concatenated.
+        factor: inputs a channel, where a feature map is flattened.
+        chunk: (number, parts) where only one of equal parts is read.
+    """
+
+    sites: tuple[int, ...]
+    factor: int = 1
+    chunk: tuple[int, int] | None = None
+
+    def resolve(self, maps: Sequence[ChannelMap]) -> ChannelMap | None:
+        """Return the map of the layer's inputs; None where a chunk is torn."""
+        joined = maps[self.sites[0]]
+        for site in self.sites[1:]:
+            joined = joined.then(maps[site])
+        if self.chunk:
+            return joined.chunk(*self.chunk)
+        return joined.expanded(self.factor) if self.factor > 1 else joined
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a layer's channels are: the number of its outputs' matching, and the route of its inputs.
+
+    Depthwise layers have no inputs of their own: their route is None.
+    """
+
+    pair: LayerPair
+    outputs: int
+    inputs: Route | None
+
+
+class Search:
+    """Matches the layers of two models; see the module.
+
+    Attributes:
+        maps: the matchings, each shared by all axes that it was found for.
+        found: the layers that could be placed, by name.
+    """
+
+    def __init__(self, pairs: Sequence[LayerPair], classifier: str | None) -> None:
+        """Match `pairs`, in the model's order; the outputs of the layer `classifier` are the task's classes."""
+        self.maps: list[ChannelMap] = []
+        self.found: dict[str, Found] = {}
+        self._fixed: set[int] = set()
+        self._classifier = classifier
+        waiting = list(pairs)
+        while waiting:
+            left = [pair for pair in waiting if not self._place(pair)]
+            if len(left) == len(waiting):
+                break
+            waiting = left
+        self._refine()
+
+    def _place(self, pair: LayerPair) -> bool:
+        """Place one layer if its inputs, or else its outputs, are known; say whether it could be done."""
+        if pair.depthwise:
+            return self._place_depthwise(pair)
+        inputs = self._best_inputs(pair)
+        if inputs is not None:
+            self.found[pair.name] = Found(pair, self._outputs(pair, inputs), inputs)
+            return True
+        outputs = self._best_outputs(pair)
+        if outputs is None:
+            return False
+        columns = assign(column_cosines(pair, self.maps[outputs]))
+        self.found[pair.name] = Found(pair, outputs, Route((self._site(columns.map),)))
+        return True
+
+    def _place_depthwise(self, pair: LayerPair) -> bool:
+        """Give a depthwise layer the channels under which its kernels agree best."""
+        cosines = _kernel_cosines(pair)
+        scores = {site: _diagonal_score(cosines, self.maps[site]) for site in self._sites_of(pair)}
+        if not scores:
+            return False
+        self.found[pair.name] = Found(pair, max(scores, key=lambda site: scores[site]), None)
+        return True
+
+    def _best_inputs(self, pair: LayerPair) -> Route | None:
+        """Return the route under which most of a sample of outputs stand out; None where too few do."""
+        if pair.owner.shape[1] == pair.suspect.shape[1] <= IMAGE_CHANNELS:
+            return Route((self._fixed_site(pair.owner.shape[1]),))
+        rows = torch.linspace(0, len(pair.owner) - 1, min(_SAMPLE, len(pair.owner))).long()
+        best, best_share = None, RECOGNISED
+        for route in self._routes(pair):
+            columns = route.resolve(self.maps)
+            if columns is None or not len(columns.matched) or pair.groups(columns) is None:
+                continue
+            share = distinct_share(row_cosines(pair, columns, rows))
+            if share > best_share:
+                best, best_share = route, share
+            if share > _CLEAR:
+                break
+        return best
+
+    def _routes(self, pair: LayerPair) -> Iterator[Route]:
+        """Yield how the inputs of a layer could come from what is known, the latest first, then as they are."""
+        size, width = pair.owner.shape[1], pair.suspect.shape[1]
+        sites = list(reversed(range(len(self.maps))))
+        yield from (Route((site,)) for site in sites if pair.groups(self.maps[site]) == (1, 1))
+        for site in sites:
+            known = self.maps[site]
+            if pair.groups(known) not in (None, (1, 1)):
+                yield Route((site,))
+            factor = size // known.size
+            if factor > 1 and (known.size * factor, known.width * factor) == (size, width):
+                yield Route((site,), factor=factor)
+                yield Route((site,) * factor)
+            for parts in _PARTS:
+                if (known.size, known.width) == (parts * size, parts * width):
+                    yield from (Route((site,), chunk=(number, parts)) for number in range(parts))
+        yield from self._concatenations(size, width)
+        if size == width:
+            yield Route((self._identity_site(size),))
+
+    def _concatenations(self, size: int, width: int) -> Iterator[Route]:
+        """Yield what a layer could read that another reads, or gives, with one more set of channels behind it."""
+        routes = {found.inputs.sites for found in self.found.values() if found.inputs is not None}
+        for sites in dict.fromkeys([*sorted(routes), *((site,) for site in range(len(self.maps)))]):
+            left = size - sum(self.maps[site].size for site in sites)
+            room = width - sum(self.maps[site].width for site in sites)
+            for site in reversed(range(len(self.maps))):
+                if (self.maps[site].size, self.maps[site].width) == (left, room):
+                    yield Route((*sites, site))
+
+    def _best_outputs(self, pair: LayerPair) -> int | None:
+        """Return the known matching of a layer's outputs under which its inputs stand out."""
+        sites = self._sites_of(pair)
+        if pair.name == self._classifier and len(pair.owner) == len(pair.suspect):
+            sites = [self._fixed_site(len(pair.owner))]
+        shares = {site: distinct_share(column_cosines(pair, self.maps[site])) for site in sites}
+        best = max(shares, key=lambda site: shares[site], default=None)
+        return best if best is not None and shares[best] > RECOGNISED else None
+
+    def _sites_of(self, pair: LayerPair) -> list[int]:
+        """Return the matchings that have the widths of a layer's outputs."""
+        widths = len(pair.owner), len(pair.suspect)
+        return [site for site, known in enumerate(self.maps) if (known.size, known.width) == widths]
+
+    def _outputs(self, pair: LayerPair, inputs: Route) -> int:
+        """Match the outputs of a layer whose inputs are known."""
+        if pair.name == self._classifier and len(pair.owner) == len(pair.suspect):
+            return self._fixed_site(len(pair.owner))
+        columns = inputs.resolve(self.maps)
+        if columns is None:
+            raise ValueError(f"{pair.name} has no inputs")
+        return self._site(assign(row_cosines(pair, columns)).map)
+
+    def _site(self, found: ChannelMap) -> int:
+        """Return the number of a matching: that of a known one that it agrees with, or a new one."""
+        agreement = {
+            site: known.agreement(found)
+            for site, known in enumerate(self.maps)
+            if (known.size, known.width) == (found.size, found.width)
+        }
+        best = max(agreement, key=lambda site: agreement[site], default=None)
+        if best is not None and agreement[best] >= SAME:
+            return best
+        self.maps.append(found)
+        return len(self.maps) - 1
+
+    def _identity_site(self, size: int) -> int:
+        """Return the number of the matching that moves nothing, made where there is none."""
+        return self._site(ChannelMap.identity(size))
+
+    def _fixed_site(self, size: int) -> int:
+        """Return the number of one that nobody can change: of image channels, or of classes."""
+        for site in self._fixed:
+            if self.maps[site].size == size:
+                return site
+        self.maps.append(ChannelMap.identity(size))
+        self._fixed.add(len(self.maps) - 1)
+        return len(self.maps) - 1
+
+    def _refine(self) -> None:
+        """Solve each matching again from all layers that share it, until none changes."""
+        members = [list(self._members(site)) for site in range(len(self.maps))]
+        for _ in range(_PASSES):
+            changed = False
+            for site, where in enumerate(members):
+                if site in self._fixed or not where:
+                    continue
+                match = assign(self._pooled(site, where))
+                changed |= not np.array_equal(match.map.partner, self.maps[site].partner)
+                self.maps[site] = match.map
+            if not changed:
+                return
+
+    def _members(self, site: int) -> "Iterator[tuple[Found, int | None]]":
+        """Yield the layers with these outputs (None), or with these inputs at a place of their route."""
+        for found in self.found.values():
+            if found.outputs == site:
+                yield found, None
+            if found.inputs is not None:
+                yield from ((found, place) for place, part in enumerate(found.inputs.sites) if part == site)
+
+    def _pooled(self, site: int, members: "Sequence[tuple[Found, int | None]]") -> Tensor:
+        """Return the sum of a matching's cosines over the layers, each times the weights that it compares."""
+        known = self.maps[site]
+        total = torch.zeros(known.size, known.width)
+        for found, place in members:
+            cosines = self._row_part(found) if place is None else self._column_part(found, place)
+            if cosines is not None:
+                (top, left), values, features = cosines
+                total[top : top + len(values), left : left + values.shape[1]] += features * values
+        return total
+
+    def _row_part(self, found: Found) -> "tuple[tuple[int, int], Tensor, int] | None":
+        if found.inputs is None:
+            return (0, 0), _kernel_cosines(found.pair), found.pair.owner.shape[2]
+        columns = found.inputs.resolve(self.maps)
+        if columns is None or not len(columns.matched):
+            return None
+        return (0, 0), row_cosines(found.pair, columns), len(columns.matched) * found.pair.owner.shape[2]
+
+    def _column_part(self, found: Found, place: int) -> "tuple[tuple[int, int], Tensor, int] | None":
+        route, rows = found.inputs, self.maps[found.outputs]
+        if route is None or not len(rows.matched):
+            return None
+        before = [self.maps[site] for site in route.sites[:place]]
+        own = self.maps[route.sites[place]]
+        inside = (sum(known.size for known in before), sum(known.width for known in before))
+        columns = route.resolve(self.maps)
+        groups = None if columns is None else found.pair.groups(columns)
+        if groups is None:
+            return None
+        owner = _channelwise(dense(found.pair.owner, groups[0]), route.factor)
+        suspect = _channelwise(dense(found.pair.suspect, groups[1]), route.factor)
+        top = left = 0
+        if route.chunk:
+            number, parts = route.chunk
+            top, left = number * own.size // parts, number * own.width // parts
+        else:
+            owner = owner[:, inside[0] : inside[0] + own.size]
+            suspect = suspect[:, inside[1] : inside[1] + own.width]
+        pair = replace(found.pair, owner=owner, suspect=suspect)
+        return (top, left), column_cosines(pair, rows), len(rows.matched) * owner.shape[2]
+
+    def match(self, found: Found) -> Match:
+        """Return the outputs of a placed layer as it alone would match them: a check of what was pooled."""
+        part = self._row_part(found)
+        if part is None:
+            return Match(self.maps[found.outputs], np.zeros(self.maps[found.outputs].size, bool))
+        return assign(part[1])
+
+
+def _channelwise(tensor: Tensor, factor: int) -> Tensor:
+    """Return (outputs, channels, factor * kernel) of a layer that reads a flattened feature map."""
+    return tensor.reshape(len(tensor), tensor.shape[1] // factor, -1) if factor > 1 else tensor
+
+
+def _kernel_cosines(pair: LayerPair) -> Tensor:
+    """Return the cosines of a depthwise layer's kernels."""
+    return row_cosines(pair, ChannelMap.identity(1))
+
+
+def _diagonal_score(cosines: Tensor, known: ChannelMap) -> float:
+    """Return by how many standard errors the cosines of a matching exceed those of all pairs."""
+    rows = torch.from_numpy(known.matched)
+    if not len(rows):
+        return 0.0
+    chosen = cosines[rows, torch.from_numpy(known.partner[known.matched])]
+    return float((chosen.mean() - cosines.mean()) / cosines.std().clamp(min=1e-30) * len(rows) ** 0.5)

@@ -1,0 +1,151 @@
+"""How alike the channels of two weight tensors are, whatever the channels on the other side are scaled by.
+
+The signed cosine between slices of the two tensors, after the other axis has been brought to the same scale. The
+entries that carry a mark are hidden from it (zero in the owner's copy): what is read afterwards at the places that
+were found is no echo of the search.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from cwwm.alignment.channel_map import NONE, ChannelMap, Indices
+
+FEATURES = 4096  # of a slice that are compared; the cosine of unrelated ones is then 0 +- 1/64
+MARGIN = 1.0  # by which a distinct match exceeds all others, in standard deviations of all cosines
+
+
+@dataclass(frozen=True)
+class LayerPair:
+    """One weight tensor of the owner's copy and of the suspect, as (outputs, inputs a group, kernel).
+
+    Attributes:
+        name: of the tensor.
+        owner: float32, hidden entries zero.
+        suspect: float32.
+    """
+
+    name: str
+    owner: Tensor
+    suspect: Tensor
+
+    @property
+    def depthwise(self) -> bool:
+        """Say whether each channel has its own kernel and no other input."""
+        return self.owner.shape[1] == self.suspect.shape[1] == 1 < len(self.owner)
+
+    def groups(self, columns: ChannelMap) -> tuple[int, int] | None:
+        """Return in how many groups each tensor splits these input channels; None if it cannot have them."""
+        counts = []
+        for tensor, size in ((self.owner, columns.size), (self.suspect, columns.width)):
+            groups, rest = divmod(size, tensor.shape[1])
+            if rest or not groups or len(tensor) % groups:
+                return None
+            counts.append(groups)
+        return counts[0], counts[1]
+
+
+def dense(tensor: Tensor, groups: int) -> Tensor:
+    """Return a grouped weight as the full one, (outputs, inputs, kernel), zero where groups do not meet."""
+    if groups == 1:
+        return tensor
+    outputs, inputs, kernel = tensor.shape
+    full = tensor.new_zeros(outputs, groups * inputs, kernel)
+    each = outputs // groups
+    for group in range(groups):
+        rows = slice(group * each, (group + 1) * each)
+        full[rows, group * inputs : (group + 1) * inputs] = tensor[rows]
+    return full
+
+
+def row_cosines(pair: LayerPair, columns: ChannelMap, rows: Tensor | None = None) -> Tensor:
+    """Return the cosines of the outputs' weights, (rows of the owner's copy, rows of the suspect).
+
+    Args:
+        pair: the tensors.
+        columns: of their inputs; `pair.groups` accepts them.
+        rows: of the owner's copy, to look at a sample of them.
+    """
+    groups = pair.groups(columns)
+    if groups is None:
+        raise ValueError(f"{pair.name} has no such inputs")
+    owner, suspect = dense(pair.owner, groups[0]), dense(pair.suspect, groups[1])
+    return _cosines(owner, suspect, columns, rows)
+
+
+def column_cosines(pair: LayerPair, rows: ChannelMap) -> Tensor:
+    """Return the cosines of the inputs' weights, (inputs of the owner's copy, inputs of the suspect)."""
+    return _cosines(pair.owner.transpose(0, 1), pair.suspect.transpose(0, 1), rows, None)
+
+
+def _cosines(owner: Tensor, suspect: Tensor, other: ChannelMap, rows: Tensor | None) -> Tensor:
+    known = other.matched
+    owner = owner[:, torch.from_numpy(known)]
+    suspect = suspect[:, torch.from_numpy(other.partner[known])]
+    scale = owner.abs().mean((0, 2)) / suspect.abs().mean((0, 2)).clamp(min=1e-30)
+    suspect = (suspect * scale[:, None]).flatten(1)
+    owner = (owner if rows is None else owner[rows]).flatten(1)
+    if owner.shape[1] > FEATURES:  # evenly spaced, the same on both sides
+        chosen = torch.linspace(0, owner.shape[1] - 1, FEATURES).long()
+        owner, suspect = owner[:, chosen], suspect[:, chosen]
+    return _unit(owner) @ _unit(suspect).T
+
+
+def _unit(rows: Tensor) -> Tensor:
+    unit: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-30)
+    return unit
+
+
+@dataclass(frozen=True)
+class Match:
+    """A matching and which of the owner's channels are distinctly recognised by it, bool (n,)."""
+
+    map: ChannelMap
+    distinct: np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+    @property
+    def share(self) -> float:
+        """Return the share of channels recognised, of as many as the suspect could have."""
+        return float(self.distinct.sum()) / max(1, min(len(self.distinct), self.map.width))
+
+
+def assign(cosines: Tensor) -> Match:
+    """Return the matching with the largest sum of cosines (linear sum assignment), what is unlike left out.
+
+    A pair no better than chance is no pair: channels that were removed or inserted have no partner.
+    """
+    values = cosines.double().cpu().numpy()
+    best = values.argmax(1)
+    if len(np.unique(best)) == len(best):  # all take their best: no assignment is better
+        rows, partners = np.arange(len(best)), best
+    else:
+        rows, partners = linear_sum_assignment(values, maximize=True)
+    partner = np.full(len(values), NONE)
+    partner[rows] = partners
+    distinct = np.zeros(len(values), bool)
+    distinct[rows] = _margins(values, rows, partners) > MARGIN * values.std()
+    chance = values.mean() + values.std()
+    partner[rows[(values[rows, partners] < chance) & ~distinct[rows]]] = NONE
+    return Match(ChannelMap(partner.astype(np.int64), values.shape[1]), distinct)
+
+
+def distinct_share(cosines: Tensor) -> float:
+    """Return the share of (sampled) rows whose best cosine stands out from the rest of their row."""
+    if cosines.shape[1] < 2:
+        return 1.0
+    top = cosines.topk(2, dim=1).values
+    return float((top[:, 0] - top[:, 1] > MARGIN * cosines.std()).float().mean())
+
+
+def _margins(
+    values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], rows: Indices, partners: Indices
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Return by how much each chosen cosine exceeds all others of its row and its column."""
+    chosen = values[rows, partners]
+    others = values.copy()
+    others[rows, partners] = -np.inf
+    rival = np.maximum(others.max(1)[rows], others.max(0)[partners])
+    return np.where(np.isfinite(rival), chosen - rival, np.inf)
