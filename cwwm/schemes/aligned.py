@@ -95,8 +95,10 @@ def require_alignable(scheme: Scheme) -> None:
 
 
 def owners_copy(mark: Mark) -> Weights:
-    """Return the copy that a mark keeps."""
+    """Return the copy that a mark keeps; BadInput if its tensors are gone."""
     copy = {name.removeprefix(_COPY): t for name, t in mark.tensors.items() if name.startswith(_COPY)}
+    if not copy:
+        raise BadInput("the mark is damaged: it has lost the owner's copy, which lies beside it as safetensors")
     return TensorWeights(copy)
 
 

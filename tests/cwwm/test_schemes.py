@@ -278,7 +278,7 @@ def test_the_mark_survives_json_and_holds_neither_key_nor_message(
     mark = _embed(_scheme(name, parameters), state, key, salt)
     text = json.dumps(mark.to_json())
     assert Mark.from_json(json.loads(text), tensors=mark.tensors) == mark
-    assert _whole(_extract(state, key, Mark.from_json(json.loads(text))))
+    assert _whole(_extract(state, key, Mark.from_json(json.loads(text), tensors=mark.tensors)))
     message = _message()
     spellings = ["".join(map(str, message)), ", ".join(map(str, message)), np.packbits(message).tobytes().hex()]
     spellings += [np.packbits(message, bitorder="little").tobytes().hex(), bytes(range(32)).hex()]
