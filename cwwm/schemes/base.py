@@ -118,12 +118,14 @@ class Scheme(ABC):
         name: as registered; one_shot: can mark a finished model without training;
         needs: what embedding needs (`TRAINING`, `TRIGGERS`); extraction_needs: what extraction needs
         beside tensors (`FORWARD`, `REFERENCE`). The plan refuses a cell that lacks them.
+        reconstruction: our reading of a paper whose text could not be had in full; every table says so.
     """
 
     name: ClassVar[str]
     one_shot: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset()
     extraction_needs: ClassVar[frozenset[str]] = frozenset()
+    reconstruction: ClassVar[bool] = False
 
     payload_bits: int = 256
 

@@ -18,6 +18,7 @@ from cwwm.schemes.sign_erasure import SignErasure
 from cwwm.schemes.sign_repetition import SignRepetition
 from cwwm.schemes.spread_spectrum import SpreadSpectrum
 from cwwm.schemes.st_dm import SpreadTransformDither
+from cwwm.schemes.structural import Structural
 from cwwm.schemes.uchida import Uchida
 from cwwm.schemes.unmarked import Unmarked
 from cwwm.schemes.wrong_key import WrongKey
@@ -37,6 +38,7 @@ SCHEMES: dict[str, type[Scheme]] = {
         SpreadTransformDither,
         DeepSigns,
         Riga,
+        Structural,
         Unmarked,
         WrongKey,
     )
