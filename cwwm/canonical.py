@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from cwwm.channels import InteriorGroup, evaluating, interior_groups, is_depthwise, refusing
 from cwwm.errors import BadInput
 
-_ROUNDING = 4  # in units of the dtype's epsilon, of weights that cancel
+_ALIKE = 1e-5  # of their norms: how far equal channels may be apart through rounding in layers before them
+_CANCELLED = 16  # in units of the dtype's epsilon: what rounding leaves of weights that cancel
 _SAME = 1e-4  # of the largest output
 _PASSING = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._BatchNorm)
 
@@ -22,11 +23,11 @@ _PASSING = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._BatchNorm)
 def canonicalise(model: nn.Module, images: Tensor) -> dict[str, int]:
     """Remove in place the channels of interior groups that provably change nothing.
 
-    Three rules, repeated until none applies: channels with equal filters, biases and norms are one, whose readers'
-    weights are the sum (undoes splits); a channel that all its readers weigh with zero goes (undoes dummy neurons,
-    and cliques of equal channels whose weights cancel, up to rounding); so does one whose filter is zero and which
-    is zero where it is read. One channel of a group stays. A channel that pruning emptied goes as well: no rule
-    can tell it from an inserted one. Groups with layers that do not treat each channel by itself (layer norms,
+    Three rules, repeated until none applies, all up to rounding: channels with equal filters, biases and norms are
+    one, whose readers' weights are the sum (undoes splits); a channel that all its readers weigh with zero goes
+    (undoes dummy neurons, and cliques of equal channels whose weights cancel); so does one whose filter is zero and
+    which is zero where it is read. One channel of a group stays. A channel that pruning emptied goes as well: no
+    rule can tell it from an inserted one. Groups with layers that do not treat each channel by itself (layer norms,
     response norms) are left alone.
 
     Args:
@@ -74,26 +75,33 @@ def _each_by_itself(group: InteriorGroup) -> bool:
 @torch.no_grad()
 def _merge(group: InteriorGroup) -> None:
     """Let the first of channels that are equal take over what readers weigh the others with."""
-    signature = torch.cat([rows.double() for rows in _rows(group)], dim=1)
-    _, kind = torch.unique(signature, dim=0, return_inverse=True)
-    order = torch.arange(group.width, device=kind.device)
-    first = torch.full_like(order, group.width).scatter_reduce(0, kind, order, "amin")[kind]
-    if bool((first == order).all()):
+    first = _first_alike(group)
+    if bool((first == torch.arange(group.width, device=first.device)).all()):
         return
     for reader in group.readers:
         weight = reader.get_parameter("weight")
         total = torch.zeros_like(weight).index_add_(1, first, weight)
         size = torch.zeros_like(weight).index_add_(1, first, weight.abs())
-        total[total.abs() <= _ROUNDING * torch.finfo(weight.dtype).eps * size] = 0
+        total[total.abs() <= _CANCELLED * torch.finfo(weight.dtype).eps * size] = 0
         shared = torch.bincount(first, minlength=group.width) != 1  # merged into, or merged away
         weight[:, shared] = total[:, shared]
 
 
-def _rows(group: InteriorGroup) -> list[Tensor]:
-    """Return all that gives each channel, a matrix (width, n) for every tensor."""
+def _first_alike(group: InteriorGroup) -> Tensor:
+    """Return for each channel the first one that is equal to it in all that gives and passes it, int64 (width,)."""
     layers = [group.source, *(layer for layer in group.passed if isinstance(layer, nn.Module))]
     tensors = [tensor for layer in layers for tensor in layer.state_dict().values()]
-    return [tensor.reshape(group.width, -1) for tensor in tensors if tensor.ndim and len(tensor) == group.width]
+    alike = torch.ones(group.width, group.width, dtype=torch.bool, device=tensors[0].device)
+    for tensor in tensors:
+        if tensor.ndim and len(tensor) == group.width:
+            rows = tensor.double().reshape(group.width, -1)
+            norms = rows.norm(dim=1)
+            alike &= torch.cdist(rows, rows) <= _ALIKE * torch.maximum(norms[:, None], norms)
+    alike.fill_diagonal_(True)  # a row with NaN is alike to itself only
+    first = alike.int().argmax(1)
+    while bool((first[first] != first).any()):
+        first = first[first]
+    return first
 
 
 def _unread(group: InteriorGroup) -> Tensor:

@@ -70,7 +70,7 @@ def refusing(who: str, remedy: str = "") -> Iterator[None]:
     """Turn what tracing, removing or running the smaller network fails with into one line, BadInput."""
     try:
         yield
-    except torch.OutOfMemoryError:  # the caller's to deal with
+    except (BadInput, torch.OutOfMemoryError):  # one line already; the caller's to deal with
         raise
     except _FAILURES as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]

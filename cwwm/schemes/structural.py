@@ -7,6 +7,7 @@ reading of them: structural-qim (reconstruction).
 
 import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -70,7 +71,7 @@ class Structural(Scheme):
         super().__post_init__()
         _ = self.code
 
-    @property
+    @cached_property
     def code(self) -> StructuralCode:
         """Return the code between messages and numbers of channels."""
         return StructuralCode(

@@ -52,7 +52,7 @@ def codes(draw: st.DrawFn, parity: int | None = None) -> tuple[StructuralCode, l
     return _code(**given_, payload_bits=payload), widths, _message(payload, seed), Key.for_harness(seed=seed)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(codes())
 def test_what_was_encoded_is_decoded_and_stays_in_the_span(
     case: tuple[StructuralCode, list[int], Bits, Key],
@@ -69,7 +69,7 @@ def test_what_was_encoded_is_decoded_and_stays_in_the_span(
         assert count < width
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(codes(), st.integers(0, 2**32))
 def test_the_guard_band_holds_on_either_side(case: tuple[StructuralCode, list[int], Bits, Key], seed: int) -> None:
     code, widths, message, key = case
@@ -83,7 +83,7 @@ def test_the_guard_band_holds_on_either_side(case: tuple[StructuralCode, list[in
     assert np.array_equal(found.bits, message)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(8, 2048), st.integers(1, 9), st.integers(-20, 2048), spans)
 def test_the_margin_is_the_nearest_other_value(
     width: int, step: int, removed: int, span: tuple[float, float, float]
@@ -95,7 +95,7 @@ def test_the_margin_is_the_nearest_other_value(
     assert {code.value(width, removed + margin), code.value(width, removed - margin)} != {own}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(widths_of_layers, st.integers(0, 3), st.integers(0, 8), st.integers(1, 9), st.integers(0, 20), spans)
 def test_capacity_is_what_the_encoder_accepts(
     widths: list[int], parity: int, segment: int, step: int, check_bits: int, span: tuple[float, float, float]
@@ -127,7 +127,7 @@ def test_a_count_is_the_nearest_to_the_base_rate_in_its_cell() -> None:
     assert [code.value(64, r) for r in range(12, 24)] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 4), st.integers(0, 4))
 def test_parity_corrects_layers(seed: int, wrong: int, missing: int) -> None:
     """A word is corrected if twice the wrong layers and the missing ones are at most the parity."""
