@@ -72,7 +72,7 @@ class Cell:
         return {
             "model": self.model.name,
             "data": self.model.data,
-            "scheme": self.scheme.label,
+            "scheme": self.scheme.shown,
             "payload": self.payload,
             "seed": self.seed,
             "attack": self.attack.label,

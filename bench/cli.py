@@ -83,7 +83,7 @@ def plan(
         return DONE
     print(f"suite {chosen.name}: {chosen.description}")
     rows = [
-        (m.name, m.data, s.label, _bits(chosen, s), chosen.seeds, len(chosen.attacks))
+        (m.name, m.data, s.shown, _bits(chosen, s), chosen.seeds, len(chosen.attacks))
         for m in chosen.models
         for s in chosen.schemes
     ]

@@ -38,7 +38,7 @@ class SchemeEntry:
     """A scheme as a suite lists it; the payload is filled in by the plan.
 
     Attributes:
-        label: how tables name it; unique in its suite.
+        label: how tables name it, but for `shown`; unique in its suite.
         name: as registered.
         parameters: for every payload.
         at: parameters for single payloads, merged over those for all.
@@ -62,6 +62,12 @@ class SchemeEntry:
         """
         given = {name: value for name, value in (strength or {}).items() if value is not None}
         return SchemeEntry(self.label, self.name, {**self.parameters, **self.at.get(payload_bits, {}), **given})
+
+    @property
+    def shown(self) -> str:
+        """Return the label for tables, which says what is our reconstruction of a paper."""
+        known = SCHEMES.get(self.name)
+        return f"{self.label} (reconstruction)" if known is not None and known.reconstruction else self.label
 
     @property
     def module(self) -> str:

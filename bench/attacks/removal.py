@@ -1,8 +1,6 @@
 """Structured removal: channels of smallest magnitude leave the network, which becomes a smaller dense one."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,14 +11,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.attacks.base import Attack, AttackContext, Attacked, Cost, timed
 from bench.attacks.pruning import prunable_tensors
 from cwwm.carrier import classifier
-from cwwm.channels import inside_attention, is_depthwise, sources, torch_pruning, traced
+from cwwm.channels import inside_attention, is_depthwise, refusing, sources, torch_pruning, traced
 from cwwm.errors import BadInput
 from cwwm.order_statistics import pruned_count
 from cwwm.weights import as_weights
 
 ALL, INTERIOR = "all", "interior"
 _IMAGES = 2  # to trace a network with; a single one is taken for an image without a batch
-_FAILURES = (RuntimeError, LookupError, ValueError, TypeError, AttributeError, AssertionError)
 _WIDTHS = ("num_features", "head_hidden_size", "embed_dim", "in_features")  # what timm builds a new head from
 
 _LAYERS = (torch.ops.aten.convolution, torch.ops.aten.addmm, torch.ops.aten.mm)  # what layers call on any device
@@ -80,7 +77,7 @@ class StructuredRemoval(Attack):
         training, names = model.training, list(prunable_tensors(model))
         before = _size(model, images)
         remedy = f"; try channels: {INTERIOR}" if self.channels == ALL else ""
-        with timed(context.device) as watch, _refusing(self.name, remedy):
+        with timed(context.device) as watch, refusing(self.name, remedy):
             self._remove(model, head, strength, images)
             after = _size(model, images)
         model.train(training)
@@ -125,7 +122,7 @@ def remove_empty(model: nn.Module, images: Tensor, attack: str) -> None:
     """
     head = _head(model, attack)
     training, width = model.training, head.in_features
-    with _refusing(attack, "; set physical: false"):
+    with refusing(attack, "; set physical: false"):
         graph = traced(model, images[:_IMAGES])
         groups = list(graph.get_all_groups(ignored_layers=[head, *inside_attention(model)]))
         for root, indices in [(group[0].dep, _empty(graph, group)) for group in groups]:
@@ -152,18 +149,6 @@ def _empty(graph: Any, group: Any) -> list[int]:  # noqa: ANN401 (not typed)
         (given if out else read).index_add_(0, torch.tensor(group[index].root_idxs), sizes[indices])
     empty: list[int] = ((given == 0) | (read == 0)).nonzero().view(-1).tolist()
     return empty if len(empty) < count else empty[1:]
-
-
-@contextmanager
-def _refusing(attack: str, remedy: str) -> Iterator[None]:
-    """Turn what tracing, removing or running the smaller network fails with into one line."""
-    try:
-        yield
-    except torch.OutOfMemoryError:  # the bench's to deal with
-        raise
-    except _FAILURES as error:
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise BadInput(f"{attack}: this network cannot lose its channels ({reason}){remedy}") from error
 
 
 def _head(model: nn.Module, attack: str) -> nn.Linear:

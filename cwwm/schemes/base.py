@@ -117,8 +117,9 @@ class Scheme(ABC):
     Class attributes:
         name: as registered; one_shot: can mark a finished model without training;
         needs: what embedding needs (`TRAINING`, `TRIGGERS`); extraction_needs: what extraction needs
-        beside tensors (`FORWARD`, `REFERENCE`). The plan refuses a cell that lacks them; alignable: reads
-        weights at places that an alignment can restore, not shapes or answers.
+        beside tensors (`FORWARD`, `REFERENCE`). The plan refuses a cell that lacks them.
+        alignable: reads weights at places that an alignment can restore, not shapes or answers.
+        reconstruction: our reading of a paper whose text could not be had in full; every table says so.
     """
 
     name: ClassVar[str]
@@ -126,6 +127,7 @@ class Scheme(ABC):
     needs: ClassVar[frozenset[str]] = frozenset()
     extraction_needs: ClassVar[frozenset[str]] = frozenset()
     alignable: ClassVar[bool] = True
+    reconstruction: ClassVar[bool] = False
 
     payload_bits: int = 256
 

@@ -7,7 +7,6 @@ reads the means that a secret set of training samples gives in the suspect. It m
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import ClassVar
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cwwm.carrier import Carrier, classifier
+from cwwm.channels import evaluating
 from cwwm.codes import Bits
 from cwwm.errors import BadInput
 from cwwm.keys import Key
@@ -224,19 +224,6 @@ class _Survey:
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Return the samples in one fixed order, not augmented."""
         return self._data.batches(_BATCH, seed=self._seed, epoch=0, shift=0, flip=False)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Run the model in evaluation mode without gradients; every module's mode is restored."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _inapplicable(suspect: Weights, mark: Mark) -> str:

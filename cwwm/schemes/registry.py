@@ -19,6 +19,7 @@ from cwwm.schemes.sign_erasure import SignErasure
 from cwwm.schemes.sign_repetition import SignRepetition
 from cwwm.schemes.spread_spectrum import SpreadSpectrum
 from cwwm.schemes.st_dm import SpreadTransformDither
+from cwwm.schemes.structural import Structural
 from cwwm.schemes.uchida import Uchida
 from cwwm.schemes.unmarked import Unmarked
 from cwwm.schemes.wrong_key import WrongKey
@@ -39,6 +40,7 @@ SCHEMES: dict[str, type[Scheme]] = {
         DeepSigns,
         Riga,
         Aligned,
+        Structural,
         Unmarked,
         WrongKey,
     )

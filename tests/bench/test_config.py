@@ -88,7 +88,8 @@ def test_the_gpu_profile_of_the_encodings_compares_the_same() -> None:
 
 
 def test_every_scheme_is_compared() -> None:
-    assert {entry.name for entry in load_suite("encodings").schemes} == set(SCHEMES)
+    too_narrow = {"structural"}  # no network of the suite has the widths for its payloads
+    assert {entry.name for entry in load_suite("encodings").schemes} == set(SCHEMES) - too_narrow
 
 
 @pytest.mark.parametrize(
