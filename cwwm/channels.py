@@ -6,6 +6,8 @@ layer that gives, reads, normalises or passes on the channels, and at which indi
 """
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +15,21 @@ import torch
 from torch import Tensor, nn
 
 from cwwm.errors import BadInput
+
+#: what following a network's channels, or running it with others, fails with
+FAILURES = (RuntimeError, LookupError, ValueError, TypeError, AttributeError, AssertionError)
+
+
+@contextmanager
+def refusing(what: str, remedy: str = "") -> Iterator[None]:
+    """Turn what tracing, changing or running a network fails with into one line: `what`, why, and a remedy."""
+    try:
+        yield
+    except (BadInput, torch.OutOfMemoryError):  # one line already, and the bench's to deal with
+        raise
+    except FAILURES as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise BadInput(f"{what} ({reason}){remedy}") from error
 
 
 def torch_pruning() -> ModuleType:
