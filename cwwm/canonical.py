@@ -61,7 +61,7 @@ def _pass(model: nn.Module, images: Tensor) -> dict[str, int]:
         dead = _unread(group) | (_unfed(group) & unheard)
         channels: list[int] = dead.nonzero().view(-1).tolist()
         channels = channels[1:] if len(channels) == group.width else channels
-        with refusing("canonicalise"):
+        with refusing("canonicalise: this network cannot lose its channels"):
             group.remove(channels)
         if channels:
             removed[group.name] = len(channels)

@@ -19,7 +19,20 @@ from torch import Tensor, nn
 from cwwm.errors import BadInput
 
 _HEAD = re.compile(r"(^|\.)(heads?|pre_logits|classif\w*)(\.|$)")
-_FAILURES = (RuntimeError, LookupError, ValueError, TypeError, AttributeError, AssertionError)
+#: what following a network's channels, or running it with others, fails with
+FAILURES = (RuntimeError, LookupError, ValueError, TypeError, AttributeError, AssertionError)
+
+
+@contextmanager
+def refusing(what: str, remedy: str = "") -> Iterator[None]:
+    """Turn what tracing, changing or running a network fails with into one line: `what`, why, and a remedy."""
+    try:
+        yield
+    except (BadInput, torch.OutOfMemoryError):  # one line already, and the bench's to deal with
+        raise
+    except FAILURES as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise BadInput(f"{what} ({reason}){remedy}") from error
 
 
 def torch_pruning() -> ModuleType:
@@ -63,18 +76,6 @@ def inside_attention(model: nn.Module) -> list[nn.Module]:
     """Return the layers that give queries, keys and values: a model's code fixes how it splits them into heads."""
     attentions = [module for module in model.modules() if hasattr(module, "num_heads")]
     return [layer for module in attentions for name, layer in module.named_children() if name != "proj"]
-
-
-@contextmanager
-def refusing(who: str, remedy: str = "") -> Iterator[None]:
-    """Turn what tracing, removing or running the smaller network fails with into one line, BadInput."""
-    try:
-        yield
-    except (BadInput, torch.OutOfMemoryError):  # one line already; the caller's to deal with
-        raise
-    except _FAILURES as error:
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise BadInput(f"{who}: this network cannot lose its channels ({reason}){remedy}") from error
 
 
 @contextmanager
@@ -136,7 +137,7 @@ def interior_groups(model: nn.Module, images: Tensor) -> list[InteriorGroup]:
         BadInput: without Torch-Pruning, or for a network that it cannot follow.
     """
     names = {module: name for name, module in model.named_modules()}
-    with refusing("channels"), evaluating(model):
+    with refusing("this network's channels cannot be followed"), evaluating(model):
         graph = traced(model, images)
         groups = list(graph.get_all_groups(ignored_layers=inside_attention(model)))
         found = [group for candidate in groups if (group := _interior(graph, candidate, names)) is not None]

@@ -18,6 +18,7 @@ from bench.attacks.quantisation import Quantisation
 from bench.attacks.removal import StructuredRemoval
 from bench.attacks.scaling import Scaling
 from bench.attacks.search import Search
+from bench.attacks.symmetry import Insertion, Permutation, Rescaling
 from bench.attacks.training import BatchNormReestimation, FineTuning, NewHead
 from bench.config import check_fields
 from cwwm.errors import BadInput
@@ -45,6 +46,9 @@ ATTACKS: dict[str, type[Attack]] = {
         Clustering,
         Scaling,
         Overwriting,
+        Permutation,
+        Rescaling,
+        Insertion,
         Search,
         Then,
     )

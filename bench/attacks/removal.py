@@ -17,6 +17,7 @@ from cwwm.order_statistics import pruned_count
 from cwwm.weights import as_weights
 
 ALL, INTERIOR = "all", "interior"
+_REFUSED = "this network cannot lose its channels"
 _IMAGES = 2  # to trace a network with; a single one is taken for an image without a batch
 _WIDTHS = ("num_features", "head_hidden_size", "embed_dim", "in_features")  # what timm builds a new head from
 
@@ -72,12 +73,12 @@ class StructuredRemoval(Attack):
         """
         if not 0 <= strength < 1:
             raise BadInput(f"{self.name}: a rate is at least 0 and below 1, not {strength:g}")
-        head = _head(model, self.name)
+        head = classifier_layer(model, self.name)
         images = context.data.test.x[:_IMAGES]
         training, names = model.training, list(prunable_tensors(model))
         before = _size(model, images)
         remedy = f"; try channels: {INTERIOR}" if self.channels == ALL else ""
-        with timed(context.device) as watch, refusing(self.name, remedy):
+        with timed(context.device) as watch, refusing(f"{self.name}: {_REFUSED}", remedy):
             self._remove(model, head, strength, images)
             after = _size(model, images)
         model.train(training)
@@ -102,7 +103,7 @@ class StructuredRemoval(Attack):
         for root, indices in chosen:
             if indices:
                 graph.get_pruning_group(root.target.module, root.handler, indices).prune()
-        _correct_widths(model, head, width)
+        correct_widths(model, head, width)
 
 
 def remove_empty(model: nn.Module, images: Tensor, attack: str) -> None:
@@ -120,15 +121,15 @@ def remove_empty(model: nn.Module, images: Tensor, attack: str) -> None:
     Raises:
         BadInput: without Torch-Pruning, or for a network that it cannot follow.
     """
-    head = _head(model, attack)
+    head = classifier_layer(model, attack)
     training, width = model.training, head.in_features
-    with refusing(attack, "; set physical: false"):
+    with refusing(f"{attack}: {_REFUSED}", "; set physical: false"):
         graph = traced(model, images[:_IMAGES])
         groups = list(graph.get_all_groups(ignored_layers=[head, *inside_attention(model)]))
         for root, indices in [(group[0].dep, _empty(graph, group)) for group in groups]:
             if indices:
                 graph.get_pruning_group(root.target.module, root.handler, indices).prune()
-        _correct_widths(model, head, width)
+        correct_widths(model, head, width)
         _size(model, images[:_IMAGES])
     model.train(training)
 
@@ -151,7 +152,8 @@ def _empty(graph: Any, group: Any) -> list[int]:  # noqa: ANN401 (not typed)
     return empty if len(empty) < count else empty[1:]
 
 
-def _head(model: nn.Module, attack: str) -> nn.Linear:
+def classifier_layer(model: nn.Module, attack: str) -> nn.Linear:
+    """Return the linear layer that answers the classes; BadInput, led by the attack's name, without one."""
     name = classifier(as_weights(model))
     head = model.get_submodule(name.rpartition(".")[0]) if name else None
     if not isinstance(head, nn.Linear):
@@ -189,7 +191,7 @@ def _least(importance: Tensor, parts: int, rate: float) -> list[int]:
     return indices
 
 
-def _correct_widths(model: nn.Module, head: nn.Linear, before: int) -> None:
+def correct_widths(model: nn.Module, head: nn.Linear, before: int) -> None:
     """Correct the numbers from which timm's models build a new head, so that one can follow a removal."""
     owners = [module for module in model.modules() if head in module.children()]
     for owner in (model, *owners):

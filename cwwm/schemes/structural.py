@@ -135,7 +135,7 @@ class Structural(Scheme):
             "widths"
         ]:
             raise BadInput("the model to rebuild is not of the marked architecture: its layers have other widths")
-        with refusing("structural"):
+        with refusing("structural: this network cannot lose its channels"):
             for name, left in mark.state["left"].items():
                 groups[name].remove(range(left, groups[name].width))
         return model
@@ -204,7 +204,7 @@ class StructuralEmbedding(Embedding):
             _least(group, count, ties.sample(group.width, group.width))
             for group, count in zip(groups, counts, strict=True)
         ]
-        with refusing("structural"):
+        with refusing("structural: this network cannot lose its channels"):
             for group, channels in zip(groups, chosen, strict=True):
                 group.remove(channels)
 
