@@ -104,9 +104,8 @@ class ChannelGroup:
         Patches merged into one (Swin's) have them in all r shares. Which it is, only the outputs tell.
         """
         slots = tuple(slot.repeated(slot.size(tensors[slot.tensor]), self.width) for slot in self.slots)
-        return (
-            replace(self, slots=slots) if any(a is not b for a, b in zip(slots, self.slots, strict=True)) else None
-        )
+        longer = any(len(a.positions) > len(b.positions) for a, b in zip(slots, self.slots, strict=True))
+        return replace(self, slots=slots) if longer else None
 
     def permute(self, tensors: Tensors, order: Tensor) -> None:
         """Put channel ``order[c]`` in the place of channel c in all tensors, in place; others are left out.

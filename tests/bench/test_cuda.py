@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from bench.attacks import make_attack
+from bench.studies.symmetry import ATTACKS, randomised, thief
 from bench.zoo import build_model, find_models
 from cwwm.keys import Key, Stream
 from cwwm.order_statistics import MagnitudeTable, Rank
@@ -32,3 +34,18 @@ def test_order_statistics_are_equal_on_cpu_and_cuda() -> None:
     tensor = torch.randn(1000, 1000, generator=torch.Generator().manual_seed(0))
     questions = [Rank((0,), rank) for rank in (1, 500_000, 900_000, 1_000_000)]
     assert MagnitudeTable([tensor]).kth(questions) == MagnitudeTable([tensor.cuda()]).kth(questions)
+
+
+@pytest.mark.parametrize(("spec", "strength"), ATTACKS, ids=[" ".join(spec.values()) for spec, _ in ATTACKS])
+def test_what_preserves_the_function_does_so_on_cuda_and_makes_the_same_choices(
+    spec: dict[str, str], strength: float
+) -> None:
+    pytest.importorskip("torch_pruning")
+    model = randomised("test_resnet")
+    here, there = (
+        next(make_attack(spec, "test").curve([model.to(device)], [strength], thief(32, device)))
+        for device in (torch.device("cpu"), torch.device("cuda"))
+    )
+    assert there.achieved["difference"] <= 1e-4
+    for key in ("groups", "moved", "layers", "skipped"):
+        assert there.achieved[key] == here.achieved[key]

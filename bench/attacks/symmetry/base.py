@@ -17,7 +17,7 @@ from cwwm.channels import FAILURES, refusing, traced
 from cwwm.errors import BadInput
 from cwwm.seeds import derive_seed
 
-TOLERANCE = 1e-9  # of the largest logit, in float64; an honest change leaves 1e-14, a wrong one 1e-6 at least
+TOLERANCE = 1e-9  # of the largest logit, in float64; an honest change leaves 1e-14
 #: norms whose answer for one channel depends on others, or on the channel's own scale
 MIXING_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
 _IMAGES = 2  # of the data, and as many of noise, which excites what the data leaves silent

@@ -23,6 +23,9 @@ class Wires:
     pooling, reshaping, residual sums. Layers of any kind, norms and depthwise convolutions among them, end it, as
     does a parameter that multiplies (layer scale). A gate (a sigmoid that multiplies, as in squeeze and excite)
     is not part of the wire that it multiplies.
+
+    Attributes:
+        scales: names of the parameters that multiply.
     """
 
     def __init__(self, model: nn.Module, graph: Any) -> None:  # noqa: ANN401 (not typed)
@@ -39,9 +42,7 @@ class Wires:
         self._operations: dict[End, set[str]] = {}
         for node in nodes:
             self._operations.setdefault(self._wire(self._end(node, AFTER)), set()).add(_operation(node))
-        owners = {
-            id(node.module): scales[id(node.module)][1] if id(node.module) in scales else node for node in nodes
-        }
+        owners = {id(node.module): node for node in nodes} | {item: mul for item, (_, mul) in scales.items()}
         named = ((name, id(item)) for name, item in (*model.named_modules(), *model.named_parameters()))
         self._nodes = {name: owners[item] for name, item in named if item in owners}
         self.scales = {name for name, item in model.named_parameters() if id(item) in scales}
@@ -69,9 +70,8 @@ class Wires:
 
 
 def _is_layer(node: Any) -> bool:  # noqa: ANN401 (not typed)
-    return isinstance(node.module, FOLLOWED) and not isinstance(
-        node.module, nn.PReLU
-    )  # its slope lets factors pass
+    """Say whether a wire ends at a node; a PReLU lets positive factors pass."""
+    return isinstance(node.module, FOLLOWED) and not isinstance(node.module, nn.PReLU)
 
 
 def _operation(node: Any) -> str:  # noqa: ANN401 (not typed)
@@ -85,10 +85,10 @@ def _is_gate(source: Any, node: Any) -> bool:  # noqa: ANN401 (not typed)
 
 def _scale(node: Any) -> tuple[Any, Any] | None:  # noqa: ANN401 (not typed)
     """Return, for a parameter that multiplies, the last node on its way and the product; None for others."""
-    steps = node.outputs if isinstance(node.module, nn.Parameter) else ()
+    steps: list[Any] = node.outputs if isinstance(node.module, nn.Parameter) else []
     while len(steps) == 1:
         last, node = node, steps[0]
         if _operation(node).startswith("Mul") and len(node.inputs) == 2:
             return last, node
-        steps = node.outputs if len(node.inputs) == 1 else ()
+        steps = node.outputs if len(node.inputs) == 1 else []
     return None
