@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cwwm.alignment.channel_map import NONE, ChannelMap
 from cwwm.alignment.scales import fit_scales
-from cwwm.alignment.search import RECOGNISED, Found, Search
+from cwwm.alignment.search import IMAGE_CHANNELS, RECOGNISED, Found, Search
 from cwwm.alignment.similarity import LayerPair, dense
 from cwwm.carrier import classifier, prunable
 from cwwm.weights import Weights
@@ -100,18 +100,27 @@ def _pairs(owner: Weights, suspect: Weights, hidden: Mapping[str, Tensor]) -> li
 
 
 def _three_axes(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().float().reshape(*tensor.shape[:2], -1)
+    return tensor.detach().cpu().float().reshape(_axes(tensor.shape))
+
+
+def _axes(shape: Sequence[int]) -> tuple[int, int, int]:
+    """Return a weight's shape as (outputs, inputs a group, kernel)."""
+    return shape[0], shape[1], math.prod(shape[2:])
 
 
 def _layer(search: Search, found: Found) -> LayerAlignment:
     outputs = search.maps[found.outputs]
     inputs = found.inputs.resolve(search.maps) if found.inputs is not None else None
-    moved = bring_back(found.pair.suspect, found.pair.owner.shape, outputs, inputs)
-    scales = fit_scales(found.pair.owner, moved)
+    moved = bring_back(found.pair.suspect, _axes(found.pair.owner.shape), outputs, inputs)
+    groups = 1 if inputs is None else inputs.size // moved.shape[1]
+    by_input = inputs is not None and inputs.size > IMAGE_CHANNELS
+    scales = fit_scales(dense(found.pair.owner, groups), dense(moved, groups), by_input=by_input)
     return LayerAlignment(outputs, inputs, *scales, search.match(found).share)
 
 
-def bring_back(suspect: Tensor, shape: Sequence[int], outputs: ChannelMap, inputs: ChannelMap | None) -> Tensor:
+def bring_back(
+    suspect: Tensor, shape: tuple[int, int, int], outputs: ChannelMap, inputs: ChannelMap | None
+) -> Tensor:
     """Return the suspect's weights, (outputs, inputs a group, kernel), in the owner's order and shape.
 
     Args:
@@ -122,17 +131,14 @@ def bring_back(suspect: Tensor, shape: Sequence[int], outputs: ChannelMap, input
     Returns:
         Zero where a channel has no partner, or where a grouped layer of the suspect has no such weight.
     """
-    width = shape[1]
     if inputs is None:
         inputs = ChannelMap.identity(1)
-    groups, theirs = inputs.size // width, inputs.width // suspect.shape[1]
+    theirs = inputs.width // suspect.shape[1]
     result = suspect.new_zeros(*shape)
     rows = torch.from_numpy(outputs.matched)
     partners = torch.from_numpy(outputs.partner[outputs.matched])
     full = dense(suspect, theirs)[partners]
-    first = rows // max(1, shape[0] // groups) * width  # of the inputs that an output's group reads
-    columns = first[:, None] + torch.arange(width)
-    sources = torch.from_numpy(inputs.partner)[columns]
+    sources = torch.from_numpy(inputs.partner)[_read_inputs(shape, inputs.size)[rows]]
     values = full.gather(1, sources.clamp(min=0)[..., None].expand(-1, -1, full.shape[2]))
     result[rows] = torch.where((sources != NONE)[..., None], values, 0.0)
     return result
@@ -166,6 +172,14 @@ class AlignedWeights(Weights):
     def _bring_back(self, name: str) -> Tensor:
         layer, shape = self._alignment.layers[name], self._owner.shape(name)
         suspect = torch.nan_to_num(_three_axes(self._suspect.tensor(name)), 0.0, 0.0, 0.0)
-        axes = (shape[0], shape[1], math.prod(shape[2:]))
+        axes = _axes(shape)
         values = bring_back(suspect, axes, layer.outputs, layer.inputs)
-        return (values / layer.output_scales[:, None, None] / layer.input_scales[:, None]).reshape(shape)
+        scales = layer.input_scales[_read_inputs(axes, len(layer.input_scales))]
+        return (values / layer.output_scales[:, None, None] / scales[..., None]).reshape(shape)
+
+
+def _read_inputs(axes: tuple[int, int, int], inputs: int) -> Tensor:
+    """Return which of a layer's inputs each output reads, int64 (outputs, inputs a group)."""
+    groups = inputs // axes[1]
+    first = torch.arange(axes[0]) // (axes[0] // groups) * axes[1]
+    return first[:, None] + torch.arange(axes[1])

@@ -32,6 +32,7 @@ RECOGNISED = 0.25  # share of channels that must stand out; of an unrelated laye
 SAME = 0.5  # agreement from which two matchings are one
 _CLEAR = 0.75  # share that ends the search for a better candidate
 _SAMPLE = 64  # rows that judge a candidate
+_AGREES = 6.0  # standard errors
 _PASSES = 4
 _PARTS = (2, 3)  # fused projections: gate and value; queries, keys and values
 
@@ -279,7 +280,15 @@ class Search:
         return (top, left), column_cosines(pair, rows), len(rows.matched) * owner.shape[2]
 
     def match(self, found: Found) -> Match:
-        """Return the outputs of a placed layer as it alone would match them: a check of what was pooled."""
+        """Return the outputs of a placed layer as it alone would match them: a check of what was pooled.
+
+        The few weights of a depthwise kernel tell no channel apart: such a layer is recognised by all that share
+        its channels, if its kernels agree with the matching at all.
+        """
+        if found.inputs is None:
+            agrees = _diagonal_score(_kernel_cosines(found.pair), self.maps[found.outputs]) > _AGREES
+            pooled = assign(self._pooled(found.outputs, list(self._members(found.outputs))))
+            return pooled if agrees else replace(pooled, distinct=np.zeros_like(pooled.distinct))
         part = self._row_part(found)
         if part is None:
             return Match(self.maps[found.outputs], np.zeros(self.maps[found.outputs].size, bool))
