@@ -117,13 +117,15 @@ class Scheme(ABC):
     Class attributes:
         name: as registered; one_shot: can mark a finished model without training;
         needs: what embedding needs (`TRAINING`, `TRIGGERS`); extraction_needs: what extraction needs
-        beside tensors (`FORWARD`, `REFERENCE`). The plan refuses a cell that lacks them.
+        beside tensors (`FORWARD`, `REFERENCE`). The plan refuses a cell that lacks them;
+        reconstruction: True for our reading of a paper that does not say enough to follow it.
     """
 
     name: ClassVar[str]
     one_shot: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset()
     extraction_needs: ClassVar[frozenset[str]] = frozenset()
+    reconstruction: ClassVar[bool] = False
 
     payload_bits: int = 256
 

@@ -7,10 +7,12 @@ from cwwm.errors import BadInput
 from cwwm.mark import Mark
 from cwwm.registry import build
 from cwwm.schemes.base import Scheme
+from cwwm.schemes.carriers import Carriers
 from cwwm.schemes.constant_weight import ConstantWeight
 from cwwm.schemes.deepsigns import DeepSigns
 from cwwm.schemes.dm_qim import DitherModulation
 from cwwm.schemes.fixed_weights import FixedWeights
+from cwwm.schemes.ingrain import Ingrain
 from cwwm.schemes.protected_cwc import ProtectedConstantWeight
 from cwwm.schemes.riga import Riga
 from cwwm.schemes.sign import Sign
@@ -37,6 +39,8 @@ SCHEMES: dict[str, type[Scheme]] = {
         SpreadTransformDither,
         DeepSigns,
         Riga,
+        Carriers,
+        Ingrain,
         Unmarked,
         WrongKey,
     )
