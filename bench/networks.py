@@ -124,7 +124,7 @@ class SmallConvNet(LeNet):
     """Two convolutions of 3x3, each with ReLU and 2x2 max pooling, and a linear layer; no norm.
 
     As in the trial of distillation that `bench.studies.distillation` repeats: teacher of 16 and 32 channels
-    (9,728 weights for grey 16x16 images and 10 classes), student of 12 and 24.
+    (9,872 weights for grey 16x16 images and 10 classes), student of 12 and 24.
 
     Args:
         widths: channels of both convolutions.

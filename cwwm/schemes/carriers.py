@@ -248,8 +248,7 @@ class CarriersEmbedding(TrainedEmbedding):
 
 def _answered(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Return which rows of logits (n, classes) are finite throughout, bool (n,)."""
-    finite: npt.NDArray[np.bool_] = np.isfinite(logits).all(axis=1, keepdims=False)
-    return finite
+    return np.asarray(np.isfinite(logits).all(1))
 
 
 def _answers(logits: npt.NDArray[np.float64]) -> Labels:

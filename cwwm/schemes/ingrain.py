@@ -53,7 +53,8 @@ class Ingrain(Carriers):
             target class would leave it a constant to learn, which would draw the host there: refused.
         domain: images of the second term, ``"data"`` or ``"data+carriers"``.
         hard: whether the carriers stay in the hard loss.
-        ingrainer_steps: of g's training.
+        ingrainer_steps: of g's training; more make it surer of its answers to images of the task too, which costs
+            the host accuracy.
     """
 
     name: ClassVar[str] = "ingrain"
@@ -65,7 +66,7 @@ class Ingrain(Carriers):
     ingrainer_data: str = CARRIERS
     domain: str = BOTH
     hard: bool = True
-    ingrainer_steps: int = 200
+    ingrainer_steps: int = 100
 
     def __post_init__(self) -> None:
         """Refuse settings that embed nothing, and a degenerate ingrainer."""

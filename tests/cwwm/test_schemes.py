@@ -38,7 +38,14 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("none", {}),
     ("wrong-key", {"scheme": "cwc"}),
 ]
-TRAINED = {"uchida", "st-dm", "deepsigns", "riga"}  # cannot mark at once: see test_trained_schemes.py
+TRAINED = {
+    "uchida",
+    "st-dm",
+    "deepsigns",
+    "riga",
+    "carriers",
+    "ingrain",
+}  # cannot mark at once: see test_trained_schemes.py
 CONTROLS = {"none", "wrong-key"}  # read nothing back, by intention
 ABSOLUTE = {"dm-qim"}  # a lattice of fixed step does not read a rescaled model
 
