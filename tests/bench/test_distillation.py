@@ -200,11 +200,11 @@ def test_held_out_images_are_never_those_that_accuracy_is_measured_on() -> None:
 
 
 def test_out_of_distribution_images_carry_the_teachers_knowledge_less_well() -> None:
-    item = distil(transfer="out-of-distribution", epochs=2)
+    item = distil(transfer="out-of-distribution", epochs=1)
     assert item.achieved["transfer"] == len(load("textures", size=16).train)
     assert item.cost.data_fraction == 0.0
     assert item.task is None
-    assert 0.1 < item.achieved["agreement"] < distil(epochs=2).achieved["agreement"] + 0.05
+    assert 0.3 < item.achieved["agreement"] < distil(epochs=1).achieved["agreement"]
 
 
 def test_agreement_counts_equal_answers_and_no_nan() -> None:
@@ -332,8 +332,11 @@ def test_a_projected_mark_reads_as_noise_in_students_of_the_same_shape() -> None
 
 
 def test_the_page_has_means_seeds_threshold_and_the_warning() -> None:
+    def students(carriers: float | None) -> dict[float, study.Score]:
+        return dict.fromkeys((1.0, 10.0), study.Score(90, carriers))
+
     outcomes = [
-        study.Outcome(host, seed, study.Score(98 + seed, carriers), dict.fromkeys((1.0, 10.0), study.Score(90, carriers)))
+        study.Outcome(host, seed, study.Score(98 + seed, carriers), students(carriers))
         for host, carriers in (("direct", 100.0), ("unmarked", None))
         for seed in (0, 1)
     ]  # fmt: skip
