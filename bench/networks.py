@@ -1,4 +1,4 @@
-"""The classic networks of the compression papers, which timm lacks: LeNet-5 and LeNet-300-100."""
+"""Networks that timm lacks: LeNet-5 and LeNet-300-100 of the compression papers, and two small convnets."""
 
 from typing import Any, TypeVar
 
@@ -11,9 +11,9 @@ Size = int | tuple[int, int]
 
 
 class LeNet(nn.Module):
-    """What both networks share, by timm's conventions: features, then a head whose last layer is ``fc``.
+    """What these networks share, by timm's conventions: features, then a head whose last layer is ``fc``.
 
-    The papers call that last layer fc2 (LeNet-5) or fc3 (LeNet-300-100); here it has the name by which
+    The papers on LeNets call that last layer fc2 (LeNet-5) or fc3 (LeNet-300-100); here it has the name by which
     timm, `cwwm.carrier.classifier` and the carrier ``body`` know a classifier.
 
     Attributes:
@@ -120,15 +120,53 @@ class LeNet300(LeNet):
         return self._answer(functional.relu(self.fc2(x)), pre_logits)
 
 
+class SmallConvNet(LeNet):
+    """Two convolutions of 3x3, each with ReLU and 2x2 max pooling, and a linear layer; no norm.
+
+    As in the trial of distillation that `bench.studies.distillation` repeats: teacher of 16 and 32 channels
+    (9,872 weights for grey 16x16 images and 10 classes), student of 12 and 24.
+
+    Args:
+        widths: channels of both convolutions.
+        num_classes: outputs. in_chans: channels of the images. img_size: their pixels, a side or both.
+        drop_rate: dropout before the last layer.
+    """
+
+    def __init__(
+        self,
+        widths: tuple[int, int] = (16, 32),
+        num_classes: int = 10,
+        in_chans: int = 1,
+        img_size: Size = 16,
+        drop_rate: float = 0.0,
+    ) -> None:
+        super().__init__(num_classes, drop_rate)
+        height, width = (side // 4 for side in _sides(img_size))
+        self.num_features = widths[1]
+        self.head_hidden_size = widths[1] * height * width
+        self.conv1 = nn.Conv2d(in_chans, widths[0], 3, padding=1)
+        self.conv2 = nn.Conv2d(widths[0], widths[1], 3, padding=1)
+        self.reset_classifier(num_classes)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Return the features after both poolings, (n, 32, 4, 4) of 16x16 images."""
+        x = functional.max_pool2d(functional.relu(self.conv1(x)), 2)
+        return functional.max_pool2d(functional.relu(self.conv2(x)), 2)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Return logits (n, classes) of features, or the features in a row."""
+        return self._answer(x.flatten(1), pre_logits)
+
+
 def _sides(img_size: Size) -> tuple[int, int]:
     return (img_size, img_size) if isinstance(img_size, int) else img_size
 
 
-def _configuration(first: str) -> dict[str, Any]:
-    """Return what timm wants to know of a network without weights: 28x28 grey images, 10 classes."""
+def _configuration(first: str, size: int = 28) -> dict[str, Any]:
+    """Return what timm wants to know of a network without weights: grey images of `size` pixels, 10 classes."""
     return {
         "num_classes": 10,
-        "input_size": (1, 28, 28),
+        "input_size": (1, size, size),
         "fixed_input_size": True,
         "mean": (0.1307,),  # of MNIST's training images, as its deviation
         "std": (0.3081,),
@@ -138,7 +176,12 @@ def _configuration(first: str) -> dict[str, Any]:
 
 
 default_cfgs = generate_default_cfgs(
-    {"lenet5.untrained": _configuration("conv1"), "lenet300_100.untrained": _configuration("fc1")}
+    {
+        "lenet5.untrained": _configuration("conv1"),
+        "lenet300_100.untrained": _configuration("fc1"),
+        "convnet16_32.untrained": _configuration("conv1", 16),
+        "convnet12_24.untrained": _configuration("conv1", 16),
+    }
 )
 
 
@@ -157,3 +200,15 @@ def lenet5(pretrained: bool = False, **kwargs: Any) -> LeNet5:  # noqa: ANN401 (
 def lenet300_100(pretrained: bool = False, **kwargs: Any) -> LeNet300:  # noqa: ANN401 (timm's convention)
     """Return LeNet-300-100; timm refuses `pretrained`, for there are no weights."""
     return _create(LeNet300, "lenet300_100", pretrained, kwargs)
+
+
+@register_model
+def convnet16_32(pretrained: bool = False, **kwargs: Any) -> SmallConvNet:  # noqa: ANN401 (timm's convention)
+    """Return the small convnet of 16 and 32 channels; timm refuses `pretrained`, for there are no weights."""
+    return _create(SmallConvNet, "convnet16_32", pretrained, {"widths": (16, 32), **kwargs})
+
+
+@register_model
+def convnet12_24(pretrained: bool = False, **kwargs: Any) -> SmallConvNet:  # noqa: ANN401 (timm's convention)
+    """Return the small convnet of 12 and 24 channels; timm refuses `pretrained`, for there are no weights."""
+    return _create(SmallConvNet, "convnet12_24", pretrained, {"widths": (12, 24), **kwargs})

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from bench.attacks.training import NewHead
 from bench.data import load
 from bench.suite import Suite
 from bench.zoo import PACKAGED, packaged_weights
@@ -17,9 +16,9 @@ def preflight(suite: Suite, folder: Path, *, needed: bool) -> None:
     _sweep(folder)
     if not needed:
         return
-    tasks = {part.task for entry in suite.attacks for part in entry.attack.parts if isinstance(part, NewHead)}
+    others = {name for entry in suite.attacks for part in entry.attack.parts for name in part.other_data}
     for model in suite.models:
-        for name in {model.data, *tasks}:
+        for name in {model.data, *others}:
             load(name, size=model.size, channels=model.channels)
         if model.weights == "packaged" and model.timm in PACKAGED:
             packaged_weights(model.timm)

@@ -79,12 +79,12 @@ def inside_attention(model: nn.Module) -> list[nn.Module]:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Run the model in evaluation mode without gradients; every module's mode is restored."""
+def evaluating(model: nn.Module, *, gradients: bool = False) -> Iterator[None]:
+    """Run the model in evaluation mode, without gradients unless asked for; every module's mode is restored."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.set_grad_enabled(gradients):
             yield
     finally:
         for module, mode in modes.items():

@@ -129,6 +129,11 @@ class Attack(ABC):
         """Return the attacks that this one runs, itself if it is one of its own."""
         return (self,)
 
+    @property
+    def other_data(self) -> tuple[str, ...]:
+        """Return the names of data sets that the attack loads beside the task's own."""
+        return ()
+
     def predicted(self, strength: float) -> tuple[str, float] | None:
         """Return the (channel, strength) that a scheme's law speaks of, such as ("magnitude", 0.9), or None."""
         return None
@@ -173,7 +178,7 @@ class Then(Attack):
                 repaired,
                 strength=item.strength,
                 achieved={**item.achieved, **measure_sparsity(repaired.model), **repaired.achieved},
-                masks={**followed.masks, **repaired.masks},
+                masks=repaired.masks,
                 cost=item.cost + repaired.cost,
                 task=repaired.task or item.task,
             )

@@ -62,7 +62,8 @@ class Pruning(Attack):
                 restore(scratch, original)
                 mask = next(masks)
                 apply_masks(scratch, mask)
-            yield Attacked(scratch, rate, measure_sparsity(scratch), mask, Cost(seconds=watch.seconds))
+            held = {**context.masks, **mask}
+            yield Attacked(scratch, rate, measure_sparsity(scratch), held, Cost(seconds=watch.seconds))
 
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
         """Prune `model` at one rate."""

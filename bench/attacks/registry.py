@@ -9,6 +9,7 @@ from bench.attacks.compression.analog import Analog
 from bench.attacks.compression.joint import AdmmCompression
 from bench.attacks.compression.memristor import Memristor
 from bench.attacks.compression.pruning import AdmmPruning, AdmmStructured
+from bench.attacks.distillation import Distillation
 from bench.attacks.gradual import GradualPruning
 from bench.attacks.noise import Noise
 from bench.attacks.overwriting import Overwriting
@@ -39,6 +40,7 @@ ATTACKS: dict[str, type[Attack]] = {
         Analog,
         FineTuning,
         NewHead,
+        Distillation,
         BatchNormReestimation,
         Noise,
         Quantisation,

@@ -6,10 +6,10 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from bench.attacks.base import Attack, AttackContext, Attacked, Cost, measure_sparsity, timed
+from bench.attacks.base import Attack, AttackContext, Attacked, Cost, Masks, measure_sparsity, timed
 from cwwm.carrier import classifier
 from cwwm.errors import BadInput
-from cwwm.training import Recipe, TrainingReport, train
+from cwwm.training import Batches, Objective, Recipe, TrainingReport, train
 from cwwm.weights import as_weights
 
 
@@ -21,6 +21,30 @@ def thief_recipe(context: AttackContext, strength: float, epochs: int | None) ->
 
 def _cost(report: TrainingReport, fraction: float = 1.0) -> Cost:
     return Cost(report.seconds, report.steps, report.samples, fraction)
+
+
+def train_or_diverge(
+    model: nn.Module,
+    data: Batches,
+    recipe: Recipe,
+    context: AttackContext,
+    *,
+    masks: Masks | None = None,
+    objective: Objective | None = None,
+    fraction: float = 1.0,
+) -> tuple[Cost, bool]:
+    """Train in place as `cwwm.training.train` does; return the cost, and whether the loss diverged.
+
+    A diverged model is left as it is: a thief's bad luck is a result, not a failure of the bench. `fraction` is
+    the share of the training data that the cost counts.
+    """
+    with timed(context.device) as watch:
+        try:
+            report = train(model, data, recipe, seed=context.seed, masks=masks, objective=objective)
+            return _cost(report, fraction), False
+        except FloatingPointError:
+            pass
+    return Cost(watch.seconds, 0, 0, fraction), True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +63,7 @@ class FineTuning(Attack):
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
         """Fine-tune in place; a run that diverges is yielded as it is, and says so."""
         recipe = thief_recipe(context, strength, self.epochs)
-        diverged = False
-        with timed(context.device) as watch:
-            try:
-                report = train(model, context.data.train, recipe, seed=context.seed, masks=context.masks)
-                cost = _cost(report)
-            except FloatingPointError:  # a thief's bad luck is a result, not a failure of the bench
-                diverged = True
-        if diverged:
-            cost = Cost(watch.seconds, 0, 0, 1.0)
+        cost, diverged = train_or_diverge(model, context.data.train, recipe, context, masks=context.masks)
         achieved = {"lr": recipe.lr, "epochs": recipe.epochs, "diverged": diverged, **measure_sparsity(model)}
         return Attacked(model, strength, achieved, context.masks, cost)
 
@@ -73,6 +89,11 @@ class NewHead(Attack):
         """Refuse an unknown scope."""
         if self.scope not in ("head", "all"):
             raise BadInput(f"new-head: scope is 'head' or 'all', not '{self.scope}'")
+
+    @property
+    def other_data(self) -> tuple[str, ...]:
+        """Return the new task."""
+        return (self.task,)
 
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
         """Replace the classifier and train."""

@@ -8,10 +8,12 @@ from cwwm.mark import Mark
 from cwwm.registry import build
 from cwwm.schemes.aligned import Aligned
 from cwwm.schemes.base import Scheme
+from cwwm.schemes.carriers import Carriers
 from cwwm.schemes.constant_weight import ConstantWeight
 from cwwm.schemes.deepsigns import DeepSigns
 from cwwm.schemes.dm_qim import DitherModulation
 from cwwm.schemes.fixed_weights import FixedWeights
+from cwwm.schemes.ingrain import Ingrain
 from cwwm.schemes.protected_cwc import ProtectedConstantWeight
 from cwwm.schemes.riga import Riga
 from cwwm.schemes.sign import Sign
@@ -41,6 +43,8 @@ SCHEMES: dict[str, type[Scheme]] = {
         Riga,
         Aligned,
         Structural,
+        Carriers,
+        Ingrain,
         Unmarked,
         WrongKey,
     )

@@ -51,6 +51,9 @@ TABLE: list[tuple[dict[str, Any], list[float]]] = [
     ({"name": "analog", "device": "reram-wan", "compensate": False}, [1, 86400]),
     ({"name": "finetune", "epochs": 1}, [0.5]),
     ({"name": "new-head", "scope": "head", "epochs": 1, "task": "digits"}, [1.0]),
+    ({"name": "distill", "epochs": 1}, [1, 10]),
+    ({"name": "distill", "epochs": 1, "transfer": "held-out", "labels": "top-k", "mixing": 0.5}, [4]),
+    ({"name": "distill", "epochs": 1, "transfer": "out-of-distribution", "labels": "hard"}, [1]),
     ({"name": "bn"}, [0.5]),
     ({"name": "noise"}, [0.0, 0.2, 1.0]),
     ({"name": "noise", "scope": "layer"}, [0.3]),
@@ -68,6 +71,7 @@ TABLE: list[tuple[dict[str, Any], list[float]]] = [
     ({"name": "then", "first": "permute", "second": "rescale", "second_strength": 4}, [1]),
     ({"name": "then", "first": PRUNE, "second": {"name": "finetune", "epochs": 1}}, [0.6]),
     ({"name": "then", "first": PRUNE, "second": "bn"}, [0.6]),
+    ({"name": "then", "first": PRUNE, "second": {"name": "distill", "epochs": 1}}, [0.6]),
     ({"name": "search", "attack": {**PRUNE}, "mildest": 0.1, "hardest": 0.9, "resolution": 2}, [0, 5]),
     (
         {
@@ -104,16 +108,22 @@ class TinyNet(nn.Module):
         return y
 
 
+def tiny(name: str | None, seed: int) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return TinyNet()
+
+
 @pytest.fixture
 def model() -> nn.Module:
-    torch.manual_seed(0)
-    return TinyNet()
+    return tiny(None, 0)
 
 
 @pytest.fixture(scope="module")
 def context() -> AttackContext:
     data = load("digits", size=16)
-    return AttackContext(data, RECIPE, 7, torch.device("cpu"), lambda name: load(name, size=16), scheme=SCHEME)
+    cpu = torch.device("cpu")
+    return AttackContext(data, RECIPE, 7, cpu, lambda name: load(name, size=16), scheme=SCHEME, build=tiny)
 
 
 def run(
@@ -271,6 +281,9 @@ def test_a_diverging_fine_tune_is_a_result(model: nn.Module, context: AttackCont
         ({"name": "memristor", "row": 2}, "rows"),
         ({"name": "analog", "device": "flash"}, "device is one of 'pcm', 'pcm-hermes', 'reram-wan', 'reram-cmo'"),
         ({"name": "cluster", "bits": 2}, "'bits'"),
+        ({"name": "distill", "transfer": "stolen"}, "transfer is 'train', 'held-out' or"),
+        ({"name": "distill", "labels": "soft"}, "labels is 'logits', 'top-k' or 'hard'"),
+        ({"name": "distill", "mixing": 1.5}, "mixing between 0 and 1"),
         ({"name": "gradual", "updates": 0}, "updates and epochs are at least 1"),
         ({"name": "structured-removed", "channels": "some"}, "channels is 'all' or 'interior'"),
         ({"name": "quantise-torch", "algorithm": "awq"}, "algorithm is 'minmax' or 'hqq'"),
@@ -300,6 +313,8 @@ def test_a_rate_outside_zero_to_one_is_refused(model: nn.Module, context: Attack
         ("gradual", 1.1, "between 0 and 1"),
         ("quantise-torch", 9, "integer from 2 to 8"),
         ("cluster", 0, "integer from 1 to 8"),
+        ("distill", 0.0, "finite and above 0"),
+        ("distill", float("inf"), "finite and above 0"),
         ("admm-prune", 0.5, "ratio 0.5 is not between 1 and"),
         ("admm-structured", 1e9, "out of reach"),
         ("admm-compress", float("nan"), "ratio nan is not between 1 and"),

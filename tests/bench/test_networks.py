@@ -1,4 +1,4 @@
-"""LeNet-5 and LeNet-300-100 are the papers' networks, and timm's and the zoo's like any other."""
+"""Our own networks are the papers' LeNets and the small convnets of a study, and timm's like any other."""
 
 from dataclasses import replace
 
@@ -22,6 +22,8 @@ SHAPES = {
         "fc1.weight": (500, 800),
         "fc.weight": (10, 500),
     },
+    "convnet16_32": {"conv1.weight": (16, 1, 3, 3), "conv2.weight": (32, 16, 3, 3), "fc.weight": (10, 512)},
+    "convnet12_24": {"conv1.weight": (12, 1, 3, 3), "conv2.weight": (24, 12, 3, 3), "fc.weight": (10, 384)},
     "lenet300_100": {"fc1.weight": (300, 784), "fc2.weight": (100, 300), "fc.weight": (10, 100)},
 }
 
@@ -31,9 +33,17 @@ def build(name: str, channels: int = 1, size: int = 28, classes: int = 10) -> nn
     return build_model(replace(spec, channels=channels, size=size), classes, 0).eval()
 
 
-@pytest.mark.parametrize(("name", "weights"), [("lenet5", 430_500), ("lenet300_100", 266_200)])
-def test_layers_and_weights_are_the_papers(name: str, weights: int) -> None:
-    model = build(name)
+@pytest.mark.parametrize(
+    ("name", "size", "weights"),
+    [
+        ("lenet5", 28, 430_500),
+        ("lenet300_100", 28, 266_200),
+        ("convnet16_32", 16, 9_872),
+        ("convnet12_24", 16, 6_540),
+    ],
+)
+def test_layers_and_weights_are_as_documented(name: str, size: int, weights: int) -> None:
+    model = build(name, size=size)
     shapes = {n: tuple(p.shape) for n, p in model.named_parameters() if p.ndim > 1}
     assert shapes == SHAPES[name]
     carrier = Carrier.choose(as_weights(model), "all")
@@ -76,7 +86,8 @@ def test_a_new_head_moves_them_to_another_task(name: str) -> None:
     model = build(name, channels=3, size=16, classes=4)
     item = next(attack.curve([model], [1.0], context))
     assert item.model.get_parameter("fc.weight").shape[0] == item.model.num_classes == 10
-    assert torch.equal(item.model.get_parameter("fc1.weight"), model.get_parameter("fc1.weight"))
+    first = next(name for name, _ in model.named_parameters())
+    assert torch.equal(item.model.get_parameter(first), model.get_parameter(first))
 
 
 def test_dropout_is_off_unless_asked_for() -> None:

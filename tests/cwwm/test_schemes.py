@@ -39,7 +39,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("none", {}),
     ("wrong-key", {"scheme": "cwc"}),
 ]
-TRAINED = {"uchida", "st-dm", "deepsigns", "riga"}  # cannot mark at once: see test_trained_schemes.py
+TRAINED = {"uchida", "st-dm", "deepsigns", "riga", "carriers", "ingrain"}  # see test_trained_schemes.py
 WIDTHS = {"structural"}  # carried by no weight, and needs a module: see test_structural.py
 CONTROLS = {"none", "wrong-key"}  # read nothing back, by intention
 ABSOLUTE = {"dm-qim"}  # a lattice of fixed step does not read a rescaled model
