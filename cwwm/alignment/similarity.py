@@ -85,7 +85,7 @@ def _cosines(owner: Tensor, suspect: Tensor, other: ChannelMap, rows: Tensor | N
     known = other.matched
     owner = owner[:, torch.from_numpy(known)]
     suspect = suspect[:, torch.from_numpy(other.partner[known])]
-    scale = owner.abs().mean((0, 2)) / suspect.abs().mean((0, 2)).clamp(min=1e-30)
+    scale = owner.square().mean((0, 2)).sqrt() / suspect.square().mean((0, 2)).sqrt().clamp(min=1e-30)
     suspect = (suspect * scale[:, None]).flatten(1)
     owner = (owner if rows is None else owner[rows]).flatten(1)
     if owner.shape[1] > FEATURES:  # evenly spaced, the same on both sides
