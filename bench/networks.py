@@ -1,5 +1,6 @@
-"""Networks that timm lacks: LeNet-5 and LeNet-300-100 of the compression papers, and two small convnets."""
+"""Networks that timm lacks: LeNet-5 and LeNet-300-100 of the compression papers, and small plain convnets."""
 
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
@@ -158,15 +159,49 @@ class SmallConvNet(LeNet):
         return self._answer(x.flatten(1), pre_logits)
 
 
+class SmallVgg(LeNet):
+    """A VGG for small images: six convolutions of 3x3 with batch norm and ReLU, the mean over positions, fc.
+
+    Channels 64, 64, 128, 128, 256, 256, with 2x2 max pooling after every second one: 1,147,072 weights for colour
+    images and 10 classes, about a fourteenth of VGG-11's convolutions and no hidden linear layers.
+
+    Args:
+        num_classes: outputs. in_chans: channels of the images. img_size: any. drop_rate: before the last layer.
+    """
+
+    num_features = head_hidden_size = 256
+    widths = (64, 64, 128, 128, 256, 256)
+
+    def __init__(
+        self, num_classes: int = 10, in_chans: int = 3, img_size: Size = 32, drop_rate: float = 0.0
+    ) -> None:
+        super().__init__(num_classes, drop_rate)
+        layers: list[nn.Module] = []
+        for index, (inputs, outputs) in enumerate(pairwise((in_chans, *self.widths))):
+            layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+            layers += [nn.MaxPool2d(2)] if index % 2 else []
+        self.features = nn.Sequential(*layers)
+        self.reset_classifier(num_classes)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Return the features, (n, 256, 4, 4) of 32x32 images."""
+        features: Tensor = self.features(x)
+        return features
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Return logits (n, classes) of features, or their means over positions."""
+        return self._answer(x.mean((2, 3)), pre_logits)
+
+
 def _sides(img_size: Size) -> tuple[int, int]:
     return (img_size, img_size) if isinstance(img_size, int) else img_size
 
 
-def _configuration(first: str, size: int = 28) -> dict[str, Any]:
-    """Return what timm wants to know of a network without weights: grey images of `size` pixels, 10 classes."""
+def _configuration(first: str, size: int = 28, channels: int = 1) -> dict[str, Any]:
+    """Return what timm wants to know of a network without weights: images of `size` pixels, 10 classes."""
     return {
         "num_classes": 10,
-        "input_size": (1, size, size),
+        "input_size": (channels, size, size),
         "fixed_input_size": True,
         "mean": (0.1307,),  # of MNIST's training images, as its deviation
         "std": (0.3081,),
@@ -181,6 +216,7 @@ default_cfgs = generate_default_cfgs(
         "lenet300_100.untrained": _configuration("fc1"),
         "convnet16_32.untrained": _configuration("conv1", 16),
         "convnet12_24.untrained": _configuration("conv1", 16),
+        "vgg6_bn.untrained": _configuration("features.0", 32, 3),
     }
 )
 
@@ -212,3 +248,9 @@ def convnet16_32(pretrained: bool = False, **kwargs: Any) -> SmallConvNet:  # no
 def convnet12_24(pretrained: bool = False, **kwargs: Any) -> SmallConvNet:  # noqa: ANN401 (timm's convention)
     """Return the small convnet of 12 and 24 channels; timm refuses `pretrained`, for there are no weights."""
     return _create(SmallConvNet, "convnet12_24", pretrained, {"widths": (12, 24), **kwargs})
+
+
+@register_model
+def vgg6_bn(pretrained: bool = False, **kwargs: Any) -> SmallVgg:  # noqa: ANN401 (timm's convention)
+    """Return the small VGG; timm refuses `pretrained`, for there are no weights."""
+    return _create(SmallVgg, "vgg6_bn", pretrained, kwargs)

@@ -24,6 +24,15 @@ SHAPES = {
     },
     "convnet16_32": {"conv1.weight": (16, 1, 3, 3), "conv2.weight": (32, 16, 3, 3), "fc.weight": (10, 512)},
     "convnet12_24": {"conv1.weight": (12, 1, 3, 3), "conv2.weight": (24, 12, 3, 3), "fc.weight": (10, 384)},
+    "vgg6_bn": {
+        "features.0.weight": (64, 1, 3, 3),
+        "features.3.weight": (64, 64, 3, 3),
+        "features.7.weight": (128, 64, 3, 3),
+        "features.10.weight": (128, 128, 3, 3),
+        "features.14.weight": (256, 128, 3, 3),
+        "features.17.weight": (256, 256, 3, 3),
+        "fc.weight": (10, 256),
+    },
     "lenet300_100": {"fc1.weight": (300, 784), "fc2.weight": (100, 300), "fc.weight": (10, 100)},
 }
 
@@ -40,6 +49,7 @@ def build(name: str, channels: int = 1, size: int = 28, classes: int = 10) -> nn
         ("lenet300_100", 28, 266_200),
         ("convnet16_32", 16, 9_872),
         ("convnet12_24", 16, 6_540),
+        ("vgg6_bn", 32, 1_145_920),
     ],
 )
 def test_layers_and_weights_are_as_documented(name: str, size: int, weights: int) -> None:
