@@ -82,7 +82,8 @@ def _measure(cell: Cell, workshop: Workshop, advance: Advance) -> dict[str, Any]
     seen = workshop.detection(cell)
     before = _read(marked, as_weights(marked.model))
     rows = []
-    targets = [marked.model, *workshop.copies(cell, cell.attack.attack.copies - 1)]
+    others = cell.attack.attack.copies_needed(cell.attack.strengths) - 1
+    targets = [marked.model, *workshop.copies(cell, others)]
     for item in cell.attack.attack.curve(targets, cell.attack.strengths, context):
         rows.append(_row(cell, marked, item, workshop))
         advance(len(rows))

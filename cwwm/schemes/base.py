@@ -137,6 +137,11 @@ class Scheme(ABC):
         """Return the parameters that rebuild this scheme, as JSON values."""
         return asdict(self)
 
+    @property
+    def strength_parameter(self) -> str:
+        """Return the name of the parameter that the mark's amplitude grows with; empty if there is none."""
+        return ""
+
     @abstractmethod
     def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> Embedding:
         """Start to embed `message`, uint8 (payload_bits,), in `weights` under `key`.
