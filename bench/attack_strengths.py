@@ -89,8 +89,8 @@ def try_strengths(
 def check_comparable(attack: Attack) -> None:
     """Raise BadInput for an attack that says nothing on one unmarked model, whole or in part."""
     for part in attack.parts:
-        if part.copies > 1:
-            raise BadInput(f"{part.name} needs {part.copies} marked copies, so it cannot be tried on one control")
+        if (copies := part.copies_needed()) > 1:
+            raise BadInput(f"{part.name} needs {copies} marked copies, so it cannot be tried on one control")
         if isinstance(part, Overwriting):
             raise BadInput(f"{part.name} needs the scheme of a mark, so it cannot be tried on an unmarked control")
         if isinstance(part, NewHead):

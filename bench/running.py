@@ -23,7 +23,8 @@ from cwwm.weights import as_weights
 if TYPE_CHECKING:
     from bench.journal import Record
 
-_EXTRACTIONS = 5  # the median of so many is the extraction time
+_EXTRACTIONS = 5  # the median of so many, or of as many as fit a second, is the extraction time
+_PATIENCE = 1.0
 _LAYERS = 12  # of a carrier whose statistics go into a record, the largest ones
 _DIGITS = 4  # significant ones of these statistics
 
@@ -82,7 +83,8 @@ def _measure(cell: Cell, workshop: Workshop, advance: Advance) -> dict[str, Any]
     seen = workshop.detection(cell)
     before = _read(marked, as_weights(marked.model))
     rows = []
-    targets = [marked.model, *workshop.copies(cell, cell.attack.attack.copies - 1)]
+    others = cell.attack.attack.copies_needed(cell.attack.strengths) - 1
+    targets = [marked.model, *workshop.copies(cell, others)]
     for item in cell.attack.attack.curve(targets, cell.attack.strengths, context):
         rows.append(_row(cell, marked, item, workshop))
         advance(len(rows))
@@ -122,6 +124,8 @@ def _read(marked: Marked, suspect: Any) -> tuple[dict[str, Any], float]:  # noqa
         with Stopwatch(torch.device("cpu")) as watch:
             extraction = marked.scheme.extract(suspect, marked.key, marked.mark)
         seconds.append(watch.seconds)
+        if sum(seconds) > _PATIENCE:
+            break
     claim = Claim(marked.key, marked.mark, marked.message)
     evidence = marked.scheme.evidence(extraction, claim)
     facts = {

@@ -7,12 +7,15 @@ it does. It is evidence only for a claim that was fixed beforehand: see `cwwm.co
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln, logsumexp
 
 Floats = npt.NDArray[np.float64]
+
+_KEPT = 1 << 16  # tails: whoever tries many keys meets the same few counts again and again
 
 
 def _log_choose(n: int, k: Floats) -> Floats:
@@ -32,6 +35,7 @@ def _log_hypergeometric(population: int, marked: int, drawn: int, values: Floats
     )
 
 
+@lru_cache(_KEPT)
 def log10_overlap_tail(overlap: int, length: int, weight: int) -> float:
     """Return log10 P(M >= overlap) for M ~ Hypergeometric(length, weight, weight).
 
@@ -54,6 +58,7 @@ def log10_vacancy_tail(survivors: int, hosts: int, pool: int, pool_survivors: in
     return _log10_sum(_log_hypergeometric(pool, pool_survivors, hosts, values))
 
 
+@lru_cache(_KEPT)
 def log10_match_tail(matched: int, trials: int, chance: float = 0.5) -> float:
     """Return log10 P(X >= matched) for X ~ Binomial(trials, chance): padded symbols read right by chance.
 

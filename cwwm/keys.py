@@ -20,6 +20,7 @@ from cwwm.seeds import canonical_json
 
 SALT_BYTES = 16
 _BLOCK_WORDS = 8192
+_FIRST_WORDS = 64  # squeezed at least: a short stream does not pay for a whole block
 _HEADERS = {"owner": "cwwm-key v1", "harness": "cwwm-harness-key v1"}
 
 
@@ -131,6 +132,7 @@ class Stream:
         """Start the stream of a 32-byte subkey."""
         self._subkey = subkey
         self._block = 0
+        self._taken = 0  # words of the block
         self._rest: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
 
     def words(self, count: int) -> npt.NDArray[np.uint64]:
@@ -138,13 +140,21 @@ class Stream:
         parts = [self._rest]
         missing = count - len(self._rest)
         while missing > 0:
-            block = hashlib.shake_256(self._subkey + self._block.to_bytes(8, "little")).digest(8 * _BLOCK_WORDS)
-            parts.append(np.frombuffer(block, "<u8").astype(np.uint64))
-            self._block += 1
-            missing -= _BLOCK_WORDS
+            part = self._more(missing)
+            parts.append(part)
+            missing -= len(part)
         joined = np.concatenate(parts)
         self._rest = joined[count:]
         return joined[:count]
+
+    def _more(self, wanted: int) -> npt.NDArray[np.uint64]:
+        """Return the next words of the block: those wanted, if it has so many left, and some more."""
+        start = self._taken
+        stop = min(_BLOCK_WORDS, start + max(wanted, start // 2, _FIRST_WORDS))  # SHAKE starts again each time
+        block = hashlib.shake_256(self._subkey + self._block.to_bytes(8, "little")).digest(8 * stop)
+        full = stop == _BLOCK_WORDS
+        self._block, self._taken = (self._block + 1, 0) if full else (self._block, stop)
+        return np.frombuffer(block, "<u8", offset=8 * start).astype(np.uint64)
 
     def bits(self, count: int) -> npt.NDArray[np.uint8]:
         """Return `count` fair bits, uint8 (count,)."""

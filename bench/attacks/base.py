@@ -93,13 +93,11 @@ class Attack(ABC):
 
     Class attributes:
         name: as registered; strength: what the number means, with its unit;
-        copies: how many differently marked copies the thief has, `targets` of `curve`;
         changes_weights: False if host weights stay as they were, so that a law that held still holds.
     """
 
     name: ClassVar[str]
     strength: ClassVar[str]
-    copies: ClassVar[int] = 1
     changes_weights: ClassVar[bool] = True
 
     def curve(
@@ -112,6 +110,13 @@ class Attack(ABC):
     @abstractmethod
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
         """Attack `model` in place (or return another in `Attacked.model`) at one strength."""
+
+    def copies_needed(self, strengths: Sequence[float] = ()) -> int:
+        """Return how many differently marked copies, the `targets` of `curve`, these strengths take; at least 1.
+
+        Without strengths the fewest with which the attack can do anything.
+        """
+        return 1
 
     @property
     def label(self) -> str:
@@ -186,6 +191,10 @@ class Then(Attack):
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
         """Attack a copy of `model` at one strength."""
         return next(self.curve([model], [strength], context))
+
+    def copies_needed(self, strengths: Sequence[float] = ()) -> int:
+        """Return what the first attack takes; the second has its outcome alone."""
+        return self.first.copies_needed(strengths)
 
     @property
     def label(self) -> str:

@@ -1,9 +1,10 @@
 """Overwriting: the thief knows the encoding and embeds marks of his own on top of the owner's."""
 
 import copy
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import nn
@@ -14,7 +15,7 @@ from cwwm.codes import Bits
 from cwwm.errors import BadInput
 from cwwm.keys import SALT_BYTES, Key
 from cwwm.mark import Mark
-from cwwm.schemes import Claim, EmbedContext, Scheme, embed
+from cwwm.schemes import Claim, EmbedContext, Scheme, embed, make_scheme
 from cwwm.seeds import derive_seed
 from cwwm.training import train
 from cwwm.weights import as_weights
@@ -29,16 +30,37 @@ def thief_secret(seed: int, number: int, payload_bits: int) -> tuple[Key, bytes,
 
 @dataclass(frozen=True, kw_only=True)
 class Overwriting(Attack):
-    """Embeds further marks of the same encoding, each under a key and a message of the thief's own.
+    """Embeds further marks, of the same encoding or another, each under a key and a message of the thief's own.
 
     The encoding and its parameters are public (Kerckhoffs' principle); key and positions of the owner are
     not, so the thief's marks fall on his hosts by chance. One shot where the scheme can mark a finished model
     (`Scheme.one_shot`), else through the training loop with the host's marking recipe on the task's data.
     The marks of a stronger attack include those of a weaker one, in the same order.
+
+    Attributes:
+        scheme: registered name of the thief's encoding; None takes the owner's with all of its parameters.
+        parameters: of the thief's encoding, over the owner's where `scheme` is None. The payload is the owner's
+            unless given here.
+        factor: how much stronger than that the thief's marks are, at least 1: it multiplies the parameter that
+            the scheme itself calls the amplitude of its mark (`Scheme.strength_parameter`: lift of constant-weight
+            ones, strength of signs and of trained losses, step of lattices, spread of fixed weights, ratio or
+            gain of spread spectrum). A scheme without one, or with one of 0 (plain signs), embeds that many marks
+            for each mark asked for; the factor must then be an integer.
     """
 
     name: ClassVar[str] = "overwrite"
     strength: ClassVar[str] = "number of further marks"
+
+    scheme: str | None = None
+    parameters: Mapping[str, Any] | None = None
+    factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown scheme, parameters that make none, or a factor below 1."""
+        if self.scheme is not None:
+            make_scheme(self.scheme, self.parameters or {}, "overwrite")
+        if not 1 <= self.factor < math.inf:
+            raise BadInput(f"overwrite: factor is a number of at least 1, not {self.factor:g}")
 
     def curve(
         self, targets: Sequence[nn.Module], strengths: Sequence[float], context: AttackContext
@@ -48,11 +70,11 @@ class Overwriting(Attack):
         `achieved` says how many of the thief's marks read back whole at the end: they overwrite each other.
 
         Raises:
-            BadInput: for a strength that is no integer of at least 1, a context without a scheme, or as
-                the scheme refuses the host.
+            BadInput: for a strength that is no integer of at least 1, a context without a scheme where none is
+                given, a scheme that cannot be that much stronger, or as the scheme refuses the host.
         """
-        scheme = _public_scheme(context)
-        counts = [_mark_count(strength) for strength in strengths]
+        scheme, times = self._strengthened(self._thiefs_scheme(context))
+        counts = [times * _mark_count(strength) for strength in strengths]
         before = {name: tensor.clone() for name, tensor in prunable_tensors(targets[0]).items()}
         model, claims, cost = targets[0], list[Claim](), Cost()
         for strength, count in zip(strengths, counts, strict=True):
@@ -72,11 +94,26 @@ class Overwriting(Attack):
         """Overwrite a copy of `model` with one number of marks."""
         return next(self.curve([model], [strength], context))
 
+    def _thiefs_scheme(self, context: AttackContext) -> Scheme:
+        """Return the encoding of the thief's marks, as strong as its parameters say."""
+        owners, given = context.scheme, dict(self.parameters or {})
+        if self.scheme is not None:
+            payload = {"payload_bits": owners.payload_bits} if owners else {}
+            return make_scheme(self.scheme, {**payload, **given}, "overwrite")
+        if owners is None:
+            raise BadInput("overwrite needs to know the encoding; give AttackContext its scheme")
+        return make_scheme(owners.name, {**owners.parameters, **given}, "overwrite") if given else owners
 
-def _public_scheme(context: AttackContext) -> Scheme:
-    if context.scheme is None:
-        raise BadInput("overwrite needs to know the encoding; give AttackContext its scheme")
-    return context.scheme
+    def _strengthened(self, scheme: Scheme) -> tuple[Scheme, int]:
+        """Return the encoding at `factor` times its strength, and how many marks stand for one."""
+        parameter = scheme.strength_parameter
+        if parameter and (value := getattr(scheme, parameter)):
+            return replace(scheme, **{parameter: self.factor * value}), 1
+        if not float(self.factor).is_integer():
+            raise BadInput(
+                f"overwrite: {scheme.name} has no strength to raise; factor is an integer number of marks"
+            )
+        return scheme, int(self.factor)
 
 
 def _mark_count(strength: float) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 from bench.attacks.base import Attack, Then
 from bench.attacks.clustering import Clustering
+from bench.attacks.collusion import Collusion
 from bench.attacks.compression.analog import Analog
 from bench.attacks.compression.joint import AdmmCompression
 from bench.attacks.compression.memristor import Memristor
@@ -20,6 +21,7 @@ from bench.attacks.removal import StructuredRemoval
 from bench.attacks.scaling import Scaling
 from bench.attacks.search import Search
 from bench.attacks.symmetry import Insertion, Permutation, Rescaling
+from bench.attacks.targeted import Targeted
 from bench.attacks.training import BatchNormReestimation, FineTuning, NewHead
 from bench.config import check_fields
 from cwwm.errors import BadInput
@@ -51,6 +53,8 @@ ATTACKS: dict[str, type[Attack]] = {
         Permutation,
         Rescaling,
         Insertion,
+        Targeted,
+        Collusion,
         Search,
         Then,
     )

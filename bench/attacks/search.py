@@ -111,6 +111,10 @@ class Search(Attack):
         """Search on a copy of `model` at one number of points."""
         return next(self.curve([model], [strength], context))
 
+    def copies_needed(self, strengths: Sequence[float] = ()) -> int:
+        """Return what the searched attack takes within its range."""
+        return self.attack.copies_needed((self.mildest, self.hardest))
+
     @property
     def label(self) -> str:
         """Return the label of what is searched."""

@@ -146,6 +146,11 @@ class Scheme(ABC):
         """Return L, the number of keyed positions that it reads; 0 if it reads whole layers, or no weights."""
         return 0
 
+    @property
+    def strength_parameter(self) -> str:
+        """Return the name of the parameter that the mark's amplitude grows with; empty if there is none."""
+        return ""
+
     @abstractmethod
     def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> Embedding:
         """Start to embed `message`, uint8 (payload_bits,), in `weights` under `key`.

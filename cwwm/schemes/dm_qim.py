@@ -54,6 +54,11 @@ class DitherModulation(Scheme):
             raise BadInput("dm-qim needs repetition >= 1 and a finite step above 0")
 
     @property
+    def strength_parameter(self) -> str:
+        """Return the step of the lattice."""
+        return "step"
+
+    @property
     def hosts(self) -> int:
         """Return L, the number of host weights."""
         return self.payload_bits * self.repetition

@@ -50,6 +50,11 @@ class FixedWeights(Scheme):
             raise BadInput("fixed-weights needs repetition >= 1 and a finite spread above 0")
 
     @property
+    def strength_parameter(self) -> str:
+        """Return the spread of the values."""
+        return "spread"
+
+    @property
     def hosts(self) -> int:
         """Return L, the number of host weights."""
         return self.payload_bits * self.repetition

@@ -69,6 +69,11 @@ class MagnitudeScheme(Scheme):
             raise BadInput(f"{self.name} needs projection 'step' or 'end', and an interval of at least 1 step")
 
     @property
+    def strength_parameter(self) -> str:
+        """Return the lift, which raises the ones."""
+        return "lift"
+
+    @property
     @abstractmethod
     def code(self) -> "MagnitudeCode":
         """Return the code."""

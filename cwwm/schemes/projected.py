@@ -60,6 +60,11 @@ class TrainedScheme(Scheme):
         if not 0 < self.strength < float("inf"):
             raise BadInput(f"{self.name} needs a finite strength above 0, not {self.strength}")
 
+    @property
+    def strength_parameter(self) -> str:
+        """Return the strength, the factor of the message's loss."""
+        return "strength"
+
     def evidence(self, extraction: Extraction, claim: Claim) -> Evidence:
         """Return the binomial tail of the matched bits."""
         return match_evidence(extraction, claim)

@@ -54,6 +54,11 @@ class SignScheme(Scheme):
             raise BadInput(f"{self.name} needs a finite strength of at least 0, not {self.strength}")
 
     @property
+    def strength_parameter(self) -> str:
+        """Return the strength, which raises the magnitudes."""
+        return "strength"
+
+    @property
     @abstractmethod
     def hosts(self) -> int:
         """Return L, the number of host weights."""

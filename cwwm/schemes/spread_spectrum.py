@@ -61,6 +61,11 @@ class SpreadSpectrum(CodedScheme):
         if not 0 < strength < float("inf"):
             raise BadInput(f"spread-spectrum needs a finite ratio or gain above 0, not {strength}")
 
+    @property
+    def strength_parameter(self) -> str:
+        """Return the gain where it is given, else the ratio that it is taken from."""
+        return "ratio" if self.gain is None else "gain"
+
     def default_length(self) -> int:
         """Return the length at rate 1/2."""
         return 2 * self.information

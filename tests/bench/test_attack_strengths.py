@@ -2,9 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import torch
@@ -13,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bench.attack_strengths import check_comparable, chosen, points_lost, strengths_to_run, try_strengths
-from bench.attacks import Attack, AttackContext, Attacked, make_attack
+from bench.attacks import Attack, AttackContext, make_attack
 from bench.data import load
 from bench.journal import Record
 from bench.plan import cells
@@ -80,25 +78,13 @@ def test_a_candidate_is_chosen_whatever_milder_ones_lose() -> None:
     assert chosen({2: 0.1, 4: None}, [0, 1]) == {0: None, 1: 2}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Averaging(Attack):
-    """The mean of two differently marked copies."""
-
-    name: ClassVar[str] = "averaging"
-    strength: ClassVar[str] = "none"
-    copies: ClassVar[int] = 2
-
-    def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
-        raise NotImplementedError
-
-
 @pytest.mark.parametrize(
     ("attack", "why"),
     [
         (make_attack("overwrite", "test"), "overwrite needs the scheme"),
         (make_attack("new-head", "test"), "new-head changes the task"),
         (make_attack({"name": "then", "first": "magnitude", "second": "new-head"}, "test"), "changes the task"),
-        (Averaging(), "averaging needs 2 marked copies"),
+        (make_attack("collude", "test"), "collude needs 2 marked copies"),
     ],
     ids=lambda value: value.name if isinstance(value, Attack) else "",
 )

@@ -1,5 +1,6 @@
 """One table drives every attack: it leaves its target alone, repeats, and reports what it achieved."""
 
+import copy
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,8 +19,10 @@ from bench.data import load
 from bench.zoo import HostRecipe
 from cwwm.carrier import Carrier, classifier
 from cwwm.errors import BadInput
+from cwwm.keys import Key
 from cwwm.mark import Mark
 from cwwm.order_statistics import pruned_count
+from cwwm.schemes import EmbedContext, embed
 from cwwm.schemes.sign_repetition import SignRepetition
 from cwwm.training import Recipe
 from cwwm.weights import as_weights
@@ -69,6 +72,15 @@ TABLE: list[tuple[dict[str, Any], list[float]]] = [
     ({"name": "rescale"}, [1, 3]),
     *(({"name": "insert", "kind": kind}, [0.2]) for kind in ("zero", "split", "clique")),
     ({"name": "then", "first": "permute", "second": "rescale", "second_strength": 4}, [1]),
+    ({"name": "overwrite", "factor": 4}, [1]),
+    ({"name": "overwrite", "scheme": "cwc", "parameters": {"survive": 0.95}, "factor": 2}, [2]),
+    ({"name": "overwrite", "scheme": "uchida", "parameters": {"strength": 0.1}}, [1]),
+    ({"name": "targeted"}, [0.0, 0.01, 1.0]),
+    ({"name": "targeted", "suspects": "repeats", "action": "redraw"}, [0.1]),
+    ({"name": "targeted", "suspects": "outliers", "action": "redraw"}, [0.01, 0.5]),
+    ({"name": "collude"}, [2, 4]),
+    ({"name": "collude", "mode": "difference", "fill": "redraw", "beyond": 4}, [3]),
+    ({"name": "then", "first": "collude", "second": {"name": "finetune", "epochs": 1}}, [2]),
     ({"name": "then", "first": PRUNE, "second": {"name": "finetune", "epochs": 1}}, [0.6]),
     ({"name": "then", "first": PRUNE, "second": "bn"}, [0.6]),
     ({"name": "then", "first": PRUNE, "second": {"name": "distill", "epochs": 1}}, [0.6]),
@@ -126,10 +138,19 @@ def context() -> AttackContext:
     return AttackContext(data, RECIPE, 7, cpu, lambda name: load(name, size=16), scheme=SCHEME, build=tiny)
 
 
+def copies(model: nn.Module, count: int) -> list[nn.Module]:
+    """Return a model and copies of it with marks of their own, `count` in all."""
+    others = [copy.deepcopy(model) for _ in range(1, count)]
+    for number, other in enumerate(others):
+        key = Key.for_harness(copy=number)
+        embed(SCHEME, as_weights(other), np.ones(16, np.uint8), key, EmbedContext(salt=bytes(16)))
+    return [model, *others]
+
+
 def run(
     attack: Attack, model: nn.Module, strengths: list[float], context: AttackContext
 ) -> Iterator[dict[str, Tensor]]:
-    for item in attack.curve([model], strengths, context):
+    for item in attack.curve(copies(model, attack.copies_needed(strengths)), strengths, context):
         assert item.cost.seconds >= 0
         assert item.achieved
         assert json.dumps(item.achieved, allow_nan=False)
@@ -276,6 +297,15 @@ def test_a_diverging_fine_tune_is_a_result(model: nn.Module, context: AttackCont
         ({"name": "overwrite", "marks": 2}, "'marks'"),
         ({"name": "permute", "groups": 2}, "'groups'"),
         ({"name": "insert", "kind": "loud"}, "kind is one of zero, split, clique, not 'loud'"),
+        ({"name": "overwrite", "scheme": "cwk"}, "unknown scheme 'cwk'"),
+        ({"name": "overwrite", "scheme": "cwc", "parameters": {"lifts": 2}}, "lift"),
+        ({"name": "overwrite", "factor": 0.5}, "factor is a number of at least 1"),
+        ({"name": "targeted", "suspects": "all"}, "suspects is 'largest', 'repeats' or 'outliers'"),
+        ({"name": "targeted", "action": "zero"}, "action is 'noise' or 'redraw'"),
+        ({"name": "targeted", "sigma": 0}, "sigma is a number above 0"),
+        ({"name": "collude", "mode": "sum"}, "mode is 'average' or 'difference'"),
+        ({"name": "collude", "fill": "zero"}, "fill is one of 'average', 'median', 'smallest', 'redraw'"),
+        ({"name": "collude", "beyond": -1}, "beyond is 0 or a positive number"),
         ({"name": "admm-prune", "update": 2}, "updates"),
         ({"name": "admm-compress", "bit": 2}, "bits"),
         ({"name": "memristor", "row": 2}, "rows"),
@@ -328,6 +358,9 @@ def test_a_rate_outside_zero_to_one_is_refused(model: nn.Module, context: Attack
         ("insert", 0.0, "above 0"),
         ("insert", float("nan"), "above 0"),
         ("overwrite", 1.5, "integer of at least 1"),
+        ("targeted", 1.5, "between 0 and 1"),
+        ("collude", 1, "integer of at least 2"),
+        ("collude", 2, "needs 2 differently marked copies, not 1"),
     ],
 )
 def test_an_impossible_strength_is_refused_in_one_line(

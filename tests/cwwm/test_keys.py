@@ -1,5 +1,6 @@
 """Laws of keys and keyed streams: fixed vectors, uniform samples, independence, files that keep the secret."""
 
+import hashlib
 import json
 import os
 import pickle
@@ -7,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from cwwm.errors import BadInput
-from cwwm.keys import Key, _distinct, new_salt
+from cwwm.keys import Key, Stream, _distinct, new_salt
 from cwwm.owner import load_owner_key
 
 SECRET = bytes(range(32))
@@ -84,6 +87,17 @@ def test_words_do_not_depend_on_how_they_are_asked_for(key: Key) -> None:
     stream = key.stream("pad", SALT)
     pieces = np.concatenate([stream.words(n) for n in (1, 0, 8191, 1, 9000, 2807)])
     assert np.array_equal(whole, pieces)
+
+
+@given(st.lists(st.integers(0, 9000), max_size=40))
+def test_words_are_those_of_whole_blocks_in_any_portions(counts: list[int]) -> None:
+    subkey = bytes(range(32))
+    blocks = [
+        hashlib.shake_256(subkey + bytes([b]) + bytes(7)).digest(8 * 8192) for b in range(sum(counts) // 8192 + 1)
+    ]
+    stream = Stream(subkey)
+    drawn = np.concatenate([np.empty(0, np.uint64), *(stream.words(count) for count in counts)])
+    assert np.array_equal(drawn, np.frombuffer(b"".join(blocks), "<u8")[: sum(counts)])
 
 
 def test_below_is_unbiased_where_rejection_is_frequent(key: Key) -> None:
