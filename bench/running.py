@@ -79,7 +79,7 @@ def thief_context(cell: Cell, workshop: Workshop, scheme: Scheme | None) -> Atta
 def _measure(cell: Cell, workshop: Workshop, advance: Advance) -> dict[str, Any]:
     marked = workshop.marked(cell)
     control = workshop.control(cell)
-    context = thief_context(cell, workshop, cell.scheme.build(cell.payload))
+    context = thief_context(cell, workshop, cell.scheme.build(cell.payload).encoding)
     seen = workshop.detection(cell)
     before = _read(marked, as_weights(marked.model))
     rows = []

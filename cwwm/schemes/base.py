@@ -147,6 +147,11 @@ class Scheme(ABC):
         return 0
 
     @property
+    def encoding(self) -> "Scheme":
+        """Return what writes the mark: this scheme, or the one that it stands around."""
+        return self
+
+    @property
     def strength_parameter(self) -> str:
         """Return the name of the parameter that the mark's amplitude grows with; empty if there is none."""
         return ""

@@ -35,6 +35,11 @@ class WrappedScheme(Scheme):
 
         return make_scheme(self.scheme, {**self.settings, "payload_bits": self.payload_bits}, self.name)
 
+    @property
+    def encoding(self) -> Scheme:
+        """Return the other scheme, which writes the mark."""
+        return self.inner.encoding
+
     def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> "WrappedEmbedding":
         """Start the other scheme's embedding."""
         return WrappedEmbedding(self, self.inner.begin(weights, message, key, context))
