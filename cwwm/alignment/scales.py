@@ -2,8 +2,8 @@
 
 log |suspect| - log |owner| = a_i + b_j + noise, over the weights that both have with one sign; weighted by the
 square of the owner's weight, since a change of a given size moves the logarithm of a small weight more. Alternating
-weighted means (two-way analysis of variance with gaps), then once more without the outliers. A factor that does not
-stand out from its standard error is 1, so that fine-tuning is not taken for scaling.
+weighted means (two-way analysis of variance with gaps), reweighted, then once more without the outliers. A factor
+that does not stand out from its standard error is 1, so that fine-tuning is not taken for scaling.
 """
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 
 _ROUNDS = 300  # at most; where most weights are left, ten are enough
 _SETTLED = 1e-8  # change of a logarithm
+_REWEIGHTED = 6
+_CLOSE = 1e-3  # residual of a logarithm that is as good as none
 _OUTLIER = 4.0  # times the scale of the residuals
 _SURE = 3.0  # standard errors
 _TINY = 1e-6  # of a logarithm: rounding
@@ -30,9 +32,12 @@ def fit_scales(owner: Tensor, suspect: Tensor, *, by_input: bool = True) -> tupl
     logs = torch.where(valid, (other / torch.where(valid, base, 1.0)).abs().clamp(min=1e-30).log(), 0.0).double()
     weights = torch.where(valid, base.double().square(), 0.0)
     rows, columns = _additive(logs, weights, by_input)
+    for _ in range(_REWEIGHTED):  # towards least absolute residuals: a channel matched wrongly must not count
+        residual = (logs - rows[:, None] - columns).abs()
+        rows, columns = _additive(logs, weights / residual.clamp(min=_CLOSE), by_input)
     residual = (logs - rows[:, None] - columns).abs()
     spread = residual[valid].median() if bool(valid.any()) else residual.new_zeros(())
-    weights = torch.where(residual <= _OUTLIER * 1.4826 * spread + _TINY, weights, 0.0)
+    weights = torch.where(residual <= _OUTLIER * 1.4826 * spread + _CLOSE, weights, 0.0)
     rows, columns = _significant(logs, weights, *_additive(logs, weights, by_input), by_input)
     return rows.exp().float(), columns.exp().float() if by_input else torch.ones(inputs)
 

@@ -30,7 +30,7 @@ from cwwm.alignment.similarity import (
 IMAGE_CHANNELS = 4  # at most: the inputs of a network's first layers, whose order nobody can change
 RECOGNISED = 0.25  # share of channels that must stand out; of an unrelated layer at most 0.05 do
 SAME = 0.5  # agreement from which two matchings are one
-_CLEAR = 0.75  # share that ends the search for a better candidate
+CLEAR = 0.75  # share that ends the search for a better candidate
 _SAMPLE = 64  # rows that judge a candidate
 _AGREES = 6.0  # standard errors
 _PASSES = 4
@@ -89,21 +89,27 @@ class Search:
         self._classifier = classifier
         waiting = list(pairs)
         while waiting:
-            left = [pair for pair in waiting if not self._place(pair)]
+            left = self._place_all(waiting, CLEAR)  # what is sure first: it tells what the others could read
+            if len(left) == len(waiting):
+                left = self._place_all(waiting, RECOGNISED)
             if len(left) == len(waiting):
                 break
             waiting = left
         self._refine()
 
-    def _place(self, pair: LayerPair) -> bool:
+    def _place_all(self, pairs: Sequence[LayerPair], least: float) -> list[LayerPair]:
+        """Place the layers of which so large a share of channels stands out; return the others."""
+        return [pair for pair in pairs if not self._place(pair, least)]
+
+    def _place(self, pair: LayerPair, least: float) -> bool:
         """Place one layer if its inputs, or else its outputs, are known; say whether it could be done."""
         if pair.depthwise:
             return self._place_depthwise(pair)
-        inputs = self._best_inputs(pair)
+        inputs = self._best_inputs(pair, least)
         if inputs is not None:
             self.found[pair.name] = Found(pair, self._outputs(pair, inputs), inputs)
             return True
-        outputs = self._best_outputs(pair)
+        outputs = self._best_outputs(pair, least)
         if outputs is None:
             return False
         columns = assign(column_cosines(pair, self.maps[outputs]))
@@ -119,20 +125,20 @@ class Search:
         self.found[pair.name] = Found(pair, max(scores, key=lambda site: scores[site]), None)
         return True
 
-    def _best_inputs(self, pair: LayerPair) -> Route | None:
+    def _best_inputs(self, pair: LayerPair, least: float) -> Route | None:
         """Return the route under which most of a sample of outputs stand out; None where too few do."""
         if pair.owner.shape[1] == pair.suspect.shape[1] <= IMAGE_CHANNELS:
             return Route((self._fixed_site(pair.owner.shape[1]),))
         rows = torch.linspace(0, len(pair.owner) - 1, min(_SAMPLE, len(pair.owner))).long()
-        best, best_share = None, RECOGNISED
+        best, best_share = None, least
         for route in self._routes(pair):
             columns = route.resolve(self.maps)
             if columns is None or not len(columns.matched) or pair.groups(columns) is None:
                 continue
-            share = distinct_share(row_cosines(pair, columns, rows))
+            share = distinct_share(row_cosines(pair, columns, rows), len(pair.owner))
             if share > best_share:
                 best, best_share = route, share
-            if share > _CLEAR:
+            if share > CLEAR:
                 break
         return best
 
@@ -166,14 +172,15 @@ class Search:
                 if (self.maps[site].size, self.maps[site].width) == (left, room):
                     yield Route((*sites, site))
 
-    def _best_outputs(self, pair: LayerPair) -> int | None:
+    def _best_outputs(self, pair: LayerPair, least: float) -> int | None:
         """Return the known matching of a layer's outputs under which its inputs stand out."""
         sites = self._sites_of(pair)
         if pair.name == self._classifier and len(pair.owner) == len(pair.suspect):
             sites = [self._fixed_site(len(pair.owner))]
-        shares = {site: distinct_share(column_cosines(pair, self.maps[site])) for site in sites}
+        size = pair.owner.shape[1]
+        shares = {site: distinct_share(column_cosines(pair, self.maps[site]), size) for site in sites}
         best = max(shares, key=lambda site: shares[site], default=None)
-        return best if best is not None and shares[best] > RECOGNISED else None
+        return best if best is not None and shares[best] > least else None
 
     def _sites_of(self, pair: LayerPair) -> list[int]:
         """Return the matchings that have the widths of a layer's outputs."""

@@ -13,8 +13,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from cwwm.alignment.channel_map import NONE, ChannelMap, Indices
+from cwwm.evidence import log10_match_tail
 
 FEATURES = 4096  # of a slice that are compared; the cosine of unrelated ones is then 0 +- 1/64
+CHANCE, SURE = 0.08, -4.0  # share of unrelated rows that stand out, at most; log10 p below which it is no chance
 MARGIN = 1.0  # by which a distinct match exceeds all others, in standard deviations of all cosines
 
 
@@ -132,12 +134,21 @@ def assign(cosines: Tensor) -> Match:
     return Match(ChannelMap(partner.astype(np.int64), values.shape[1]), distinct)
 
 
-def distinct_share(cosines: Tensor) -> float:
-    """Return the share of (sampled) rows whose best cosine stands out from the rest of their row."""
-    if cosines.shape[1] < 2:
+def distinct_share(cosines: Tensor, size: int) -> float:
+    """Return the share of rows whose best cosine stands out, of as many as can; 0 if chance explains it.
+
+    Args:
+        cosines: (sampled rows of the owner's copy, rows of the suspect).
+        size: how many rows the owner's copy has in all.
+    """
+    count, width = cosines.shape
+    if width < 2:
         return 1.0
     top = cosines.topk(2, dim=1).values
-    return float((top[:, 0] - top[:, 1] > MARGIN * cosines.std()).float().mean())
+    distinct = int((top[:, 0] - top[:, 1] > MARGIN * cosines.std()).sum())
+    if log10_match_tail(distinct, count, CHANCE) > SURE:
+        return 0.0
+    return min(1.0, distinct / count / min(1.0, width / size))
 
 
 def _margins(
