@@ -1,13 +1,14 @@
 """False positives: what wrong keys read from an unmarked and from a marked model, and how surely."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cwwm.evidence import Evidence
 from cwwm.keys import Key, Stream
 from cwwm.mark import Mark
 from cwwm.schemes import Claim, Scheme
@@ -54,9 +55,15 @@ def null_log10_p(
 
 
 def _of_one_suspect(scheme: Scheme, mark: Mark, suspect: Weights, seed: int, trials: int) -> Floats:
-    claims = (_wrong_claim(mark, seed, trial) for trial in range(trials))
-    found = (scheme.evidence(scheme.read(suspect, claim.key, claim.mark), claim) for claim in claims)
+    claims = (random_claim(mark, seed, trial) for trial in range(trials))
+    found = (evidence for _, evidence in weighed(scheme, suspect, claims))
     return np.array([evidence.combined for evidence in found if evidence.log10_p], np.float64)
+
+
+def weighed(scheme: Scheme, suspect: Weights, claims: Iterable[Claim]) -> Iterator[tuple[Claim, Evidence]]:
+    """Yield each claim with its evidence on the suspect, from reading alone: no message is decoded."""
+    for claim in claims:
+        yield claim, scheme.evidence(scheme.read(suspect, claim.key, claim.mark), claim)
 
 
 def null_facts(log10_p: Mapping[str, Floats]) -> dict[str, dict[str, Any]]:
@@ -76,18 +83,19 @@ def affordable_trials(scheme: Scheme, mark: Mark, suspect: Weights) -> int:
     trials together draw at most 20 million words from keyed streams.
     """
     key = _CountingKey(bytes(32), origin="harness")
-    scheme.read(suspect, key, _under(mark, key))
+    scheme.read(suspect, key, under(mark, key))
     most = FORWARD_TRIALS if FORWARD in scheme.extraction_needs else TRIALS
     return min(most, max(LEAST_TRIALS, _KEYED_WORDS // max(key.words, 1)))
 
 
-def _wrong_claim(mark: Mark, seed: int, trial: int) -> Claim:
+def random_claim(mark: Mark, seed: int, trial: int) -> Claim:
+    """Return a claim on a mark of this public form, key and message drawn from the seed and the number of a trial."""
     key = Key.for_harness(wrong_key=derive_seed(seed=seed, trial=trial))
     message = key.stream("claimed message", mark.salt).bits(mark.payload_bits)
-    return Claim(key, _under(mark, key), message)
+    return Claim(key, under(mark, key), message)
 
 
-def _under(mark: Mark, key: Key) -> Mark:
+def under(mark: Mark, key: Key) -> Mark:
     """Return the mark as if this key had made it."""
     return replace(mark, key_digest=key.digest, key_origin=key.origin)
 

@@ -58,7 +58,8 @@ class Overwriting(Attack):
     def __post_init__(self) -> None:
         """Refuse an unknown scheme, parameters that make none, or a factor below 1."""
         if self.scheme is not None:
-            make_scheme(self.scheme, self.parameters or {}, "overwrite")
+            least = {"payload_bits": 1}  # the owner's is not known yet
+            make_scheme(self.scheme, least | dict(self.parameters or {}), "overwrite")
         if not 1 <= self.factor < math.inf:
             raise BadInput(f"overwrite: factor is a number of at least 1, not {self.factor:g}")
 

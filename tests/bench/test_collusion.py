@@ -1,6 +1,7 @@
-"""Collusion: averages keep an n-th of what one copy has, differences show the hosts, and the bench makes the copies."""
+"""Collusion: averages keep an n-th of each mark, differences show the hosts, and the bench makes the copies."""
 
 import copy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,9 @@ def flat(model: nn.Module) -> Tensor:
     return torch.cat([tensor.flatten() for tensor in prunable_tensors(model).values()])
 
 
-def collude(targets: list[nn.Module], context: AttackContext, **parameters: Any) -> tuple[Tensor, dict[str, Any]]:
+def collude(
+    targets: list[nn.Module], context: AttackContext, **parameters: object
+) -> tuple[Tensor, dict[str, Any]]:
     spec = {"name": "collude", **parameters}
     item = next(make_attack(spec, "test").curve(targets, [len(targets)], context))
     return flat(item.model), dict(item.achieved)
@@ -103,10 +106,10 @@ def test_erasure_after_training_finds_the_ones(tiny_net: nn.Module, context: Att
     hits = differing([prunable_tensors(model) for model in models], 8.0)
     erased = torch.cat([hit.flatten() for hit in hits.values()])
     ones = torch.stack([ones for _, ones in pairs])
-    assert float(erased[ones[0]].float().mean()) > 0.8
+    assert float(erased[ones[0]].float().mean()) > 0.9
+    assert float(erased.float().mean()) < 0.03
     share, by_chance = float(ones.any(0)[erased].float().mean()), float(ones.any(0).float().mean())
-    assert share > 0.5
-    assert share > 20 * by_chance
+    assert share > 30 * by_chance
     kept, _ = collude(models, context, mode="difference", fill="median")
     assert float(kept[ones[0]].abs().mean()) < 0.7 * float(flat(models[0])[ones[0]].abs().mean())
     assert torch.equal(kept[~erased], flat(models[0])[~erased])
@@ -164,7 +167,8 @@ attacks:
 """
 
 
-def test_a_run_makes_the_copies_that_an_attack_takes(bench: Bench, tmp_path: Path) -> None:
+def test_a_run_makes_the_copies_that_an_attack_takes(finished: Path, bench: Bench, tmp_path: Path) -> None:
+    shutil.copytree(finished / "artefacts", tmp_path / "out" / "artefacts")
     (tmp_path / "collusion.yaml").write_text(SUITE)
     assert bench("run", tmp_path / "collusion.yaml", "--out", tmp_path / "out", "--device", "cpu") == 0
     records = list(Journal(tmp_path / "out").records())

@@ -53,7 +53,7 @@ def flat(model: nn.Module) -> Tensor:
     return torch.cat([tensor.flatten() for tensor in prunable_tensors(model).values()])
 
 
-def overwritten(model: nn.Module, context: AttackContext, **parameters: Any) -> tuple[Tensor, dict[str, Any]]:
+def overwritten(model: nn.Module, context: AttackContext, **parameters: object) -> tuple[Tensor, dict[str, Any]]:
     """Return all prunable weights after one further mark, and what the attack says of itself."""
     item = next(make_attack({"name": "overwrite", **parameters}, "test").curve([model], [1], context))
     return flat(item.model), dict(item.achieved)
