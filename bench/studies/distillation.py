@@ -117,9 +117,13 @@ def outcome(host: str, seed: int, device: torch.device, temperatures: Sequence[f
     data = digits(device)
     made = teacher(HOSTS[host], seed, data, device)
     context = AttackContext(
-        data, RECIPE, seed, device, lambda name: load(name, size=SIZE, channels=1, device=device),
+        data=data,
+        recipe=RECIPE,
+        seed=seed,
+        device=device,
+        load=lambda name: load(name, size=SIZE, channels=1, device=device),
         build=lambda name, student: build(name, student, device),
-    )  # fmt: skip
+    )
     attack = make_attack({"name": "distill", "student": STUDENT}, "study")
     students = {
         item.strength: made.score(item.model, data) for item in attack.curve([made.model], temperatures, context)
