@@ -75,3 +75,36 @@ def test_crossbars_at_sixteen_times(points: dict[str, Point]) -> None:
     assert mean(plain, "pruned_accuracy") - mean(plain, "quantised_accuracy") <= 0.7
     varied = points["memristor 5 bits, variation 0.1"]
     assert final_loss(varied) - (base(varied) - mean(varied, "quantised_accuracy")) <= 1.0
+
+
+COMPRESSION = FOLDER.parent / "compression"
+UNSTRUCTURED = ("admm-prune (updates=3, retrain=5)", "admm-compress, clusters", "gradual magnitude",
+                "magnitude + finetune", "quantise affine", "quantise channel", "quantise-torch")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def compressed() -> list[Point]:
+    return list(gather(Journal(COMPRESSION).records()))
+
+
+def whole(points: list[Point], scheme: str, attack: str) -> float:
+    """Return the share of messages that came back whole over all models, seeds and strengths of an attack."""
+    rows = [
+        run.row["exact"]
+        for point in points
+        if (point.scheme, point.attack) == (scheme, attack)
+        for run in point.runs
+    ]
+    assert len(rows) >= 4
+    return fmean(rows)
+
+
+@pytest.mark.parametrize("attack", UNSTRUCTURED)
+def test_the_protected_code_outlives_unstructured_compression(compressed: list[Point], attack: str) -> None:
+    assert whole(compressed, "protected-cwc", attack) == 1
+
+
+def test_no_encoding_outlives_removed_channels(compressed: list[Point]) -> None:
+    schemes = {point.scheme for point in compressed}
+    assert len(schemes) == 13
+    assert all(whole(compressed, scheme, "structured-removed + finetune") == 0 for scheme in schemes)
