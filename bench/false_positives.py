@@ -89,7 +89,7 @@ def affordable_trials(scheme: Scheme, mark: Mark, suspect: Weights) -> int:
 
 
 def random_claim(mark: Mark, seed: int, trial: int) -> Claim:
-    """Return a claim on a mark of this public form, key and message drawn from the seed and the number of a trial."""
+    """Return a claim on a mark of this public form; key and message are drawn from seed and trial."""
     key = Key.for_harness(wrong_key=derive_seed(seed=seed, trial=trial))
     message = key.stream("claimed message", mark.salt).bits(mark.payload_bits)
     return Claim(key, under(mark, key), message)
