@@ -1,0 +1,153 @@
+"""What the study of forgeries found, and the page that shows it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.stats import binom
+from tabulate import tabulate
+
+from bench.conditions import hardware
+from bench.evaluate import rate_interval
+from bench.false_positives import Floats
+from cwwm.evidence import Verdict
+
+RATE = 1e-6
+COMMITMENTS = (10, 100, 1000)
+LEAST_CLAIMANTS = 100
+SPAM_RATES = (1e-2, 1e-3)
+LEVELS = (1e-2, 1e-3, 1e-4, 1e-6)
+SURE = 0.999  # of the binomial bound on a count
+
+
+@dataclass(frozen=True)
+class Searched:
+    """The p-values that a forger's claims got on one suspect, and what the best of them was worth."""
+
+    form: str
+    suspect: str
+    log10_p: Floats
+    seconds: float
+    verdict: Verdict
+
+    def count(self, level: float) -> int:
+        """Return how many claims have p at most `level`."""
+        return _below(self.log10_p, level)
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """Claims of what came out: how many keys read anything, the lowest corrected log10 p, how many are proven."""
+
+    form: str
+    suspect: str
+    keys: int
+    presented: int
+    log10_p: float
+    proven: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """All results of a study."""
+
+    searched: tuple[Searched, ...] = ()
+    spammed: tuple[Searched, ...] = ()
+    extracted: tuple[Extracted, ...] = ()
+
+    def __add__(self, other: "Found") -> "Found":
+        """Return the results of both."""
+        return Found(self.searched + other.searched, self.spammed + other.spammed, self.extracted + other.extracted)
+
+
+def search_rows(found: Sequence[Searched]) -> list[tuple[object, ...]]:
+    """Return a row for each search: counts with the most that chance explains, and the best claim's verdict."""
+    rows: list[tuple[object, ...]] = []
+    for one in found:
+        keys = len(one.log10_p)
+        counts = [f"{one.count(level)} / {_most(keys, level)}" for level in LEVELS]
+        low, high = rate_interval(one.count(RATE), keys)
+        interval = f"[{low:.1e}, {high:.1e}]"
+        best = f"{one.log10_p.min():.1f} -> {one.verdict.log10_p:.1f}"
+        rows.append(
+            (one.form, one.suspect, f"{keys:,}", *counts, interval, best, one.verdict.proven, f"{one.seconds:.0f}")
+        )
+    return rows
+
+
+def spam_rows(found: Sequence[Searched]) -> list[tuple[object, ...]]:
+    """Return a row for each number of commitments: claimants proven at some rates, with and without the factor.
+
+    Numbers of which a search holds under 100 claimants tell nothing and are left out.
+    """
+    rows: list[tuple[object, ...]] = []
+    for one in found:
+        for commitments in COMMITMENTS:
+            best = one.log10_p[: len(one.log10_p) // commitments * commitments].reshape(-1, commitments).min(axis=1)
+            corrected = best + np.log10(commitments)
+            counts = [f"{_below(corrected, rate)} / {_most(len(best), rate)}" for rate in SPAM_RATES]
+            plain = [_below(best, rate) for rate in SPAM_RATES]
+            if len(best) >= LEAST_CLAIMANTS:
+                rows.append((one.form, one.suspect, commitments, f"{len(best):,}", *counts, *plain))
+    return rows
+
+
+def _below(log10_p: Floats, rate: float) -> int:
+    return int(np.sum(log10_p <= np.log10(rate)))
+
+
+def _most(trials: int, rate: float) -> int:
+    """Return the count that exact p-values exceed with probability 0.001 at most."""
+    return int(binom.ppf(SURE, trials, rate))
+
+
+def page(found: Found, model: str, device: torch.device) -> str:
+    """Return the tables as Markdown."""
+    levels = [f"p <= {level:g}" for level in LEVELS]
+    rates = [f"{what} {rate:g}" for what in ("proven at", "uncorrected at") for rate in SPAM_RATES]
+    tables = (
+        tabulate(
+            search_rows(found.searched),
+            ("form", "suspect", "keys", *levels, "rate at 1e-6, 95 %", "best log10 p", "proven", "CPU s"),
+            tablefmt="github",
+        ),
+        tabulate(
+            spam_rows(found.spammed), ("form", "suspect", "commitments", "claimants", *rates), tablefmt="github"
+        ),
+        tabulate(
+            [(e.form, e.suspect, e.keys, e.presented, f"{e.log10_p:.1f}", e.proven) for e in found.extracted],
+            ("form", "suspect", "keys", "claims", "lowest log10 p", "proven"),
+            tablefmt="github",
+        ),
+    )
+    return PAGE.format(model=model, hardware=hardware(device), torch=torch.__version__, tables=tables)
+
+
+PAGE = """\
+# Forged claims
+
+A marked {model} and its unmarked twin, trained alike. {hardware}, torch {torch}, one thread.
+
+## random-key: keys searched against the owner's own message
+
+Each count is of keys whose p-value, taken alone, is at most so much, beside the count that exact p-values exceed
+once in a thousand times. The p-values are discrete, so counts lie below. The best claim is shown before and after
+its p-value is multiplied by the keys tried; proven is the verdict at 1e-6 even if nobody asked for a commitment.
+
+{tables[0]}
+
+## commitment-spam: the best of m pairs of key and message, all committed to beforehand
+
+Claimants whose p-value times m is at most the rate, beside the largest count that chance explains; uncorrected: how
+many would pass if the judge did not count commitments.
+
+{tables[1]}
+
+## extract-then-claim: any key, and the message that comes out
+
+The lowest log10 p is corrected for all keys tried: the numbers alone would convince. None is proven, since none was
+committed to.
+
+{tables[2]}
+"""
