@@ -1,6 +1,7 @@
 """The owner's command line: one happy walk, and every bad input ends in exit code 2, one line, and no new file."""
 
 import json
+import math
 import os
 import re
 from collections.abc import Callable
@@ -458,3 +459,60 @@ def test_a_failed_replacement_keeps_the_old_files(marked: Path, capsys: pytest.C
 def test_help_is_no_error(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert _run(*arguments) == (DONE if arguments else BAD_INPUT)
     assert "Usage" in "".join(capsys.readouterr())
+
+
+@pytest.fixture
+def shuffled(marked: Path) -> Path:
+    """Write a suspect whose outputs of every layer have another order; return the folder."""
+    generator = torch.Generator().manual_seed(2)
+    tensors = load_file(marked / "marked.safetensors")
+    for name in PRUNABLE:
+        tensors[name] = tensors[name][torch.randperm(len(tensors[name]), generator=generator)].contiguous()
+    save_file(tensors, marked / "suspect.safetensors", {"format": "pt"})
+    return marked
+
+
+REFERRED = ("suspect.safetensors", "--key", "owner.key", "--mark", "marked.mark.json")
+REFERENCE = ("--reference", "marked.safetensors")
+
+
+def test_a_shuffled_suspect_is_read_against_the_marked_copy(
+    shuffled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run("extract", *REFERRED) == NO
+    capsys.readouterr()
+    found = _json(capsys, "extract", *REFERRED, *REFERENCE)
+    assert found["text"] == TEXT
+    assert found["alignment"]["moved"] > 100
+    assert found["alignment"]["removed"] == found["alignment"]["added"] == 0
+
+
+def test_a_proof_through_an_alignment_counts_two(shuffled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    claim = ("--commitment", "marked.commitment.json", "--message", TEXT)
+    plain = _json(capsys, *VERIFY, *claim[:2], *claim[2:])
+    aligned = _json(capsys, "verify", *REFERRED, *claim, *REFERENCE)
+    assert aligned["proven"]
+    assert aligned["log10_p"] == pytest.approx(plain["log10_p"] + math.log10(2), abs=1e-6)
+    assert _run("verify", *REFERRED, *claim, *REFERENCE) == DONE
+    assert re.search(
+        r"aligned: \d+\.\d% of the owner's copy recognised; channels: .* moved", capsys.readouterr().out
+    )
+
+
+def test_another_reference_than_the_marked_copy_is_refused(
+    shuffled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run("extract", *REFERRED, "--reference", "suspect.safetensors") == BAD_INPUT
+    error = capsys.readouterr().err
+    assert "suspect.safetensors is not the copy that the mark was made in" in error
+    assert error.count("\n") == 1
+
+
+def test_a_stranger_is_not_aligned(marked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    generator = torch.Generator().manual_seed(3)
+    tensors = load_file("marked.safetensors")
+    strangers = {name: torch.randn(t.shape, generator=generator) * 0.05 for name, t in tensors.items()}
+    save_file(strangers, marked / "suspect.safetensors", {"format": "pt"})
+    found = _json(capsys, "extract", *REFERRED, *REFERENCE, code=NO)
+    assert not found["applicable"]
+    assert "does not match the owner's copy" in found["reason"]
