@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cwwm.alignment.channel_map import ChannelMap
+from cwwm.alignment.channel_map import NONE, ChannelMap
 from cwwm.alignment.similarity import (
     LayerPair,
     Match,
@@ -29,7 +29,8 @@ from cwwm.alignment.similarity import (
 
 IMAGE_CHANNELS = 4  # at most: the inputs of a network's first layers, whose order nobody can change
 RECOGNISED = 0.25  # share of channels that must stand out; of an unrelated layer at most 0.05 do
-SAME = 0.5  # agreement from which two matchings are one
+SAME = 0.5  # agreement from which two matchings are one, if none of their channels speaks against it:
+_FAR, _ODD = 3.0, 0.02  # more than so large a share is less alike by so many standard deviations
 CLEAR = 0.75  # share that ends the search for a better candidate
 _SAMPLE = 64  # rows that judge a candidate
 _AGREES = 6.0  # standard errors
@@ -112,8 +113,9 @@ class Search:
         outputs = self._best_outputs(pair, least)
         if outputs is None:
             return False
-        columns = assign(column_cosines(pair, self.maps[outputs]))
-        self.found[pair.name] = Found(pair, outputs, Route((self._site(columns.map),)))
+        cosines = column_cosines(pair, self.maps[outputs])
+        columns = self._site(assign(cosines).map, cosines)
+        self.found[pair.name] = Found(pair, outputs, Route((columns,)))
         return True
 
     def _place_depthwise(self, pair: LayerPair) -> bool:
@@ -194,14 +196,15 @@ class Search:
         columns = inputs.resolve(self.maps)
         if columns is None:
             raise ValueError(f"{pair.name} has no inputs")
-        return self._site(assign(row_cosines(pair, columns)).map)
+        cosines = row_cosines(pair, columns)
+        return self._site(assign(cosines).map, cosines)
 
-    def _site(self, found: ChannelMap) -> int:
-        """Return the number of a matching: that of a known one that it agrees with, or a new one."""
+    def _site(self, found: ChannelMap, cosines: Tensor) -> int:
+        """Return the number of a matching: that of a known one that does as well on these cosines, or a new one."""
         agreement = {
             site: known.agreement(found)
             for site, known in enumerate(self.maps)
-            if (known.size, known.width) == (found.size, found.width)
+            if (known.size, known.width) == (found.size, found.width) and not _contradicts(known, found, cosines)
         }
         best = max(agreement, key=lambda site: agreement[site], default=None)
         if best is not None and agreement[best] >= SAME:
@@ -211,7 +214,12 @@ class Search:
 
     def _identity_site(self, size: int) -> int:
         """Return the number of the matching that moves nothing, made where there is none."""
-        return self._site(ChannelMap.identity(size))
+        identity = ChannelMap.identity(size)
+        for site, known in enumerate(self.maps):
+            if (known.size, known.width) == (size, size) and known.agreement(identity) == 1:
+                return site
+        self.maps.append(identity)
+        return len(self.maps) - 1
 
     def _fixed_site(self, size: int) -> int:
         """Return the number of one that nobody can change: of image channels, or of classes."""
@@ -300,6 +308,19 @@ class Search:
         if part is None:
             return Match(self.maps[found.outputs], np.zeros(self.maps[found.outputs].size, bool))
         return assign(part[1])
+
+
+def _contradicts(known: ChannelMap, found: ChannelMap, cosines: Tensor) -> bool:
+    """Say whether some channels are far more alike as found than as known: then these are two matchings.
+
+    Where noise alone decides between two partners, both are about as alike.
+    """
+    both = (known.partner != found.partner) & (known.partner != NONE) & (found.partner != NONE)
+    rows = torch.from_numpy(np.flatnonzero(both))
+    gain = (
+        cosines[rows, torch.from_numpy(found.partner[both])] - cosines[rows, torch.from_numpy(known.partner[both])]
+    )
+    return int((gain > _FAR * cosines.std()).sum()) > _ODD * known.size
 
 
 def _channelwise(tensor: Tensor, factor: int) -> Tensor:
