@@ -19,9 +19,9 @@ from bench.journal import Journal
 from bench.leaderboard.pictures import save
 from bench.leaderboard.points import Point, gather, percent
 from bench.studies.compression_picture import draw_reach, lost, measured_ratio
+from bench.studies.output import Output, publish
 from cwwm.console import DONE, run_app
 from cwwm.errors import BadInput
-from cwwm.files import write_atomic
 
 LEVELS = (0.0, 1.0, 3.0)  # points of accuracy lost
 #: the papers' own figures on MNIST, which are no measurement of ours
@@ -155,7 +155,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def study(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Markdown file to write.")],
+    output: Output,
     anchors: Annotated[Path, typer.Option(help="Records of suite compression-anchors.")] = Path(
         "results/compression-anchors"
     ),
@@ -164,14 +164,11 @@ def study(
     ),
 ) -> int:
     """Derive the tables from the records of both suites, print and write them."""
-    if output.suffix != ".md":
-        raise BadInput(f"the table is Markdown; name it {output.with_suffix('.md')}")
     found = _points(anchors, "compression-anchors"), _points(reach, "compression-reach")
     picture = output.with_suffix(".png")
     text = page(*found, _environment([*found[0], *found[1]]), picture.name)
     save(draw_reach(curves(found[1]), LEVELS), picture)
-    write_atomic(output, text.encode())
-    print(text)
+    publish(text, output)
     return DONE
 
 

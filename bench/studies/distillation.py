@@ -6,8 +6,6 @@ Run it with ``python -m bench.studies.distillation -o results/distillation.md`` 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
 from statistics import fmean
 from typing import Annotated
 
@@ -17,14 +15,13 @@ from tabulate import tabulate
 from torch import nn
 
 from bench.attacks import AttackContext, make_attack
-from bench.conditions import choose_device, hardware, prepare
+from bench.conditions import choose_device, prepare
 from bench.data import Dataset, load
 from bench.evaluate import accuracy
+from bench.studies.output import Output, measured_on, publish
 from bench.zoo import HostRecipe, build_model, find_models
 from cwwm.console import DONE, run_app
-from cwwm.errors import BadInput
 from cwwm.evidence import log10_match_tail
-from cwwm.files import write_atomic
 from cwwm.keys import Key
 from cwwm.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, Scheme, make_scheme
@@ -192,7 +189,7 @@ Each seed:
 
 {table(outcomes, means=False)}
 
-{hardware(device)}, torch {torch.__version__}, {datetime.now(UTC):%Y-%m-%d}.
+{measured_on(device)}.
 """
 
 
@@ -201,13 +198,11 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def study(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Markdown file to write.")],
+    output: Output,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     seeds: Annotated[int, typer.Option(min=1, help="Teachers of each kind.")] = 5,
 ) -> int:
     """Measure, print and write the tables."""
-    if output.suffix != ".md":
-        raise BadInput(f"the table is Markdown; name it {output.with_suffix('.md')}")
     where = choose_device(device)
     prepare(where, 1)
     outcomes = []
@@ -215,8 +210,7 @@ def study(
         print(found, file=sys.stderr, flush=True)
         outcomes.append(found)
     text = page(outcomes, where)
-    write_atomic(output, text.encode())
-    print(text)
+    publish(text, output)
     return DONE
 
 

@@ -19,13 +19,12 @@ from bench.cell import Cell
 from bench.conditions import choose_device, prepare
 from bench.forgery import BestOfMany, CommitmentSpam, ExtractThenClaim, RandomKey, verdicts
 from bench.studies.forgery_page import RATE, Extracted, Found, Searched, page
+from bench.studies.output import Output, publish
 from bench.suite import AttackEntry, SchemeEntry
 from bench.workshop import Workshop
 from bench.zoo import find_models
 from cwwm.console import DONE, run_app
-from cwwm.errors import BadInput
 from cwwm.evidence import Evidence, judge
-from cwwm.files import write_atomic
 from cwwm.mark import Mark
 from cwwm.seeds import derive_seed
 from cwwm.weights import Weights, as_weights
@@ -131,13 +130,11 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def study(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Markdown file to write.")],
+    output: Output,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda; keys are tried on the CPU.")] = "auto",
     share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the keys to try.")] = 1.0,
 ) -> int:
     """Search, print and write the tables."""
-    if output.suffix != ".md":
-        raise BadInput(f"the tables are Markdown; name it {output.with_suffix('.md')}")
     where = choose_device(device)
     runtime = prepare(where, 1)
     found = Found()
@@ -147,8 +144,7 @@ def study(
             found += study_form(form, target(form, workshop, runtime), share)
             print(f"{form}: done", file=sys.stderr, flush=True)
     text = page(found, MODEL, where)
-    write_atomic(output, text.encode())
-    print(text)
+    publish(text, output)
     return DONE
 
 

@@ -8,9 +8,9 @@ import torch
 from scipy.stats import binom
 from tabulate import tabulate
 
-from bench.conditions import hardware
 from bench.evaluate import rate_interval
 from bench.false_positives import Floats
+from bench.studies.output import measured_on
 from cwwm.evidence import Verdict
 
 RATE = 1e-6
@@ -121,13 +121,13 @@ def page(found: Found, model: str, device: torch.device) -> str:
             tablefmt="github",
         ),
     )
-    return PAGE.format(model=model, hardware=hardware(device), torch=torch.__version__, tables=tables)
+    return PAGE.format(model=model, measured=measured_on(device), tables=tables)
 
 
 PAGE = """\
 # Forged claims
 
-A marked {model} and its unmarked twin, trained alike. {hardware}, torch {torch}, one thread.
+A marked {model} and its unmarked twin, trained alike. {measured}, one thread.
 
 ## random-key: keys searched against the owner's own message
 

@@ -7,7 +7,6 @@ import copy
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -17,16 +16,15 @@ from torch import Tensor, nn
 
 from bench.attacks import make_attack
 from bench.attacks.base import AttackContext
-from bench.conditions import choose_device, hardware
+from bench.conditions import choose_device
 from bench.data import Dataset, load
 from bench.evaluate import answers
+from bench.studies.output import Output, measured_on, publish
 from bench.workshop import relative_change
 from bench.zoo import HostRecipe, packaged_weights
 from cwwm.carrier import Carrier
 from cwwm.console import DONE, run_app
 from cwwm.design import CARRIERS, Targets, design
-from cwwm.errors import BadInput
-from cwwm.files import write_atomic
 from cwwm.keys import Key, Stream
 from cwwm.schemes import EmbedContext, Scheme, embed, make_scheme
 from cwwm.training import Recipe
@@ -130,7 +128,7 @@ def page(outcomes: list[Outcome], images: int, device: torch.device) -> str:
         f"survival {SURVIVE}, protected-cwc as `cwwm plan` chooses it (by default it refuses all but the "
         "classifier here: see --budget-depth). "
         f"Top-1 answers compared with the unmarked model's on {images:,} photo crops. Energy is squared change "
-        f"over squared norm of the carrier. {hardware(device)}, torch {torch.__version__}.\n\n{table}\n"
+        f"over squared norm of the carrier. {measured_on(device)}.\n\n{table}\n"
     )
 
 
@@ -139,21 +137,18 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def study(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Markdown file to write.")],
+    output: Output,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     images: Annotated[int, typer.Option(min=1, help="Crops to look at.")] = 1000,
 ) -> int:
     """Measure, print and write the table."""
-    if output.suffix != ".md":
-        raise BadInput(f"the table is Markdown; name it {output.with_suffix('.md')}")
     where = choose_device(device)
     outcomes = []
     for outcome in measure(MARKS, crops().test.x[:images], where):
         print(outcome, file=sys.stderr, flush=True)
         outcomes.append(outcome)
     text = page(outcomes, images, where)
-    write_atomic(output, text.encode())
-    print(text)
+    publish(text, output)
     return DONE
 
 

@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -17,13 +16,12 @@ from torch import nn
 
 from bench.attacks import make_attack
 from bench.attacks.base import AttackContext
-from bench.conditions import choose_device, hardware, prepare
+from bench.conditions import choose_device, prepare
 from bench.data import load
+from bench.studies.output import Output, measured_on, publish
 from bench.zoo import HostRecipe
 from cwwm.carrier import prunable
 from cwwm.console import DONE, run_app
-from cwwm.errors import BadInput
-from cwwm.files import write_atomic
 from cwwm.training import Recipe
 from cwwm.weights import as_weights
 
@@ -137,7 +135,7 @@ hide errors. Difference is that of the logits relative to the largest logit, in 
 noise; the largest of all is {worst:.1e}. Weights moved: under permute, the share of all convolution and linear
 weights that came from another place; under rescale, those that changed; under insert, those whose tensor has
 another shape. The number behind an attack is its strength; what it did not change is listed below.
-{hardware(device)}, one thread, torch {torch.__version__}.
+{measured_on(device)}, one thread.
 
 {tabulate(rows, HEADERS, tablefmt="github", disable_numparse=True)}
 
@@ -152,12 +150,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def study(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Markdown file to write.")],
+    output: Output,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> int:
     """Measure, print and write the tables."""
-    if output.suffix != ".md":
-        raise BadInput(f"the table is Markdown; name it {output.with_suffix('.md')}")
     where = choose_device(device)
     prepare(where, threads=1)
     outcomes = []
@@ -165,8 +161,7 @@ def study(
         print(outcome.network, outcome.attack, f"{outcome.achieved['difference']:.1e}", file=sys.stderr, flush=True)
         outcomes.append(outcome)
     text = page(outcomes, where)
-    write_atomic(output, text.encode())
-    print(text)
+    publish(text, output)
     return DONE
 
 

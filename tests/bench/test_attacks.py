@@ -26,6 +26,7 @@ from cwwm.schemes import EmbedContext, embed
 from cwwm.schemes.sign_repetition import SignRepetition
 from cwwm.training import Recipe
 from cwwm.weights import as_weights
+from tests.plain_net import TwoConvNet
 
 RECIPE = HostRecipe(mark=Recipe(epochs=1, batch_size=64, lr=1e-3))
 Weights = dict[str, Tensor]
@@ -101,29 +102,10 @@ SCHEME = SignRepetition(payload_bits=16, repetition=5)
 IDS = [make_attack(spec, "test").label for spec, _ in TABLE]
 
 
-class TinyNet(nn.Module):
-    """Two convolutions with batch norm, and a classifier that can be replaced as timm's can."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.norm1 = nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8)
-        self.conv2, self.norm2 = nn.Conv2d(8, 16, 3, stride=2), nn.BatchNorm2d(16)
-        self.fc = nn.Linear(16, 10)
-
-    def reset_classifier(self, classes: int) -> None:
-        self.fc = nn.Linear(16, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.relu(self.norm1(self.conv1(x)))
-        x = torch.relu(self.norm2(self.conv2(x)))
-        y: Tensor = self.fc(x.mean((2, 3)))
-        return y
-
-
 def tiny(name: str | None, seed: int) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return TinyNet()
+        return TwoConvNet()
 
 
 @pytest.fixture
@@ -219,7 +201,7 @@ def test_pruning_removes_exactly_floor_of_rate_times_size(
 
 def test_magnitude_pruning_removes_the_smallest_whatever_the_ties(context: AttackContext) -> None:
     torch.manual_seed(1)
-    model = TinyNet()
+    model = TwoConvNet()
     with torch.no_grad():
         for tensor in prunable_tensors(model).values():
             tensor.copy_((tensor * 20).round() / 20)  # many ties, zeros among them

@@ -19,30 +19,15 @@ from bench.zoo import HostRecipe
 from cwwm.errors import BadInput
 from cwwm.order_statistics import pruned_count
 from cwwm.training import Recipe, train
+from tests.plain_net import TwoConvNet
 
 RECIPE = Recipe(epochs=2, batch_size=64, lr=3e-3)
-
-
-class TinyNet(nn.Module):
-    """Two convolutions with batch norm, and a classifier."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.norm1 = nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8)
-        self.conv2, self.norm2 = nn.Conv2d(8, 16, 3, stride=2), nn.BatchNorm2d(16)
-        self.fc = nn.Linear(16, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.relu(self.norm1(self.conv1(x)))
-        x = torch.relu(self.norm2(self.conv2(x)))
-        y: Tensor = self.fc(x.mean((2, 3)))
-        return y
 
 
 @pytest.fixture
 def model() -> nn.Module:
     torch.manual_seed(0)
-    return TinyNet()
+    return TwoConvNet()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import copy
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -10,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
-from torch import Tensor, nn
+from torch import nn
 
 from cwwm.errors import BadInput
 from cwwm.evidence import log10_match_tail
@@ -23,6 +21,7 @@ from cwwm.schemes.ingrain import Ingrain, fresh_copy, soft_loss
 from cwwm.schemes.trigger_images import KINDS, TriggerSet, answers_to
 from cwwm.training import Batch, Recipe, train
 from cwwm.weights import as_weights
+from tests.plain_data import digits
 
 K = 64
 SALT = bytes(range(16))
@@ -32,26 +31,7 @@ SCHEME = Carriers(payload_bits=K, strength=1.0)
 EPOCHS = {"abstract": 15, "noise": 60, "content": 60}  # images of the task with other labels are learnt slowly
 
 
-class Digits:
-    """The first 400 digits of scikit-learn, 1x8x8, shuffled by seed and epoch."""
-
-    def __init__(self) -> None:
-        digits = load_digits()
-        self.x = torch.tensor(digits.images[:400], dtype=torch.float32).unsqueeze(1) / 8 - 1
-        self.y = torch.tensor(digits.target[:400])
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def batches(
-        self, batch_size: int, *, seed: int, epoch: int, shift: int, flip: bool
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed((1000 * seed + epoch) % 2**63))
-        for part in torch.split(order, batch_size):
-            yield self.x[part], self.y[part]
-
-
-DATA = Digits()
+DATA = digits(400)
 
 
 def net(width: int = 24, classes: int = 10, seed: int = 0) -> nn.Module:

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from cwwm.codes import Bits
@@ -29,6 +28,7 @@ from cwwm.schemes.st_dm import SpreadTransformDither
 from cwwm.schemes.uchida import Uchida
 from cwwm.training import Recipe, train
 from cwwm.weights import as_weights
+from tests.plain_data import Shuffled, digits
 
 K = 64
 SALT = bytes(range(16))
@@ -48,26 +48,7 @@ all_schemes = pytest.mark.parametrize("name", list(SCHEMES))
 layered = pytest.mark.parametrize("name", LAYERED)
 
 
-class Digits:
-    """The first 600 digits of scikit-learn, 3x8x8, shuffled by seed and epoch."""
-
-    def __init__(self) -> None:
-        digits = load_digits()
-        self.x = torch.tensor(digits.images[:600], dtype=torch.float32).unsqueeze(1).expand(-1, 3, -1, -1) / 8 - 1
-        self.y = torch.tensor(digits.target[:600])
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def batches(
-        self, batch_size: int, *, seed: int, epoch: int, shift: int, flip: bool
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(1000 * seed + epoch))
-        for part in torch.split(order, batch_size):
-            yield self.x[part], self.y[part]
-
-
-DATA = Digits()
+DATA = digits(600, channels=3)
 
 
 class Net(nn.Module):
@@ -128,7 +109,7 @@ def _message(bits: int = K) -> Bits:
     return np.random.default_rng(5).permutation(np.arange(bits) % 2).astype(np.uint8)
 
 
-def _context(data: Digits | None = DATA, seed: int = 1) -> EmbedContext:
+def _context(data: Shuffled | None = DATA, seed: int = 1) -> EmbedContext:
     return EmbedContext(data=data, classes=10, seed=seed, salt=SALT)
 
 

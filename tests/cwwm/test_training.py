@@ -1,7 +1,6 @@
 """Laws of the one training loop: reproducible, masks held, the frozen stays, hooks called in their order."""
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,25 +12,7 @@ from cwwm.errors import BadInput
 from cwwm.mark import Mark
 from cwwm.schemes import Embedding
 from cwwm.training import Batch, Recipe, train
-
-
-class Blobs:
-    """Two Gaussian blobs of 3x8x8 images, shuffled by seed and epoch."""
-
-    def __init__(self, samples: int = 60) -> None:
-        generator = torch.Generator().manual_seed(0)
-        self.y = torch.arange(samples) % 2
-        self.x = torch.randn(samples, 3, 8, 8, generator=generator) * 0.5 + self.y.view(-1, 1, 1, 1)
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def batches(
-        self, batch_size: int, *, seed: int, epoch: int, shift: int, flip: bool
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(1000 * seed + epoch))
-        for part in torch.split(order, batch_size):
-            yield self.x[part], self.y[part]
+from tests.plain_data import blobs
 
 
 class Recorder(Embedding):
@@ -104,7 +85,7 @@ def test_schedules_have_their_shapes() -> None:
 def test_training_learns(optimizer: str, schedule: str, tiny_net: nn.Module) -> None:
     recipe = Recipe(epochs=3, batch_size=10, lr=0.01, optimizer=optimizer, schedule=schedule)
     done: list[tuple[int, int]] = []
-    report = train(tiny_net, Blobs(), recipe, seed=0, progress=lambda step, total: done.append((step, total)))
+    report = train(tiny_net, blobs(), recipe, seed=0, progress=lambda step, total: done.append((step, total)))
     assert report.loss < 0.5 < math.log(16)
     assert (report.steps, report.samples) == (18, 180)
     assert done == [(6, 18), (12, 18), (18, 18)]
@@ -115,7 +96,7 @@ def _trained(seed: int) -> dict[str, Tensor]:
     torch.manual_seed(7)
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 24), nn.Dropout(0.3), nn.Linear(24, 2))
     torch.manual_seed(torch.seed())  # the loop's own seed must fix drop-out whatever the state before
-    train(model, Blobs(), Recipe(epochs=2, batch_size=16), seed=seed)
+    train(model, blobs(), Recipe(epochs=2, batch_size=16), seed=seed)
     return _weights(model)
 
 
@@ -132,7 +113,7 @@ def test_masked_weights_stay_exactly_zero(optimizer: str, tiny_net: nn.Module) -
         for name, mask in masks.items():
             tiny_net.get_parameter(name).mul_(mask)
     before = _weights(tiny_net)
-    train(tiny_net, Blobs(), Recipe(epochs=2, batch_size=16, lr=0.01, optimizer=optimizer), seed=0, masks=masks)
+    train(tiny_net, blobs(), Recipe(epochs=2, batch_size=16, lr=0.01, optimizer=optimizer), seed=0, masks=masks)
     for name, mask in masks.items():
         after = tiny_net.get_parameter(name).detach()
         assert not after[~mask].any()
@@ -141,7 +122,7 @@ def test_masked_weights_stay_exactly_zero(optimizer: str, tiny_net: nn.Module) -
 
 def test_trainable_freezes_the_rest_and_thaws_it_afterwards(tiny_net: nn.Module) -> None:
     before = _weights(tiny_net)
-    train(tiny_net, Blobs(), Recipe(epochs=1), seed=0, trainable=lambda name: name.startswith("head."))
+    train(tiny_net, blobs(), Recipe(epochs=1), seed=0, trainable=lambda name: name.startswith("head."))
     after = _weights(tiny_net)
     assert {name for name in before if not torch.equal(before[name], after[name])} == {"head.weight", "head.bias"}
     assert all(weight.requires_grad for weight in tiny_net.parameters())
@@ -149,18 +130,18 @@ def test_trainable_freezes_the_rest_and_thaws_it_afterwards(tiny_net: nn.Module)
 
 def test_nothing_trainable_is_refused(tiny_net: nn.Module) -> None:
     with pytest.raises(BadInput, match="nothing to train"):
-        train(tiny_net, Blobs(), Recipe(epochs=1), seed=0, trainable=lambda _: False)
+        train(tiny_net, blobs(), Recipe(epochs=1), seed=0, trainable=lambda _: False)
 
 
 def test_a_diverging_loss_is_an_error(tiny_net: nn.Module) -> None:
     recipe = Recipe(epochs=3, batch_size=10, lr=1e30, optimizer="sgd", schedule="constant")
     with pytest.raises(FloatingPointError, match="diverged in epoch 1"):
-        train(tiny_net, Blobs(), recipe, seed=0)
+        train(tiny_net, blobs(), recipe, seed=0)
 
 
 def test_embedding_hooks_are_called_at_every_step(tiny_net: nn.Module) -> None:
     embedding = Recorder(tiny_net)
-    train(tiny_net, Blobs(), Recipe(epochs=5, batch_size=20, lr=1e-3), seed=0, embedding=embedding)
+    train(tiny_net, blobs(), Recipe(epochs=5, batch_size=20, lr=1e-3), seed=0, embedding=embedding)
     assert embedding.steps == list(range(15))
     assert embedding.projections == 15
     assert float(embedding.learned.detach()) > 0.2

@@ -1,0 +1,69 @@
+"""What the committed records of suites `alignment` and `adaptive` show: thieves who move channels, our answer, its limit."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.journal import Journal, Record
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+MODELS, SEEDS = ("resnet18-digits", "vgg6_bn"), 5
+ALIGNED, PLAIN = "protected-cwc aligned", "protected-cwc"
+
+
+@pytest.fixture(scope="module")
+def alignment() -> list[Record]:
+    return list(Journal(RESULTS / "alignment").records())
+
+
+@pytest.fixture(scope="module")
+def adaptive() -> list[Record]:
+    return list(Journal(RESULTS / "adaptive").records())
+
+
+def exact(records: list[Record], *, scheme: str, attack: str, model: str | None = None) -> list[float]:
+    """Return the outcome of each cell and strength: 1 for a message that came back whole."""
+    rows = [
+        row
+        for record in records
+        if (record["key"]["scheme"], record["key"]["attack"]) == (scheme, attack)
+        and model in (None, record["key"]["model"])
+        for row in record["rows"]
+    ]
+    assert rows
+    return [row["exact"] for row in rows]
+
+
+MUST = ("permute", "rescale", "permute + rescale", "permute + rescale + magnitude 0.9", "structured-removed",
+        "permute + finetune", "permute + rescale + magnitude 0.9 + finetune", "insert")  # fmt: skip
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("attack", MUST)
+def test_alignment_brings_every_message_back(attack: str, model: str, alignment: list[Record]) -> None:
+    outcomes = exact(alignment, scheme=ALIGNED, attack=attack, model=model)
+    assert len(outcomes) >= SEEDS
+    assert all(outcomes)
+
+
+def test_the_harshest_removal_takes_two_channels_of_five(alignment: list[Record]) -> None:
+    strengths = {
+        row["strength"]
+        for record in alignment
+        if record["key"]["attack"] == "structured-removed"
+        for row in record["rows"]
+    }
+    assert max(strengths) == 0.4
+
+
+@pytest.mark.parametrize("attack", ["permute", "permute + rescale", "structured-removed", "permute + finetune"])
+def test_without_alignment_no_message_comes_back(attack: str, alignment: list[Record]) -> None:
+    assert not any(exact(alignment, scheme=PLAIN, attack=attack))
+
+
+@pytest.mark.parametrize("attack", ["distill", "distill into lenet5"])
+def test_no_mark_in_weights_outlives_distillation(attack: str, adaptive: list[Record]) -> None:
+    schemes = {record["key"]["scheme"] for record in adaptive} - {"carriers", "ingrain"}
+    assert len(schemes) >= 20
+    for scheme in schemes:
+        assert not any(exact(adaptive, scheme=scheme, attack=attack)), scheme
