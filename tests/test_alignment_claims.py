@@ -1,4 +1,4 @@
-"""What the committed records of suites `alignment` and `adaptive` show: thieves who move channels, our answer, its limit."""
+"""What the committed records of suites `alignment` and `adaptive` show: channels moved, our answer, its limit."""
 
 from pathlib import Path
 

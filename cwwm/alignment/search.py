@@ -23,7 +23,7 @@ from cwwm.alignment.similarity import (
     assign,
     column_cosines,
     dense,
-    distinct_share,
+    recognise,
     row_cosines,
 )
 
@@ -31,7 +31,8 @@ IMAGE_CHANNELS = 4  # at most: the inputs of a network's first layers, whose ord
 RECOGNISED = 0.25  # share of channels that must stand out; of an unrelated layer at most 0.05 do
 SAME = 0.5  # agreement from which two matchings are one, if none of their channels speaks against it:
 _FAR, _ODD = 3.0, 0.02  # more than so large a share is less alike by so many standard deviations
-CLEAR = 0.75  # share that ends the search for a better candidate
+CLEAR = 0.75  # share of a layer that is placed first
+_ALIKE = 0.95  # likeness that ends the search for a better candidate
 _SAMPLE = 64  # rows that judge a candidate
 _AGREES = 6.0  # standard errors
 _PASSES = 4
@@ -128,19 +129,19 @@ class Search:
         return True
 
     def _best_inputs(self, pair: LayerPair, least: float) -> Route | None:
-        """Return the route under which most of a sample of outputs stand out; None where too few do."""
+        """Return the route under which a sample of outputs is recognised and most alike; None where too few are."""
         if pair.owner.shape[1] == pair.suspect.shape[1] <= IMAGE_CHANNELS:
             return Route((self._fixed_site(pair.owner.shape[1]),))
         rows = torch.linspace(0, len(pair.owner) - 1, min(_SAMPLE, len(pair.owner))).long()
-        best, best_share = None, least
+        best, most = None, 0.0
         for route in self._routes(pair):
             columns = route.resolve(self.maps)
             if columns is None or not len(columns.matched) or pair.groups(columns) is None:
                 continue
-            share = distinct_share(row_cosines(pair, columns, rows), len(pair.owner))
-            if share > best_share:
-                best, best_share = route, share
-            if share > CLEAR:
+            found = recognise(row_cosines(pair, columns, rows), len(pair.owner))
+            if found.share > least and found.share * found.likeness > most:
+                best, most = route, found.share * found.likeness
+            if found.share > CLEAR and found.likeness > _ALIKE:
                 break
         return best
 
@@ -180,7 +181,7 @@ class Search:
         if pair.name == self._classifier and len(pair.owner) == len(pair.suspect):
             sites = [self._fixed_site(len(pair.owner))]
         size = pair.owner.shape[1]
-        shares = {site: distinct_share(column_cosines(pair, self.maps[site]), size) for site in sites}
+        shares = {site: recognise(column_cosines(pair, self.maps[site]), size).share for site in sites}
         best = max(shares, key=lambda site: shares[site], default=None)
         return best if best is not None and shares[best] > least else None
 

@@ -134,8 +134,22 @@ def assign(cosines: Tensor) -> Match:
     return Match(ChannelMap(partner.astype(np.int64), values.shape[1]), distinct)
 
 
-def distinct_share(cosines: Tensor, size: int) -> float:
-    """Return the share of rows whose best cosine stands out, of as many as can; 0 if chance explains it.
+@dataclass(frozen=True)
+class Recognition:
+    """How well a sample of rows is recognised.
+
+    Attributes:
+        share: of the rows whose best cosine stands out, of as many as can; 0 if chance explains it.
+        likeness: mean of these cosines; where only some of the other axis is matched rightly, rows still stand out,
+            but are less alike.
+    """
+
+    share: float
+    likeness: float
+
+
+def recognise(cosines: Tensor, size: int) -> Recognition:
+    """Return how well rows are recognised.
 
     Args:
         cosines: (sampled rows of the owner's copy, rows of the suspect).
@@ -143,12 +157,14 @@ def distinct_share(cosines: Tensor, size: int) -> float:
     """
     count, width = cosines.shape
     if width < 2:
-        return 1.0
+        return Recognition(1.0, float(cosines.mean()))
     top = cosines.topk(2, dim=1).values
-    distinct = int((top[:, 0] - top[:, 1] > MARGIN * cosines.std()).sum())
-    if log10_match_tail(distinct, count, CHANCE) > SURE:
-        return 0.0
-    return min(1.0, distinct / count / min(1.0, width / size))
+    distinct = top[:, 0] - top[:, 1] > MARGIN * cosines.std()
+    number = int(distinct.sum())
+    if log10_match_tail(number, count, CHANCE) > SURE:
+        return Recognition(0.0, 0.0)
+    share = min(1.0, number / count / min(1.0, width / size))
+    return Recognition(share, float(top[distinct, 0].mean()))
 
 
 def _margins(

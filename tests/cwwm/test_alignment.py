@@ -183,6 +183,25 @@ def test_removed_channels_are_zeros_and_all_others_stay() -> None:
     assert torch.equal(tensor[kept_rows][:, kept_columns], both)
 
 
+def test_a_matching_that_is_half_right_is_not_taken_for_the_right_one() -> None:
+    """The inner channels of a block lose the same first ones as the stream: under their matching rows stand out."""
+    generator = _generator(6)
+    shapes = {"stem.weight": (64, 3, 3, 3), "conv1.weight": (64, 64, 3, 3), "conv2.weight": (64, 64, 3, 3),
+              "next.weight": (96, 64, 3, 3)}  # fmt: skip
+    owner = {name: torch.randn(*shape, generator=generator) for name, shape in shapes.items()}
+    first, last = torch.arange(2, 32), torch.arange(32, 64)
+    stream, inner = torch.cat([first, last[::2]]), torch.cat([first, last[1::2]])
+    suspect = {
+        "stem.weight": owner["stem.weight"][stream],
+        "conv1.weight": owner["conv1.weight"][inner][:, stream],
+        "conv2.weight": owner["conv2.weight"][stream][:, inner],
+        "next.weight": owner["next.weight"][:, stream],
+    }
+    alignment, found = _brought_back(owner, suspect)
+    assert alignment.score == 1
+    assert torch.equal(found["next.weight"][:, stream], owner["next.weight"][:, stream])
+
+
 def test_added_channels_are_dropped() -> None:
     owner = _network()
     suspect = dict(owner)
