@@ -67,3 +67,33 @@ def test_no_mark_in_weights_outlives_distillation(attack: str, adaptive: list[Re
     assert len(schemes) >= 20
     for scheme in schemes:
         assert not any(exact(adaptive, scheme=scheme, attack=attack)), scheme
+
+
+SHOWN = ("protected-cwc", "protected-cwc aligned", "spread-spectrum aligned", "sign-erasure aligned",
+         "uchida aligned", "structural")  # fmt: skip
+RATE = -6.0  # log10 of the false-positive rate of a proof
+
+
+def letter(row: Record) -> str:
+    """Return W for a message that came back whole, p for a proof without it, - for neither."""
+    return "W" if row["exact"] else "p" if row["log10_p"] <= RATE else "-"
+
+
+def thieves(records: list[Record]) -> list[str]:
+    """Return the rows of the threat model's table, a line an attack at its hardest strength."""
+    cells: dict[tuple[str, float], dict[str, str]] = {}
+    for record in records:
+        hardest = max(record["rows"], key=lambda row: row["strength"])
+        label = record["key"]["scheme"].removesuffix(" (reconstruction)")
+        cells.setdefault((record["key"]["attack"], hardest["strength"]), {})[label] = letter(hardest)
+    return [
+        f"| {attack} {strength:g} | " + " | ".join(found.get(scheme, " ") for scheme in SHOWN) + " |"
+        for (attack, strength), found in sorted(cells.items())
+    ]
+
+
+def test_the_threat_model_shows_what_the_records_say(adaptive: list[Record]) -> None:
+    text = (RESULTS.parent / "docs" / "threat-model.md").read_text()
+    table = [line for line in text.splitlines() if line.startswith("| ")]
+    assert table[0] == "| attack | " + " | ".join(SHOWN) + " |"
+    assert table[1:] == thieves(adaptive)

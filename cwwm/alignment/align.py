@@ -149,16 +149,16 @@ class AlignedWeights(Weights):
 
     def __init__(self, owner: Weights, suspect: Weights, alignment: Alignment) -> None:
         """View `suspect` in the shapes of `owner`."""
-        self._owner, self._suspect, self._alignment = owner, suspect, alignment
+        self._owner, self._suspect, self.alignment = owner, suspect, alignment
         self._brought_back = lru_cache(maxsize=None)(self._bring_back)
 
     def names(self) -> Sequence[str]:
         """Return the names of the layers that were recognised."""
-        return list(self._alignment.layers)
+        return list(self.alignment.layers)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the owner's shape."""
-        self._alignment.layers[name]
+        self.alignment.layers[name]
         return self._owner.shape(name)
 
     def tensor(self, name: str) -> Tensor:
@@ -170,7 +170,7 @@ class AlignedWeights(Weights):
         raise TypeError("aligned weights are read only")
 
     def _bring_back(self, name: str) -> Tensor:
-        layer, shape = self._alignment.layers[name], self._owner.shape(name)
+        layer, shape = self.alignment.layers[name], self._owner.shape(name)
         suspect = torch.nan_to_num(_three_axes(self._suspect.tensor(name)), 0.0, 0.0, 0.0)
         axes = _axes(shape)
         values = bring_back(suspect, axes, layer.outputs, layer.inputs)

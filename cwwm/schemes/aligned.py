@@ -1,10 +1,11 @@
 """Scheme `aligned`: another scheme, read through an alignment of the suspect to the owner's marked copy."""
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
-from weakref import WeakKeyDictionary
+
+from torch import Tensor
 
 from cwwm.alignment import AlignedWeights, Alignment, align
 from cwwm.carrier import prunable
@@ -56,17 +57,24 @@ class Aligned(WrappedScheme):
 
         A wrong key's own alignment would hide other weights and else find the same channels.
         """
+        view = self._view(suspect, mark)
+        if not view.alignment.accepted:
+            return Extraction.not_applicable(self.payload_bits, refusal(view.alignment, owners_copy(mark), suspect))
+        return self.inner.read(view, key, self.inner_mark(mark))
+
+    def _view(self, suspect: Weights, mark: Mark) -> AlignedWeights:
+        """Return the suspect through its alignment; the latest is kept, since thousands of keys read the same."""
+        for known, tensors, view in self._latest:
+            if known is suspect and tensors is mark.tensors:
+                return view
         owner = owners_copy(mark)
-        if suspect not in self._alignments:
-            self._alignments[suspect] = align(owner, suspect)
-        alignment = self._alignments[suspect]
-        if not alignment.accepted:
-            return Extraction.not_applicable(self.payload_bits, refusal(alignment, owner, suspect))
-        return self.inner.read(AlignedWeights(owner, suspect, alignment), key, self.inner_mark(mark))
+        view = AlignedWeights(owner, suspect, align(owner, suspect))
+        self._latest[:] = [(suspect, mark.tensors, view)]
+        return view
 
     @cached_property
-    def _alignments(self) -> MutableMapping[Weights, Alignment]:
-        return WeakKeyDictionary()
+    def _latest(self) -> list[tuple[Weights, Mapping[str, Tensor], AlignedWeights]]:
+        return []
 
     def survival(self, attack: str, strength: float) -> float | None:
         """Return the other scheme's law, which holds where channels stay."""
