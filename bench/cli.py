@@ -48,6 +48,10 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Output folder; default results/runs/SUITE.")]
 Threads = Annotated[int, typer.Option(min=1, help="Torch threads; results repeat only at equal numbers.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", help="A Python module with more schemes or attacks; its code is run. May repeat."),
+]
 
 
 def default_out(suite: str) -> Path:
@@ -66,6 +70,7 @@ def plan(
     device: Device = "auto",
     threads: Threads = 1,
     out: Out = None,
+    plugin: Plugins = None,
     json: Json = False,
 ) -> int:
     """Show what a run would do, and how much of it is recorded already."""
@@ -74,7 +79,7 @@ def plan(
     from bench.journal import Journal
     from bench.plan import cells
 
-    chosen = _suite(suite, model, scheme, attack, seeds, payload)
+    chosen = _suite(suite, model, scheme, attack, seeds, payload, plugin)
     todo = cells(chosen, prepare(choose_device(device), threads))
     journal = Journal(out or default_out(suite))
     waiting = {cell.identity for cell in pending(todo, journal)}
@@ -106,6 +111,7 @@ def calibrate(
     device: Device = "auto",
     threads: Threads = 1,
     out: Out = None,
+    plugin: Plugins = None,
 ) -> int:
     """Fix strengths in a file beside the suite: of its tuned schemes, and of attacks with points to be lost.
 
@@ -119,7 +125,7 @@ def calibrate(
     from bench.strengths import strengths_path
     from bench.workshop import Workshop
 
-    chosen = _suite(suite, model, scheme, attack, None, payload)
+    chosen = _suite(suite, model, scheme, attack, None, payload, plugin)
     where = choose_device(device)
     asked = {"schemes": bool(scheme or not attack), "attacks": bool(attack or not scheme)}
     todo = waiting(chosen, prepare(where, threads), seed=seed, again=again, **asked)
@@ -153,6 +159,7 @@ def run(
     out: Out = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes, on the CPU only; timings are then shared.")] = 1,
     cache_gb: Annotated[float, typer.Option(help="Bound on stored models; the least used go first.")] = 20.0,
+    plugin: Plugins = None,
 ) -> int:
     """Run a suite, go on where an earlier run stopped, and print the leaderboard."""
     from bench.artefacts import ArtefactStore
@@ -164,7 +171,7 @@ def run(
     from bench.progress import RunProgress
     from bench.workshop import Workshop
 
-    chosen = _suite(suite, model, scheme, attack, seeds, payload)
+    chosen = _suite(suite, model, scheme, attack, seeds, payload, plugin)
     folder, where = out or default_out(suite), choose_device(device)
     if jobs > 1 and where.type != "cpu":
         raise BadInput(f"--jobs {jobs} is for the CPU; a GPU runs one process: add --device cpu, or drop --jobs")
@@ -175,7 +182,8 @@ def run(
     limit = int(cache_gb * 2**30)
     with RunProgress(len(waiting)) as progress:
         if jobs > 1:
-            engine = run_parallel(waiting, Place(folder, limit, threads), jobs, say=progress.say)
+            place = Place(folder, limit, threads, tuple(plugin or ()))
+            engine = run_parallel(waiting, place, jobs, say=progress.say)
         else:
             workshop = Workshop(ArtefactStore(folder / "artefacts", limit_bytes=limit), where, progress.say)
             engine = run_inline(waiting, journal, workshop, started=progress.started, advance=progress.advance)
@@ -259,11 +267,14 @@ def pack(
 def list_(
     what: Annotated[str, typer.Argument(help="models, schemes, attacks, data or suites.")],
     filter_: Annotated[str, typer.Option("--filter", help="Wildcard on names.")] = "*",
+    plugin: Plugins = None,
     json: Json = False,
 ) -> int:
     """List what there is."""
     from bench.catalogue import CATALOGUE
+    from bench.plugins import load_plugins
 
+    load_plugins(plugin)
     if what not in CATALOGUE:
         raise unknown_name("list", what, CATALOGUE)
     columns, rows = CATALOGUE[what]()
@@ -282,10 +293,13 @@ def _suite(
     attacks: list[str] | None,
     seeds: int | None,
     payloads: list[int] | None = None,
+    plugins: list[str] | None = None,
 ) -> "Suite":
-    """Return a suite as the options narrow it."""
+    """Return a suite as the options narrow it, once the plugins are known that it may name."""
+    from bench.plugins import load_plugins
     from bench.suite import load_suite, narrow
 
+    load_plugins(plugins)
     return narrow(
         load_suite(name),
         models=models or (),
