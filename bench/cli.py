@@ -1,4 +1,4 @@
-"""The laboratory's command line: cwwm-bench plan | calibrate | run | status | leaderboard | check | pack | list."""
+"""The command line cwwm-bench: plan, calibrate, run, status, leaderboard, check, pack, list and schema."""
 
 import sys
 import tempfile
@@ -46,6 +46,7 @@ Payloads = Annotated[list[int] | None, typer.Option("--payload", help="Keep thes
 Seeds = Annotated[int | None, typer.Option("--seeds", help="Number of seeds.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Output folder; default results/runs/SUITE.")]
+_REASONS = 50  # why a folder is not accepted, that check prints
 Threads = Annotated[int, typer.Option(min=1, help="Torch threads; results repeat only at equal numbers.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Plugins = Annotated[
@@ -224,26 +225,39 @@ def leaderboard(out: Annotated[Path, typer.Argument(help="Output folder of a run
 @app.command()
 def check(
     out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
-    sample: Annotated[int, typer.Option(min=0, help="Cells to run again.")] = 2,
+    sample: Annotated[int, typer.Option(min=0, help="Cells to run again, chosen at random.")] = 2,
+    seed: Annotated[int | None, typer.Option(help="Choose the cells of an earlier check again.")] = None,
     device: Device = "auto",
     threads: Threads = 1,
+    plugin: Plugins = None,
 ) -> int:
-    """Derive all tables again, verify all digests, and run a random sample of cells again."""
+    """Say whether results are accepted, or why not: their form, digests and tables, and some cells run again.
+
+    The folder may be a stranger's: nothing in it is imported, and what a plugin made is not run unless you name
+    the plugin yourself.
+    """
     from bench.artefacts import ArtefactStore
     from bench.check import check_folder
     from bench.conditions import choose_device, prepare
     from bench.journal import Journal
+    from bench.plugins import load_plugins
     from bench.workshop import Workshop
 
+    load_plugins(plugin)
     where = choose_device(device)
     runtime = prepare(where, threads)
     with tempfile.TemporaryDirectory() as scratch:
         workshop = Workshop(ArtefactStore(Path(scratch)), where)
-        wrong = check_folder(Journal(_existing(out)), workshop, runtime, sample=sample, say=print)
-    for line in wrong:
-        print(f"WRONG: {line}")
-    print("not accepted" if wrong else "all is well")
-    return NO if wrong else DONE
+        verdict = check_folder(Journal(_existing(out)), workshop, runtime, sample=sample, seed=seed, say=print)
+    for reason in verdict.reasons[:_REASONS]:
+        print(f"WRONG: {' '.join(reason.split())}")
+    if verdict.reasons:
+        more = len(verdict.reasons) - _REASONS
+        print(f"not accepted: {len(verdict.reasons)} reasons" + (f", {more} of them not shown" if more > 0 else ""))
+        return NO
+    ran = f"accepted: {verdict.again} of {verdict.records} cells run again" if sample else "no cell was run again"
+    print(f"all is well; {ran}")
+    return DONE
 
 
 @app.command()
@@ -283,6 +297,19 @@ def list_(
         print_json([dict(zip(columns, map(str, row), strict=True)) for row in rows])
     else:
         print_table(columns, rows)
+    return DONE
+
+
+@app.command()
+def schema(page: Annotated[bool, typer.Option("--page", help="Print the page of docs/ instead.")] = False) -> int:
+    """Print what a record holds, as JSON Schema."""
+    from bench.record_page import page as made
+    from bench.record_schema import json_schema
+
+    if page:
+        print(made(), end="")
+    else:
+        print_json(json_schema())
     return DONE
 
 

@@ -109,10 +109,10 @@ class AttackEntry:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Return the modules of the attack, of its parts, and of schemes that they name."""
+        """Return the modules of the attack, of its parts, and of watermarks that they embed by name."""
         attacks = (self.attack, *self.attack.parts)
-        schemes = _scheme_modules(*filter(None, (getattr(attack, "scheme", None) for attack in attacks)))
-        return tuple(sorted({*schemes, *(type(attack).__module__ for attack in attacks)}))
+        named = [name for attack in attacks if (name := getattr(attack, "scheme", None)) in SCHEMES]
+        return tuple(sorted({*_scheme_modules(*named), *(type(attack).__module__ for attack in attacks)}))
 
     def is_settled(self, found: AttackStrengths | None) -> bool:
         """Say whether nothing is left to choose: `found` is of this attack, these candidates and levels."""
