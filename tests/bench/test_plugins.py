@@ -3,9 +3,7 @@
 import importlib
 import sys
 from collections.abc import Callable, Iterator
-from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +12,6 @@ from bench.attacks import ATTACKS
 from bench.plugins import load_plugins
 from bench.provenance import dependencies, source_digest
 from bench.suite import AttackEntry, SchemeEntry
-from cwwm import plugins
 from cwwm.errors import BadInput
 from cwwm.schemes import SCHEMES
 
@@ -118,22 +115,22 @@ def test_two_plugins_of_one_name_are_refused(folder: Path) -> None:
     assert "plugin own_second: there is scheme 'mine' in own_first already" in refusal("own_first", "own_second")
 
 
-def installed(monkeypatch: pytest.MonkeyPatch, group: str, value: str) -> None:
-    """Pretend that a package with one entry point is installed; the plugin that it names is real."""
-    point = EntryPoint("own", value, group)._for(SimpleNamespace(name="own-package"))  # type: ignore[attr-defined]
-    monkeypatch.setattr(plugins, "entry_points", lambda group: EntryPoints([point]).select(group=group))
+def install(folder: Path, group: str, value: str) -> None:
+    """Lay down what installing a package with one entry point lays down."""
+    write(folder, "own_package-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: own-package\nVersion: 1.0\n")
+    write(folder, "own_package-1.0.dist-info/entry_points.txt", f"[{group}]\nown = {value}\n")
 
 
 def test_an_installed_plugin_joins_by_its_entry_point(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(folder))
     write(folder, "own_package/__init__.py", "REPEATS = 1\n")
     write(folder, "own_package/scheme.py", SCHEME.format(helper="own_package", name="mine"))
-    installed(monkeypatch, "cwwm.schemes", "own_package.scheme:Mine")
+    install(folder, "cwwm.schemes", "own_package.scheme:Mine")
     load_plugins()
     assert SCHEMES["mine"].__name__ == "Mine"
-    installed(monkeypatch, "bench.attacks", "own_package.scheme:Mine")
+    install(folder, "bench.attacks", "own_package.scheme:Mine")
     assert refusal() == "installed plugin 'own' of own-package: own_package.scheme:Mine is no attack"
-    installed(monkeypatch, "cwwm.schemes", "own_package.scheme:Theirs")
+    install(folder, "cwwm.schemes", "own_package.scheme:Theirs")
     assert refusal().startswith("installed plugin 'own' of own-package cannot be loaded; mend it or uninstall it")
 
 
