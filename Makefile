@@ -11,12 +11,13 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup bench test test-slow nightly perf lint coverage clean
+.PHONY: help setup bench test test-slow nightly perf lint docs coverage clean
 
 help:
 	@echo "make bench      set up, run suite smoke (SUITE=...) and print its leaderboard; DEVICE=auto|cpu|cuda"
 	@echo "make test       set up and run all tests but the slow ones; make test-slow runs those"
 	@echo "make perf       speed of the library beside the naive way; make lint; make coverage"
+	@echo "make docs       the documentation as pages, under build/docs; links are checked"
 	@echo "make nightly    suite nightly on DEVICE; make setup prepares .venv only; make clean removes it"
 
 $(STAMP): pyproject.toml setup.py constraints.txt
@@ -49,6 +50,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) results/runs build *.egg-info

@@ -44,7 +44,7 @@ class Cell:
         scheme = {
             "name": self.scheme.name,
             "parameters": dict(self.scheme.parameters),
-            "source": source_digest(self.scheme.module),
+            "source": source_digest(*self.scheme.modules),
         }
         return {"host": self.host_recipe, "scheme": scheme, "payload": self.payload, **self._number}
 

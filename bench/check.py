@@ -1,7 +1,10 @@
-"""Checks an output folder: every table again from its records, every digest, and some cells run again."""
+"""Checks an output folder, a stranger's too: every table again from its records, and some cells run again."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,104 +15,151 @@ from bench.journal import Journal, Record
 from bench.leaderboard import texts
 from bench.provenance import source_digest
 from bench.running import recipe, reproducible, run_cell
+from bench.submission import foreign_parts, gaps, inspect
 from bench.suite import AttackEntry, SchemeEntry
 from bench.workshop import Workshop, split_tensors
-from bench.zoo import HostRecipe, ModelSpec
+from bench.zoo import ModelSpec, find_models
+from cwwm.checkpoint import open_weights
 from cwwm.errors import BadInput
-from cwwm.seeds import derive_seed
-from cwwm.training import Recipe
+from cwwm.seeds import canonical_json
+
+_NOT_COMPARED = ("trace",)  # of a failure: it names places of the machine
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a check.
+
+    Attributes:
+        reasons: why the folder is not accepted, one line each; empty if it is.
+        records: how many it holds. again: how many of them were run again.
+    """
+
+    reasons: Sequence[str]
+    records: int
+    again: int
 
 
 def check_folder(
-    journal: Journal,
-    workshop: Workshop,
-    runtime: Mapping[str, Any],
-    *,
-    sample: int,
-    say: Callable[[str], None],
-) -> list[str]:
-    """Return what is wrong with an output folder, one line each; empty if all is well.
+    journal: Journal, workshop: Workshop, runtime: Mapping[str, Any], *, sample: int, seed: int | None, say: Say
+) -> Verdict:
+    """Return the verdict on an output folder.
 
     Args:
         journal: of the output folder.
         workshop: re-makes models, in a folder of its own, so that nothing recorded helps.
         runtime: of this machine; cells recorded under another are not run again, and that is said.
-        sample: how many cells to run again, chosen by a hash of the records.
+        sample: how many cells to run again.
+        seed: of the choice of these cells; None draws one that nobody could foresee when the records were made.
         say: told what is being done.
     """
-    records = list(journal.records())  # raises where a record's own digest does not match
-    say(f"{len(records)} records: digests match")
-    if not records:
-        return [f"{journal.folder} holds no records"]
-    wrong = _tables(journal, records)
-    wrong += _artefacts(journal.folder, records, say)
-    chosen = _sample(records, runtime, sample, say)
-    for record in chosen:
+    found = inspect(journal)
+    records, reasons = found.records, list(found.faults)
+    say(f"{len(records)} records are sound: forms, digests, identities")
+    if reasons or not records:
+        return Verdict(reasons or [f"{journal.folder} holds no records"], len(records), 0)
+    for line in gaps(records):
+        say(line)
+    reasons += [*_tables(journal, records), *_artefacts(journal.folder, records, say), *_from_plugins(records)]
+    chosen = _sample(records, runtime, sample, secrets.randbits(32) if seed is None else seed, say)
+    for cell, record in chosen:
         say(f"running again: {_name(record)}")
-        wrong += _again(record, workshop)
-    return wrong
+        reasons += _differences(record, run_cell(cell, workshop))
+    if sample and not chosen:
+        reasons.append("no cell could be run again here, so that nothing stands behind the records")
+    return Verdict(reasons, len(records), len(chosen))
 
 
 def _tables(journal: Journal, records: Sequence[Record]) -> list[str]:
     wrong = []
     for name, text in texts(journal.suite, records, journal.levels).items():
-        path = journal.folder / name
+        path, expected = journal.folder / name, text.encode()
         if not path.exists():
             wrong.append(f"{path} is missing; write it with: cwwm-bench leaderboard")
-        elif path.read_text() != text:
+        elif path.stat().st_size != len(expected) or path.read_bytes() != expected:
             wrong.append(f"{path} does not follow from the records")
     return wrong
 
 
-def _artefacts(folder: Path, records: Sequence[Record], say: Callable[[str], None]) -> list[str]:
+def _artefacts(folder: Path, records: Sequence[Record], say: Say) -> list[str]:
     """Compare the marked models that are still stored with the digests in the records."""
     store = ArtefactStore(folder / "artefacts")
     marked = [record for record in records if record["status"] == "ok"]
-    stored = sorted({r["artefact"] for r in marked if store.path(r["artefact"]).exists()})
-    digests = {name: state_digest(split_tensors(store.get(name, _never).tensors)[0]) for name in stored}
-    wrong = [
+    digests = {}
+    for name in sorted({record["artefact"] for record in marked}):
+        if (path := store.path(name)).exists():
+            weights = open_weights(path)
+            tensors = {tensor: weights.tensor(tensor) for tensor in weights.names()}
+            digests[name] = state_digest(split_tensors(tensors)[0])
+    say(f"{len(digests)} stored models compared with their digests")
+    return [
         f"stored model {record['artefact']} is not the one recorded for {_name(record)}"
         for record in marked
         if digests.get(record["artefact"], record["marked"]["digest"]) != record["marked"]["digest"]
     ]
-    say(f"{len(digests)} stored models compared with their digests")
-    return wrong
 
 
-def _never() -> Any:  # noqa: ANN401
-    raise FileNotFoundError("the artefact vanished while it was checked")
+def _from_plugins(records: Sequence[Record]) -> list[str]:
+    parts = Counter(part for record in records for part in foreign_parts(record["recipe"]))
+    return [
+        f"not re-run: {part} comes from a plugin ({count} records); if you trust its code, name it with --plugin"
+        for part, count in sorted(parts.items())
+    ]
 
 
 def _sample(
-    records: Sequence[Record], runtime: Mapping[str, Any], count: int, say: Callable[[str], None]
-) -> list[Record]:
-    same = [record for record in records if _is_current(record, runtime)]
-    if len(same) < len(records):
-        say(f"{len(records) - len(same)} records are of other source, versions or device: not run again")
-    chosen = random.Random(derive_seed(records=[r["digest"] for r in records])).sample(same, min(count, len(same)))
-    return sorted(chosen, key=lambda r: str(r["identity"]))
+    records: Sequence[Record], runtime: Mapping[str, Any], count: int, seed: int, say: Say
+) -> list[tuple[Cell, Record]]:
+    """Return cells to run again, with their records, as they come in a random order; say why others cannot be."""
+    chosen: list[tuple[Cell, Record]] = []
+    others: Counter[str] = Counter()
+    for record in random.Random(seed).sample(records, len(records)) if count else ():
+        cell = _rebuilt(record, runtime)
+        if isinstance(cell, str):
+            others[cell] += 1
+        else:
+            chosen.append((cell, record))
+        if len(chosen) == count:
+            break
+    for reason, number in others.items():
+        say(f"{number} records cannot be run again here: {reason}")
+    if count:
+        say(f"{len(chosen)} cells chosen at random; --seed {seed} chooses them again")
+    return chosen
 
 
-def _is_current(record: Record, runtime: Mapping[str, Any]) -> bool:
-    """Say whether a record is of this machine's versions and device, and of the source as it is."""
+def _rebuilt(record: Record, runtime: Mapping[str, Any]) -> Cell | str:
+    """Return the cell of a record if this machine, with the source as it is, can run it again; else why not.
+
+    Its model must be one of the reader's own zoo: arguments of a stranger's model could load anything.
+    """
     made = record["recipe"]
     host = {"source": source_digest("bench.workshop"), **runtime}
+    if foreign_parts(made):
+        return "they come from a plugin"
     if any(made["host"].get(key) != value for key, value in host.items()):
-        return False
+        return "other source, versions or device"
     try:
-        now = recipe(cell_of(record))
-    except BadInput:  # it names a scheme, an attack or a parameter that is no more
-        return False
-    sources = (now["scheme"]["source"], now["source"])
-    return (made["scheme"].get("source"), made.get("source")) == sources
+        (spec,) = find_models([made["host"]["model"]["name"]])
+        if canonical_json(spec.to_json()) != canonical_json(made["host"]["model"]):
+            return "their model is described otherwise in models.yaml here"
+        cell = cell_of(record, spec)
+        now = recipe(cell)
+    except Exception as error:  # a stranger's parameters can make a constructor fail in any way
+        return f"their recipe builds nothing here ({type(error).__name__})"
+    if cell.key != record["key"] or cell.identity != record["identity"]:
+        sources = (now["scheme"]["source"], now["source"]) != (made["scheme"].get("source"), made.get("source"))
+        return "other source, versions or device" if sources else "their recipe is not what it builds"
+    return cell
 
 
-def _again(record: Record, workshop: Workshop) -> list[str]:
-    cell = cell_of(record)
-    if cell.identity != record["identity"]:
-        return [f"{_name(record)}: its identity does not follow from its recipe"]
-    old, new = reproducible(record), reproducible(run_cell(cell, workshop))
-    return [f"{_name(record)}: '{k}' is another when run again" for k in old if old[k] != new.get(k)]
+def _differences(record: Record, again: Record) -> Iterator[str]:
+    old, new = reproducible(record), reproducible(again)
+    for key in old:
+        if key not in _NOT_COMPARED and old[key] != new.get(key):
+            yield f"{_name(record)}: '{key}' is another when run again"
 
 
 def _name(record: Record) -> str:
@@ -117,12 +167,16 @@ def _name(record: Record) -> str:
     return f"{key['model']}, {key['scheme']}, {key['payload']} bits, seed {key['seed']}, {key['attack']}"
 
 
-def cell_of(record: Record) -> Cell:
-    """Return the cell that a record says it is of."""
+def cell_of(record: Record, spec: ModelSpec) -> Cell:
+    """Return the cell that a record says it is of, on a model.
+
+    Raises:
+        BadInput: for a scheme or attack that is not known, or parameters that it does not take.
+    """
     made = record["recipe"]
-    host = dict(made["host"])
-    phases = {k: Recipe(**v) for k, v in host["model"]["recipe"].items() if v is not None}
-    spec = ModelSpec(**{**host["model"], "recipe": HostRecipe(**phases)})
+    if "copy" in made:
+        raise BadInput("only the marked copy that is attacked has records")
+    host = made["host"]
     scheme = SchemeEntry(made["label"], made["scheme"]["name"], made["scheme"]["parameters"])
     attack = AttackEntry(made["attack_label"], make_attack(made["attack"], "record"), tuple(made["strengths"]))
     runtime = {k: v for k, v in host.items() if k not in ("model", "seed", "source")}

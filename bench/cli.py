@@ -1,4 +1,4 @@
-"""The laboratory's command line: cwwm-bench plan | calibrate | run | status | leaderboard | check | pack | list."""
+"""The command line cwwm-bench: plan, calibrate, run, status, leaderboard, check, pack, list and schema."""
 
 import sys
 import tempfile
@@ -46,8 +46,13 @@ Payloads = Annotated[list[int] | None, typer.Option("--payload", help="Keep thes
 Seeds = Annotated[int | None, typer.Option("--seeds", help="Number of seeds.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Output folder; default results/runs/SUITE.")]
+_REASONS = 50  # why a folder is not accepted, that check prints
 Threads = Annotated[int, typer.Option(min=1, help="Torch threads; results repeat only at equal numbers.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", help="A Python module with more schemes or attacks; its code is run. May repeat."),
+]
 
 
 def default_out(suite: str) -> Path:
@@ -66,6 +71,7 @@ def plan(
     device: Device = "auto",
     threads: Threads = 1,
     out: Out = None,
+    plugin: Plugins = None,
     json: Json = False,
 ) -> int:
     """Show what a run would do, and how much of it is recorded already."""
@@ -74,7 +80,7 @@ def plan(
     from bench.journal import Journal
     from bench.plan import cells
 
-    chosen = _suite(suite, model, scheme, attack, seeds, payload)
+    chosen = _suite(suite, model, scheme, attack, seeds, payload, plugin)
     todo = cells(chosen, prepare(choose_device(device), threads))
     journal = Journal(out or default_out(suite))
     waiting = {cell.identity for cell in pending(todo, journal)}
@@ -106,6 +112,7 @@ def calibrate(
     device: Device = "auto",
     threads: Threads = 1,
     out: Out = None,
+    plugin: Plugins = None,
 ) -> int:
     """Fix strengths in a file beside the suite: of its tuned schemes, and of attacks with points to be lost.
 
@@ -119,7 +126,7 @@ def calibrate(
     from bench.strengths import strengths_path
     from bench.workshop import Workshop
 
-    chosen = _suite(suite, model, scheme, attack, None, payload)
+    chosen = _suite(suite, model, scheme, attack, None, payload, plugin)
     where = choose_device(device)
     asked = {"schemes": bool(scheme or not attack), "attacks": bool(attack or not scheme)}
     todo = waiting(chosen, prepare(where, threads), seed=seed, again=again, **asked)
@@ -153,6 +160,7 @@ def run(
     out: Out = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes, on the CPU only; timings are then shared.")] = 1,
     cache_gb: Annotated[float, typer.Option(help="Bound on stored models; the least used go first.")] = 20.0,
+    plugin: Plugins = None,
 ) -> int:
     """Run a suite, go on where an earlier run stopped, and print the leaderboard."""
     from bench.artefacts import ArtefactStore
@@ -164,7 +172,7 @@ def run(
     from bench.progress import RunProgress
     from bench.workshop import Workshop
 
-    chosen = _suite(suite, model, scheme, attack, seeds, payload)
+    chosen = _suite(suite, model, scheme, attack, seeds, payload, plugin)
     folder, where = out or default_out(suite), choose_device(device)
     if jobs > 1 and where.type != "cpu":
         raise BadInput(f"--jobs {jobs} is for the CPU; a GPU runs one process: add --device cpu, or drop --jobs")
@@ -175,7 +183,8 @@ def run(
     limit = int(cache_gb * 2**30)
     with RunProgress(len(waiting)) as progress:
         if jobs > 1:
-            engine = run_parallel(waiting, Place(folder, limit, threads), jobs, say=progress.say)
+            place = Place(folder, limit, threads, tuple(plugin or ()))
+            engine = run_parallel(waiting, place, jobs, say=progress.say)
         else:
             workshop = Workshop(ArtefactStore(folder / "artefacts", limit_bytes=limit), where, progress.say)
             engine = run_inline(waiting, journal, workshop, started=progress.started, advance=progress.advance)
@@ -216,26 +225,39 @@ def leaderboard(out: Annotated[Path, typer.Argument(help="Output folder of a run
 @app.command()
 def check(
     out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
-    sample: Annotated[int, typer.Option(min=0, help="Cells to run again.")] = 2,
+    sample: Annotated[int, typer.Option(min=0, help="Cells to run again, chosen at random.")] = 2,
+    seed: Annotated[int | None, typer.Option(help="Choose the cells of an earlier check again.")] = None,
     device: Device = "auto",
     threads: Threads = 1,
+    plugin: Plugins = None,
 ) -> int:
-    """Derive all tables again, verify all digests, and run a random sample of cells again."""
+    """Say whether results are accepted, or why not: their form, digests and tables, and some cells run again.
+
+    The folder may be a stranger's: nothing in it is imported, and what a plugin made is not run unless you name
+    the plugin yourself.
+    """
     from bench.artefacts import ArtefactStore
     from bench.check import check_folder
     from bench.conditions import choose_device, prepare
     from bench.journal import Journal
+    from bench.plugins import load_plugins
     from bench.workshop import Workshop
 
+    load_plugins(plugin)
     where = choose_device(device)
     runtime = prepare(where, threads)
     with tempfile.TemporaryDirectory() as scratch:
         workshop = Workshop(ArtefactStore(Path(scratch)), where)
-        wrong = check_folder(Journal(_existing(out)), workshop, runtime, sample=sample, say=print)
-    for line in wrong:
-        print(f"WRONG: {line}")
-    print("not accepted" if wrong else "all is well")
-    return NO if wrong else DONE
+        verdict = check_folder(Journal(_existing(out)), workshop, runtime, sample=sample, seed=seed, say=print)
+    for reason in verdict.reasons[:_REASONS]:
+        print(f"WRONG: {' '.join(reason.split())}")
+    if verdict.reasons:
+        more = len(verdict.reasons) - _REASONS
+        print(f"not accepted: {len(verdict.reasons)} reasons" + (f", {more} of them not shown" if more > 0 else ""))
+        return NO
+    ran = f"accepted: {verdict.again} of {verdict.records} cells run again" if sample else "no cell was run again"
+    print(f"all is well; {ran}")
+    return DONE
 
 
 @app.command()
@@ -259,11 +281,14 @@ def pack(
 def list_(
     what: Annotated[str, typer.Argument(help="models, schemes, attacks, data or suites.")],
     filter_: Annotated[str, typer.Option("--filter", help="Wildcard on names.")] = "*",
+    plugin: Plugins = None,
     json: Json = False,
 ) -> int:
     """List what there is."""
     from bench.catalogue import CATALOGUE
+    from bench.plugins import load_plugins
 
+    load_plugins(plugin)
     if what not in CATALOGUE:
         raise unknown_name("list", what, CATALOGUE)
     columns, rows = CATALOGUE[what]()
@@ -275,6 +300,19 @@ def list_(
     return DONE
 
 
+@app.command()
+def schema(page: Annotated[bool, typer.Option("--page", help="Print the page of docs/ instead.")] = False) -> int:
+    """Print what a record holds, as JSON Schema."""
+    from bench.record_page import page as made
+    from bench.record_schema import json_schema
+
+    if page:
+        print(made(), end="")
+    else:
+        print_json(json_schema())
+    return DONE
+
+
 def _suite(
     name: str,
     models: list[str] | None,
@@ -282,10 +320,13 @@ def _suite(
     attacks: list[str] | None,
     seeds: int | None,
     payloads: list[int] | None = None,
+    plugins: list[str] | None = None,
 ) -> "Suite":
-    """Return a suite as the options narrow it."""
+    """Return a suite as the options narrow it, once the plugins are known that it may name."""
+    from bench.plugins import load_plugins
     from bench.suite import load_suite, narrow
 
+    load_plugins(plugins)
     return narrow(
         load_suite(name),
         models=models or (),

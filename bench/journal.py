@@ -3,14 +3,16 @@
 import hashlib
 import json
 import lzma
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bench.reading import RECORD_BYTES, archive_lines, parse_object, read_object
 from cwwm.errors import BadInput
-from cwwm.files import read_json, write_atomic, write_json
+from cwwm.files import write_atomic, write_json
 from cwwm.seeds import canonical_json
 
 FORMAT = "cwwm-bench-record v1"
@@ -84,21 +86,29 @@ class Journal:
     @property
     def suite(self) -> str:
         """Return the name of the suite last run here, or the folder's name if none was noted."""
-        return str(read_json(self._plan, "run file")["suite"]) if self._plan.exists() else self.folder.name
+        return str(read_object(self._plan, "run file")["suite"]) if self._plan.exists() else self.folder.name
 
     @property
     def levels(self) -> Levels:
         """Return the strengths that the last run's attacks were given for levels of points lost."""
-        noted = read_json(self._plan, "run file").get("levels", []) if self._plan.exists() else []
+        noted = read_object(self._plan, "run file").get("levels", []) if self._plan.exists() else []
         return {(entry["attack"], entry["model"]): dict(entry["chosen"]) for entry in noted}
+
+    @property
+    def covered(self) -> list[str]:
+        """Return the identities of the cells that the last run covered, in its order; none if none was noted."""
+        return list(read_object(self._plan, "run file")["cells"]) if self._plan.exists() else []
+
+    def identities(self) -> list[str]:
+        """Return the identities of the records that the last run covered (of all, if none was noted), sorted."""
+        found = {path.stem for path in self.cells.glob("*.json")} | self._packed.keys()
+        return sorted(found & set(self.covered) if self._plan.exists() else found)
 
     def records(self) -> Iterator[Record]:
         """Yield the records that the last run covered (all, if none was noted), in order of identity."""
-        noted = set(read_json(self._plan, "run file")["cells"]) if self._plan.exists() else None
-        files = {path.stem: path for path in self.cells.glob("*.json")}
-        for identity in sorted(files.keys() | self._packed.keys()):
-            if noted is None or identity in noted:
-                yield self._load(files[identity]) if identity in files else self._packed[identity]
+        for identity in self.identities():
+            if (record := self.read(identity)) is not None:
+                yield record
 
     def pack(self, folder: Path) -> "Journal":
         """Write the records that the last run covered into one archive in another folder, with the run file.
@@ -130,24 +140,24 @@ class Journal:
         return {record["identity"]: record for record in self._unpack()} if self.archive.exists() else {}
 
     def _unpack(self) -> Iterator[Record]:
-        number = 0
-        try:
-            with lzma.open(self.archive, "rt", encoding="utf-8") as lines:
-                for number, line in enumerate(lines, 1):
-                    yield _verified(json.loads(line), f"record {number} of {self.archive}", "pack the run again")
-        except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise BadInput(f"archive {self.archive} is damaged after record {number}: {error}") from error
+        for number, line in enumerate(archive_lines(self.archive), 1):
+            where = f"record {number} of {self.archive}"
+            yield _verified(parse_object(line, where), where, "pack the run again")
 
     def _load(self, path: Path) -> Record:
-        return _verified(read_json(path, "record"), f"record {path}", "delete it to run its cell again")
+        return _verified(
+            read_object(path, "record", RECORD_BYTES), f"record {path}", "delete it to run its cell again"
+        )
 
 
-def _verified(record: Any, where: str, remedy: str) -> Record:  # noqa: ANN401 (what JSON gave)
-    """Return a record whose digest matches its content; else BadInput."""
-    if (
-        isinstance(record, dict)
-        and record.get("format") == FORMAT
-        and record.get("digest") == record_digest(record)
-    ):
-        return record
-    raise BadInput(f"{where} is damaged: its digest does not match; {remedy}")
+def _verified(record: Record, where: str, remedy: str) -> Record:
+    """Return a record with a proper identity whose digest matches its content; else BadInput."""
+    try:
+        digest = record_digest(record)
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{where} is damaged: {error}; {remedy}") from error
+    if record.get("format") != FORMAT or record.get("digest") != digest:
+        raise BadInput(f"{where} is damaged: its digest does not match; {remedy}")
+    if not re.fullmatch("[0-9a-f]{32}", str(record.get("identity"))):  # it names files
+        raise BadInput(f"{where} is damaged: its identity is no digest; {remedy}")
+    return record

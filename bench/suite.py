@@ -70,16 +70,22 @@ class SchemeEntry:
         return f"{self.label} (reconstruction)" if known is not None and known.reconstruction else self.label
 
     @property
-    def module(self) -> str:
-        """Return the module of the scheme; raise BadInput if there is none of that name."""
-        if self.name not in SCHEMES:
-            raise unknown_name("scheme", self.name, sorted(SCHEMES))
-        return SCHEMES[self.name].__module__
+    def modules(self) -> tuple[str, ...]:
+        """Return the modules of the scheme and of one that it stands around; BadInput if there is none such."""
+        return _scheme_modules(self.name, *filter(None, [self.parameters.get("scheme")]))
 
     def build(self, payload_bits: int) -> Scheme:
         """Return the scheme for a payload."""
         parameters = {**self.fixed(payload_bits).parameters, "payload_bits": payload_bits}
         return make_scheme(self.name, parameters, f"scheme {self.label}")
+
+
+def _scheme_modules(*names: str) -> tuple[str, ...]:
+    """Return the modules of schemes; raise BadInput if there is none of a name."""
+    for name in names:
+        if name not in SCHEMES:
+            raise unknown_name("scheme", name, sorted(SCHEMES))
+    return tuple(SCHEMES[name].__module__ for name in names)
 
 
 @dataclass(frozen=True)
@@ -103,8 +109,10 @@ class AttackEntry:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Return the modules of the attack and its parts."""
-        return tuple(sorted({type(attack).__module__ for attack in (self.attack, *self.attack.parts)}))
+        """Return the modules of the attack, of its parts, and of watermarks that they embed by name."""
+        attacks = (self.attack, *self.attack.parts)
+        named = [name for attack in attacks if (name := getattr(attack, "scheme", None)) in SCHEMES]
+        return tuple(sorted({*_scheme_modules(*named), *(type(attack).__module__ for attack in attacks)}))
 
     def is_settled(self, found: AttackStrengths | None) -> bool:
         """Say whether nothing is left to choose: `found` is of this attack, these candidates and levels."""

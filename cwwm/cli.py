@@ -74,6 +74,10 @@ SchemeName = Annotated[str, typer.Option(help="Encoding: protected-cwc, cwc, or 
 DEFAULT_SURVIVE = "magnitude=0.98,random=0.5,noise=0.2"
 PayloadBits = Annotated[int, typer.Option(help="Length of the message in bits.")]
 Text = Annotated[str | None, typer.Option("--message", help="The message, as text.")]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", help="A Python module with more schemes; its code is run. May repeat."),
+]
 Hex = Annotated[str | None, typer.Option("--hex", help="The message, as hexadecimal bytes.")]
 
 
@@ -191,6 +195,7 @@ def embed(
         typer.Option("--set", help="A parameter of the scheme, as name=value; may repeat. See cwwm plan."),
     ] = None,
     force: Annotated[bool, typer.Option(help="Replace existing output files.")] = False,
+    plugin: Plugins = None,
     json: Json = False,
 ) -> int:
     """Mark a checkpoint. Writes OUT.safetensors, OUT.mark.json (keep it) and OUT.commitment.json (publish it).
@@ -199,8 +204,10 @@ def embed(
     """
     from cwwm.design import Targets
     from cwwm.owner import embed_file, load_owner_key, plan_scheme
+    from cwwm.plugins import load_plugins
     from cwwm.schemes import make_scheme
 
+    load_plugins(plugin or ())
     owner, given = load_owner_key(key), _parameters(set_ or [])
     bits = _message(message, hex, payload_bits)
     targets = Targets.parse(survive, payload_bits=payload_bits, energy=budget_energy, depth_energy=budget_depth)
@@ -223,11 +230,14 @@ def extract(
     key: KeyFile,
     mark: Annotated[Path | None, typer.Option(help="Mark file; default SUSPECT with .mark.json.")] = None,
     reference: Reference = None,
+    plugin: Plugins = None,
     json: Json = False,
 ) -> int:
     """Read the message from a suspect checkpoint. It is no proof: see verify."""
     from cwwm.owner import load_owner_key, mark_path, read_file
+    from cwwm.plugins import load_plugins
 
+    load_plugins(plugin or ())
     reading = read_file(suspect, load_owner_key(key), mark or mark_path(reference or suspect), reference)
     found = reading.extraction
     if json:
@@ -258,13 +268,16 @@ def verify(
     keys: Annotated[int, typer.Option(min=1, help="Keys that were tried on this suspect.")] = 1,
     marks: Annotated[int, typer.Option(min=1, help="Marks that were tried on this suspect.")] = 1,
     commitments: Annotated[int, typer.Option(min=1, help="Commitments that the claimant has published.")] = 1,
+    plugin: Plugins = None,
     json: Json = False,
 ) -> int:
     """Judge the claim that a suspect carries a message: p-values, correction for what was tried, verdict."""
     from cwwm.evidence import Tried
     from cwwm.mark import load_mark
     from cwwm.owner import load_owner_key, verify_file
+    from cwwm.plugins import load_plugins
 
+    load_plugins(plugin or ())
     found = verify_file(
         suspect,
         load_owner_key(key),

@@ -15,6 +15,7 @@ from bench.cell import Cell
 from bench.conditions import prepare
 from bench.engines.inline import run_inline
 from bench.journal import Journal, Record
+from bench.plugins import load_plugins
 from bench.workshop import Workshop, marked_identity
 
 _PATIENCE = 2.0  # seconds without news after which the workers are looked at
@@ -26,11 +27,13 @@ class Place:
 
     Attributes:
         folder: of the run. cache_bytes: bound on its stored models. threads: of torch, in each worker.
+        plugins: modules whose schemes and attacks they must know.
     """
 
     folder: Path
     cache_bytes: int
     threads: int
+    plugins: tuple[str, ...] = ()
 
     def workshop(self, say: Callable[[str], None]) -> Workshop:
         """Return a workshop of this process on the folder's store."""
@@ -113,6 +116,7 @@ def _listen(
 def _work(place: Place, waiting: Any, news: Any) -> None:  # noqa: ANN401
     """Run groups of cells until there are no more; in a process of its own."""
     prepare(torch.device("cpu"), place.threads)
+    load_plugins(place.plugins)
     workshop, journal = place.workshop(news.put), Journal(place.folder)
     while (group := waiting.get()) is not None:
         for record in run_inline(group, journal, workshop):

@@ -91,6 +91,6 @@ def test_records_depend_on_what_makes_them_and_not_on_tables_suites_or_each_othe
         assert every <= found
         assert not [name for name in found if name.startswith(("bench.leaderboard", "bench.suite", "cwwm.design"))]
         assert not found & {"bench.plan", "bench.journal", "bench.cli", "cwwm.cli", "bench.attacks.registry"}
-        # what takes another scheme by its name depends on all schemes
+        # what takes another scheme by its name depends on all: a control, an alignment, a thief who overwrites
         takes_any = ("cwwm.schemes.wrong_key", "cwwm.schemes.aligned", "bench.attacks.overwriting")
         assert ("cwwm.schemes.registry" in found) == (module in takes_any)

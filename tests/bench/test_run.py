@@ -116,7 +116,7 @@ def test_adding_to_a_suite_moves_no_other_cell(
 
 def test_check_accepts_what_a_run_wrote(finished: Path, bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench("check", finished, "--sample", 1, "--device", "cpu") == 0
-    assert "all is well" in capsys.readouterr().out
+    assert "all is well; accepted: 1 of 16 cells run again" in capsys.readouterr().out
 
 
 def test_records_of_older_source_do_not_count(
@@ -138,13 +138,16 @@ def test_check_notices_an_edited_table(finished: Path, bench: Bench, tmp_path: P
     assert bench("check", tmp_path / "out", "--sample", 0, "--device", "cpu") == 1
 
 
-def test_check_notices_an_edited_record(finished: Path, bench: Bench, tmp_path: Path) -> None:
+def test_check_notices_an_edited_record(
+    finished: Path, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(finished, tmp_path / "out")
     path = sorted((tmp_path / "out" / "cells").iterdir())[0]
     record = json.loads(path.read_text())
     record["rows"][0]["exact"] = not record["rows"][0]["exact"]
     write_json(path, record)
-    assert bench("check", tmp_path / "out", "--sample", 0, "--device", "cpu") == 2
+    assert bench("check", tmp_path / "out", "--sample", 0, "--device", "cpu") == 1
+    assert "its digest does not match" in capsys.readouterr().out
 
 
 def test_check_notices_a_forged_record_by_running_it_again(finished: Path, bench: Bench, tmp_path: Path) -> None:

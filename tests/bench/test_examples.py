@@ -1,0 +1,95 @@
+"""The examples are plugins that work: both are marked, attacked and measured on a real network, by two workers."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.attacks import ATTACKS
+from bench.journal import Journal
+from bench.provenance import dependencies
+from cwwm.checkpoint import save_tensors
+from cwwm.cli import app as owner_app
+from cwwm.console import run_app
+from cwwm.schemes import SCHEMES
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+PLUGINS = ("--plugin", "examples.patchwork", "--plugin", "examples.low_rank")
+
+SUITE = """
+models: [tiny]
+payloads: [64]
+schemes: [{name: patchwork}]
+attacks:
+  - {name: magnitude, strengths: [0.5]}
+  - {name: then, first: low-rank, second: bn, strengths: [0.25, 0.98]}
+"""
+
+Bench = Callable[..., int]
+
+
+@pytest.fixture(autouse=True)
+def registries() -> Iterator[None]:
+    """Forget the plugins after each test: other tests count what is registered."""
+    before = dict(SCHEMES), dict(ATTACKS)
+    yield
+    for registry, known in zip((SCHEMES, ATTACKS), before, strict=True):
+        registry.clear()
+        registry.update(known)
+
+
+def owner(*arguments: object) -> int:
+    return run_app(owner_app, "cwwm", [str(argument) for argument in arguments])
+
+
+def test_both_examples_run_in_workers_and_do_what_they_say(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(SUITE)
+    arguments = (tmp_path / "tiny.yaml", *PLUGINS, "--out", tmp_path, "--device", "cpu")
+    assert bench("run", *arguments, "--jobs", 2) == 0
+    records = {record["key"]["attack"]: record for record in Journal(tmp_path).records()}
+    assert {record["status"] for record in records.values()} == {"ok"}
+    mild, hard = records["low-rank + bn"]["rows"]
+    (pruned,) = records["magnitude"]["rows"]
+    assert (pruned["exact"], mild["exact"], hard["exact"]) == (True, True, False)
+    assert hard["achieved"]["stored"] < 0.1 < mild["achieved"]["stored"]
+    assert hard["achieved"]["change"] > 0.5 > mild["achieved"]["change"] > 0
+    assert records["magnitude"]["marked"]["report"]["touched"] > 0.2 * 2 * 64 * 64
+
+
+def test_the_owner_marks_and_proves_with_a_plugin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    save_tensors({"body.weight": torch.randn(512, 256)}, tmp_path / "model.safetensors")
+    owner("keygen", "-o", tmp_path / "key")
+    marked, plugin = tmp_path / "marked.safetensors", ("--plugin", "examples.patchwork")
+    assert owner("embed", tmp_path / "model.safetensors", "--key", tmp_path / "key", "--scheme", "patchwork",
+                 "--payload-bits", 64, "--message", "mine", "-o", marked, *plugin) == 0  # fmt: skip
+    claim = ("--mark", tmp_path / "marked.mark.json", "--commitment", tmp_path / "marked.commitment.json")
+    assert owner("extract", marked, "--key", tmp_path / "key", *plugin) == 0
+    assert "text: mine" in capsys.readouterr().out
+    assert owner("verify", marked, "--key", tmp_path / "key", *claim, "--message", "mine", *plugin) == 0
+    del SCHEMES["patchwork"]
+    assert owner("extract", marked, "--key", tmp_path / "key") == 2  # the mark alone imports nothing
+    assert "unknown scheme 'patchwork'" in capsys.readouterr().err
+
+
+def test_lists_and_plans_know_plugins(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench("list", "schemes", *PLUGINS, "--filter", "patch*", "--json") == 0
+    (scheme,) = json.loads(capsys.readouterr().out)
+    assert scheme["is"] == "A bit is which of two keyed groups of weights is the larger in magnitude."
+    assert bench("plan", EXAMPLES / "examples.yaml", *PLUGINS, "--json") == 0
+    cells = json.loads(capsys.readouterr().out)
+    assert {cell["scheme"] for cell in cells} == {"patchwork", "sign-repetition", "protected-cwc"}
+    assert {cell["attack"] for cell in cells} >= {"low-rank", "low-rank + finetune (epochs=1)"}
+
+
+def test_the_digest_of_a_plugin_covers_its_source_and_what_it_builds_on() -> None:
+    found = dependencies("examples.patchwork")
+    assert {"examples.patchwork", "cwwm.schemes.keyed", "cwwm.schemes.sign", "cwwm.schemes.base"} <= found
+    assert "examples.low_rank" not in found
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_an_example_is_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) < 60

@@ -1,0 +1,141 @@
+"""Documents say what is: links lead somewhere, columns and records are described, versions and licence agree."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench.record_page import page
+from bench.suite import suite_names
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = [
+    *ROOT.glob("*.md"),
+    *DOCS.glob("*.md"),
+    *(ROOT / "examples").glob("*.md"),
+    *(ROOT / "results").glob("*.md"),
+]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def anchors(path: Path) -> set[str]:
+    """Return what a link into a Markdown page may name: its headings in lower case, blanks as hyphens."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.M)
+    return {re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_of_every_page_lead_somewhere(path: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        target, _, anchor = link.partition("#")
+        if target.startswith(("https://", "http://")):
+            continue
+        found = path.parent / target if target else path
+        assert found.exists(), link
+        assert not anchor or anchor in anchors(found), link
+
+
+def site(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
+    """Build a small site of this one's making, whose first page has this text."""
+    for name in ("mkdocs.yml", "docs/linked_files.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "results").mkdir()
+    (folder / "results" / "a.md").write_text("# A\n\n## Rows\n\n[back](../docs/index.md) [b](b.csv)\n")
+    (folder / "results" / "b.csv").write_text("x\n")
+    (folder / "results" / "a.png").write_bytes(b"")
+    (folder / "docs" / "other.md").write_text("# Other\n\n## A heading\n")
+    (folder / "docs" / "index.md").write_text(f"# Start\n\n{text}\n")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_the_site_takes_linked_files_along(tmp_path: Path) -> None:
+    done = site(tmp_path, "[a](other.md#a-heading) [b](../results/a.md#rows) ![c](../results/a.png)")
+    assert done.returncode == 0, done.stderr
+    built = tmp_path / "build" / "docs"
+    assert {path.name for path in (built / "results").iterdir()} == {"a.html", "a.png", "b.csv"}
+    assert 'href="results/a.html#rows"' in (built / "index.html").read_text()
+    assert 'href="../index.html"' in (built / "results" / "a.html").read_text()
+
+
+def test_the_site_refuses_broken_links(tmp_path: Path) -> None:
+    broken = ["another.md", "other.md#no-heading", "../results/none.md", "../results/a.md#columns", "/absolute.md"]
+    done = site(tmp_path, " ".join(f"[a]({link})" for link in broken))
+    assert done.returncode == 1
+    assert [link for link in broken if f"'{link.removeprefix('../')}'" not in done.stderr] == []
+
+
+def test_the_page_on_records_is_what_the_schema_says() -> None:
+    assert (DOCS / "record-schema.md").read_text() == page(), "cwwm-bench schema --page > docs/record-schema.md"
+
+
+def test_every_column_of_the_leaderboards_is_explained() -> None:
+    text = (DOCS / "leaderboard.md").read_text()
+    for path in ROOT.glob("results/*/leaderboard.*"):
+        if path.suffix == ".md":
+            parts = [
+                part for part in path.read_text().split("\n## ") if not part.startswith(("Price", "Whole", "Cap"))
+            ]
+            heads = re.findall(r"^(\|.*\|)\n\|-", "\n".join(parts), re.M)
+            missing = {c.strip() for head in heads for c in head.strip("|").split("|") if c.strip() not in text}
+        elif path.suffix == ".csv":
+            missing = {
+                column for column in path.read_text().splitlines()[0].split(",") if f"`{column}`" not in text
+            }
+        else:
+            continue
+        assert not missing, path
+        assert {part.splitlines()[0] for part in path.read_text().split("\n## ")[1:]} <= set(
+            re.findall(r"^## (.+)$", text, re.M)
+        )
+
+
+def test_every_published_result_has_its_command() -> None:
+    text = (DOCS / "reproduction.md").read_text()
+    published = [*ROOT.glob("results/*/leaderboard.md"), *(ROOT / "results").glob("*.md")]
+    published += ROOT.glob("results/*.png")
+    for path in published:
+        if path.name != "README.md":
+            assert f"(../{path.relative_to(ROOT).as_posix()})" in text, path
+
+
+def test_commands_of_the_reproduction_exist() -> None:
+    text = (DOCS / "reproduction.md").read_text()
+    commands = [shlex.split(command) for command in re.findall(r"`((?:make|cwwm-bench|python) [^`]+)`", text)]
+    assert len(commands) > 10
+    targets = (ROOT / "Makefile").read_text()
+    for program, *arguments in commands:
+        if program == "make":
+            assert f"\n{arguments[0]}:" in targets
+            assert all(a.removeprefix("SUITE=") in suite_names() for a in arguments if a.startswith("SUITE="))
+        elif program == "python":
+            assert find_spec(arguments[1]), arguments
+        elif arguments[0] == "run":
+            assert arguments[1] in suite_names() or (ROOT / arguments[1]).exists()
+        elif arguments[0] in ("check", "leaderboard"):
+            assert (ROOT / arguments[1]).exists()
+        else:
+            assert arguments == ["schema", "--page"]
+
+
+def test_the_citation_says_what_the_project_says() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
+    assert all(author.keys() & {"name", "family-names"} for author in citation["authors"])
+    assert f"## [{PROJECT['version']}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_licence_is_whole() -> None:
+    text = (ROOT / "LICENSE").read_text()
+    assert text.split()[:4] == ["Apache", "License", "Version", "2.0,"]
+    assert "END OF TERMS AND CONDITIONS" in text
