@@ -8,10 +8,11 @@ from typing import Any
 from bench.artefacts import ArtefactStore, state_digest
 from bench.attacks import make_attack
 from bench.cell import Cell
+from bench.compatibility import UntrainedCell
+from bench.engines import record_of
 from bench.journal import Journal, Record
 from bench.leaderboard import texts
-from bench.provenance import source_digest
-from bench.running import recipe, reproducible, run_cell
+from bench.running import recipe, reproducible
 from bench.suite import AttackEntry, SchemeEntry
 from bench.workshop import Workshop, split_tensors
 from bench.zoo import HostRecipe, ModelSpec
@@ -64,7 +65,7 @@ def _tables(journal: Journal, records: Sequence[Record]) -> list[str]:
 def _artefacts(folder: Path, records: Sequence[Record], say: Callable[[str], None]) -> list[str]:
     """Compare the marked models that are still stored with the digests in the records."""
     store = ArtefactStore(folder / "artefacts")
-    marked = [record for record in records if record["status"] == "ok"]
+    marked = [record for record in records if record["status"] == "ok" and "artefact" in record]
     stored = sorted({r["artefact"] for r in marked if store.path(r["artefact"]).exists()})
     digests = {name: state_digest(split_tensors(store.get(name, _never).tensors)[0]) for name in stored}
     wrong = [
@@ -93,22 +94,24 @@ def _sample(
 def _is_current(record: Record, runtime: Mapping[str, Any]) -> bool:
     """Say whether a record is of this machine's versions and device, and of the source as it is."""
     made = record["recipe"]
-    host = {"source": source_digest("bench.workshop"), **runtime}
-    if any(made["host"].get(key) != value for key, value in host.items()):
+    if any(made["host"].get(key) != value for key, value in runtime.items()):
         return False
     try:
         now = recipe(cell_of(record))
     except BadInput:  # it names a scheme, an attack or a parameter that is no more
         return False
-    sources = (now["scheme"]["source"], now["source"])
-    return (made["scheme"].get("source"), made.get("source")) == sources
+    return _sources(made) == _sources(now)
+
+
+def _sources(made: Mapping[str, Any]) -> tuple[Any, ...]:
+    return made["host"].get("source"), made["scheme"].get("source"), made.get("source")
 
 
 def _again(record: Record, workshop: Workshop) -> list[str]:
     cell = cell_of(record)
     if cell.identity != record["identity"]:
         return [f"{_name(record)}: its identity does not follow from its recipe"]
-    old, new = reproducible(record), reproducible(run_cell(cell, workshop))
+    old, new = reproducible(record), reproducible(record_of(cell, workshop))
     return [f"{_name(record)}: '{k}' is another when run again" for k in old if old[k] != new.get(k)]
 
 
@@ -125,5 +128,6 @@ def cell_of(record: Record) -> Cell:
     spec = ModelSpec(**{**host["model"], "recipe": HostRecipe(**phases)})
     scheme = SchemeEntry(made["label"], made["scheme"]["name"], made["scheme"]["parameters"])
     attack = AttackEntry(made["attack_label"], make_attack(made["attack"], "record"), tuple(made["strengths"]))
-    runtime = {k: v for k, v in host.items() if k not in ("model", "seed", "source")}
-    return Cell(spec, scheme, made["payload"], host["seed"], attack, runtime)
+    runtime = {k: v for k, v in host.items() if k not in ("model", "seed", "source", "weights")}
+    parts = (spec, scheme, made["payload"], host["seed"], attack, runtime)
+    return UntrainedCell(*parts, weights=host["weights"]) if "weights" in host else Cell(*parts)
