@@ -13,20 +13,19 @@ from cwwm.errors import BadInput, unknown_name
 from cwwm.schemes import SCHEMES
 
 Rows = list[tuple[object, ...]]
-_ANY = "*"
 
 
 def _first_line(text: str | None) -> str:
     return (text or "").strip().splitlines()[0]
 
 
-def catalogue(what: str, pattern: str = _ANY, *, pretrained: bool = False) -> tuple[tuple[str, ...], Rows]:
+def catalogue(what: str, pattern: str | None = None, *, pretrained: bool = False) -> tuple[tuple[str, ...], Rows]:
     """Return columns and rows of one list, those whose name matches a wildcard.
 
     Args:
         what: a key of `CATALOGUE`.
-        pattern: as `fnmatch` takes it. Among models it also searches timm's own names, as `timm.list_models`
-            does; without one the models of models.yaml are listed.
+        pattern: as `fnmatch` takes it; None: everything, of models everything in models.yaml. Given one for models,
+            timm's names are searched as well, as `timm.list_models` does.
         pretrained: of timm's names those that have pretrained weights, with their tags.
 
     Raises:
@@ -37,9 +36,9 @@ def catalogue(what: str, pattern: str = _ANY, *, pretrained: bool = False) -> tu
     if pretrained and what != "models":
         raise BadInput(f"--pretrained is for models; {what} have no weights")
     columns, rows = CATALOGUE[what]()
-    if what == "models" and (pretrained or pattern != _ANY):
-        rows = _models_of_timm(pattern, pretrained=pretrained)
-    return columns, [row for row in rows if pretrained or fnmatchcase(str(row[0]), pattern)]
+    if what == "models" and (pretrained or pattern is not None):
+        return columns, _models_of_timm(pattern or "*", pretrained=pretrained)
+    return columns, [row for row in rows if fnmatchcase(str(row[0]), pattern or "*")]
 
 
 def _models() -> tuple[tuple[str, ...], Rows]:
@@ -51,7 +50,7 @@ def _model(spec: ModelSpec) -> tuple[object, ...]:
 
 
 def _models_of_timm(pattern: str, *, pretrained: bool) -> Rows:
-    """Return timm's models and, unless pretrained ones are asked for, those of the zoo, in timm's order."""
+    """Return timm's models in its order: with their tags if `pretrained`, else with the zoo's among them."""
     import timm
 
     from bench import networks  # noqa: F401 (importing it registers them)
@@ -59,8 +58,7 @@ def _models_of_timm(pattern: str, *, pretrained: bool) -> Rows:
     zoo = load_zoo()
     names = timm.list_models(pattern, pretrained=pretrained)
     if pretrained:
-        zoo = {name: spec for name, spec in zoo.items() if spec.timm == name}
-        return [(name, *_told(name.partition(".")[0], zoo)[1:]) for name in names]
+        return [(name, *_told(name.partition(".")[0], zoo)[1:-1], "timm") for name in names]
     own = [name for name in zoo if fnmatchcase(name, pattern)]
     return [_told(name, zoo) for name in sorted({*names, *own}, key=_natural)]
 

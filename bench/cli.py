@@ -257,7 +257,9 @@ def pack(
 @app.command("list")
 def list_(
     what: Annotated[str, typer.Argument(help="models, schemes, attacks, data or suites.")],
-    filter_: Annotated[str, typer.Option("--filter", help="Wildcard on names; of models, also timm's.")] = "*",
+    filter_: Annotated[
+        str | None, typer.Option("--filter", help="Wildcard on names; also on timm's models.")
+    ] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Models with weights in timm.")] = False,
     json: Json = False,
 ) -> int:

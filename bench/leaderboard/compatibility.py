@@ -23,7 +23,7 @@ ABOUT = (
     f"Each architecture is built without pretrained weights, at small images, and must answer {IMAGES} of noise. A "
     "finished network is then marked in one shot, read, reloaded into a network built anew from its state dict and "
     "from a safetensors file (both also read by themselves), and pruned. It works if the message is whole at every "
-    "stage, all logits are finite, and reloading changes no bit of them. Nothing is trained, and no accuracy measured."
+    "stage, all logits are finite, and reloading changes no bit of them. Nothing is trained, no accuracy measured."
 )  # fmt: skip
 
 
@@ -169,9 +169,10 @@ def architecture_table(records: Sequence[Record]) -> "Table":
             *(_share(_whole_at(done, *place), own) for place in strengths),
             "yes" if _works(own) else "no",
         ])  # fmt: skip
+    attacked = [f"{attack} {strength:g}" for attack, strength in strengths]
     headers = [
         "architecture", "family", "input", "million weights", "in the pool", "pool tensors", "tied", "scheme",
-        "bits", "log10 p", "marked", "reloaded", *(f"{attack} {strength:g}" for attack, strength in strengths), "works",
+        "bits", "log10 p", "marked", "reloaded", *attacked, "works",
     ]  # fmt: skip
     return headers, rows
 
