@@ -11,10 +11,12 @@ from typing import Any
 from bench.artefacts import ArtefactStore, state_digest
 from bench.attacks import make_attack
 from bench.cell import Cell
+from bench.compatibility import TRIAL, UntrainedCell, architectures, is_untrained
+from bench.engines import record_of
 from bench.journal import Journal, Record
 from bench.leaderboard import texts
 from bench.provenance import source_digest
-from bench.running import recipe, reproducible, run_cell
+from bench.running import recipe, reproducible
 from bench.submission import foreign_parts, gaps, inspect
 from bench.suite import AttackEntry, SchemeEntry
 from bench.workshop import Workshop, split_tensors
@@ -66,7 +68,7 @@ def check_folder(
     chosen = _sample(records, runtime, sample, secrets.randbits(32) if seed is None else seed, say)
     for cell, record in chosen:
         say(f"running again: {_name(record)}")
-        reasons += _differences(record, run_cell(cell, workshop))
+        reasons += _differences(record, record_of(cell, workshop))
     if sample and not chosen:
         reasons.append("no cell could be run again here, so that nothing stands behind the records")
     return Verdict(reasons, len(records), len(chosen))
@@ -86,7 +88,7 @@ def _tables(journal: Journal, records: Sequence[Record]) -> list[str]:
 def _artefacts(folder: Path, records: Sequence[Record], say: Say) -> list[str]:
     """Compare the marked models that are still stored with the digests in the records."""
     store = ArtefactStore(folder / "artefacts")
-    marked = [record for record in records if record["status"] == "ok"]
+    marked = [record for record in records if record["status"] == "ok" and "artefact" in record]
     digests = {}
     for name in sorted({record["artefact"] for record in marked}):
         if (path := store.path(name)).exists():
@@ -136,13 +138,15 @@ def _rebuilt(record: Record, runtime: Mapping[str, Any]) -> Cell | str:
     Its model must be one of the reader's own zoo: arguments of a stranger's model could load anything.
     """
     made = record["recipe"]
-    host = {"source": source_digest("bench.workshop"), **runtime}
+    untrained = is_untrained(record)
+    host = {"source": source_digest(TRIAL if untrained else "bench.workshop"), **runtime}
     if foreign_parts(made):
         return "they come from a plugin"
     if any(made["host"].get(key) != value for key, value in host.items()):
         return "other source, versions or device"
     try:
-        (spec,) = find_models([made["host"]["model"]["name"]])
+        found = find_models([made["host"]["model"]["name"]])
+        (spec,) = architectures(found) if untrained else found
         if canonical_json(spec.to_json()) != canonical_json(made["host"]["model"]):
             return "their model is described otherwise in models.yaml here"
         cell = cell_of(record, spec)
@@ -179,5 +183,6 @@ def cell_of(record: Record, spec: ModelSpec) -> Cell:
     host = made["host"]
     scheme = SchemeEntry(made["label"], made["scheme"]["name"], made["scheme"]["parameters"])
     attack = AttackEntry(made["attack_label"], make_attack(made["attack"], "record"), tuple(made["strengths"]))
-    runtime = {k: v for k, v in host.items() if k not in ("model", "seed", "source")}
-    return Cell(spec, scheme, made["payload"], host["seed"], attack, runtime)
+    runtime = {k: v for k, v in host.items() if k not in ("model", "seed", "source", "weights")}
+    parts = (spec, scheme, made["payload"], host["seed"], attack, runtime)
+    return UntrainedCell(*parts, weights=host["weights"]) if "weights" in host else Cell(*parts)

@@ -3,7 +3,6 @@
 import sys
 import tempfile
 from collections import Counter
-from fnmatch import fnmatch
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cwwm.console import DONE, FAILED, NO, print_json, print_table, run_app
-from cwwm.errors import BadInput, unknown_name
+from cwwm.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -280,19 +279,19 @@ def pack(
 @app.command("list")
 def list_(
     what: Annotated[str, typer.Argument(help="models, schemes, attacks, data or suites.")],
-    filter_: Annotated[str, typer.Option("--filter", help="Wildcard on names.")] = "*",
+    filter_: Annotated[
+        str | None, typer.Option("--filter", help="Wildcard on names; also on timm's models.")
+    ] = None,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Models with weights in timm.")] = False,
     plugin: Plugins = None,
     json: Json = False,
 ) -> int:
-    """List what there is."""
-    from bench.catalogue import CATALOGUE
+    """List what there is; of models those of models.yaml, and with --filter all that timm has."""
+    from bench.catalogue import catalogue
     from bench.plugins import load_plugins
 
     load_plugins(plugin)
-    if what not in CATALOGUE:
-        raise unknown_name("list", what, CATALOGUE)
-    columns, rows = CATALOGUE[what]()
-    rows = [row for row in rows if fnmatch(str(row[0]), filter_)]
+    columns, rows = catalogue(what, filter_, pretrained=pretrained)
     if json:
         print_json([dict(zip(columns, map(str, row), strict=True)) for row in rows])
     else:

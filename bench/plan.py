@@ -1,12 +1,14 @@
 """From a suite to its cells: which models x schemes x payloads x seeds x attacks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.cell import Cell
+from bench.compatibility import UntrainedCell
 from bench.suite import SUITES, AttackEntry, SchemeEntry, Suite
 from bench.zoo import ModelSpec
 from cwwm.errors import BadInput
+from cwwm.schemes import SCHEMES
 
 
 def cells(suite: Suite, runtime: Mapping[str, Any]) -> list[Cell]:
@@ -18,8 +20,12 @@ def cells(suite: Suite, runtime: Mapping[str, Any]) -> list[Cell]:
 
     Raises:
         BadInput: if a tuned scheme has no calibrated strength for one of them, or an attack that is run at
-            levels of lost accuracy has no strengths chosen on one of the models.
+            levels of lost accuracy has no strengths chosen on one of the models; if a suite of untrained models
+            has a scheme that marks only with data.
     """
+    if suite.untrained:
+        _check_one_shot(suite.schemes)
+        return _untrained(suite, runtime)
     return [
         Cell(model, _strong(suite, scheme, payload, model), payload, seed, _levelled(suite, attack, model), runtime)
         for model in suite.models
@@ -29,6 +35,29 @@ def cells(suite: Suite, runtime: Mapping[str, Any]) -> list[Cell]:
         for attack in suite.attacks
         if payload in suite.payloads_of(attack)
     ]
+
+
+def _untrained(suite: Suite, runtime: Mapping[str, Any]) -> list[Cell]:
+    return [
+        UntrainedCell(model, scheme.fixed(payload), payload, seed, attack, runtime, weights=weights)
+        for model in suite.models
+        for seed in range(suite.seeds)
+        for weights in suite.untrained
+        for scheme in suite.schemes
+        for payload in suite.payloads_of(scheme)
+        for attack in suite.attacks
+        if payload in suite.payloads_of(attack)
+    ]
+
+
+def _check_one_shot(schemes: Sequence[SchemeEntry]) -> None:
+    for entry in schemes:
+        scheme = SCHEMES[entry.name]
+        if not scheme.one_shot or scheme.needs or scheme.extraction_needs:
+            raise BadInput(
+                f"scheme '{entry.label}' needs data or training; a suite of untrained models takes schemes that "
+                "mark a finished model, such as protected-cwc"
+            )
 
 
 def _strong(suite: Suite, entry: SchemeEntry, payload: int, model: ModelSpec) -> SchemeEntry:

@@ -18,7 +18,7 @@ def preflight(suite: Suite, folder: Path, *, needed: bool) -> None:
         return
     others = {name for entry in suite.attacks for part in entry.attack.parts for name in part.other_data}
     for model in suite.models:
-        for name in {model.data, *others}:
+        for name in others if suite.untrained else {model.data, *others}:
             load(name, size=model.size, channels=model.channels)
         if model.weights == "packaged" and model.timm in PACKAGED:
             packaged_weights(model.timm)

@@ -1,6 +1,6 @@
 """What a record is, field by field: the models that `check` holds records against and docs are made from."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
@@ -25,11 +25,13 @@ Amount = Annotated[float, Field(ge=0)]
 Facts = dict[str, JsonValue]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A JSON object with these fields and no others, its numbers finite."""
+
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
-class Accuracy(_Part):
+class Accuracy(Part):
     """Correct answers on the test split."""
 
     correct: Count = Field(description="answers that were right")
@@ -42,7 +44,7 @@ class Accuracy(_Part):
         return self
 
 
-class RowKey(_Part):
+class RowKey(Part):
     """What the cell is, by the names that tables show; results of other versions and dates are joined on it."""
 
     model: Name = Field(description="name of the model in the zoo")
@@ -53,7 +55,7 @@ class RowKey(_Part):
     attack: Name = Field(description="label of the attack")
 
 
-class ModelPart(_Part):
+class ModelPart(Part):
     """The entry of models.yaml, with nothing left to its defaults."""
 
     name: Name = Field(description="of the entry")
@@ -67,7 +69,7 @@ class ModelPart(_Part):
     recipe: dict[str, Facts | None] = Field(description="the two phases of training, train and mark")
 
 
-class HostPart(_Part):
+class HostPart(Part):
     """What identifies the trained host."""
 
     model: ModelPart = Field(description="what it is")
@@ -79,7 +81,7 @@ class HostPart(_Part):
     timm: Name = Field(description="version")
 
 
-class SchemePart(_Part):
+class SchemePart(Part):
     """What identifies the mark, beside its host."""
 
     name: Name = Field(description="registered name")
@@ -87,7 +89,7 @@ class SchemePart(_Part):
     source: Identity | None = Field(None, description="digest of its source; absent in the oldest records")
 
 
-class RecipePart(_Part):
+class RecipePart(Part):
     """All that the cell is made from; its identity is a digest of this."""
 
     host: HostPart = Field(description="the host")
@@ -102,7 +104,7 @@ class RecipePart(_Part):
     strength_means: Name = Field(description="what a strength is, with its unit")
 
 
-class Reading(_Part):
+class Reading(Part):
     """What extraction and evidence said of one model."""
 
     applicable: bool = Field(description="false if the model lacks what the mark lives in; counts as removed")
@@ -116,7 +118,7 @@ class Reading(_Part):
     counts: dict[Name, float] = Field(description="the counts behind them")
 
 
-class Cost(_Part):
+class Cost(Part):
     """What the attack takes a thief, beside time."""
 
     steps: Count = Field(description="optimiser steps")
@@ -124,7 +126,7 @@ class Cost(_Part):
     data_fraction: Share = Field(description="share of the training data that he needs")
 
 
-class RowTiming(_Part):
+class RowTiming(Part):
     """Wall times of one row."""
 
     attack_s: Amount = Field(description="seconds of the attack's own work")
@@ -143,14 +145,14 @@ class Row(Reading):
     timing: RowTiming = Field(description="how long it took")
 
 
-class HostResult(_Part):
+class HostResult(Part):
     """The unmarked control: same batches, same steps."""
 
     accuracy: Accuracy = Field(description="of the control")
     digest: Digest = Field(description="SHA-256 of its state")
 
 
-class Null(_Part):
+class Null(Part):
     """What wrong keys read, each with a random claim."""
 
     trials: Count = Field(description="wrong keys tried")
@@ -158,14 +160,14 @@ class Null(_Part):
     lowest: list[Log10] = Field(description="the smallest values of log10 p")
 
 
-class Nulls(_Part):
+class Nulls(Part):
     """Wrong keys on both models."""
 
     unmarked: Null = Field(description="on the control")
     marked: Null = Field(description="on the marked model")
 
 
-class Covertness(_Part):
+class Covertness(Part):
     """What shows without a key: the marked carrier against the control's."""
 
     repeats: Count = Field(description="magnitudes that repeat beyond chance")
@@ -191,7 +193,7 @@ class MarkedResult(Reading):
     )
 
 
-class Timing(_Part):
+class Timing(Part):
     """Times and memory of the mark; they count only from a machine that had nothing else to do."""
 
     embed_ms: Amount = Field(description="milliseconds of embedding beside training")
@@ -201,7 +203,7 @@ class Timing(_Part):
     peak_bytes_control: Count | None = Field(description="peak memory of the control's training")
 
 
-class Environment(_Part):
+class Environment(Part):
     """Where and when the cell was run."""
 
     python: Name = Field(description="version")
@@ -214,7 +216,7 @@ class Environment(_Part):
     others_load: Share | None = Field(description="share of the processors that other programs used meanwhile")
 
 
-class Attempt(_Part):
+class Attempt(Part):
     """An earlier try of a cell that failed."""
 
     status: Name = Field(description="how it ended")
@@ -222,41 +224,48 @@ class Attempt(_Part):
     date: Name = Field(description="when")
 
 
-class RecordFile(_Part):
-    """One cell: a (model, scheme, payload, seed, attack) curve, with a row a strength."""
+class RecordHead(Part):
+    """What every record has."""
 
     format: Literal[FORMAT] = Field(description="of this file")  # type: ignore[valid-type]
     identity: Identity = Field(description="digest of the recipe, and the name of the file")
-    key: RowKey = Field(description="what tables call it")
-    recipe: RecipePart = Field(description="what it is made from")
     status: Literal["ok", "refused", "not-applicable", "failed", "out-of-memory"] = Field(
         description="ok, refused and not-applicable are final; the others are tried again by the next run"
     )
     reason: Text | None = Field(None, description="why the status is not ok")
     trace: Text | None = Field(None, description="where it failed, for a status of failed")
+    environment: Environment = Field(description="where and when")
+    attempts: list[Attempt] = Field([], description="earlier tries", max_length=1000)
+    digest: Digest = Field(description="SHA-256 of the record without this field, as canonical JSON")
+
+    measured: ClassVar[tuple[str, ...]]  # fields of a record whose status is ok
+
+    @model_validator(mode="after")
+    def _complete(self) -> "RecordHead":
+        needed = self.measured if self.status == "ok" else ("reason",)
+        if missing := [name for name in needed if getattr(self, name) is None]:
+            raise ValueError(f"a record of status {self.status} lacks {', '.join(missing)}")
+        return self
+
+
+class RecordFile(RecordHead):
+    """One cell: a (model, scheme, payload, seed, attack) curve, with a row a strength."""
+
+    key: RowKey = Field(description="what tables call it")
+    recipe: RecipePart = Field(description="what it is made from")
     artefact: Identity | None = Field(None, description="name of the marked model in the run's store, if ok")
     host: HostResult | None = Field(None, description="the control, if ok")
     marked: MarkedResult | None = Field(None, description="the marked model, if ok")
     rows: list[Row] | None = Field(None, description="one a strength, if ok", max_length=1000)
     timing: Timing | None = Field(None, description="if ok")
-    environment: Environment = Field(description="where and when")
-    attempts: list[Attempt] = Field([], description="earlier tries", max_length=1000)
-    digest: Digest = Field(description="SHA-256 of the record without this field, as canonical JSON")
 
-    @model_validator(mode="after")
-    def _complete(self) -> "RecordFile":
-        given = {name: getattr(self, name) for name in ("artefact", "host", "marked", "rows", "timing", "reason")}
-        needed = {"reason"} if self.status != "ok" else given.keys() - {"reason"}
-        missing = [name for name in given if name in needed and given[name] is None]
-        if missing:
-            raise ValueError(f"a record of status {self.status} lacks {', '.join(missing)}")
-        return self
+    measured = ("artefact", "host", "marked", "rows", "timing")
 
 
-def schema_faults(record: Record) -> list[str]:
+def schema_faults(record: Record, schema: type[RecordHead] = RecordFile) -> list[str]:
     """Return what is wrong with the form of a record, one line each; empty if it keeps the schema."""
     try:
-        RecordFile.model_validate(record)
+        schema.model_validate(record)
     except ValidationError as error:
         return [f"{'.'.join(map(str, fault['loc'])) or 'record'}: {fault['msg']}" for fault in error.errors()]
     return []

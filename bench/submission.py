@@ -11,9 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.attacks import ATTACKS
 from bench.attacks.overwriting import Overwriting
+from bench.compatibility import is_untrained
+from bench.compatibility.record_schema import UntrainedRecordFile
 from bench.journal import Journal, Record
 from bench.reading import read_object
-from bench.record_schema import Identity, Name, schema_faults
+from bench.record_schema import Identity, Name, RecordFile, schema_faults
 from cwwm.errors import BadInput
 from cwwm.schemes import SCHEMES
 from cwwm.seeds import identity
@@ -100,7 +102,7 @@ def _run_file_faults(folder: Path) -> Iterator[str]:
 
 def record_faults(record: Record, name: str) -> list[str]:
     """Return where a record breaks the schema or contradicts itself; `name` is that of its file."""
-    if faults := schema_faults(record):
+    if faults := schema_faults(record, UntrainedRecordFile if is_untrained(record) else RecordFile):
         return faults
     made = record["recipe"]
     faults = [] if record["identity"] == name else [f"it is filed under another name than {record['identity']}"]
@@ -132,6 +134,7 @@ def _key(record: Record) -> dict[str, Any]:
         "payload": made["payload"],
         "seed": made["host"]["seed"],
         "attack": made["attack_label"],
+        **({"weights": made["host"]["weights"]} if is_untrained(record) else {}),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.attack_strengths import check_comparable, strengths_to_run
 from bench.attacks import Attack, make_attack
+from bench.compatibility import WEIGHTS, architectures
 from bench.config import build_dataclass, check_fields, read_yaml
 from bench.strengths import SUFFIX, AttackStrengths, Strengths, read_strengths, strengths_path
 from bench.suite_fields import check_labels, read_at, read_list, read_numbers, read_payload, read_payloads
@@ -137,6 +138,8 @@ class Suite:
         path: of its YAML file; its calibration lies beside it.
         reference: the scheme whose energy calibration matches, or None for the noise floor; `narrow` keeps it.
         calibrated: the strengths found for tuned schemes, and for attacks at levels of lost accuracy.
+        untrained: if any, nothing is trained: each architecture among the models is tried with these weights, keys
+            of `bench.compatibility.WEIGHTS`, and no accuracy is measured.
     """
 
     name: str
@@ -149,6 +152,7 @@ class Suite:
     seeds: int = 1
     reference: SchemeEntry | None = None
     calibrated: Strengths = field(default_factory=Strengths)
+    untrained: tuple[str, ...] = ()
 
     @property
     def levels(self) -> dict[tuple[str, str], Mapping[float, float | None]]:
@@ -180,16 +184,17 @@ def load_suite(name: str) -> Suite:
     path = Path(name) if name.endswith((".yaml", ".yml")) else SUITES / f"{name}.yaml"
     if not path.exists():
         raise unknown_name("suite", name, suite_names())
-    known = {"description", "models", "payloads", "seeds", "schemes", "attacks", "reference"}
+    known = {"description", "models", "payloads", "seeds", "schemes", "attacks", "reference", "untrained"}
     value = check_fields(read_yaml(path), known, str(path), required={"models", "schemes", "attacks"})
     payloads = tuple(read_list(value.get("payloads", [256]), f"{path}: payloads"))
     schemes = [_scheme_entry(v, f"{path}: schemes[{i}]", payloads) for i, v in enumerate(value["schemes"])]
     attacks = [_attack_entry(v, f"{path}: attacks[{i}]", payloads) for i, v in enumerate(value["attacks"])]
     _check_labels(path, schemes, attacks)
+    untrained = _untrained(value, schemes, attacks, f"{path}: untrained")
     return Suite(
         name=path.stem,
         description=str(value.get("description", "")),
-        models=tuple(find_models(read_list(value["models"], f"{path}: models"))),
+        models=_models(read_list(value["models"], f"{path}: models"), untrained),
         schemes=tuple(schemes),
         attacks=tuple(attacks),
         path=path,
@@ -197,7 +202,32 @@ def load_suite(name: str) -> Suite:
         seeds=int(value.get("seeds", 1)),
         reference=_reference(value.get("reference"), schemes, f"{path}: reference"),
         calibrated=_calibrated(path, schemes, attacks),
+        untrained=untrained,
     )
+
+
+def _models(patterns: Sequence[str], untrained: Collection[str]) -> tuple[ModelSpec, ...]:
+    found = find_models(list(patterns))
+    return architectures(found) if untrained else tuple(found)
+
+
+def _untrained(
+    value: Mapping[str, Any], schemes: Sequence[SchemeEntry], attacks: Sequence[AttackEntry], where: str
+) -> tuple[str, ...]:
+    """Return the weights to try without training, or (); refuse what takes trained models."""
+    if "untrained" not in value:
+        return ()
+    for name in read_list(value["untrained"], where):
+        if name not in WEIGHTS:
+            raise unknown_name("weights", str(name), WEIGHTS, where)
+    for taken, name in (("reference", value.get("reference")), ("tune", any(s.tune for s in schemes))):
+        if name:
+            raise BadInput(f"{where}: '{taken}' takes trained models; drop one of the two")
+    if any(attack.lost for attack in attacks):
+        raise BadInput(
+            f"{where}: 'lost' counts points of accuracy, which takes trained models; drop one of the two"
+        )
+    return tuple(value["untrained"])
 
 
 def _scheme_entry(value: Any, where: str, payloads: Collection[int]) -> SchemeEntry:  # noqa: ANN401
@@ -321,7 +351,7 @@ def narrow(
         BadInput: for a name that matches nothing, or seeds below 1.
     """
     if models:
-        suite = replace(suite, models=tuple(find_models(list(models))))
+        suite = replace(suite, models=_models(models, suite.untrained))
     if schemes:
         suite = replace(suite, schemes=tuple(e for s in schemes for e in _pick_schemes(suite, s)))
     if attacks:

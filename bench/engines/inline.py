@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from bench.cell import Cell
+from bench.compatibility import UntrainedCell, run_untrained
 from bench.journal import FINAL, Journal, Record
 from bench.running import run_cell
 from bench.workshop import Workshop
@@ -12,6 +13,13 @@ def pending(cells: Sequence[Cell], journal: Journal) -> list[Cell]:
     """Return the cells without a final record: new ones, and those that failed or ran out of memory."""
     records = {cell.identity: journal.read(cell.identity) for cell in cells}
     return [cell for cell in cells if (r := records[cell.identity]) is None or r["status"] not in FINAL]
+
+
+def record_of(cell: Cell, workshop: Workshop, advance: Callable[[int], None] = lambda rows: None) -> Record:
+    """Return the record of a cell, whether its host is trained or not; arguments as `bench.running.run_cell`."""
+    if isinstance(cell, UntrainedCell):
+        return run_untrained(cell, workshop.device, advance)
+    return run_cell(cell, workshop, advance)
 
 
 def run_inline(
@@ -35,7 +43,7 @@ def run_inline(
         started(cell)
         earlier = journal.read(cell.identity)
         attempts = [*earlier.get("attempts", []), _attempt(earlier)] if earlier else []
-        record = {**run_cell(cell, workshop, advance), "attempts": attempts}
+        record = {**record_of(cell, workshop, advance), "attempts": attempts}
         journal.write(record)
         yield record
 

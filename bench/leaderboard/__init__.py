@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.compatibility import is_untrained
 from bench.journal import Journal, Levels, Record
 from bench.leaderboard.capacity import capacities, several_payloads
 from bench.leaderboard.capacity_picture import draw_capacity
+from bench.leaderboard.compatibility import compatibility_texts
 from bench.leaderboard.levels import at_levels
 from bench.leaderboard.pictures import LINES, draw, save
 from bench.leaderboard.points import Point, by_scheme, gather
 from bench.leaderboard.survival_map import draw_map
-from bench.leaderboard.tables import TIMING_COLUMNS, csv_text, markdown
+from bench.leaderboard.tables import TIMING_COLUMNS, conditions, csv_text, markdown
 from cwwm.files import write_atomic
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ __all__ = ["TIMING_COLUMNS", "texts", "write"]
 
 def texts(suite: str, records: Sequence[Record], levels: Levels | None = None) -> dict[str, str]:
     """Return the text files of a leaderboard by name; `levels` are those at which its attacks were run."""
+    if records and all(map(is_untrained, records)):
+        return compatibility_texts(suite, records, conditions(records))
     points = gather(records)
     return {"leaderboard.md": markdown(suite, records, points, levels or {}), "leaderboard.csv": csv_text(points)}
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
+from bench.compatibility import is_untrained
 from bench.evaluate import rate_interval
 from bench.journal import Record
 
@@ -88,10 +89,10 @@ def percent(accuracy: dict[str, int]) -> float:
 
 
 def gather(records: Iterable[Record]) -> list[Point]:
-    """Return the points of all records that are ok, sorted by model, scheme, payload, attack, strength."""
+    """Return the points of trained models' ok records, sorted by model, scheme, payload, attack, strength."""
     found: dict[tuple[str, str, int, str, float], list[Run]] = {}
     for record in records:
-        if record["status"] != "ok":
+        if record["status"] != "ok" or is_untrained(record):
             continue
         key = record["key"]
         for row in record["rows"]:

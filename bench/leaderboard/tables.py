@@ -55,7 +55,7 @@ def markdown(suite: str, records: Sequence[Record], points: Sequence[Point], lev
         _table(covertness_table(points)),
         "## Models",
         _table(model_table(points)),
-        "## Speed\n\n" + _conditions(records),
+        "## Speed\n\nMedians over cells, with the least and the largest. " + conditions(records),
         _table(speed_table(points)),
     ]  # fmt: skip
     return "\n\n".join(sections) + "\n"
@@ -228,7 +228,8 @@ def _mean(values: Sequence[float | None]) -> str:
     return f"{fmean(known):.1e}" if known else "-"
 
 
-def _conditions(records: Sequence[Record]) -> str:
+def conditions(records: Sequence[Record]) -> str:
+    """Return on which machines records were made, and how busy others kept these, in words."""
     environments = [record["environment"] for record in records if record["status"] == "ok"]
     if not environments:
         return "Nothing was timed."
@@ -238,10 +239,7 @@ def _conditions(records: Sequence[Record]) -> str:
     alone = (
         "had the machine nearly to itself" if loads and max(loads) < 0.05 else "shared the machine: read with care"
     )
-    return (
-        f"Medians over cells, with the least and the largest. {'; '.join(machines)}. The run {alone} "
-        f"(others used up to {busiest} of it in a cell)."
-    )
+    return f"{'; '.join(machines)}. The run {alone} (others used up to {busiest} of it in a cell)."
 
 
 def speed_table(points: Sequence[Point]) -> Table:

@@ -1,0 +1,246 @@
+"""The tables of a suite of untrained models: which architectures can be marked, and why others cannot."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from tabulate import tabulate
+
+from bench.compatibility import WEIGHTS
+from bench.compatibility.trial import IMAGES
+from bench.journal import Record
+
+if TYPE_CHECKING:  # tables.py shows which conditions the records were made under
+    from bench.leaderboard.tables import Table
+
+STEPS = ("build_ms", "embed_ms", "extract_ms", "reload_ms", "attack_ms")
+LARGEST = 100_000_000  # weights that a network of the proof on a CPU has at most
+
+ABOUT = (
+    f"Each architecture is built without pretrained weights, at small images, and must answer {IMAGES} of noise. A "
+    "finished network is then marked in one shot, read, reloaded into a network built anew from its state dict and "
+    "from a safetensors file (both also read by themselves), and pruned. It works if the message is whole at every "
+    "stage, all logits are finite, and reloading changes no bit of them. Nothing is trained, no accuracy measured."
+)  # fmt: skip
+
+
+def shortfalls(record: Record) -> list[str]:
+    """Return in a few words what did not go as it must, empty for an architecture that works."""
+    if record["status"] != "ok":
+        return [f"{record['status']}: {record['reason']}"]
+    found = _of_stage("marking", record["marked"])
+    for way, reload in record["reloads"].items():
+        found += _of_stage(f"the {way}", reload) + _of_stage(f"the {way}, unloaded", reload["unloaded"])
+        found += [] if reload["same_answers"] else [f"other answers after the {way}"]
+    for row in record["rows"]:
+        found += _of_stage(f"{record['key']['attack']} {row['strength']:g}", row)
+    return found
+
+
+def _of_stage(stage: str, facts: Mapping[str, Any]) -> list[str]:
+    lost = "not applicable" if not facts["applicable"] else "message lost"
+    return [f"{lost} after {stage}"] * (not facts["exact"]) + [
+        f"answers not finite after {stage}"
+    ] * (not facts.get("finite", True))  # fmt: skip
+
+
+def compatibility_texts(suite: str, records: Sequence[Record], conditions: str) -> dict[str, str]:
+    """Return leaderboard.md and leaderboard.csv of records of untrained models, by name.
+
+    Args:
+        suite: its name.
+        records: all of them.
+        conditions: the machines and how busy they were, in words.
+    """
+    ordered = sorted(records, key=lambda r: (r["recipe"]["host"]["model"]["family"].casefold(), *_place(r)))
+    return {"leaderboard.md": _markdown(suite, ordered, conditions), "leaderboard.csv": _csv(ordered)}
+
+
+def _place(record: Record) -> tuple[Any, ...]:
+    key = record["key"]
+    return key["model"], key["scheme"], key["payload"], key["attack"], key["seed"], key["weights"]
+
+
+def _markdown(suite: str, records: Sequence[Record], conditions: str) -> str:
+    kinds = sorted({record["key"]["weights"] for record in records}, key=list(WEIGHTS).index)
+    weights = "; ".join(f"{kind}: {WEIGHTS[kind]}" for kind in kinds)
+    sections = [
+        f"# Leaderboard of suite {suite}",
+        f"{_summary(records)}\n\n{ABOUT} Weights are {weights}.",
+        "## What does not work\n\n" + _reasons(records),
+        "## Families",
+        _table(family_table(records)),
+        "## Architectures\n\nOf each stage, in how many cells the message came back whole; log10 p: the weakest "
+        "evidence of a mark just made; pool: the weights that positions are drawn from, and their tensors; tied: "
+        "names that share another's parameter.",
+        _table(architecture_table(records)),
+        "## Speed\n\nMilliseconds on one network, medians over its cells. Reload: both ways, with four "
+        "extractions; attack: all strengths, with an extraction each. " + conditions,
+        _table(speed_table(records)),
+    ]  # fmt: skip
+    return "\n\n".join(sections) + "\n"
+
+
+def _table(table: "Table") -> str:
+    headers, rows = table
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) if rows else "(none)"
+
+
+def _by_architecture(records: Sequence[Record]) -> dict[str, list[Record]]:
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record["key"]["model"], []).append(record)
+    return groups
+
+
+def _family(record: Record) -> str:
+    return str(record["recipe"]["host"]["model"]["family"] or "-")
+
+
+def _works(records: Sequence[Record]) -> bool:
+    return not any(shortfalls(record) for record in records)
+
+
+def _summary(records: Sequence[Record]) -> str:
+    groups = _by_architecture(records)
+    working = sum(map(_works, groups.values()))
+    small = [name for name, own in groups.items() if (size := _fact(own, "weights")) and size < LARGEST]
+    statuses = Counter(record["status"] for record in records)
+    cells = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
+    return (
+        f"**{working} of {len(groups)} architectures work** ({working / len(groups):.1%}), of "
+        f"{len({_family(own[0]) for own in groups.values()})} families; {len(small)} have fewer than "
+        f"{LARGEST // 1_000_000} million weights. {len(records)} cells: {cells}."
+    )
+
+
+def _reasons(records: Sequence[Record]) -> str:
+    lines = [
+        f"- {key['model']}, {key['scheme']}, {key['payload']} bits, {key['weights']} weights: {'; '.join(found)}"
+        for record in records
+        if (found := shortfalls(record)) and (key := record["key"])
+    ]
+    return "\n".join(lines) or "Nothing: every architecture works."
+
+
+def family_table(records: Sequence[Record]) -> "Table":
+    """Return how many architectures of each family work, and from which to which size."""
+    families: dict[str, list[list[Record]]] = {}
+    for own in _by_architecture(records).values():
+        families.setdefault(_family(own[0]), []).append(own)
+    rows: list[list[object]] = []
+    for family, members in families.items():
+        sizes = [size for own in members if (size := _fact(own, "weights")) is not None]
+        span = (
+            " to ".join(dict.fromkeys(f"{size / 1e6:.1f}" for size in (min(sizes), max(sizes)))) if sizes else "-"
+        )
+        rows.append([family, f"{sum(map(_works, members))}/{len(members)}", span])
+    return ["family", "work", "million weights"], rows
+
+
+def _fact(records: Sequence[Record], name: str) -> int | None:
+    """Return a fact of a network from the first of its records that has it."""
+    return next((record["model"][name] for record in records if "model" in record), None)
+
+
+def architecture_table(records: Sequence[Record]) -> "Table":
+    """Return one line an architecture and scheme: its size, and at which stages the message came back whole."""
+    strengths = sorted({(r["key"]["attack"], row["strength"]) for r in records for row in r.get("rows", [])})
+    rows: list[list[object]] = []
+    for own in _by_mark(records):
+        first, model = own[0], next((r["model"] for r in own if "model" in r), None)
+        done = [record for record in own if record["status"] == "ok"]
+        rows.append([
+            first["key"]["model"], _family(first), first["recipe"]["host"]["model"]["size"],
+            *(_millions(model, name) for name in ("weights", "carrier_weights")),
+            *((model[name] if model else "-") for name in ("pool_tensors", "tied")),
+            first["key"]["scheme"], first["key"]["payload"],
+            f"{max((r['marked']['log10_p'] for r in done), default=0):.1f}",
+            _share([r["marked"]["exact"] for r in done], own),
+            _share([_reloaded(r) for r in done], own),
+            *(_share(_whole_at(done, *place), own) for place in strengths),
+            "yes" if _works(own) else "no",
+        ])  # fmt: skip
+    attacked = [f"{attack} {strength:g}" for attack, strength in strengths]
+    headers = [
+        "architecture", "family", "input", "million weights", "in the pool", "pool tensors", "tied", "scheme",
+        "bits", "log10 p", "marked", "reloaded", *attacked, "works",
+    ]  # fmt: skip
+    return headers, rows
+
+
+def _by_mark(records: Sequence[Record]) -> list[list[Record]]:
+    groups: dict[tuple[object, ...], list[Record]] = {}
+    for record in records:
+        groups.setdefault(_place(record)[:3], []).append(record)
+    return list(groups.values())
+
+
+def _millions(model: Mapping[str, Any] | None, name: str) -> str:
+    return "-" if model is None or model[name] is None else f"{model[name] / 1e6:.2f}"
+
+
+def _reloaded(record: Record) -> bool:
+    """Say whether both reloads give the whole message and the same answers."""
+    reloads = record["reloads"].values()
+    return all(r["exact"] and r["unloaded"]["exact"] and r["same_answers"] for r in reloads)
+
+
+def _whole_at(records: Sequence[Record], attack: str, strength: float) -> list[bool]:
+    return [
+        row["exact"]
+        for record in records
+        for row in record["rows"]
+        if (record["key"]["attack"], row["strength"]) == (attack, strength)
+    ]
+
+
+def _share(hits: Sequence[bool], of: Sequence[Record]) -> str:
+    return f"{sum(hits)}/{len(of)}"
+
+
+def speed_table(records: Sequence[Record]) -> "Table":
+    """Return the median milliseconds of each step, one line an architecture and scheme."""
+    rows: list[list[object]] = []
+    for own in _by_mark(records):
+        done = [record["timing"] for record in own if record["status"] == "ok"]
+        if done:
+            medians = [f"{median(timing[name] for timing in done):.1f}" for name in STEPS]
+            rows.append([own[0]["key"]["model"], own[0]["key"]["scheme"], own[0]["key"]["payload"], *medians])
+    return ["architecture", "scheme", "bits", *(name.removesuffix("_ms") for name in STEPS)], rows
+
+
+def _csv(records: Sequence[Record]) -> str:
+    """Return one line a record, timing columns last."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([
+        "model", "family", "size", "scheme", "payload", "attack", "seed", "weights", "status", "works", "reason",
+        "model_weights", "carrier_weights", "pool_tensors", "tied", "marked_exact", "reloaded_exact", "rows_exact",
+        "rows", "log10_p", "log10_p_attacked", *STEPS,
+    ])  # fmt: skip
+    for record in records:
+        writer.writerow(_csv_row(record))
+    return out.getvalue()
+
+
+def _csv_row(record: Record) -> list[object]:
+    key, found = record["key"], shortfalls(record)
+    host = record["recipe"]["host"]["model"]
+    start = [
+        key["model"], host["family"], host["size"], key["scheme"], key["payload"], key["attack"], key["seed"],
+        key["weights"], record["status"], int(not found), "; ".join(found),
+    ]  # fmt: skip
+    if record["status"] != "ok":
+        return start
+    model, rows = record["model"], record["rows"]
+    return [
+        *start,
+        *(model[name] for name in ("weights", "carrier_weights", "pool_tensors", "tied")),
+        int(record["marked"]["exact"]), int(_reloaded(record)), sum(row["exact"] for row in rows), len(rows),
+        f"{record['marked']['log10_p']:.3f}", f"{max(row['log10_p'] for row in rows):.3f}",
+        *(f"{record['timing'][name]:.4g}" for name in STEPS),
+    ]  # fmt: skip
