@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bench.commit import commit
 from cwwm.errors import BadInput
 from cwwm.files import read_json, write_atomic, write_json
 from cwwm.seeds import canonical_json
@@ -79,7 +80,8 @@ class Journal:
             {"attack": attack, "model": model, "chosen": [[level, strength] for level, strength in chosen.items()]}
             for (attack, model), chosen in (levels or {}).items()
         ]
-        write_json(self._plan, {"suite": suite, "cells": list(identities), "levels": noted})
+        run = {"suite": suite, "commit": commit(), "cells": list(identities), "levels": noted}
+        write_json(self._plan, run)
 
     @property
     def suite(self) -> str:
@@ -91,6 +93,12 @@ class Journal:
         """Return the strengths that the last run's attacks were given for levels of points lost."""
         noted = read_json(self._plan, "run file").get("levels", []) if self._plan.exists() else []
         return {(entry["attack"], entry["model"]): dict(entry["chosen"]) for entry in noted}
+
+    @property
+    def commit(self) -> str | None:
+        """Return the commit of the source that last ran here, if it was noted."""
+        noted = read_json(self._plan, "run file").get("commit") if self._plan.exists() else None
+        return None if noted is None else str(noted)
 
     def records(self) -> Iterator[Record]:
         """Yield the records that the last run covered (all, if none was noted), in order of identity."""
