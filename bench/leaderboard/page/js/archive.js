@@ -35,7 +35,7 @@ export class Records {
     }
   }
 
-  /** Return the record and the row of a number. */
+  /** Return the record of a number, and which of its rows it is. */
   at(number) {
     let low = 0;
     let high = this.first.length - 1;
@@ -44,7 +44,7 @@ export class Records {
       if (this.first[middle] <= number) low = middle;
       else high = middle - 1;
     }
-    return { record: this.all[low], row: this.all[low].rows[number - this.first[low]] };
+    return { record: this.all[low], at: number - this.first[low] };
   }
 
   byIdentity(identity) {

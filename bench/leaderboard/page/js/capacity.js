@@ -24,11 +24,19 @@ function one(box, choice, attack, headers, rows) {
   box.append(h("h3", {}, `${attack}: payload by strength`), place);
   table(place, own, [
     {
-      title: "encoding", value: (row) => row[0], frozen: true, text: true, minWidth: 120, start: "asc",
+      title: "encoding",
+      value: (row) => row[0],
+      frozen: true,
+      text: true,
+      minWidth: 120,
+      start: "asc",
       cell: ([scheme]) => h("span", { class: "scheme" }, swatch(choice.content, scheme), scheme),
     },
     ...headers.slice(1).map((strength, i) => ({
-      title: strength, value: (row) => row[i + 1], class: "heat", width: 78,
+      title: strength,
+      value: (row) => row[i + 1],
+      class: "heat",
+      width: 78,
       cell: (row) => payloadCell(choice, attack, Number(strength), row, row[i + 1], largest),
     })),
   ]);
@@ -37,15 +45,21 @@ function one(box, choice, attack, headers, rows) {
 function payloadCell(choice, attack, strength, row, text, largest) {
   const bits = numeric(text);
   const [payload, energy] = text.split(" ");
-  const models = choice.content.names.models.length > 1 && choice.model === "all models" ? choice.content.names.models : [choice.model];
   const payloads = bits === null ? choice.content.names.payloads : [bits];
   const open = () => {
-    const points = models.flatMap((model) =>
+    const points = choice.models.flatMap((model) =>
       payloads.flatMap((b) => choice.pointsOf({ model, bits: b, attack, scheme: row[0], strength })),
     );
-    showRuns(`${row[0]} against ${attack} ${strength}: ${text}`, points.flatMap((point) => point.runs));
+    showRuns(
+      `${row[0]} against ${attack} ${strength}: ${text}`,
+      points.flatMap((point) => point.runs),
+    );
   };
-  const button = numberButton(payload, open, energy ? `mean energy ${energy.slice(1, -1)}` : "nothing came back whole");
+  const button = numberButton(
+    payload,
+    open,
+    energy ? `mean energy ${energy.slice(1, -1)}` : "nothing came back whole",
+  );
   button.classList.add(bits ? "stands" : "falls");
   button.style.setProperty("--shade", bits ? (Math.log(bits) / Math.log(largest)) ** 3 : 0.5);
   return button;

@@ -32,6 +32,13 @@ export class Choice {
     this.picked = asked && this.ranked.filter((scheme) => asked.has(scheme));
   }
 
+  /** Return the single models that are chosen. */
+  get models() {
+    return this.model === ALL_MODELS
+      ? this.content.names.models.filter((name) => name !== ALL_MODELS)
+      : [this.model];
+  }
+
   /** Return the schemes that pictures draw: those picked, or the first few. */
   get drawn() {
     return this.picked ?? this.ranked.slice(0, FEW);
@@ -53,6 +60,7 @@ export class Choice {
     return this.pointsOf({});
   }
 
+  /** Return the points of what is named, and of the choice where nothing is. */
   pointsOf({ model = this.model, bits = this.bits, attack = this.attack, scheme = null, strength = null }) {
     return this.content.points.filter(
       (p) =>

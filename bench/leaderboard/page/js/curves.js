@@ -53,7 +53,12 @@ export function curves(box, choice) {
   box.append(
     h("div", { class: "view-line" }, one ? null : segmented("Measure", modes, name, (show) => go({ show }))),
     legendOf(choice),
-    h("p", { class: "quiet" }, one ? "" : METRICS[name].about, " Strengths stand evenly spaced. A click on a point shows its records."),
+    h(
+      "p",
+      { class: "quiet" },
+      one ? "" : METRICS[name].about,
+      " Strengths stand evenly spaced. A click on a point shows its records.",
+    ),
   );
   const panels = one
     ? Object.values(METRICS).map((metric) => [metric.label, choice.attack, metric])
@@ -77,7 +82,14 @@ function plot(choice, attack, metric, width) {
     marginLeft: 44,
     marginBottom: 40,
     marginRight: 14,
-    x: { type: "point", domain: strengths, label: "strength", tickFormat: short, ticks: sparse(strengths, width), padding: 0.3 },
+    x: {
+      type: "point",
+      domain: strengths,
+      label: "strength",
+      tickFormat: short,
+      ticks: sparse(strengths, width),
+      padding: 0.3,
+    },
     y: { label: null, grid: true, ...metric.scale, clamp: true },
     marks: [...rule(metric), ...drawn.flatMap((points) => marks(choice.content, points, metric)), tip(all, metric)],
   });
@@ -100,9 +112,23 @@ function marks(content, points, metric) {
   const band = { x, y1: (p) => metric.band(p)[0], y2: (p) => metric.band(p)[1], fill: colour, fillOpacity: 0.09 };
   return [
     Plot.areaY(banded, band),
-    Plot.line(lawful, { x, y: metric.law, stroke: colour, strokeWidth: 1.2, strokeDasharray: "5 4", strokeOpacity: 0.8 }),
+    ...law(lawful, metric, colour),
     Plot.line(own, { x, y: metric.value, stroke: colour, strokeWidth: 1.8, strokeDasharray: dash }),
     Plot.dot(own, { x, y: metric.value, fill: colour, symbol, r: 3.4 }),
+  ];
+}
+
+function law(points, metric, stroke) {
+  if (!points.length) return [];
+  return [
+    Plot.line(points, {
+      x: "strength",
+      y: metric.law,
+      stroke,
+      strokeWidth: 1.2,
+      strokeDasharray: "5 4",
+      strokeOpacity: 0.8,
+    }),
   ];
 }
 

@@ -28,6 +28,6 @@ export function segmented(label, options, chosen, choose) {
 /** Return a labelled select. */
 export function select(label, options, chosen, choose) {
   const items = options.map(([value, text]) => h("option", { value, selected: value === chosen }, text));
-  const field = h("select", { onchange: (event) => choose(event.target.value) }, items);
+  const field = h("select", { "aria-label": label, onchange: (event) => choose(event.target.value) }, items);
   return h("label", { class: "field" }, h("span", {}, label), field);
 }

@@ -1,5 +1,6 @@
 // The head of the page: what was run, when, by what, on what.
 
+import { ALL_MODELS } from "page/choice.js";
 import { h } from "page/dom.js";
 
 const count = (number, one, many = `${one}s`) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
@@ -7,7 +8,7 @@ const count = (number, one, many = `${one}s`) => `${number.toLocaleString("en")}
 /** Return the head's lines. */
 export function factsOf({ facts, names }) {
   const cells = Object.values(facts.cells).reduce((a, b) => a + b, 0);
-  const models = names.models.filter((model) => model !== "all models").length;
+  const models = names.models.filter((model) => model !== ALL_MODELS).length;
   const size = [
     count(names.schemes.length, "encoding"),
     count(models, "model"),
@@ -15,7 +16,9 @@ export function factsOf({ facts, names }) {
     count(facts.seeds, "seed"),
     count(cells, "cell"),
   ];
-  const statuses = Object.entries(facts.cells).map(([status, number]) => `${number.toLocaleString("en")} ${status}`);
+  const statuses = Object.entries(facts.cells).map(
+    ([status, number]) => `${number.toLocaleString("en")} ${status}`,
+  );
   const versions = Object.entries(facts.versions).map(([name, found]) => `${name} ${found.join(", ")}`);
   const rows = [
     ["cells", statuses.join(", ")],
@@ -32,7 +35,11 @@ export function factsOf({ facts, names }) {
       "details",
       { class: "conditions" },
       h("summary", {}, conditions(facts)),
-      h("dl", {}, rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
+      h(
+        "dl",
+        {},
+        rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]),
+      ),
     ),
   ];
 }

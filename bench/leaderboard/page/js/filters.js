@@ -18,7 +18,9 @@ export function filtersOf(choice) {
     select("Attack", plain([ALL_ATTACKS, ...choice.attacks]), choice.attack, (attack) =>
       go({ attack: attack === ALL_ATTACKS ? null : attack }),
     ),
-    payloads.length > 1 && choice.view !== "capacity" && segmented("Payload", payloads, choice.bits, (bits) => go({ bits })),
+    payloads.length > 1 &&
+      choice.view !== "capacity" &&
+      segmented("Payload", payloads, choice.bits, (bits) => go({ bits })),
     !WITH_LEGEND.includes(choice.view) && schemePicker(choice),
   ].filter(Boolean);
 }

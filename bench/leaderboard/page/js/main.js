@@ -30,10 +30,20 @@ const VIEWS = {
 const byId = (id) => document.getElementById(id);
 
 function drawNavigation(choice) {
-  const shown = Object.entries(VIEWS).filter(([name]) => name !== "capacity" || choice.content.names.payloads.length > 1);
+  const shown = Object.entries(VIEWS).filter(
+    ([name]) => name !== "capacity" || choice.content.names.payloads.length > 1,
+  );
   byId("views").replaceChildren(
     ...shown.map(([name, [title]]) =>
-      h("button", { type: "button", "aria-current": name === choice.view && "page", onclick: () => go({ view: name, show: null }) }, title),
+      h(
+        "button",
+        {
+          type: "button",
+          "aria-current": name === choice.view && "page",
+          onclick: () => go({ view: name, show: null }),
+        },
+        title,
+      ),
     ),
   );
 }
@@ -91,4 +101,9 @@ async function start() {
   document.documentElement.dataset.ready = "yes";
 }
 
-if (!document.documentElement.dataset.missing) await start();
+if (!document.documentElement.dataset.missing) {
+  await start().catch((error) => {
+    byId("view").replaceChildren(h("p", {}, `This page could not be drawn: ${error}`));
+    throw error;
+  });
+}

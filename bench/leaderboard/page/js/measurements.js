@@ -4,17 +4,21 @@ import { h, numberButton } from "page/dom.js";
 import { showRuns } from "page/sources.js";
 import { table } from "page/table.js";
 
-const WORDS = ["model", "scheme", "attack"];
+const WORDS = ["scheme", "model", "attack"];
 const HIDDEN = new Set(["exact", "exact_low", "exact_high", "payload", "seeds"]);
 const TITLES = { log10_p_median: "log10 p", bit_error: "bit error", points_lost: "points lost", whole: "exact" };
 
 /** Draw the view. */
 export function measurements(box, choice) {
-  const points = choice.points.filter((point) => choice.shows(point.scheme));
+  const points = choice.models
+    .flatMap((model) => choice.pointsOf({ model }))
+    .filter((point) => choice.shows(point.scheme));
   const names = Object.keys(choice.content.raw.points).filter((name) => typeof points[0]?.[name] !== "object");
   const first = [...WORDS, "strength", "whole", "log10_p_median", "points_lost"];
-  const rest = names.filter((name) => !first.includes(name) && !HIDDEN.has(name) && !["useful", "frontier"].includes(name));
-  const about = `${points.length.toLocaleString("en")} points at ${choice.bits} bits; leaderboard.csv has the same.`;
+  const rest = names.filter(
+    (name) => !first.includes(name) && !HIDDEN.has(name) && !["useful", "frontier"].includes(name),
+  );
+  const about = `${points.length.toLocaleString("en")} points at ${choice.bits} bits, each of one model and all its seeds; leaderboard.csv has the same.`;
   const place = h("div", { id: "measurements", class: "table-box" });
   box.append(h("p", { class: "quiet" }, about), place);
   table(place, points, [...first, ...rest].map(column), { height: "70vh" });

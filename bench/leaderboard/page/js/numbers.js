@@ -3,7 +3,9 @@
 /** Return the first number in a cell: "2/3 [0.1, 0.9]" is a share, "> 80.7" a little more than 80.7, "-" is none. */
 export function numeric(cell) {
   if (typeof cell === "number") return cell;
-  const text = String(cell ?? "").replaceAll(",", (comma, at, all) => (/\d,\d{3}/.test(all.slice(at - 1)) ? "" : comma));
+  const text = String(cell ?? "").replaceAll(",", (comma, at, all) =>
+    /\d,\d{3}/.test(all.slice(at - 1)) ? "" : comma,
+  );
   const share = /^(\d+)\/(\d+)/.exec(text);
   if (share) return Number(share[1]) / Number(share[2]);
   const found = /-?\d+(\.\d+)?(e[+-]?\d+)?/i.exec(text);

@@ -8,7 +8,9 @@ import { look } from "page/series.js";
 
 /** Draw the view. */
 export function pareto(box, choice) {
-  const drawn = choice.drawn.map((scheme) => choice.pointsOf({ scheme }).filter((point) => point.points_lost !== "-"));
+  const drawn = choice.drawn.map((scheme) =>
+    choice.pointsOf({ scheme }).filter((point) => point.points_lost !== "-"),
+  );
   const about =
     "Each dot is an attack at one strength: to the right it costs the thief more accuracy, further down it leaves " +
     "the owner less evidence. The line of an encoding joins the attacks that no cheaper one beats: the higher it " +
@@ -16,7 +18,13 @@ export function pareto(box, choice) {
   box.append(legendOf(choice), h("p", { class: "quiet" }, about));
   const panel = h("figure", { class: "panel panel-wide" });
   box.append(panel);
-  panel.append(plot(choice, drawn.filter((points) => points.length), panel.clientWidth));
+  panel.append(
+    plot(
+      choice,
+      drawn.filter((points) => points.length),
+      panel.clientWidth,
+    ),
+  );
 }
 
 const lost = (point) => Number(point.points_lost);
@@ -28,8 +36,19 @@ function plot(choice, drawn, width) {
     height: Math.min(560, Math.max(340, width * 0.6)),
     marginLeft: 50,
     marginBottom: 44,
-    x: { type: "symlog", domain: [0, 100], ticks: [0, 1, 3, 10, 30, 100], label: "points of accuracy lost by the thief →", grid: true },
-    y: { type: "symlog", ticks: [0, 1, 3, 6, 10, 30, 100, 300, 1000], label: "↑ evidence left, −log10 p", grid: true },
+    x: {
+      type: "symlog",
+      domain: [0, 100],
+      ticks: [0, 1, 3, 10, 30, 100],
+      label: "points of accuracy lost by the thief →",
+      grid: true,
+    },
+    y: {
+      type: "symlog",
+      ticks: [0, 1, 3, 6, 10, 30, 100, 300, 1000],
+      label: "↑ evidence left, −log10 p",
+      grid: true,
+    },
     marks: [
       Plot.ruleY([6], { strokeOpacity: 0.6 }),
       Plot.ruleX([3], { strokeOpacity: 0.6 }),
@@ -50,7 +69,14 @@ function marks(content, points) {
   const best = points.filter((point) => point.frontier).sort((a, b) => lost(a) - lost(b));
   return [
     Plot.dot(points, { x: lost, y: evidence, fill: colour, symbol, r: 2.4, fillOpacity: 0.28 }),
-    Plot.line(best, { x: lost, y: evidence, stroke: colour, strokeWidth: 2, strokeDasharray: dash, curve: "step-after" }),
+    Plot.line(best, {
+      x: lost,
+      y: evidence,
+      stroke: colour,
+      strokeWidth: 2,
+      strokeDasharray: dash,
+      curve: "step-after",
+    }),
     Plot.dot(best, { x: lost, y: evidence, fill: colour, symbol, r: 4 }),
   ];
 }

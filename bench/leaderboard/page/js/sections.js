@@ -1,5 +1,6 @@
 // The smaller tables of leaderboard.md, cut to what is chosen; a number opens the runs of its line.
 
+import { ALL_ATTACKS, ALL_MODELS } from "page/choice.js";
 import { h, numberButton } from "page/dom.js";
 import { showRecords, showRuns } from "page/sources.js";
 import { table } from "page/table.js";
@@ -17,18 +18,26 @@ export function sectionsView(box, choice, names) {
 function one(box, choice, { name, title, about, headers, rows }, { alone }) {
   const place = h("div", { class: "table-box", id: `section-${name}` });
   box.append(alone ? "" : h("h3", {}, title), h("p", { class: "quiet" }, about), place);
-  const own = rows.map((row) => Object.fromEntries(headers.map((header, i) => [header, row[i]]))).filter(fits(choice));
+  const own = rows
+    .map((row) => Object.fromEntries(headers.map((header, i) => [header, row[i]])))
+    .filter(fits(choice));
   const height = own.length > 14 && !alone ? { height: "420px" } : {};
-  table(place, own, headers.map((header) => column(choice, headers, header)), height);
+  const order = headers.toSorted((a, b) => (b === "scheme") - (a === "scheme"));
+  table(
+    place,
+    own,
+    order.map((header) => column(choice, headers, header)),
+    height,
+  );
 }
 
 /** Return whether a line is of what is chosen, as far as it says. */
 function fits(choice) {
   return (row) =>
-    (!("model" in row) || choice.model === "all models" || row.model === choice.model) &&
+    (!("model" in row) || choice.model === ALL_MODELS || row.model === choice.model) &&
     (!("bits" in row) || row.bits === String(choice.bits)) &&
     (!("scheme" in row) || choice.shows(row.scheme)) &&
-    (!("attack" in row) || choice.attack === "all attacks" || row.attack === choice.attack);
+    (!("attack" in row) || choice.attack === ALL_ATTACKS || row.attack === choice.attack);
 }
 
 function column(choice, headers, header) {
@@ -46,7 +55,7 @@ function column(choice, headers, header) {
 function matching(choice, row) {
   const asked = Object.entries(KEYS).filter(([header]) => header in row);
   return choice.content.points
-    .filter((point) => point.model !== "all models")
+    .filter((point) => point.model !== ALL_MODELS)
     .filter((point) => asked.every(([header, name]) => String(point[name]) === row[header]))
     .flatMap((point) => point.runs);
 }
@@ -55,6 +64,11 @@ function refused(box, notRun) {
   const open = () => showRecords("Not run", notRun);
   box.append(
     h("h3", {}, "Not run"),
-    h("p", {}, numberButton(String(notRun.length), open, "Show the records"), " cells were refused or do not apply; each record says why."),
+    h(
+      "p",
+      {},
+      numberButton(String(notRun.length), open, "Show the records"),
+      " cells were refused or do not apply; each record says why.",
+    ),
   );
 }

@@ -19,7 +19,12 @@ export function look(content, scheme) {
 export function swatch(content, scheme) {
   const { colour, symbol, dash } = look(content, scheme);
   const svg = d3.create("svg").attr("class", "swatch").attr("viewBox", "0 0 28 12").attr("aria-hidden", "true");
-  svg.append("path").attr("d", "M0,6H28").attr("stroke", colour).attr("stroke-width", 2).attr("stroke-dasharray", dash);
+  svg
+    .append("path")
+    .attr("d", "M0,6H28")
+    .attr("stroke", colour)
+    .attr("stroke-width", 2)
+    .attr("stroke-dasharray", dash);
   svg.append("path").attr("d", d3.symbol(symbol, 46)()).attr("transform", "translate(14,6)").attr("fill", colour);
   return svg.node();
 }

@@ -12,13 +12,19 @@ let pushed = false; // whether opening the dialog was a step of its own, which c
 /** Open the dialog on the runs of those numbers. */
 export async function showRuns(title, numbers) {
   const archive = await records();
-  open(title, [...new Set(numbers)].map((number) => archive.at(number)));
+  open(
+    title,
+    [...new Set(numbers)].map((number) => archive.at(number)),
+  );
 }
 
 /** Open the dialog on whole records, by their place in the archive. */
 export async function showRecords(title, places) {
   const archive = await records();
-  open(title, places.map((place) => ({ record: archive.all[place], at: null })));
+  open(
+    title,
+    places.map((place) => ({ record: archive.all[place], at: null })),
+  );
 }
 
 function open(title, entries) {
@@ -47,7 +53,9 @@ export async function follow(state) {
 }
 
 function chosen(state) {
-  return shown.entries.find(({ record, at }) => record.identity === state.record && String(at) === String(state.row ?? null));
+  return shown.entries.find(
+    ({ record, at }) => record.identity === state.record && String(at) === String(state.row ?? null),
+  );
 }
 
 function alone(archive, { record: identity, row }) {
@@ -83,7 +91,15 @@ function runList(entries, entry) {
     "div",
     { class: "runs" },
     h("p", { class: "quiet" }, `From ${entries.length} runs${more > 0 ? `, the first ${MOST} of them` : ""}:`),
-    h("div", { class: "runs-list" }, h("table", {}, entries.slice(0, MOST).map((other) => runLine(other, other === entry)))),
+    h(
+      "div",
+      { class: "runs-list" },
+      h(
+        "table",
+        {},
+        entries.slice(0, MOST).map((other) => runLine(other, other === entry)),
+      ),
+    ),
   );
 }
 
@@ -118,5 +134,10 @@ function recordOf({ record, at }, archive) {
 }
 
 function json(title, value, kind) {
-  return h("details", { open: true }, h("summary", {}, title), h("pre", { class: kind }, JSON.stringify(value, null, 1)));
+  return h(
+    "details",
+    { open: true },
+    h("summary", {}, title),
+    h("pre", { class: kind }, JSON.stringify(value, null, 1)),
+  );
 }
