@@ -16,13 +16,14 @@ export function pareto(box, choice) {
     "the owner less evidence. The line of an encoding joins the attacks that no cheaper one beats: the higher it " +
     "runs, the better. Proof ends at the level line; left of the upright line the model stays useful.";
   box.append(legendOf(choice), h("p", { class: "quiet" }, about));
-  const panel = h("figure", { class: "panel panel-wide" });
+  const panel = h("figure", { class: "panel" });
   box.append(panel);
   panel.append(
     plot(
       choice,
       drawn.filter((points) => points.length),
       panel.clientWidth,
+      innerHeight - panel.getBoundingClientRect().top - 60,
     ),
   );
 }
@@ -30,10 +31,10 @@ export function pareto(box, choice) {
 const lost = (point) => Number(point.points_lost);
 const evidence = (point) => Math.max(0, -Number(point.log10_p_median));
 
-function plot(choice, drawn, width) {
+function plot(choice, drawn, width, room) {
   const figure = Plot.plot({
     width: Math.max(260, width - 24),
-    height: Math.min(560, Math.max(340, width * 0.6)),
+    height: Math.min(560, width, Math.max(340, room)),
     marginLeft: 50,
     marginBottom: 44,
     x: {

@@ -27,7 +27,7 @@ export function ranking(box, choice) {
   const place = h("div", { id: "ranking", class: "table-box" });
   box.append(h("h3", {}, "The ranking in full"), h("p", { class: "quiet" }, choice.content.about.ranking), place);
   table(place, rows, [
-    { title: "#", width: 44, start: "asc" },
+    { title: "#", width: 44, start: "asc", frozen: true },
     { title: "scheme", frozen: true, text: true, start: "asc" },
     { title: "bits" },
     open("price of removal", "removal runs"),

@@ -16,14 +16,14 @@ const MEASURES = {
   price: ["Price of removal", (s) => s["price of removal"], priceShade, (s) => s["removal runs"]],
   worst: ["Worst case", (s) => s["worst exact"].split(" ")[0], shareShade, (s) => s["worst runs"]],
   mean: ["Mean", (s) => s.held, percentShade, null],
-  evidence: ["Weakest log10 p", (s) => s["weakest log10 p"], evidenceShade, (s) => s["weakest runs"]],
+  evidence: ["Evidence", (s) => s["weakest log10 p"], evidenceShade, (s) => s["weakest runs"]],
 };
 
 const ABOUT = {
   price: "Accuracy points a thief loses at the cheapest strength that removes the message; “> x”: none did.",
   worst: "Messages whole at the worst strength and model that leave the model useful (at most 3 points lost).",
   mean: "Share of messages whole over all strengths that leave the model useful.",
-  evidence: "Weakest evidence (median over seeds) at strengths that leave the model useful; below -6 is proof.",
+  evidence: "Weakest log10 p (median over seeds) at strengths that leave the model useful; below -6 is proof.",
 };
 
 /** Draw the view. */
@@ -74,15 +74,15 @@ function lead(choice) {
     numberButton(s[title], () => showRuns(`${s.scheme}: ${title}`, runs(s)), "Show the records");
   const removal = (s) => s["removal runs"];
   return [
-    { title: "#", width: 44, start: "asc", class: "quiet" },
     {
       title: "encoding",
-      value: (s) => s.scheme,
+      value: (s) => Number(s["#"]),
       frozen: true,
       text: true,
       minWidth: 120,
       start: "asc",
-      cell: (s) => h("span", { class: "scheme" }, swatch(choice.content, s.scheme), s.scheme),
+      cell: (s) => h("span", { class: "scheme" }, h("i", {}, s["#"]), swatch(choice.content, s.scheme), s.scheme),
+      about: "By place in the ranking",
     },
     {
       title: "price",
