@@ -11,13 +11,14 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup bench test test-slow nightly perf lint docs coverage clean
+.PHONY: help setup bench test test-slow nightly perf lint docs coverage screenshots clean
 
 help:
 	@echo "make bench      set up, run suite smoke (SUITE=...) and print its leaderboard; DEVICE=auto|cpu|cuda"
 	@echo "make test       set up and run all tests but the slow ones; make test-slow runs those"
 	@echo "make perf       speed of the library beside the naive way; make lint; make coverage"
 	@echo "make docs       the documentation as pages, under build/docs; links are checked"
+	@echo "make screenshots  pictures of the leaderboard page for docs/images; takes Chromium"
 	@echo "make nightly    suite nightly on DEVICE; make setup prepares .venv only; make clean removes it"
 
 $(STAMP): pyproject.toml setup.py constraints.txt
@@ -39,6 +40,11 @@ test: setup
 
 test-slow: setup
 	$(BIN)/pytest -m slow
+
+screenshots: setup
+	CWWM_BROWSER_TESTS=required CWWM_SCREENSHOTS_OF=encodings $(BIN)/pytest tests/bench/page/test_screenshots.py
+	mkdir -p docs/images
+	cp results/runs/page/leaderboard-*.png docs/images/
 
 coverage: setup
 	$(BIN)/pytest -m "not slow" --cov=cwwm --cov=bench --cov-report=term-missing:skip-covered

@@ -191,7 +191,7 @@ def run(
             progress.finished(record)
     print(f"{len(waiting)} cells run, {len(todo) - len(waiting)} taken from {folder}", file=sys.stderr)
     journal.plan(chosen.name, [cell.identity for cell in todo], chosen.levels)
-    _write_leaderboard(journal)
+    _write_leaderboard(journal, page=folder / "leaderboard.html")
     return FAILED if progress.failed else DONE
 
 
@@ -213,11 +213,22 @@ def status(out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
 
 
 @app.command()
-def leaderboard(out: Annotated[Path, typer.Argument(help="Output folder of a run.")]) -> int:
-    """Derive leaderboard.md, .csv and .png from the records of a folder again, and print it."""
+def leaderboard(
+    out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
+    html: Annotated[
+        bool, typer.Option("--html", help="Also write leaderboard.html, one page to look into.")
+    ] = False,
+    to: Annotated[Path | None, typer.Option("--to", help="Write that page to this file; takes --html.")] = None,
+) -> int:
+    """Derive leaderboard.md, .csv and .png from the records of a folder again, and print it.
+
+    The page holds all records and needs no network: a browser opens it from the file system.
+    """
     from bench.journal import Journal
 
-    _write_leaderboard(Journal(_existing(out)))
+    if to and not html:
+        raise BadInput(f"--to {to} says where the page goes; add --html")
+    _write_leaderboard(Journal(_existing(out)), page=(to or out / "leaderboard.html") if html else None)
     return DONE
 
 
@@ -364,11 +375,14 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-def _write_leaderboard(journal: "Journal") -> None:
+def _write_leaderboard(journal: "Journal", page: Path | None) -> None:
     from bench.leaderboard import write
+    from bench.leaderboard.page import write_page
 
     paths = write(journal)
     print(paths[0].read_text())
+    if page:
+        paths.append(write_page(journal, page))
     print("written: " + ", ".join(map(str, paths)), file=sys.stderr)
 
 

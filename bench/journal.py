@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bench.commit import current_commit
 from bench.reading import RECORD_BYTES, archive_lines, parse_object, read_object
 from cwwm.errors import BadInput
 from cwwm.files import write_atomic, write_json
@@ -81,7 +82,8 @@ class Journal:
             {"attack": attack, "model": model, "chosen": [[level, strength] for level, strength in chosen.items()]}
             for (attack, model), chosen in (levels or {}).items()
         ]
-        write_json(self._plan, {"suite": suite, "cells": list(identities), "levels": noted})
+        run = {"suite": suite, "commit": current_commit(), "cells": list(identities), "levels": noted}
+        write_json(self._plan, run)
 
     @property
     def suite(self) -> str:
@@ -103,6 +105,12 @@ class Journal:
         """Return the identities of the records that the last run covered (of all, if none was noted), sorted."""
         found = {path.stem for path in self.cells.glob("*.json")} | self._packed.keys()
         return sorted(found & set(self.covered) if self._plan.exists() else found)
+
+    @property
+    def commit(self) -> str | None:
+        """Return the commit of the source that last ran here, if it was noted."""
+        noted = read_object(self._plan, "run file").get("commit") if self._plan.exists() else None
+        return None if noted is None else str(noted)
 
     def records(self) -> Iterator[Record]:
         """Yield the records that the last run covered (all, if none was noted), in order of identity."""

@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from bench.evaluate import rate_interval
-from bench.leaderboard.points import Point, percent
+from bench.leaderboard.points import Point, percent, pooled
 from cwwm.files import atomic_path
 
 if TYPE_CHECKING:
@@ -49,19 +47,22 @@ def draw(points: Sequence[Point], title: str) -> "Figure":
 
 
 def _lines(upper: Any, lower: Any, points: Sequence[Point], number: int) -> None:  # noqa: ANN401 (axes)
-    strengths = sorted({point.strength for point in points})
-    groups = [[p for p in points if p.strength == s] for s in strengths]
-    counts = [tuple(sum(p.exact[i] for p in g) for i in (0, 1)) for g in groups]
-    intervals = [rate_interval(*count) for count in counts]
+    along = pooled(points)
+    strengths, counts = [point.strength for point in along], [point.exact for point in along]
     colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
     style = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.4}
     upper.plot(strengths, [hits / total for hits, total in counts], **style)
     if min(total for _, total in counts) >= _ENOUGH:
-        upper.fill_between(strengths, *zip(*intervals, strict=True), color=colour, alpha=0.12, linewidth=0)
-    if points[0].law is not None:
-        laws = [fmean(p.law for p in g if p.law is not None) for g in groups]
-        upper.plot(strengths, laws, color=colour, linestyle="--", linewidth=1)
-    accuracies = [fmean(percent(r.row["accuracy"]) for p in g for r in p.runs) for g in groups]
+        upper.fill_between(
+            strengths,
+            *zip(*(point.exact_interval for point in along), strict=True),
+            color=colour,
+            alpha=0.12,
+            linewidth=0,
+        )
+    if along[0].law is not None:
+        upper.plot(strengths, [point.law for point in along], color=colour, linestyle="--", linewidth=1)
+    accuracies = [point.mean(lambda run: percent(run.row["accuracy"])) for point in along]
     lower.plot(strengths, accuracies, **style)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import fmean, median
 from typing import Any
 
@@ -10,6 +11,9 @@ from bench.evaluate import rate_interval
 from bench.journal import Record
 
 PROOF = -6.0  # log10 of the false-positive rate that a proof may have
+ALL_MODELS = "all models"  # the model of pooled points
+
+_interval = cache(rate_interval)  # few counts, many points
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Point:
     @property
     def exact_interval(self) -> tuple[float, float]:
         """Return the 95 % interval of the exact-match rate."""
-        return rate_interval(*self.exact)
+        return _interval(*self.exact)
 
     @property
     def lost(self) -> float | None:
@@ -77,10 +81,14 @@ class Point:
         return median(value(run) for run in self.runs)
 
     @property
+    def evidence(self) -> float:
+        """Return the median log10 of the p-value: the lower, the stronger."""
+        return self.median(lambda run: float(run.row["log10_p"]))
+
+    @property
     def law(self) -> float | None:
-        """Return the predicted probability that the message comes back."""
-        law = self.runs[0].row["law"]
-        return None if law is None else float(law)
+        """Return the predicted probability that the message comes back: of pooled models the mean."""
+        return self.mean(lambda run: run.row["law"])
 
 
 def percent(accuracy: dict[str, int]) -> float:
@@ -106,6 +114,14 @@ def _lost(record: Record, row: dict[str, Any]) -> float | None:
     if row["task"] != record["key"]["data"]:
         return None
     return max(0.0, percent(record["marked"]["accuracy"]) - percent(row["accuracy"]))
+
+
+def pooled(points: Iterable[Point]) -> list[Point]:
+    """Return points with the runs of all models gathered, sorted by scheme, payload, attack, strength."""
+    found: dict[tuple[str, int, str, float], list[Run]] = {}
+    for point in points:
+        found.setdefault((point.scheme, point.payload, point.attack, point.strength), []).extend(point.runs)
+    return [Point(ALL_MODELS, *place, tuple(runs)) for place, runs in sorted(found.items(), key=lambda i: i[0])]
 
 
 def by_scheme(points: Sequence[Point]) -> dict[tuple[str, int], list[Point]]:

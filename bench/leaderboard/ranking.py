@@ -21,22 +21,32 @@ class Price:
         return f"{'> ' if self.more else ''}{self.points:.1f}"
 
 
-def price(runs: Iterable[Run], succeeded: Callable[[Run], bool]) -> Price | None:
-    """Return what the cheapest successful attack costs; None if no run has a price (the task changed)."""
-    priced = [(run.lost, succeeded(run)) for run in runs if run.lost is not None]
-    if not priced:
-        return None
-    working = [lost for lost, success in priced if success]
-    return Price(min(working), False) if working else Price(max(lost for lost, _ in priced), True)
+Succeeded = Callable[[Run], bool]
 
 
-def mean_price(points: Sequence[Point], succeeded: Callable[[Run], bool]) -> Price | None:
-    """Return the mean over models and seeds of `price`; "more than" if it is so for any of them."""
-    groups: dict[tuple[str, int], list[Run]] = {}
+def decisive(points: Sequence[Point], succeeded: Succeeded) -> list[tuple[Run, Price]]:
+    """Return for each model and seed the run that fixes its price, and that price.
+
+    That is the cheapest attack which succeeded; where none did, the dearest. A mark whose attacks all changed the
+    task has none.
+    """
+    groups: dict[tuple[str, int], list[tuple[float, Run]]] = {}
     for point in points:
         for run in point.runs:
-            groups.setdefault((point.model, run.seed), []).append(run)
-    prices = [p for runs in groups.values() if (p := price(runs, succeeded)) is not None]
+            if run.lost is not None:
+                groups.setdefault((point.model, run.seed), []).append((run.lost, run))
+    return [_decisive(runs, succeeded) for runs in groups.values()]
+
+
+def _decisive(runs: Iterable[tuple[float, Run]], succeeded: Succeeded) -> tuple[Run, Price]:
+    ordered = sorted(runs, key=lambda priced: priced[0])
+    lost, run = next((priced for priced in ordered if succeeded(priced[1])), ordered[-1])
+    return run, Price(lost, not succeeded(run))
+
+
+def mean_price(points: Sequence[Point], succeeded: Succeeded) -> Price | None:
+    """Return the mean price over models and seeds; "more than" if it is so for any of them."""
+    prices = [price for _, price in decisive(points, succeeded)]
     return Price(fmean(p.points for p in prices), any(p.more for p in prices)) if prices else None
 
 
@@ -50,7 +60,7 @@ class Standing:
             those that fall alike to the cheapest attack.
         worst: the point with the lowest exact-match rate among those still useful at 3 points lost.
         worst_rates: that rate at 0, 1, 3 and 5 points.
-        log10_p: the weakest evidence (median over seeds) among useful points.
+        weakest: the useful point with the weakest evidence (median over seeds).
         clean, marked: mean accuracy of controls and of marked models, percent.
         energy, noise_floor: means.
     """
@@ -64,11 +74,16 @@ class Standing:
     held: float | None
     worst: Point | None
     worst_rates: tuple[float | None, ...]
-    log10_p: float | None
+    weakest: Point | None
     clean: float
     marked: float
     energy: float | None
     noise_floor: float | None
+
+    @property
+    def log10_p(self) -> float | None:
+        """Return the weakest evidence among useful points."""
+        return None if self.weakest is None else self.weakest.evidence
 
 
 def rank(points: Sequence[Point]) -> list[Standing]:
@@ -105,7 +120,7 @@ def _standing(scheme: str, payload: int, points: list[Point]) -> Standing:
         held=_share_whole(useful),
         worst=worst_point(points, RANKED_AT),
         worst_rates=tuple(_rate(worst_point(points, lost)) for lost in USEFUL),
-        log10_p=max((p.median(lambda run: run.row["log10_p"]) for p in useful), default=None),
+        weakest=max(useful, key=lambda point: point.evidence, default=None),
         clean=fmean(percent(record["host"]["accuracy"]) for record in marks),
         marked=fmean(percent(record["marked"]["accuracy"]) for record in marks),
         energy=_mean_of([record["marked"]["energy"] for record in marks]),

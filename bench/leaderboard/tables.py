@@ -25,6 +25,28 @@ TIMING_COLUMNS = (
     "embed_ms", "extract_ms", "attack_s", "step_ratio", "peak_bytes_marked", "peak_bytes_control"
 )  # fmt: skip
 
+#: columns of the CSV
+CSV_COLUMNS = (
+    "model", "scheme", "payload", "attack", "strength", "seeds", "exact", "exact_low", "exact_high", "law",
+    "bit_error", "overlap", "log10_p_median", "accuracy_clean", "accuracy_marked", "accuracy_attacked",
+    "points_lost", "energy", "noise_floor", "sparsity", *TIMING_COLUMNS,
+)  # fmt: skip
+
+ABOUT_RANKING = (
+    "By the price of removal: accuracy points a thief loses at his cheapest attack after which the message does "
+    'not come back ("> x": no attack did it, the dearest cost x). Price of proof: after which the mark is not '
+    "provable at 1e-6. Held: the share of messages whole over all attacks that leave the model useful (at most 3 "
+    "points lost). Worst exact: the lowest such share of one attack on one model, with its 95 % interval."
+)
+ABOUT_LAW = (
+    "Predicted probability that the message is whole, and the share that was. Beyond the rate designed for, the "
+    "law supposes hosts with magnitudes like those of all weights that are ranked together."
+)
+ABOUT_CAPACITY = (
+    "The largest payload in bits that came back whole in every run (models x seeds; a host that refused it counts "
+    'as lost) at each strength, with the mean energy of its marks; "-": none did.'
+)
+
 Table = tuple[list[str], list[list[object]]]
 
 
@@ -33,20 +55,14 @@ def markdown(suite: str, records: Sequence[Record], points: Sequence[Point], lev
     sections = [
         f"# Leaderboard of suite {suite}",
         _summary(records),
-        "## Ranking\n\nBy the price of removal: accuracy points a thief loses at his cheapest attack after which "
-        "the message does not come back (\"> x\": no attack did it, the dearest cost x). Price of proof: after "
-        "which the mark is not provable at 1e-6. Held: the share of messages whole over all attacks that leave the "
-        "model useful (at most 3 points lost). Worst exact: the lowest such share of one attack on one model, with "
-        "its 95 % interval.",
+        f"## Ranking\n\n{ABOUT_RANKING}",
         _by_payload(points, lambda own: ranking_table(rank(own))),
         "## Price of removal by attack\n\nAccuracy points; smaller is a better attack.",
         _by_payload(points, price_table),
         *_levels(points, levels),
         "## Worst exact-match rate by what the thief accepts to lose",
         _by_payload(points, lambda own: useful_table(rank(own))),
-        "## Law and measurement\n\nPredicted probability that the message is whole, and the share that was. "
-        "Beyond the rate designed for, the law supposes hosts with magnitudes like those of all weights that are "
-        "ranked together.",
+        f"## Law and measurement\n\n{ABOUT_LAW}",
         _table(law_table(points)),
         *_capacity(points),
         f"## Detection\n\n{ABOUT_DETECTION}",
@@ -55,7 +71,7 @@ def markdown(suite: str, records: Sequence[Record], points: Sequence[Point], lev
         _table(covertness_table(points)),
         "## Models",
         _table(model_table(points)),
-        "## Speed\n\nMedians over cells, with the least and the largest. " + conditions(records),
+        "## Speed\n\n" + timed_on(records),
         _table(speed_table(points)),
     ]  # fmt: skip
     return "\n\n".join(sections) + "\n"
@@ -90,8 +106,7 @@ def _capacity(points: Sequence[Point]) -> list[str]:
     if not tables:
         return []
     return [
-        "## Capacity\n\nThe largest payload in bits that came back whole in every run (models x seeds; a host that "
-        'refused it counts as lost) at each strength, with the mean energy of its marks; "-": none did.',
+        f"## Capacity\n\n{ABOUT_CAPACITY}",
         *(f"### {attack}\n\n{_table(table)}" for attack, table in tables.items()),
     ]
 
@@ -124,7 +139,7 @@ def ranking_table(standings: Sequence[Standing]) -> Table:
     ]  # fmt: skip
     rows: list[list[object]] = [
         [
-            place, s.scheme, s.payload, s.removal, _number(s.held, ".0%"), s.proof, _exact(s.worst),
+            place, s.scheme, s.payload, s.removal, _number(s.held, ".0%"), s.proof, exact_text(s.worst),
             _where(s.worst), _number(s.log10_p, ".1f"), f"{s.clean:.2f}", f"{s.marked:.2f}",
             _number(s.energy, ".1e"), _number(s.noise_floor, ".1e"), f"{s.models} x {s.seeds}",
         ]
@@ -133,7 +148,8 @@ def ranking_table(standings: Sequence[Standing]) -> Table:
     return headers, rows
 
 
-def _exact(point: Point | None) -> str:
+def exact_text(point: Point | None) -> str:
+    """Return messages whole of how many, with the interval of that share."""
     if point is None:
         return "-"
     hits, total = point.exact
@@ -154,17 +170,21 @@ def price_table(points: Sequence[Point]) -> Table:
     groups = by_scheme(points)
     attacks = sorted({point.attack for point in points})
     rows: list[list[object]] = [
-        [s.scheme, s.payload, *(_price(groups[s.scheme, s.payload], attack) for attack in attacks)]
+        [s.scheme, s.payload, *(_price_at(groups[s.scheme, s.payload], attack) for attack in attacks)]
         for s in rank(points)
     ]
     return ["scheme", "bits", *attacks], rows
 
 
-def _price(points: Sequence[Point], attack: str) -> str:
-    own = [point for point in points if point.attack == attack]
-    if not own:
+def _price_at(points: Sequence[Point], attack: str) -> str:
+    return price_text([point for point in points if point.attack == attack])
+
+
+def price_text(points: Sequence[Point]) -> str:
+    """Return the price of removal by these attacks."""
+    if not points:
         return "-"
-    price = mean_price(own, lambda run: run.removed)
+    price = mean_price(points, lambda run: run.removed)
     return "new task" if price is None else str(price)
 
 
@@ -242,6 +262,11 @@ def conditions(records: Sequence[Record]) -> str:
     return f"{'; '.join(machines)}. The run {alone} (others used up to {busiest} of it in a cell)."
 
 
+def timed_on(records: Sequence[Record]) -> str:
+    """Return what stands above `speed_table`."""
+    return "Medians over cells, with the least and the largest. " + conditions(records)
+
+
 def speed_table(points: Sequence[Point]) -> Table:
     """Return what embedding and extraction take, and the overhead of embedding while training."""
     rows: list[list[object]] = []
@@ -277,17 +302,13 @@ def csv_text(points: Sequence[Point]) -> str:
     """Return one line a point, its seeds gathered, timing columns last."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([
-        "model", "scheme", "payload", "attack", "strength", "seeds", "exact", "exact_low", "exact_high", "law",
-        "bit_error", "overlap", "log10_p_median", "accuracy_clean", "accuracy_marked", "accuracy_attacked",
-        "points_lost", "energy", "noise_floor", "sparsity", *TIMING_COLUMNS,
-    ])  # fmt: skip
-    for point in points:
-        writer.writerow(_csv_row(point))
+    writer.writerow(CSV_COLUMNS)
+    writer.writerows(csv_row(point) for point in points)
     return out.getvalue()
 
 
-def _csv_row(point: Point) -> list[object]:
+def csv_row(point: Point) -> list[object]:
+    """Return the cells of a point, in the order of `CSV_COLUMNS`."""
     low, high = point.exact_interval
     hits, total = point.exact
     timing = [
@@ -302,7 +323,7 @@ def _csv_row(point: Point) -> list[object]:
         f"{hits / total:.4f}", f"{low:.4f}", f"{high:.4f}", _number(point.law, ".6g"),
         _number(point.mean(lambda run: run.row["bit_error"]), ".4f"),
         _number(point.mean(lambda run: run.row["overlap"]), ".4f"),
-        _number(point.median(lambda run: run.row["log10_p"]), ".3f"),
+        _number(point.evidence, ".3f"),
         _number(point.mean(lambda run: percent(run.record["host"]["accuracy"])), ".3f"),
         _number(point.mean(lambda run: percent(run.record["marked"]["accuracy"])), ".3f"),
         _number(point.mean(lambda run: percent(run.row["accuracy"])), ".3f"),

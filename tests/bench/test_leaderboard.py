@@ -49,7 +49,9 @@ def record(
         "recipe": {"attack": ATTACKS[attack]}, "host": {"accuracy": accuracy},
         "marked": {"accuracy": accuracy, "energy": energy, "noise_floor": 1e-3, "report": {"touched": payload}},
         "timing": {**timing, "peak_bytes_marked": 1 << 20, "peak_bytes_control": 1 << 20},
-        "environment": {"hardware": "invented", "threads": 1, "torch": "2", "others_load": 0.0},
+        "environment": {
+            "hardware": "invented", "threads": 1, "torch": "2", "others_load": 0.0, "date": "2026-01-01T00:00:00",
+        },
     }  # fmt: skip
 
 

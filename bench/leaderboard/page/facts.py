@@ -1,0 +1,36 @@
+"""What the head of the page states: of which records it is, made when, by what, on what."""
+
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from bench.commit import current_commit
+from bench.journal import Journal, Record
+
+
+def facts(journal: Journal, records: Sequence[Record]) -> dict[str, Any]:
+    """Return the suite, counts of cells by status, seeds, and the conditions of the run, each value once."""
+    timed = [record["environment"] for record in records if "environment" in record]
+    days = sorted({environment["date"][:10] for environment in timed})
+    return {
+        "suite": journal.suite,
+        "cells": dict(Counter(record["status"] for record in records)),
+        "seeds": len({record["key"]["seed"] for record in records}),
+        "date": " to ".join(dict.fromkeys([days[0], days[-1]])) if days else None,
+        "hardware": sorted({f"{e['hardware']}, {e['threads']} thread(s)" for e in timed}),
+        "versions": _versions(records, timed),
+        "run_commit": journal.commit,
+        "page_commit": current_commit(),
+    }
+
+
+def _versions(records: Sequence[Record], timed: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+    """Return the versions that records name, and of this package, which wrote the page."""
+    found = {name: {e[name] for e in timed if name in e} for name in ("python", "torch", "numpy")}
+    found["timm"] = {host["timm"] for r in records if "timm" in (host := r["recipe"].get("host", {}))}
+    named = {name: sorted(map(str, values)) for name, values in found.items() if values}
+    try:
+        return named | {"cwwm": [version("cwwm")]}
+    except PackageNotFoundError:  # run from a folder, not installed
+        return named

@@ -1,0 +1,74 @@
+// The smaller tables of leaderboard.md, cut to what is chosen; a number opens the runs of its line.
+
+import { ALL_ATTACKS, ALL_MODELS } from "page/choice.js";
+import { h, numberButton } from "page/dom.js";
+import { showRecords, showRuns } from "page/sources.js";
+import { table } from "page/table.js";
+
+const KEYS = { model: "model", scheme: "scheme", bits: "payload", attack: "attack", strength: "strength" };
+
+/** Draw the tables of those names; all but speed where none are named, and the cells that were not run. */
+export function sectionsView(box, choice, names) {
+  const { sections, not_run: notRun } = choice.content;
+  const shown = sections.filter(({ name }) => (names ? names.includes(name) : name !== "speed"));
+  for (const section of shown) one(box, choice, section, { alone: shown.length === 1 });
+  if (!names && notRun.length) refused(box, notRun);
+}
+
+function one(box, choice, { name, title, about, headers, rows }, { alone }) {
+  const place = h("div", { class: "table-box", id: `section-${name}` });
+  box.append(alone ? "" : h("h3", {}, title), h("p", { class: "quiet" }, about), place);
+  const own = rows
+    .map((row) => Object.fromEntries(headers.map((header, i) => [header, row[i]])))
+    .filter(fits(choice));
+  const height = own.length > 14 && !alone ? { height: "420px" } : {};
+  const order = headers.toSorted((a, b) => (b === "scheme") - (a === "scheme"));
+  table(
+    place,
+    own,
+    order.map((header) => column(choice, headers, header)),
+    height,
+  );
+}
+
+/** Return whether a line is of what is chosen, as far as it says. */
+function fits(choice) {
+  return (row) =>
+    (!("model" in row) || choice.model === ALL_MODELS || row.model === choice.model) &&
+    (!("bits" in row) || row.bits === String(choice.bits)) &&
+    (!("scheme" in row) || choice.shows(row.scheme)) &&
+    (!("attack" in row) || choice.attack === ALL_ATTACKS || row.attack === choice.attack);
+}
+
+function column(choice, headers, header) {
+  if (header in KEYS && !["bits", "strength"].includes(header)) {
+    return { title: header, text: true, start: "asc", frozen: header === "scheme" };
+  }
+  const open = (row) => () => {
+    const runs = matching(choice, { ...row, ...(choice.attacks.includes(header) ? { attack: header } : {}) });
+    showRuns(`${row.scheme ?? ""} ${header}: ${row[header]}`, runs);
+  };
+  return { title: header, cell: (row) => numberButton(row[header], open(row), "Show the records") };
+}
+
+/** Return the runs that a line is about, of single models. */
+function matching(choice, row) {
+  const asked = Object.entries(KEYS).filter(([header]) => header in row);
+  return choice.content.points
+    .filter((point) => point.model !== ALL_MODELS)
+    .filter((point) => asked.every(([header, name]) => String(point[name]) === row[header]))
+    .flatMap((point) => point.runs);
+}
+
+function refused(box, notRun) {
+  const open = () => showRecords("Not run", notRun);
+  box.append(
+    h("h3", {}, "Not run"),
+    h(
+      "p",
+      {},
+      numberButton(String(notRun.length), open, "Show the records"),
+      " cells were refused or do not apply; each record says why.",
+    ),
+  );
+}

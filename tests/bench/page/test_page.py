@@ -1,0 +1,234 @@
+"""The page in a browser: what it shows is what the tables say, and every number leads to its record."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import pytest
+
+from bench.journal import Journal
+from bench.leaderboard.page import write_page
+from bench.leaderboard.points import gather
+from bench.leaderboard.ranking import rank
+from bench.leaderboard.tables import price_table, ranking_table, speed_table
+from tests.bench.page.conftest import Open
+from tests.bench.test_leaderboard import journal_of, many, record, refused
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+VIEWS = ("survival", "curves", "pareto", "capacity", "speed", "measurements", "more")
+
+
+def cells(table: "Locator") -> list[list[str]]:
+    """Return the texts of a table's rows."""
+    rows: list[list[str]] = table.evaluate(
+        "box => [...box.querySelectorAll('.tabulator-row')].map(row => "
+        "[...row.querySelectorAll('.tabulator-cell')].map(cell => cell.innerText.trim()))"
+    )
+    return rows
+
+
+def column(page: "Page", table: str, title: str) -> list[str]:
+    """Return the texts under a title."""
+    titles = page.locator(f"{table} .column-title").all_inner_texts()
+    return [row[titles.index(title)] for row in cells(page.locator(table))]
+
+
+def test_the_head_states_what_was_run_when_and_on_what(smoke: Journal, smoke_page: Path, look: Open) -> None:
+    page, made = look(smoke_page).page, next(iter(smoke.records()))
+    head = page.locator("header").text_content() or ""
+    environment = made["environment"]
+    stated = [
+        environment["date"][:10],
+        environment["torch"],
+        environment["hardware"],
+        made["recipe"]["host"]["timm"],
+    ]
+    assert all(text in head for text in [f"suite {smoke.suite}", "2 seeds", "commit", *stated])
+
+
+def test_tables_are_those_of_the_markdown(smoke: Journal, smoke_page: Path, look: Open) -> None:
+    points = gather(smoke.records())
+    page = look(smoke_page).page
+    ranking = [[str(cell) for cell in row] for row in ranking_table(rank(points))[1]]
+    assert cells(page.locator("#ranking")) == ranking
+    attacks, prices = price_table(points)
+    for number, attack in enumerate(attacks[2:], 2):
+        assert [text or "-" for text in column(page, "#map", attack)] == [row[number] for row in prices]
+    speed = [[str(cell) for cell in row] for row in speed_table(points)[1]]
+    page = look(smoke_page, "view=speed").page
+    assert sorted(sorted(row) for row in cells(page.locator("#section-speed"))) == sorted(
+        sorted(row) for row in speed
+    )
+
+
+def test_the_page_holds_every_record_as_it_is(smoke: Journal, smoke_page: Path, look: Open) -> None:
+    page = look(smoke_page).page
+    embedded = page.evaluate("async () => (await (await import('page/archive.js')).records()).all")
+    assert embedded == list(smoke.records())
+
+
+def test_a_number_opens_the_records_it_comes_from(smoke: Journal, smoke_page: Path, look: Open) -> None:
+    page = look(smoke_page).page
+    page.locator("#ranking .tabulator-row").nth(1).get_by_role("button").first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.locator("pre.json").wait_for()
+    identities = set()
+    for line in range(dialog.locator("tr").count()):
+        dialog.locator("tr").nth(line).get_by_role("button").click()
+        identities.add(identity := dialog.locator(".identity").inner_text())
+        made = smoke.read(identity)
+        assert page.evaluate("JSON.parse(document.querySelector('pre.json').textContent)") == made
+        assert f"record={identity}" in page.url
+    assert len(identities) == 4  # models x seeds
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
+    assert "record=" not in page.url
+
+
+def test_a_record_has_an_address(smoke: Journal, smoke_page: Path, look: Open) -> None:
+    made = next(iter(smoke.records()))
+    page = look(smoke_page, f"record={made['identity']}&row=0").page
+    page.locator("pre.row").wait_for()
+    assert page.evaluate("JSON.parse(document.querySelector('pre.row').textContent)") == made["rows"][0]
+    page = look(smoke_page, "record=none").page
+    assert "no record none" in page.get_by_role("dialog").inner_text()
+
+
+def test_columns_sort_by_number(smoke_page: Path, look: Open) -> None:
+    page = look(smoke_page, "view=measurements").page
+    page.locator("#measurements .column-title", has_text="log10 p").click()
+    falling = [float(text) for text in column(page, "#measurements", "log10 p")]
+    assert falling == sorted(falling, reverse=True)
+    page.locator("#measurements .column-title", has_text="log10 p").click()
+    rising = [float(text) for text in column(page, "#measurements", "log10 p")]
+    assert rising == sorted(rising)
+    assert rising[0] < falling[0]
+
+
+def test_tables_are_filtered_by_what_is_chosen_and_typed(smoke_page: Path, look: Open) -> None:
+    page = look(smoke_page, "view=measurements").page
+    page.get_by_label("Model").select_option("test_vit")
+    assert set(column(page, "#measurements", "model")) == {"test_vit"}
+    page.get_by_label("Attack", exact=True).select_option("magnitude")
+    page.locator("#measurements input").first.type("cwc")
+    page.locator("#measurements .tabulator-row", has_text="sign-repetition").first.wait_for(state="hidden")
+    assert set(column(page, "#measurements", "attack")) == {"magnitude"}
+    assert set(column(page, "#measurements", "scheme")) == {"cwc", "protected-cwc"}
+    page.locator("summary", has_text="Encodings").click()
+    page.get_by_role("checkbox", name="protected-cwc").uncheck()
+    assert "protected-cwc" not in column(page, "#measurements", "scheme")
+    assert page.get_by_role("checkbox", name="sign-repetition").is_visible()  # the list stays open
+
+
+def test_a_pointed_at_curve_says_what_it_shows_and_opens_its_records(smoke_page: Path, look: Open) -> None:
+    page = look(smoke_page, urlencode({"view": "curves", "schemes": "cwc", "attack": "magnitude"})).page
+    panel = page.locator("figure").first
+    assert panel.locator("[stroke-dasharray]").count() >= 1  # the law
+    assert panel.locator("[aria-label=area] path").count() >= 1  # the band
+    dot = panel.locator("[aria-label=dot] path").last
+    dot.hover()
+    tip = panel.locator("[aria-label=tip]")
+    tip.get_by_text("cwc, 256 bits").wait_for()
+    assert "magnitude" in (tip.text_content() or "")
+    dot.click()
+    assert "cwc against magnitude" in page.get_by_role("dialog").inner_text()
+
+
+def test_views_have_addresses_and_the_back_button_works(smoke_page: Path, look: Open) -> None:
+    page = look(smoke_page, "model=test_vit&view=curves").page
+    assert page.locator("#views [aria-current=page]").inner_text() == "Curves"
+    assert page.get_by_label("Model").input_value() == "test_vit"
+    page.get_by_role("button", name="The thief's trade").click()
+    assert page.locator("h2", has_text="The thief's trade").is_visible()
+    page.get_by_label("Model").select_option("test_resnet")
+    page.go_back()
+    assert page.get_by_label("Model").input_value() == "test_vit"
+    page.go_back()
+    assert page.locator("#views [aria-current=page]").inner_text() == "Curves"
+    assert "view=curves" in page.url
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a page of many schemes and three payloads, with a hostile name wherever a record has one."""
+    folder = tmp_path_factory.mktemp("crowd")
+    made = [*many(schemes=9), *(hostile(record(EVIL, bits, "magnitude", 0.9)) for bits in (64, 256))]
+    made.append(hostile(refused(EVIL, 1024, "magnitude", seed=0)))
+    return write_page(journal_of(folder, EVIL, made), folder / "leaderboard.html")
+
+
+EVIL = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=2'>\"&amp;<b>bold</b>"
+
+
+def hostile(made: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with the hostile name in all places that the page shows."""
+    key = {**made["key"], "attack": EVIL, "model": EVIL, "data": EVIL}
+    rows = [{**row, "task": EVIL} for row in made["rows"]]
+    environment = {**made["environment"], "hardware": EVIL, "date": "2026-01-01T00:00:00"}
+    return {
+        **made, "key": key, "rows": rows, "environment": environment, "identity": f"evil-{key['payload']}",
+        "reason": EVIL,
+    }  # fmt: skip
+
+
+def turn(page: "Page", **state: str) -> None:
+    """Go to another view of an open page by its address."""
+    page.evaluate("fragment => { location.hash = fragment }", urlencode(state))
+    page.locator(f"#view[data-view={state['view']}]").wait_for()
+
+
+def test_names_from_records_are_text_in_every_view(crowd: Path, look: Open) -> None:
+    page = look(crowd).page
+    assert page.title() == f"Leaderboard of suite {EVIL}"
+    for view in VIEWS:
+        turn(page, view=view, model=EVIL, schemes=EVIL)
+        assert EVIL in page.locator("main").inner_text()
+        for target in page.locator(".column-title, [aria-label=dot] path").all()[-1:]:
+            target.hover()
+        for number in page.locator("main .number").all()[:1]:
+            number.click()
+            assert EVIL in page.get_by_role("dialog").inner_text()
+            page.keyboard.press("Escape")
+            page.get_by_role("dialog").wait_for(state="hidden")
+        assert page.evaluate("window.hacked") is None
+        assert page.locator("img, b, main script, dialog script").count() == 0
+
+
+def test_the_refused_cells_say_why(crowd: Path, look: Open) -> None:
+    page = look(crowd, "view=more").page
+    page.locator("h3", has_text="Not run").locator("xpath=following-sibling::p[1]").get_by_role("button").click()
+    assert "refused" in page.get_by_role("dialog").inner_text()
+
+
+def test_capacity_shows_payloads_and_their_runs(crowd: Path, look: Open) -> None:
+    page = look(crowd, "view=capacity").page
+    first = page.locator("[data-attack=magnitude] .tabulator-row").first
+    assert "1024" in first.inner_text()
+    first.get_by_role("button", name="1024").first.click()
+    assert "1024 bits" in page.get_by_role("dialog").inner_text()
+
+
+def test_a_phone_scrolls_no_view_sideways(crowd: Path, look: Open) -> None:
+    page = look(crowd, width=390, height=844, is_mobile=True, has_touch=True).page
+    for view in VIEWS:
+        turn(page, view=view)
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_colours_follow_the_system_and_the_switch(smoke_page: Path, look: Open) -> None:
+    page = look(smoke_page, color_scheme="dark").page
+    ground = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(ground)
+    page.get_by_role("button", name="Theme").click()
+    light = page.evaluate(ground)
+    assert light == "rgb(255, 255, 255)"
+    page.get_by_role("button", name="Theme").click()
+    assert page.evaluate(ground) == dark != light
+
+
+@pytest.mark.parametrize("missing", ["DecompressionStream", "HTMLScriptElement.supports"])
+def test_an_old_browser_is_told_what_it_lacks(smoke_page: Path, look: Open, missing: str) -> None:
+    page = look(smoke_page, script=f"delete window.{missing}", ready=False).page
+    assert "too old" in page.locator("#notice").inner_text()
