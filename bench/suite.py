@@ -127,6 +127,7 @@ class Suite:
 
     Attributes:
         path: of its YAML file; its calibration lies beside it.
+        first_seed: seeds count from here; another gives other hosts, batches, keys and messages.
         reference: the scheme whose energy calibration matches, or None for the noise floor; `narrow` keeps it.
         calibrated: the strengths found for tuned schemes, and for attacks at levels of lost accuracy.
     """
@@ -139,6 +140,7 @@ class Suite:
     path: Path
     payloads: tuple[int, ...] = (256,)
     seeds: int = 1
+    first_seed: int = 0
     reference: SchemeEntry | None = None
     calibrated: Strengths = field(default_factory=Strengths)
 

@@ -1,6 +1,6 @@
 """The default engine: cells one after the other in this process, each recorded before the next begins."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bench.cell import Cell
 from bench.journal import FINAL, Journal, Record
@@ -15,7 +15,7 @@ def pending(cells: Sequence[Cell], journal: Journal) -> list[Cell]:
 
 
 def run_inline(
-    cells: Sequence[Cell],
+    cells: Iterable[Cell],
     journal: Journal,
     workshop: Workshop,
     *,
@@ -25,7 +25,7 @@ def run_inline(
     """Run cells in order and yield each record once it is on disk; attempts before it are kept in it.
 
     Args:
-        cells: what to run; see `pending`.
+        cells: what to run, asked for one by one; see `pending`.
         journal: where records go.
         workshop: makes and keeps the models.
         started: told before each cell.

@@ -2,8 +2,8 @@
 
 What may differ without a fault: on one machine with the same versions nothing, for records repeat bit by bit. On
 another machine, with another version of torch, or after a change of the order in which random numbers are drawn,
-each seed is in effect another draw. So seeds are the sample, and the yardstick is how much seeds differ. Each line of
-the table is a (scheme, payload, attack) and a metric, on one model or on all of them, and is judged by
+each seed is in effect another draw. So seeds are the sample, and the yardstick is how much seeds differ. Each line
+of the table is a (scheme, payload, attack) and a metric, on one model or on all of them, and is judged by
 
 - an exact rank-sum test with a reading a strength and a block a model, which supposes nothing of how seeds vary
   (`exact_test`), and
