@@ -205,7 +205,7 @@ def nightly(
     accepted = baseline_of(chosen.name, baseline)
     night = run_night(chosen, place, Means(where, threads), budget=seconds, baseline=accepted)
     print(night.summary)
-    print(f"written: {night.journal.folder}, {place.history}, {place.folder / 'trend.png'}", file=sys.stderr)
+    print(f"written: {night.journal.folder}, {place.history}", file=sys.stderr)
     if night.comparison and night.comparison.is_worse:
         return NO
     nothing = night.comparison is not None and not night.comparison.judgements
@@ -230,6 +230,28 @@ def compare(out: Annotated[Path, typer.Argument(help="Output folder of a run.")]
     found = judge(*records)
     print(markdown(found, *records))
     return NO if found.is_worse else DONE
+
+
+@app.command()
+def speed(
+    commit: Annotated[str | None, typer.Argument(help="Default: that of the accepted baseline.")] = None,
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs of runs, half a minute each.")] = 20,
+    to: Annotated[Path, typer.Option("--to", help="Folder for the checkout and speed.md.")] = Path(
+        "results/runs/speed"
+    ),
+    baseline: Baseline = None,
+) -> int:
+    """Time embedding and extraction beside another commit's, in turn; exit with 1 if anything got slower."""
+    from bench.regression import speed as timing
+    from bench.regression.baseline import accepted_commit
+    from cwwm.files import write_atomic
+
+    other = timing.side_of(commit or accepted_commit(baseline), to, _say)
+    found = timing.ratios(timing.alternate(other, timing.this_side(), pairs, _say))
+    table = timing.ratio_table(found) + "\n"
+    write_atomic(to / "speed.md", table.encode())
+    print(table)
+    return NO if any(ratio.is_slower for ratio in found) else DONE
 
 
 @app.command("accept-baseline")

@@ -23,7 +23,7 @@ from bench.regression.history import append_night, draw_trend, scheme_facts, tre
 from bench.regression.report import csv_text, markdown, name
 from bench.session import Means, Outcome, run_suite
 from bench.suite import Suite
-from cwwm.files import write_atomic, write_json
+from cwwm.files import atomic_path, write_atomic, write_json
 
 FOR_TABLES = 0.05  # share of the budget that is kept for what follows the cells
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"  # names the file that a workflow's page shows
@@ -50,9 +50,14 @@ class Home:
         """Return the file with a line a night."""
         return self.folder / "history.jsonl"
 
-    def night(self, date: str) -> Journal:
-        """Return the journal of a night, in a folder of its own."""
-        return Journal(self.folder / date.replace(":", "-"))
+    def begin(self, date: str) -> Journal:
+        """Return the journal of a night, in a folder of its own that `latest` links to."""
+        folder = self.folder / date.replace(":", "-")
+        with atomic_path(self.folder / "latest") as link:
+            folder.mkdir()
+            link.unlink()
+            link.symlink_to(folder.name)
+        return Journal(folder)
 
 
 @dataclass(frozen=True)
@@ -77,14 +82,14 @@ def run_night(suite: Suite, home: Home, means: Means, *, budget: float, baseline
     """
     means = replace(means, deadline=time.monotonic() + (1 - FOR_TABLES) * budget, durations=home.durations)
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").removesuffix("+00:00")
-    journal = home.night(date)
+    journal = home.begin(date)
     outcome = run_with_hosts(suite, journal, means, home.hosts)
     write(journal)
     comparison = compare(list(baseline.records()), list(journal.records())) if baseline else None
     facts = _facts(suite, journal, means, outcome, comparison, date)
     write_json(journal.folder / "night.json", facts)
     nights = append_night(home.history, facts)
-    save(draw_trend(nights), home.folder / "trend.png")
+    save(draw_trend(nights), journal.folder / "trend.png")
     summary = _summary(facts, journal, outcome, comparison, baseline, nights)
     _publish(summary, journal.folder, comparison)
     return Night(journal, outcome, comparison, summary)

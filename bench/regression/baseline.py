@@ -18,6 +18,14 @@ def baseline_of(suite: str, folder: Path | None = None) -> Journal | None:
     return journal if journal.exists else None
 
 
+def accepted_commit(folder: Path | None = None) -> str:
+    """Return the commit of the latest accepted baseline of any suite; BadInput if none was noted."""
+    notes = [accepted(Journal(path.parent)) for path in (folder or BASELINES).glob("*/accepted.json")]
+    if not notes:
+        raise BadInput(f"{folder or BASELINES} holds no accepted baseline; name the commit to compare with")
+    return str(max(notes, key=lambda note: note["date"])["commit"])
+
+
 def accepted(journal: Journal) -> dict[str, Any]:
     """Return when a baseline was accepted and of which commit it is; empty where that was not noted."""
     path = journal.folder / "accepted.json"

@@ -2,8 +2,8 @@
 
 With three seeds a side, no exact test of one row reaches p = 1e-5, yet an accuracy that fell from 98 to 50 % on
 all of them must not pass. This test supposes what the exact one does not, a normal law, and is careful where that
-fails: seeds may fall into two kinds (a training that collapsed, a message that is gone), and three of one kind say nothing
-of the other. So a row is not believed to vary less than the row that varies most among those of its attack.
+fails: seeds may fall into two kinds (a training that collapsed, a message that is gone), and three of one kind say
+nothing of the other. So a row is not believed to vary less than the row that varies most among those of its attack.
 """
 
 from collections.abc import Sequence

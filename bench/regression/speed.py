@@ -1,8 +1,8 @@
 """Speed of two commits, measured in turn on the same machine in the same job: the only way it is judged.
 
 Times of different nights differ by what else the machine did; those of neighbouring minutes hardly. Each pair runs
-`stopwatch` once with either side's own Python and tree, each time in a fresh process, the order changing from pair to
-pair. The median ratio of new to old has a distribution-free interval, that of the sign test, at the family-wise
+`stopwatch` once with either side's own Python and tree, each time in a fresh process, the order changing from pair
+to pair. The median ratio of new to old has a distribution-free interval, that of the sign test, at the family-wise
 error over all timings.
 """
 
@@ -107,7 +107,7 @@ def alternate(
         raise BadInput(
             f"{pairs} pairs cannot show anything at a family-wise error of {FAMILY_WISE:g}; take {needed}"
         )
-    measured = []
+    measured: list[tuple[Timings, Timings]] = []
     for number in range(pairs):
         first, second = (old, new) if number % 2 == 0 else (new, old)
         timings = {side: side.measure(schemes) for side in (first, second)}
