@@ -106,9 +106,9 @@ def page(suite: Suite, out: Path) -> str:
     return "\n\n".join(
         [
             "# False alarms of the nightly comparison",
-            f"{len(nights)} nights of suite {suite.name} without a change, on {models} with {suite.seeds} seeds, each "
-            f"against the baseline of another draw of all seeds: **{alarms} alarms** at a family-wise error of "
-            f"{FAMILY_WISE:g}. Nights of the same draw must repeat each other bit by bit.",
+            f"{len(nights)} nights of suite {suite.name} without a change, on {models} with {suite.seeds} seeds, "
+            f"each against the baseline of another draw of all seeds: **{alarms} alarms** at a family-wise error "
+            f"of {FAMILY_WISE:g}. Nights of the same draw must repeat each other bit by bit.",
             tabulate(rows, columns, tablefmt="github"),
             "## A planted change",
             f"cwc with its threshold at quantile {LOWERED} of the pool instead of 0.9, same seeds: "
