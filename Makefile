@@ -3,6 +3,7 @@
 PYTHON ?= python3
 DEVICE ?= auto
 SUITE ?= smoke
+BUDGET ?= 60m
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -11,7 +12,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup bench test test-slow nightly perf lint docs coverage screenshots clean
+.PHONY: help setup bench test test-slow nightly nightly-speed perf lint docs coverage screenshots clean
 
 help:
 	@echo "make bench      set up, run suite smoke (SUITE=...) and print its leaderboard; DEVICE=auto|cpu|cuda"
@@ -19,7 +20,9 @@ help:
 	@echo "make perf       speed of the library beside the naive way; make lint; make coverage"
 	@echo "make docs       the documentation as pages, under build/docs; links are checked"
 	@echo "make screenshots  pictures of the leaderboard page for docs/images; takes Chromium"
-	@echo "make nightly    suite nightly on DEVICE; make setup prepares .venv only; make clean removes it"
+	@echo "make nightly    suite nightly (nightly-cpu without a GPU) within BUDGET=60m, against the accepted baseline"
+	@echo "make nightly-speed  speed beside the baseline's commit (BASE=...), in turn"
+	@echo "make setup      prepare .venv only; make clean removes it"
 
 $(STAMP): pyproject.toml setup.py constraints.txt
 	@echo "setting up $(VENV) (under a minute with a warm cache) ..."
@@ -33,7 +36,10 @@ bench: setup
 	$(BIN)/cwwm-bench run $(SUITE) --device $(DEVICE)
 
 nightly: setup
-	$(BIN)/cwwm-bench run nightly --device $(DEVICE)
+	$(BIN)/cwwm-bench nightly --device $(DEVICE) --budget $(BUDGET) $(if $(NIGHTS),--home $(NIGHTS))
+
+nightly-speed: setup
+	$(BIN)/cwwm-bench speed $(BASE)
 
 test: setup
 	$(BIN)/pytest -m "not slow"
@@ -56,6 +62,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/actionlint
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -1,7 +1,8 @@
-"""The command line cwwm-bench: plan, calibrate, run, status, leaderboard, check, pack, list and schema."""
+"""The command line cwwm-bench: plan, calibrate, run, status, leaderboard, check, nightly and more."""
 
 import sys
 import tempfile
+import time
 from collections import Counter
 from itertools import chain
 from pathlib import Path
@@ -13,7 +14,7 @@ from cwwm.console import DONE, FAILED, NO, print_json, print_table, run_app
 from cwwm.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from bench.cell import Cell
     from bench.journal import Journal
@@ -47,6 +48,13 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Output folder; default results/runs/SUITE.")]
 _REASONS = 50  # why a folder is not accepted, that check prints
 Threads = Annotated[int, typer.Option(min=1, help="Torch threads; results repeat only at equal numbers.")]
+Budget = Annotated[
+    str | None,
+    typer.Option("--budget", help="Time, such as 60m: the most important cells first, and say what was cut."),
+]
+Baseline = Annotated[
+    Path | None, typer.Option("--baseline", help="Folder of baselines, one a suite; default results/baseline.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Plugins = Annotated[
     list[str] | None,
@@ -159,52 +167,137 @@ def run(
     out: Out = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes, on the CPU only; timings are then shared.")] = 1,
     cache_gb: Annotated[float, typer.Option(help="Bound on stored models; the least used go first.")] = 20.0,
+    budget: Budget = None,
     plugin: Plugins = None,
 ) -> int:
     """Run a suite, go on where an earlier run stopped, and print the leaderboard."""
-    from bench.artefacts import ArtefactStore
     from bench.conditions import choose_device, prepare
-    from bench.engines import Place, pending, run_inline, run_parallel
     from bench.journal import Journal
     from bench.plan import cells
-    from bench.preflight import preflight
-    from bench.progress import RunProgress
-    from bench.workshop import Workshop
+    from bench.session import Means, run_suite
 
+    deadline = _deadline(budget)
     chosen = _suite(suite, model, scheme, attack, seeds, payload, plugin)
     folder, where = out or default_out(suite), choose_device(device)
-    if jobs > 1 and where.type != "cpu":
-        raise BadInput(f"--jobs {jobs} is for the CPU; a GPU runs one process: add --device cpu, or drop --jobs")
-    todo = cells(chosen, prepare(where, threads))
+    means = Means(where, threads, jobs, int(cache_gb * 2**30), deadline, plugins=tuple(plugin or ()))
     journal = Journal(folder)
-    waiting = pending(todo, journal)
-    preflight(chosen, folder, needed=bool(waiting))
-    limit = int(cache_gb * 2**30)
-    with RunProgress(len(waiting)) as progress:
-        if jobs > 1:
-            place = Place(folder, limit, threads, tuple(plugin or ()))
-            engine = run_parallel(waiting, place, jobs, say=progress.say)
-        else:
-            workshop = Workshop(ArtefactStore(folder / "artefacts", limit_bytes=limit), where, progress.say)
-            engine = run_inline(waiting, journal, workshop, started=progress.started, advance=progress.advance)
-        for record in engine:
-            progress.finished(record)
-    print(f"{len(waiting)} cells run, {len(todo) - len(waiting)} taken from {folder}", file=sys.stderr)
-    journal.plan(chosen.name, [cell.identity for cell in todo], chosen.levels)
+    done = run_suite(chosen, cells(chosen, prepare(where, threads)), journal, means)
+    print(f"{done.run} cells run, {done.taken} taken from {folder}", file=sys.stderr)
     _write_leaderboard(journal, page=folder / "leaderboard.html")
-    return FAILED if progress.failed else DONE
+    _print_cut(done.cut)
+    return FAILED if done.failed else DONE
+
+
+@app.command()
+def nightly(
+    suite: Annotated[str | None, typer.Argument(help="Default: nightly on a GPU, nightly-cpu on the CPU.")] = None,
+    budget: Annotated[str, typer.Option("--budget", help="Time for all of it, such as 60m.")] = "60m",
+    device: Device = "auto",
+    threads: Threads = 1,
+    home: Annotated[
+        Path | None, typer.Option("--home", help="Keeps hosts and history; default results/runs/nights/SUITE.")
+    ] = None,
+    baseline: Baseline = None,
+    plugin: Plugins = None,
+) -> int:
+    """Run a suite in a fresh folder inside a budget, and exit with 1 if it got worse than the accepted baseline."""
+    from bench.conditions import choose_device
+    from bench.nightly import Home, run_night
+    from bench.pacing import parse_budget
+    from bench.regression.baseline import baseline_of
+    from bench.session import Means
+
+    seconds, where = parse_budget(budget), choose_device(device)
+    name = suite or ("nightly" if where.type == "cuda" else "nightly-cpu")
+    chosen = _suite(name, None, None, None, None, plugins=plugin)
+    place = Home(home or Path("results", "runs", "nights", chosen.name))
+    accepted = baseline_of(chosen.name, baseline)
+    means = Means(where, threads, plugins=tuple(plugin or ()))
+    night = run_night(chosen, place, means, budget=seconds, baseline=accepted)
+    print(night.summary)
+    print(f"written: {night.journal.folder}, {place.history}", file=sys.stderr)
+    if night.comparison and night.comparison.is_worse:
+        return NO
+    nothing = night.comparison is not None and not night.comparison.judgements
+    return FAILED if night.outcome.failed or nothing else DONE
+
+
+@app.command()
+def compare(out: Annotated[Path, typer.Argument(help="Output folder of a run.")], baseline: Baseline = None) -> int:
+    """Say what got worse than the accepted baseline of the same suite; exit with 1 if anything did."""
+    from bench.journal import Journal
+    from bench.regression import compare as judge
+    from bench.regression.baseline import BASELINES, baseline_of
+    from bench.regression.report import markdown
+
+    new = Journal(_existing(out))
+    old = baseline_of(new.suite, baseline)
+    if old is None:
+        raise BadInput(
+            f"{(baseline or BASELINES) / new.suite} holds no baseline; accept one: cwwm-bench accept-baseline OUT"
+        )
+    records = list(old.records()), list(new.records())
+    found = judge(*records)
+    print(markdown(found, *records))
+    return NO if found.is_worse else DONE
+
+
+@app.command()
+def speed(
+    commit: Annotated[str | None, typer.Argument(help="Default: that of the accepted baseline.")] = None,
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs of runs, half a minute each.")] = 20,
+    to: Annotated[Path, typer.Option("--to", help="Folder for the checkout and speed.md.")] = Path(
+        "results/runs/speed"
+    ),
+    baseline: Baseline = None,
+) -> int:
+    """Time embedding and extraction beside another commit's, in turn; exit with 1 if anything got slower."""
+    from bench.regression import speed as timing
+    from bench.regression.baseline import accepted_commit
+    from cwwm.files import write_atomic
+
+    other = timing.side_of(commit or accepted_commit(baseline), to, _say)
+    found = timing.ratios(timing.alternate(other, timing.this_side(), pairs, _say))
+    table = timing.ratio_table(found) + "\n"
+    write_atomic(to / "speed.md", table.encode())
+    print(table)
+    return NO if any(ratio.is_slower for ratio in found) else DONE
+
+
+@app.command("accept-baseline")
+def accept_baseline(
+    out: Annotated[Path, typer.Argument(help="Output folder of a run, or of a night.")], baseline: Baseline = None
+) -> int:
+    """Make the records of a run the baseline that later nights of its suite are compared with."""
+    import datetime
+
+    from bench.journal import Journal
+    from bench.regression.baseline import accept
+
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    moved = accept(Journal(_existing(out)), today, baseline)
+    print(f"{len(list(moved.records()))} records are the baseline of suite {moved.suite}: commit {moved.folder}")
+    return DONE
 
 
 @app.command()
 def status(out: Annotated[Path, typer.Argument(help="Output folder of a run.")], json: Json = False) -> int:
-    """Count the records of an output folder by status, and show why cells failed."""
-    from bench.journal import Journal
+    """Show how far a run is, also while it goes on; count its records by status, and say why cells failed."""
+    from dataclasses import asdict
 
-    records = list(Journal(_existing(out)).records())
+    from rich.console import Console
+
+    from bench.journal import Journal
+    from bench.progress import progress_view, read_progress
+
+    progress = read_progress(out)
+    records = [] if progress and not Journal(out).exists else list(Journal(_existing(out)).records())
     counts = Counter(record["status"] for record in records)
     if json:
-        print_json(dict(counts))
+        print_json({"records": dict(counts), "progress": asdict(progress) if progress else None})
         return DONE
+    if progress:
+        Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(progress_view(progress))
     print_table(("status", "cells"), sorted(counts.items()))
     for record in records:
         if record["status"] != "ok":
@@ -345,6 +438,21 @@ def _suite(
         payloads=payloads or (),
         seeds=seeds,
     )
+
+
+def _deadline(budget: str | None) -> float | None:
+    """Return when a budget that begins now is used up, on the steady clock."""
+    from bench.pacing import parse_budget
+
+    return None if budget is None else time.monotonic() + parse_budget(budget)
+
+
+def _print_cut(cut: "Sequence[Cell]") -> None:
+    from bench.pacing import cut_rows
+
+    rows = [(r["seed"], r["scheme"], r["payload"], r["model"], ", ".join(r["attacks"])) for r in cut_rows(cut)]
+    if rows:
+        print_table(("seed", "scheme", "bits", "model", "attacks"), rows, f"{len(cut)} cells cut by the budget")
 
 
 def _attack_rows(suite: "Suite", todo: "list[Cell]") -> list[tuple[str, str, str, str]]:

@@ -29,7 +29,7 @@ def cells(suite: Suite, runtime: Mapping[str, Any]) -> list[Cell]:
     return [
         Cell(model, _strong(suite, scheme, payload, model), payload, seed, _levelled(suite, attack, model), runtime)
         for model in suite.models
-        for seed in range(suite.seeds)
+        for seed in range(suite.first_seed, suite.first_seed + suite.seeds)
         for scheme in suite.schemes
         for payload in suite.payloads_of(scheme)
         for attack in suite.attacks

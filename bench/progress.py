@@ -1,88 +1,207 @@
-"""Progress of a run: a bar with the cell in hand on a terminal, plain lines elsewhere."""
+"""How far a run is: kept in a file for other shells, shown live on a terminal, as plain lines elsewhere."""
 
+import os
+import socket
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from bench.cell import Cell
-from bench.journal import Record
+from bench.journal import FINAL, Record
+from cwwm.errors import BadInput
+from cwwm.files import read_json, write_json
+
+LAST = 5  # results and failures that are shown
+RUNNING, ENDED, STOPPED = "running", "ended", "stopped"
+
+
+@dataclass
+class Progress:
+    """How far a run is, as its file says it.
+
+    Attributes:
+        suite: its name. total: cells of the plan. taken: of these, those recorded before. done: run since.
+        failed: of `done`. began, updated: seconds since the epoch. seconds: of running, by a steady clock.
+        doing: the cell in hand, and what is made for it. last: the latest results. failures: the latest of these.
+        state: RUNNING, ENDED, or STOPPED before the end. pid, machine: of the process that runs it.
+    """
+
+    suite: str
+    total: int
+    taken: int = 0
+    done: int = 0
+    failed: int = 0
+    began: float = field(default_factory=time.time)
+    updated: float = field(default_factory=time.time)
+    seconds: float = 0.0
+    doing: str = ""
+    last: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    state: str = RUNNING
+    pid: int = field(default_factory=os.getpid)
+    machine: str = field(default_factory=socket.gethostname)
+
+    @property
+    def per_minute(self) -> float | None:
+        """Return the cells run in a minute, or None before the first."""
+        return 60 * self.done / self.seconds if self.done and self.seconds else None
+
+    @property
+    def left(self) -> float | None:
+        """Return the seconds left at the rate so far, or None before the first cell."""
+        rate = self.per_minute
+        return None if rate is None else 60 * (self.total - self.taken - self.done) / rate
+
+
+def progress_path(folder: Path) -> Path:
+    """Return where a run into `folder` says how far it is."""
+    return folder / "progress.json"
+
+
+def read_progress(folder: Path) -> Progress | None:
+    """Return how far the last run into a folder is, or None if there was none; a killed run counts as stopped."""
+    path = progress_path(folder)
+    if not path.exists():
+        return None
+    value = read_json(path, "file of progress")
+    if value.keys() != {f.name for f in fields(Progress)}:
+        raise BadInput(f"{path} is no file of progress of this version; delete it, it holds no results")
+    progress = Progress(**value)
+    if progress.state == RUNNING and progress.machine == socket.gethostname() and not _lives(progress.pid):
+        progress.state = STOPPED
+    return progress
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def progress_view(progress: Progress) -> Group:
+    """Return the picture of a run: a bar, rate and time left, the cell in hand, the last results and failures."""
+    finished = progress.taken + progress.done
+    head = Table.grid(padding=(0, 2))
+    head.add_row(
+        Text(f"suite {progress.suite}", style="bold"),
+        ProgressBar(total=max(1, progress.total), completed=finished, width=24),
+        Text(f"{finished}/{progress.total} cells"),
+        Text(_rate(progress)),
+        Text(f"{progress.failed} failed" if progress.failed else "none failed", style=_mood(progress)),
+        Text(progress.state, style="bold" if progress.state == RUNNING else "bold yellow"),
+    )
+    body = Table.grid(padding=(0, 2))
+    body.add_row(Text("in hand", style="dim"), Text(progress.doing or "-"))
+    for name, lines in (("last", progress.last), ("failures", progress.failures)):
+        for number, line in enumerate(reversed(lines)):
+            body.add_row(Text("" if number else name, style="dim"), Text(line))
+    return Group(head, body)
+
+
+def _mood(progress: Progress) -> str:
+    return "bold red" if progress.failed else "green"
+
+
+def _rate(progress: Progress) -> str:
+    if progress.per_minute is None or progress.left is None:
+        return f"{_clock(progress.seconds)} gone"
+    return f"{progress.per_minute:.3g} a minute, {_clock(progress.seconds)} gone, {_clock(progress.left)} left"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
 
 
 class RunProgress:
-    """Shows how far a run is."""
+    """Tells the file, and the terminal or standard error, how far a run is."""
 
-    def __init__(self, total: int) -> None:
-        """Prepare for `total` cells."""
-        self.total, self.done, self.failed = total, 0, 0
-        self._start = time.perf_counter()
-        self._cell = ""
-        self._bar = _bar() if sys.stderr.isatty() else None
-        self._task = self._bar.add_task("", total=total, text="") if self._bar else None
+    def __init__(self, folder: Path, suite: str, *, total: int, taken: int) -> None:
+        """Prepare for a run into `folder` of `total` cells, `taken` of them recorded before."""
+        self.progress = Progress(suite, total, taken)
+        self._path, self._start, self._cell = progress_path(folder), time.perf_counter(), ""
+        console = Console(stderr=True, highlight=False)
+        self._live = Live(console=console, get_renderable=self._view) if sys.stderr.isatty() else None
+
+    @property
+    def failed(self) -> int:
+        """Return how many cells failed."""
+        return self.progress.failed
 
     def __enter__(self) -> "RunProgress":
-        if self._bar:
-            self._bar.start()
+        self._save()
+        if self._live:
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar:
-            self._bar.stop()
+        self.progress.state, self.progress.doing = (STOPPED if error else ENDED), ""
+        self._save()
+        if self._live:
+            self._live.stop()
 
     def started(self, cell: Cell) -> None:
         """Show which cell is in hand."""
         self._cell = _name(cell.key)
-        self._show(self._cell)
+        self._do(self._cell)
 
     def say(self, text: str) -> None:
         """Show what is being made for the cell in hand."""
-        self._show(f"{self._cell}: {text}" if self._bar else text)
-        if not self._bar:
+        self._do(f"{self._cell}: {text}" if self._cell else text)
+        if not self._live:
             self._line(text)
 
     def advance(self, rows: int) -> None:
-        """Show how many strengths of the cell in hand are done."""
-        self._show(f"{self._cell} ({rows})")
+        """Show how many strengths of the cell in hand are done; other shells see it with the next cell."""
+        self.progress.doing = f"{self._cell} ({rows})"
 
     def finished(self, record: Record) -> None:
         """Count a cell, and show its last row."""
-        self.done += 1
-        self.failed += record["status"] not in ("ok", "refused", "not-applicable")
-        if self._bar and self._task is not None:
-            self._bar.update(self._task, completed=self.done)
-        else:
-            self._line(f"{_name(record['key'])}: {_outcome(record)}")
+        progress, line = self.progress, f"{_name(record['key'])}: {_outcome(record)}"
+        progress.done += 1
+        progress.last = [*progress.last, line][-LAST:]
+        if record["status"] not in FINAL:
+            progress.failed += 1
+            progress.failures = [*progress.failures, line][-LAST:]
+        self._save()
+        if not self._live:
+            self._line(line)
 
-    def _show(self, text: str) -> None:
-        if self._bar and self._task is not None:
-            self._bar.update(self._task, text=text + (f"  [{self.failed} failed]" if self.failed else ""))
+    def _do(self, text: str) -> None:
+        self.progress.doing = text
+        self._save()
+
+    def _save(self) -> None:
+        self._tick()
+        write_json(self._path, asdict(self.progress))
+
+    def _tick(self) -> None:
+        self.progress.seconds, self.progress.updated = time.perf_counter() - self._start, time.time()
+
+    def _view(self) -> Group:
+        self._tick()
+        return progress_view(self.progress)
 
     def _line(self, text: str) -> None:
+        waiting = self.progress.total - self.progress.taken
         seconds = time.perf_counter() - self._start
-        print(f"[{self.done}/{self.total} {seconds:5.0f} s] {text}", file=sys.stderr, flush=True)
-
-
-def _bar() -> Progress:
-    return Progress(
-        BarColumn(20),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}", markup=False),
-        transient=False,
-    )
+        print(f"[{self.progress.done}/{waiting} {seconds:5.0f} s] {text}", file=sys.stderr, flush=True)
 
 
 def _name(key: Mapping[str, Any]) -> str:

@@ -136,6 +136,7 @@ class Suite:
 
     Attributes:
         path: of its YAML file; its calibration lies beside it.
+        first_seed: seeds count from here; another gives other hosts, batches, keys and messages.
         reference: the scheme whose energy calibration matches, or None for the noise floor; `narrow` keeps it.
         calibrated: the strengths found for tuned schemes, and for attacks at levels of lost accuracy.
         untrained: if any, nothing is trained: each architecture among the models is tried with these weights, keys
@@ -150,6 +151,7 @@ class Suite:
     path: Path
     payloads: tuple[int, ...] = (256,)
     seeds: int = 1
+    first_seed: int = 0
     reference: SchemeEntry | None = None
     calibrated: Strengths = field(default_factory=Strengths)
     untrained: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
 """The default engine: cells one after the other in this process, each recorded before the next begins."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bench.cell import Cell
 from bench.compatibility import UntrainedCell, run_untrained
@@ -23,7 +23,7 @@ def record_of(cell: Cell, workshop: Workshop, advance: Callable[[int], None] = l
 
 
 def run_inline(
-    cells: Sequence[Cell],
+    cells: Iterable[Cell],
     journal: Journal,
     workshop: Workshop,
     *,
@@ -33,7 +33,7 @@ def run_inline(
     """Run cells in order and yield each record once it is on disk; attempts before it are kept in it.
 
     Args:
-        cells: what to run; see `pending`.
+        cells: what to run, asked for one by one; see `pending`.
         journal: where records go.
         workshop: makes and keeps the models.
         started: told before each cell.

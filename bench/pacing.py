@@ -1,0 +1,137 @@
+"""A run inside a time budget: the most important cells first, none begun that would end too late."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.artefacts import ArtefactStore
+from bench.cell import Cell
+from bench.hosts import host_names
+from bench.suite import Suite
+from bench.workshop import marked_identity
+from cwwm.errors import BadInput
+from cwwm.files import read_json, write_json
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_KEPT = 5  # durations of the latest cells of a kind; the longest of them is what the next may take
+
+
+def parse_budget(text: str) -> float:
+    """Return the seconds of a budget such as 90s, 60m or 1.5h; BadInput for anything else."""
+    number, unit = text[:-1], text[-1:]
+    try:
+        seconds = float(number) * _UNITS[unit]
+    except (ValueError, KeyError):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise BadInput(f"--budget is a number with a unit, such as 90s, 60m or 1h, not '{text}'")
+    return seconds
+
+
+def by_importance(cells: Sequence[Cell], suite: Suite) -> list[Cell]:
+    """Return cells with what may be cut last: all models, schemes and attacks at the first seed come first.
+
+    Within a seed schemes come in the suite's order, and each on all models before the next.
+    """
+    schemes = {entry.label: number for number, entry in enumerate(suite.schemes)}
+    payloads = {payload: number for number, payload in enumerate(suite.payloads)}
+    return sorted(cells, key=lambda cell: (cell.seed, payloads[cell.payload], schemes[cell.scheme.label]))
+
+
+class Kind(NamedTuple):
+    """What tells how long a cell takes; `making` is the earliest model that must be made for it."""
+
+    model: str
+    scheme: str
+    payload: int
+    attack: str
+    making: str
+
+    @classmethod
+    def of(cls, cell: Cell, store: ArtefactStore) -> "Kind":
+        """Return the kind of a cell, given the models that are stored."""
+        if not all(store.path(name).exists() for name in host_names(cell)):
+            making = "host"
+        else:
+            making = "nothing" if store.path(marked_identity(cell)).exists() else "mark"
+        return cls(cell.model.name, cell.scheme.label, cell.payload, cell.attack.label, making)
+
+    def likes(self) -> list[tuple[str | int, ...]]:
+        """Return what to look for among the kinds measured, the most alike first."""
+        return [
+            self,
+            ("attack on model", self.model, self.attack, self.making),
+            ("attack", self.attack, self.making),
+            ("making", self.making),
+            ("any",),
+        ]
+
+
+class Durations:
+    """The seconds that cells took, kept in a file from run to run of one machine."""
+
+    def __init__(self, path: Path, hardware: str) -> None:
+        """Read what is known from `path`, if it is of this hardware."""
+        self._path, self._hardware = path, hardware
+        self._seconds: dict[tuple[str | int, ...], deque[float]] = {}
+        known = read_json(path, "file of durations") if path.exists() else {}
+        for *kind, seconds in known.get("cells", []) if known.get("hardware") == hardware else []:
+            self._note(Kind(*kind), seconds)
+
+    def add(self, kind: Kind, seconds: float) -> None:
+        """Note how long a cell took."""
+        self._note(kind, seconds)
+        cells = [[*kind, s] for kind, known in self._seconds.items() if isinstance(kind, Kind) for s in known]
+        write_json(self._path, {"hardware": self._hardware, "cells": cells})
+
+    def expected(self, kind: Kind) -> float:
+        """Return the longest of the latest durations of the cells most alike; 0 where nothing is known."""
+        return next((max(self._seconds[like]) for like in kind.likes() if like in self._seconds), 0.0)
+
+    def _note(self, kind: Kind, seconds: float) -> None:
+        for like in kind.likes():
+            self._seconds.setdefault(like, deque(maxlen=_KEPT)).append(seconds)
+
+
+class Pace:
+    """Hands out cells in order while they are expected to end in time; what is left then is `cut`."""
+
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        *,
+        deadline: float,
+        durations: Durations,
+        store: ArtefactStore,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Pace `cells` towards `deadline`, a time of `clock`."""
+        self._waiting = deque(cells)
+        self._deadline, self._durations, self._store, self._clock = deadline, durations, store, clock
+
+    def __iter__(self) -> Iterator[Cell]:
+        while self._waiting:
+            kind, began = Kind.of(self._waiting[0], self._store), self._clock()
+            if began + self._durations.expected(kind) > self._deadline:
+                return
+            yield self._waiting.popleft()
+            self._durations.add(kind, self._clock() - began)
+
+    @property
+    def cut(self) -> list[Cell]:
+        """Return the cells that were not handed out."""
+        return list(self._waiting)
+
+
+def cut_rows(cut: Sequence[Cell]) -> list[Mapping[str, Any]]:
+    """Return what was cut, a row a (seed, scheme, payload, model), as JSON values."""
+    rows: dict[tuple[int, str, int, str], list[str]] = {}
+    for cell in cut:
+        place = (cell.seed, cell.scheme.shown, cell.payload, cell.model.name)
+        rows.setdefault(place, []).append(cell.attack.label)
+    return [
+        {"seed": seed, "scheme": scheme, "payload": payload, "model": model, "attacks": attacks}
+        for (seed, scheme, payload, model), attacks in rows.items()
+    ]

@@ -1,0 +1,55 @@
+"""The last accepted results of a suite: packed records in a committed folder, and the commit that they are of."""
+
+from pathlib import Path
+from typing import Any
+
+from bench.commit import current_commit
+from bench.journal import Journal
+from bench.leaderboard import write
+from cwwm.errors import BadInput
+from cwwm.files import read_json, write_json
+
+BASELINES = Path("results", "baseline")  # under the working directory; a folder a suite
+
+
+def baseline_of(suite: str, folder: Path | None = None) -> Journal | None:
+    """Return the accepted records of a suite, or None if none are; `folder` holds a folder a suite."""
+    journal = Journal((folder or BASELINES) / suite)
+    return journal if journal.exists else None
+
+
+def accepted_commit(folder: Path | None = None) -> str:
+    """Return the commit of the latest accepted baseline of any suite; BadInput if none was noted."""
+    notes = [accepted(Journal(path.parent)) for path in (folder or BASELINES).glob("*/accepted.json")]
+    if not notes:
+        raise BadInput(f"{folder or BASELINES} holds no accepted baseline; name the commit to compare with")
+    return str(max(notes, key=lambda note: note["date"])["commit"])
+
+
+def accepted(journal: Journal) -> dict[str, Any]:
+    """Return when a baseline was accepted and of which commit it is; empty where that was not noted."""
+    path = journal.folder / "accepted.json"
+    return read_json(path, "note of acceptance") if path.exists() else {}
+
+
+def night_note(folder: Path) -> dict[str, Any]:
+    """Return what a night noted of itself; empty for the folder of another run."""
+    path = folder / "night.json"
+    return read_json(path, "note of a night") if path.exists() else {}
+
+
+def accept(out: Journal, date: str, folder: Path | None = None) -> Journal:
+    """Make the records of a run the baseline of its suite, and return it; nothing else of the run is kept.
+
+    Raises:
+        BadInput: if some of its cells failed: a baseline without them would never notice that they do.
+    """
+    failed = [record for record in out.records() if record["status"] in ("failed", "out-of-memory")]
+    if failed:
+        raise BadInput(f"{len(failed)} cells of {out.folder} failed; see cwwm-bench status {out.folder}, run again")
+    target = (folder or BASELINES) / out.suite
+    commit = night_note(out.folder).get("commit") or current_commit() or ""
+    packed = out.pack(target)
+    write_json(target / "accepted.json", {"commit": commit, "date": date})
+    write(packed)
+    return packed

@@ -1,0 +1,101 @@
+"""One run of a suite into a folder: what is recorded is taken over, the rest is run, inside a budget if any."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bench.artefacts import ArtefactStore
+from bench.cell import Cell
+from bench.conditions import hardware
+from bench.engines import Place, pending, run_inline, run_parallel
+from bench.journal import Journal
+from bench.pacing import Durations, Pace, by_importance, cut_rows
+from bench.preflight import preflight
+from bench.progress import RunProgress
+from bench.suite import Suite
+from bench.workshop import Workshop
+from cwwm.errors import BadInput
+from cwwm.files import write_json
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a run may use.
+
+    Attributes:
+        device: where. threads: of torch. jobs: processes, more than one on the CPU only.
+        cache_bytes: bound on stored models.
+        deadline: of `time.monotonic`, or None; it needs one process.
+        durations: file of what cells took, kept between runs; None keeps it in the run's folder.
+        plugins: modules that other processes must load as well.
+    """
+
+    device: torch.device
+    threads: int = 1
+    jobs: int = 1
+    cache_bytes: int = 20 << 30
+    deadline: float | None = None
+    durations: Path | None = None
+    plugins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together."""
+        if self.jobs > 1 and self.device.type != "cpu":
+            raise BadInput(
+                f"--jobs {self.jobs} is for the CPU; a GPU runs one process: add --device cpu, or drop --jobs"
+            )
+        if self.jobs > 1 and self.deadline is not None:
+            raise BadInput(f"--budget paces one process, not {self.jobs}: drop --jobs, or --budget")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did: cells run, taken over, failed, and cut by the budget."""
+
+    run: int
+    taken: int
+    failed: int
+    cut: Sequence[Cell]
+
+
+def run_suite(suite: Suite, cells: Sequence[Cell], journal: Journal, means: Means) -> Outcome:
+    """Run the cells of a suite that have no final record, and note what was cut in cut.json.
+
+    Raises:
+        BadInput: if a model or data set is missing, or the folder cannot be written.
+    """
+    if means.deadline is not None:
+        cells = by_importance(cells, suite)
+    waiting = pending(cells, journal)
+    preflight(suite, journal.folder, needed=bool(waiting))
+    journal.plan(suite.name, [cell.identity for cell in cells], suite.levels)
+    taken = len(cells) - len(waiting)
+    with RunProgress(journal.folder, suite.name, total=len(cells), taken=taken) as progress:
+        cut = _run(waiting, journal, means, progress)
+    write_json(journal.folder / "cut.json", {"cells": cut_rows(cut)})
+    return Outcome(len(waiting) - len(cut), taken, progress.failed, cut)
+
+
+def _run(waiting: Sequence[Cell], journal: Journal, means: Means, progress: RunProgress) -> Sequence[Cell]:
+    """Run cells, and return those that were cut."""
+    if means.jobs > 1:
+        place = Place(journal.folder, means.cache_bytes, means.threads, means.plugins)
+        for record in run_parallel(waiting, place, means.jobs, say=progress.say):
+            progress.finished(record)
+        return ()
+    store = ArtefactStore(journal.folder / "artefacts", limit_bytes=means.cache_bytes)
+    paced = _pace(waiting, journal, means, store)
+    workshop = Workshop(store, means.device, progress.say)
+    for record in run_inline(paced, journal, workshop, started=progress.started, advance=progress.advance):
+        progress.finished(record)
+    return paced.cut
+
+
+def _pace(waiting: Sequence[Cell], journal: Journal, means: Means, store: ArtefactStore) -> Pace:
+    path = means.durations or journal.folder / "durations.json"
+    durations = Durations(path, hardware(means.device))
+    deadline = float("inf") if means.deadline is None else means.deadline
+    return Pace(waiting, deadline=deadline, durations=durations, store=store, clock=time.monotonic)

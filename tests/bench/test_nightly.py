@@ -1,0 +1,208 @@
+"""Nights on a real small network: hosts are kept, marks are not, a planted change is caught and named."""
+
+import contextlib
+import importlib
+import io
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bench.cli import app
+from bench.hosts import KINDS
+from bench.journal import Journal, Record
+from bench.nightly import STEP_SUMMARY, Home
+from bench.regression import compare
+from bench.regression.history import read_history
+from bench.running import reproducible
+from bench.zoo import ZOO_VARIABLE
+from cwwm.console import run_app
+from cwwm.schemes import SCHEMES
+
+SEEDS = 8  # the fewest with which an exact test of one model can say anything
+
+ZOO = """
+recipes:
+  tiny:
+    train: {epochs: 1, batch_size: 128, lr: 0.003}
+    mark: {epochs: 1, batch_size: 128, lr: 0.001}
+models:
+  dense: {timm: lenet300_100, data: digits, size: 28, channels: 1, recipe: tiny}
+"""
+
+SUITE = f"""
+models: [dense]
+seeds: {SEEDS}
+payloads: [64]
+schemes:
+  - {{name: cwc, carrier: body, survive: 0.9}}
+attacks:
+  - {{name: magnitude, strengths: [0.5, 0.8, 0.85]}}
+"""
+
+#: what a plugin might do unseen: the suite asks for 0.9 and gets less
+PLANTED = """
+from dataclasses import dataclass, replace
+
+from cwwm.schemes.constant_weight import ConstantWeight
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lowered(ConstantWeight):
+    name = "cwc-lowered"
+
+    def begin(self, weights, message, key, context):
+        return ConstantWeight.begin(replace(self, survive=0.6), weights, message, key, context)
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A night that is over: exit code, its journal, and what it said on the way."""
+
+    code: int
+    journal: Journal
+    said: str
+
+    @property
+    def summary(self) -> str:
+        return (self.journal.folder / "summary.md").read_text()
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A folder with a zoo of one model, in which nights of a suite are run."""
+
+    folder: Path
+
+    @property
+    def home(self) -> Home:
+        return Home(self.folder / "home")
+
+    @property
+    def baseline(self) -> Path:
+        return self.folder / "baseline"
+
+    def call(self, *arguments: object) -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(ZOO_VARIABLE, str(self.folder / "models.yaml"))
+            patch.setenv(STEP_SUMMARY, str(self.folder / "step.md"))
+            return run_app(app, "cwwm-bench", [str(argument) for argument in arguments])
+
+    def night(self, suite: str = SUITE) -> Ended:
+        path = self.folder / "small.yaml"
+        path.write_text(suite)
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            code = self.call(
+                "nightly", path, "--home", self.home.folder, "--baseline", self.baseline, "--device", "cpu"
+            )
+        return Ended(code, Journal((self.home.folder / "latest").resolve()), said.getvalue())
+
+
+@dataclass(frozen=True)
+class Two:
+    """Two nights of the same source, with the first one accepted in between."""
+
+    lab: Lab
+    first: Ended
+    second: Ended
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
+    lab = Lab(tmp_path_factory.mktemp("nights"))
+    (lab.folder / "models.yaml").write_text(ZOO)
+    first = lab.night()
+    assert lab.call("accept-baseline", first.journal.folder, "--baseline", lab.baseline) == 0
+    return Two(lab, first, lab.night())
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register the scheme of PLANTED."""
+    (tmp_path / "planted_scheme.py").write_text(PLANTED)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("planted_scheme")
+    monkeypatch.setitem(SCHEMES, "cwc-lowered", module.Lowered)
+
+
+def test_the_first_night_asks_for_a_baseline(two: Two) -> None:
+    assert two.first.code == 0
+    assert "accept-baseline" in two.first.summary
+    assert {record["status"] for record in two.first.journal.records()} == {"ok"}
+
+
+def test_a_second_night_has_no_regression_and_equal_records(two: Two) -> None:
+    assert two.second.code == 0
+    assert "No regression" in two.second.summary
+    first, second = ([*map(reproducible, night.journal.records())] for night in (two.first, two.second))
+    assert first == second
+    assert two.first.journal.folder != two.second.journal.folder
+
+
+def test_hosts_are_kept_and_marked_models_are_not(two: Two) -> None:
+    assert "training the host" in two.first.said
+    assert "training" not in two.second.said
+    assert two.second.said.count("marking with cwc") == SEEDS
+    assert len(list(two.lab.home.hosts.glob("*.safetensors"))) == SEEDS * len(KINDS)
+    assert not (two.second.journal.folder / "artefacts").exists()
+
+
+def test_the_history_has_a_line_a_night_and_a_picture(two: Two) -> None:
+    verdicts = [night["verdict"] for night in read_history(two.lab.home.history)][:2]
+    assert verdicts == ["no baseline", "no regression"]
+    assert "### Trend" in two.second.summary
+    assert (two.second.journal.folder / "trend.png").stat().st_size > 5_000
+
+
+def test_the_step_summary_of_a_workflow_gets_every_night(two: Two) -> None:
+    step = (two.lab.folder / "step.md").read_text()
+    assert two.first.summary in step
+    assert two.second.summary in step
+
+
+@pytest.mark.usefixtures("planted")
+def test_a_lowered_threshold_is_caught_and_named(two: Two) -> None:
+    found = two.lab.night(SUITE.replace("name: cwc,", "name: cwc-lowered, label: cwc,"))
+    assert found.code == 1
+    assert "Worse: " in found.summary
+    assert "dense, cwc 64 bits: magnitude" in found.summary
+    assert read_history(two.lab.home.history)[-1]["worse"]
+    table = (found.journal.folder / "comparison.csv").read_text()
+    assert len(table.splitlines()) == 1 + len(compare(*two_records(two.first, found)).judgements)
+    assert two.lab.call("compare", found.journal.folder, "--baseline", two.lab.baseline) == 1
+    assert two.lab.call("compare", two.second.journal.folder, "--baseline", two.lab.baseline) == 0
+
+
+def two_records(*nights: Ended) -> Iterator[list[Record]]:
+    return (list(night.journal.records()) for night in nights)
+
+
+def test_a_night_without_time_is_no_green_night(two: Two) -> None:
+    path = two.lab.folder / "small.yaml"
+    path.write_text(SUITE)
+    places = ("--home", two.lab.home.folder, "--baseline", two.lab.baseline)
+    assert two.lab.call("nightly", path, *places, "--device", "cpu", "--budget", "0.01s") == 3
+    summary = (two.lab.home.folder / "latest" / "summary.md").read_text()
+    assert "Nothing was compared" in summary
+    assert "Cut by the budget" in summary
+
+
+def test_a_run_with_failures_is_no_baseline(two: Two, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(two.first.journal.folder, tmp_path / "out")
+    journal = Journal(tmp_path / "out")
+    record = next(iter(journal.records()))
+    failed = {**record, "status": "failed", "reason": "the power went", "rows": []}
+    journal.write({k: v for k, v in failed.items() if k not in ("digest", "format")})
+    assert two.lab.call("accept-baseline", tmp_path / "out", "--baseline", tmp_path / "baseline") == 2
+    assert "1 cells" in capfd.readouterr().err
+    assert not (tmp_path / "baseline").exists()
+
+
+def test_without_a_baseline_there_is_nothing_to_compare(
+    two: Two, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert two.lab.call("compare", two.first.journal.folder, "--baseline", tmp_path) == 2
+    assert "accept-baseline" in capfd.readouterr().err

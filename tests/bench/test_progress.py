@@ -1,0 +1,142 @@
+"""Progress: the file that other shells read, the picture of it, and the live table on a real terminal."""
+
+import io
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from bench.cell import Cell
+from bench.journal import Journal
+from bench.progress import (
+    ENDED,
+    RUNNING,
+    STOPPED,
+    Progress,
+    RunProgress,
+    progress_path,
+    progress_view,
+    read_progress,
+)
+from bench.zoo import ZOO_VARIABLE
+from cwwm.errors import BadInput
+from cwwm.files import write_json
+
+Bench = Callable[..., int]
+
+
+def picture(progress: Progress) -> str:
+    console = Console(width=160, file=io.StringIO(), highlight=False)
+    console.print(progress_view(progress))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_another_shell_sees_a_run_while_it_goes_on(finished: Path, tmp_path: Path) -> None:
+    """Everything a reader asks: cells done of the plan, rate, time left, the last results, the failures."""
+    records = list(Journal(finished).records())
+    broken = {**records[2], "status": "failed", "reason": "the power went"}
+    with RunProgress(tmp_path, "tiny", total=16, taken=4) as run:
+        for record in (*records[:2], broken):
+            run.finished(record)
+        seen = read_progress(tmp_path)
+        assert seen is not None
+        assert (seen.state, seen.total, seen.taken, seen.done, seen.failed) == (RUNNING, 16, 4, 3, 1)
+        text = picture(replace(seen, seconds=60.0))
+        assert "7/16 cells" in text
+        assert "3 a minute, 1:00 gone, 3:00 left" in text
+        assert "1 failed" in text
+        assert "the power went" in text
+        assert "message whole at" in text
+    ended = read_progress(tmp_path)
+    assert ended is not None
+    assert ended.state == ENDED
+
+
+def test_a_run_that_raises_or_is_killed_counts_as_stopped(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), RunProgress(tmp_path / "raised", "tiny", total=1, taken=0):
+        raise RuntimeError("out of paper")
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    with RunProgress(tmp_path / "killed", "tiny", total=1, taken=0) as run:
+        run.progress.pid = dead.pid
+    run.progress.state = RUNNING
+    write_json(progress_path(tmp_path / "killed"), vars(run.progress))
+    for folder in ("raised", "killed"):
+        seen = read_progress(tmp_path / folder)
+        assert seen is not None
+        assert seen.state == STOPPED
+
+
+def test_no_run_no_progress_and_a_strange_file_is_refused(tmp_path: Path) -> None:
+    assert read_progress(tmp_path) is None
+    write_json(progress_path(tmp_path), {"cells": 3})
+    with pytest.raises(BadInput, match=r"progress\.json"):
+        read_progress(tmp_path)
+
+
+def test_status_shows_how_far_a_finished_run_came(
+    finished: Path, bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench("status", finished) == 0
+    text = capsys.readouterr().out
+    assert "16/16 cells" in text
+    assert "ended" in text
+
+
+def test_text_from_records_is_shown_as_it_is() -> None:
+    assert "[red]not markup[/red]" in picture(Progress("tiny", 1, last=["[red]not markup[/red]"]))
+
+
+def test_a_terminal_gets_a_live_table_and_a_pipe_plain_lines(tiny: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from bench.cli import main; main()", "run", str(tiny / "tiny.yaml")]
+    command += ["--out", str(tmp_path), "--device", "cpu", "--seeds", "1", "--scheme", "cwc", "--attack", "random"]
+    environment = {**os.environ, ZOO_VARIABLE: str(tiny / "models.yaml"), "TERM": "xterm", "COLUMNS": "160"}
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(command, stderr=terminal, stdout=subprocess.DEVNULL, env=environment)
+    os.close(terminal)
+    shown = read_all(controller)
+    assert process.wait() == 0
+    assert "1/1 cells" in shown
+    assert "\x1b[" in shown, "a live table moves the cursor"
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0
+    assert "\x1b[" not in done.stderr
+
+
+def read_all(terminal: int) -> str:
+    """Return what is written to a terminal until its other side closes."""
+    parts = []
+    while True:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:  # Linux reports the closed side of a terminal so
+            break
+        if not part:
+            break
+        parts.append(part)
+    os.close(terminal)
+    return b"".join(parts).decode()
+
+
+def test_the_cell_in_hand_is_named(tmp_path: Path, tiny_cell: Cell) -> None:
+    with RunProgress(tmp_path, "smoke", total=1, taken=0) as run:
+        run.started(tiny_cell)
+        run.say("marking")
+        seen = read_progress(tmp_path)
+        assert seen is not None
+        assert seen.doing == "test_resnet #0 protected-cwc 256 bits: magnitude: marking"
+
+
+@pytest.fixture(scope="module")
+def tiny_cell() -> Cell:
+    from bench.plan import cells
+    from bench.suite import load_suite
+
+    return cells(load_suite("smoke"), {})[0]
