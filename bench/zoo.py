@@ -157,7 +157,7 @@ def build_model(spec: ModelSpec, classes: int, seed: int) -> nn.Module:
     if not timm.is_model(spec.timm):
         raise unknown_name("model", spec.timm, timm.list_models())
     arguments: dict[str, Any] = {"num_classes": classes, "in_chans": spec.channels, **spec.create}
-    if "img_size" in inspect.signature(timm.create_model).parameters or _takes_size(spec.timm):
+    if _takes_size(spec.timm):
         arguments.setdefault("img_size", spec.size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -177,12 +177,10 @@ def build_model(spec: ModelSpec, classes: int, seed: int) -> nn.Module:
 
 @cache
 def _takes_size(name: str) -> bool:
-    """Say whether an architecture is created for a fixed input size, as transformers and our own are."""
-    timm = _timm()
-    module = inspect.getmodule(timm.model_entrypoint(name))
-    source = module.__name__.rsplit(".", 1)[-1] if module else ""
-    fixed = ("vision_transformer", "swin", "maxx", "mlp_mixer", "deit", "beit", "eva", "cait", "xcit", "vit")
-    return source == "networks" or any(part in source for part in fixed)
+    """Say whether an architecture is created for images of one size, as most transformers and our own are."""
+    with torch.device("meta"):  # no storage: only its class is looked at
+        network = _timm().create_model(name)
+    return any("img_size" in inspect.signature(kind.__init__).parameters for kind in type(network).__mro__)
 
 
 def packaged_weights(name: str) -> "OrderedDict[str, Tensor]":

@@ -19,6 +19,7 @@ from bench.compatibility.trial import perturb
 from bench.journal import Journal, Record
 from bench.leaderboard.compatibility import shortfalls
 from bench.plan import cells
+from bench.provenance import dependencies
 from bench.suite import AttackEntry, SchemeEntry, load_suite
 from bench.zoo import ZOO_VARIABLE, ModelSpec, find_models, load_zoo
 from cwwm.console import run_app
@@ -348,6 +349,12 @@ def test_an_untrained_suite_refuses_what_takes_training(old: str, new: str, name
     (tmp_path / "suite.yaml").write_text(SUITE.replace(old, new, 1).replace('["*"]', "[test_resnet]"))
     with pytest.raises(BadInput, match=named):
         load_suite(str(tmp_path / "suite.yaml"))
+
+
+def test_records_depend_on_networks_and_attacks_and_not_on_tables_or_suites() -> None:
+    found = dependencies("bench.compatibility.trial")
+    assert {"bench.zoo", "cwwm.carrier", "cwwm.checkpoint"} <= found
+    assert not [name for name in found if name.startswith(("bench.leaderboard", "bench.suite", "bench.journal"))]
 
 
 def test_schemes_that_train_are_refused_by_the_plan() -> None:

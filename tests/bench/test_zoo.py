@@ -52,8 +52,18 @@ def test_building_leaves_the_global_generator_alone() -> None:
 
 
 def test_any_timm_name_works_without_an_entry() -> None:
-    assert "convnext_atto" not in load_zoo()
-    assert find_models(["convnext_atto"])[0].name == "convnext_atto"
+    assert "convnext_pico" not in load_zoo()
+    assert find_models(["convnext_pico"])[0].name == "convnext_pico"
+
+
+@pytest.mark.parametrize(
+    "name", ["fastvit_t12", "shvit_s2", "efficientvit_b1", "pit_xs_224", "levit_128", "coat_mini"]
+)
+def test_an_architecture_is_asked_for_a_size_only_if_it_takes_one(name: str) -> None:
+    (spec,) = find_models([name])
+    assert name not in load_zoo()
+    with torch.inference_mode():
+        assert build_model(spec, 7, 0).eval()(torch.zeros(1, 3, spec.size, spec.size)).shape == (1, 7)
 
 
 def test_wildcards_pick_entries() -> None:
