@@ -10,6 +10,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench import night_commands
+from bench.options import (
+    Attacks,
+    Budget,
+    Device,
+    Json,
+    Models,
+    Out,
+    Payloads,
+    Plugins,
+    Schemes,
+    Seeds,
+    SuiteName,
+    Threads,
+    chosen_suite,
+    default_out,
+    existing,
+    say,
+)
 from cwwm.console import DONE, FAILED, NO, print_json, print_table, run_app
 from cwwm.errors import BadInput
 
@@ -34,37 +53,8 @@ app = typer.Typer(
 
     Exit codes: 0 done, 1 the answer is no, 2 bad input, 3 some cells failed.""",
 )
-
-SuiteName = Annotated[str, typer.Argument(help="A suite's name (see list suites), or a YAML file.")]
-Models = Annotated[
-    list[str] | None,
-    typer.Option("--model", help="Replace the suite's models: names of models.yaml, wildcards, timm."),
-]
-Schemes = Annotated[list[str] | None, typer.Option("--scheme", help="Keep or add schemes, by label or name.")]
-Attacks = Annotated[list[str] | None, typer.Option("--attack", help="Keep these attacks of the suite.")]
-Payloads = Annotated[list[int] | None, typer.Option("--payload", help="Keep these payloads of the suite, in bits.")]
-Seeds = Annotated[int | None, typer.Option("--seeds", help="Number of seeds.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Output folder; default results/runs/SUITE.")]
+app.add_typer(night_commands.app)  # without a name: its commands stand beside these
 _REASONS = 50  # why a folder is not accepted, that check prints
-Threads = Annotated[int, typer.Option(min=1, help="Torch threads; results repeat only at equal numbers.")]
-Budget = Annotated[
-    str | None,
-    typer.Option("--budget", help="Time, such as 60m: the most important cells first, and say what was cut."),
-]
-Baseline = Annotated[
-    Path | None, typer.Option("--baseline", help="Folder of baselines, one a suite; default results/baseline.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Plugins = Annotated[
-    list[str] | None,
-    typer.Option("--plugin", help="A Python module with more schemes or attacks; its code is run. May repeat."),
-]
-
-
-def default_out(suite: str) -> Path:
-    """Return the ignored folder that a suite's run writes to by default, under the working directory."""
-    return Path("results", "runs", Path(suite).stem)
 
 
 @app.command()
@@ -87,7 +77,7 @@ def plan(
     from bench.journal import Journal
     from bench.plan import cells
 
-    chosen = _suite(suite, model, scheme, attack, seeds, payload, plugin)
+    chosen = chosen_suite(suite, model, scheme, attack, seeds, payload, plugin)
     todo = cells(chosen, prepare(choose_device(device), threads))
     journal = Journal(out or default_out(suite))
     waiting = {cell.identity for cell in pending(todo, journal)}
@@ -133,25 +123,19 @@ def calibrate(
     from bench.strengths import strengths_path
     from bench.workshop import Workshop
 
-    chosen = _suite(suite, model, scheme, attack, None, payload, plugin)
+    chosen = chosen_suite(suite, model, scheme, attack, None, payload, plugin)
     where = choose_device(device)
     asked = {"schemes": bool(scheme or not attack), "attacks": bool(attack or not scheme)}
     todo = waiting(chosen, prepare(where, threads), seed=seed, again=again, **asked)
-    workshop = Workshop(ArtefactStore((out or default_out(suite)) / "artefacts"), where, _say)
-    found = chain(
-        find(chosen, todo.schemes, workshop, _say), calibrate_attacks(chosen, todo.attacks, workshop, _say)
-    )
+    workshop = Workshop(ArtefactStore((out or default_out(suite)) / "artefacts"), where, say)
+    found = chain(find(chosen, todo.schemes, workshop, say), calibrate_attacks(chosen, todo.attacks, workshop, say))
     for number, entry in enumerate(found, 1):
-        _say(f"[{number}/{len(todo)}] {entry}")
+        say(f"[{number}/{len(todo)}] {entry}")
     print(
         f"{len(todo.schemes)} strengths found, those of {len(todo.attacks)} attacks chosen, "
         f"in {strengths_path(chosen.path)}"
     )
     return DONE
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 @app.command()
@@ -177,7 +161,7 @@ def run(
     from bench.session import Means, run_suite
 
     deadline = _deadline(budget)
-    chosen = _suite(suite, model, scheme, attack, seeds, payload, plugin)
+    chosen = chosen_suite(suite, model, scheme, attack, seeds, payload, plugin)
     folder, where = out or default_out(suite), choose_device(device)
     means = Means(where, threads, jobs, int(cache_gb * 2**30), deadline, plugins=tuple(plugin or ()))
     journal = Journal(folder)
@@ -186,98 +170,6 @@ def run(
     _write_leaderboard(journal, page=folder / "leaderboard.html")
     _print_cut(done.cut)
     return FAILED if done.failed else DONE
-
-
-@app.command()
-def nightly(
-    suite: Annotated[str | None, typer.Argument(help="Default: nightly on a GPU, nightly-cpu on the CPU.")] = None,
-    budget: Annotated[str, typer.Option("--budget", help="Time for all of it, such as 60m.")] = "60m",
-    device: Device = "auto",
-    threads: Threads = 1,
-    home: Annotated[
-        Path | None, typer.Option("--home", help="Keeps hosts and history; default results/runs/nights/SUITE.")
-    ] = None,
-    baseline: Baseline = None,
-    plugin: Plugins = None,
-) -> int:
-    """Run a suite in a fresh folder inside a budget, and exit with 1 if it got worse than the accepted baseline."""
-    from bench.conditions import choose_device
-    from bench.nightly import Home, run_night
-    from bench.pacing import parse_budget
-    from bench.regression.baseline import baseline_of
-    from bench.session import Means
-
-    seconds, where = parse_budget(budget), choose_device(device)
-    name = suite or ("nightly" if where.type == "cuda" else "nightly-cpu")
-    chosen = _suite(name, None, None, None, None, plugins=plugin)
-    place = Home(home or Path("results", "runs", "nights", chosen.name))
-    accepted = baseline_of(chosen.name, baseline)
-    means = Means(where, threads, plugins=tuple(plugin or ()))
-    night = run_night(chosen, place, means, budget=seconds, baseline=accepted)
-    print(night.summary)
-    print(f"written: {night.journal.folder}, {place.history}", file=sys.stderr)
-    if night.comparison and night.comparison.is_worse:
-        return NO
-    nothing = night.comparison is not None and not night.comparison.judgements
-    return FAILED if night.outcome.failed or nothing else DONE
-
-
-@app.command()
-def compare(out: Annotated[Path, typer.Argument(help="Output folder of a run.")], baseline: Baseline = None) -> int:
-    """Say what got worse than the accepted baseline of the same suite; exit with 1 if anything did."""
-    from bench.journal import Journal
-    from bench.regression import compare as judge
-    from bench.regression.baseline import BASELINES, baseline_of
-    from bench.regression.report import markdown
-
-    new = Journal(_existing(out))
-    old = baseline_of(new.suite, baseline)
-    if old is None:
-        raise BadInput(
-            f"{(baseline or BASELINES) / new.suite} holds no baseline; accept one: cwwm-bench accept-baseline OUT"
-        )
-    records = list(old.records()), list(new.records())
-    found = judge(*records)
-    print(markdown(found, *records))
-    return NO if found.is_worse else DONE
-
-
-@app.command()
-def speed(
-    commit: Annotated[str | None, typer.Argument(help="Default: that of the accepted baseline.")] = None,
-    pairs: Annotated[int, typer.Option(min=1, help="Pairs of runs, half a minute each.")] = 20,
-    to: Annotated[Path, typer.Option("--to", help="Folder for the checkout and speed.md.")] = Path(
-        "results/runs/speed"
-    ),
-    baseline: Baseline = None,
-) -> int:
-    """Time embedding and extraction beside another commit's, in turn; exit with 1 if anything got slower."""
-    from bench.regression import speed as timing
-    from bench.regression.baseline import accepted_commit
-    from cwwm.files import write_atomic
-
-    other = timing.side_of(commit or accepted_commit(baseline), to, _say)
-    found = timing.ratios(timing.alternate(other, timing.this_side(), pairs, _say))
-    table = timing.ratio_table(found) + "\n"
-    write_atomic(to / "speed.md", table.encode())
-    print(table)
-    return NO if any(ratio.is_slower for ratio in found) else DONE
-
-
-@app.command("accept-baseline")
-def accept_baseline(
-    out: Annotated[Path, typer.Argument(help="Output folder of a run, or of a night.")], baseline: Baseline = None
-) -> int:
-    """Make the records of a run the baseline that later nights of its suite are compared with."""
-    import datetime
-
-    from bench.journal import Journal
-    from bench.regression.baseline import accept
-
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    moved = accept(Journal(_existing(out)), today, baseline)
-    print(f"{len(list(moved.records()))} records are the baseline of suite {moved.suite}: commit {moved.folder}")
-    return DONE
 
 
 @app.command()
@@ -291,7 +183,7 @@ def status(out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
     from bench.progress import progress_view, read_progress
 
     progress = read_progress(out)
-    records = [] if progress and not Journal(out).exists else list(Journal(_existing(out)).records())
+    records = [] if progress and not Journal(out).exists else list(Journal(existing(out)).records())
     counts = Counter(record["status"] for record in records)
     if json:
         print_json({"records": dict(counts), "progress": asdict(progress) if progress else None})
@@ -321,7 +213,7 @@ def leaderboard(
 
     if to and not html:
         raise BadInput(f"--to {to} says where the page goes; add --html")
-    _write_leaderboard(Journal(_existing(out)), page=(to or out / "leaderboard.html") if html else None)
+    _write_leaderboard(Journal(existing(out)), page=(to or out / "leaderboard.html") if html else None)
     return DONE
 
 
@@ -351,7 +243,7 @@ def check(
     runtime = prepare(where, threads)
     with tempfile.TemporaryDirectory() as scratch:
         workshop = Workshop(ArtefactStore(Path(scratch)), where)
-        verdict = check_folder(Journal(_existing(out)), workshop, runtime, sample=sample, seed=seed, say=print)
+        verdict = check_folder(Journal(existing(out)), workshop, runtime, sample=sample, seed=seed, say=print)
     for reason in verdict.reasons[:_REASONS]:
         print(f"WRONG: {' '.join(reason.split())}")
     if verdict.reasons:
@@ -372,7 +264,7 @@ def pack(
     from bench.journal import Journal
     from bench.leaderboard import write
 
-    packed = Journal(_existing(out)).pack(to)
+    packed = Journal(existing(out)).pack(to)
     paths = write(packed)
     print(
         f"{len(list(packed.records()))} records packed; written: " + ", ".join(map(str, [packed.archive, *paths]))
@@ -416,30 +308,6 @@ def schema(page: Annotated[bool, typer.Option("--page", help="Print the page of 
     return DONE
 
 
-def _suite(
-    name: str,
-    models: list[str] | None,
-    schemes: list[str] | None,
-    attacks: list[str] | None,
-    seeds: int | None,
-    payloads: list[int] | None = None,
-    plugins: list[str] | None = None,
-) -> "Suite":
-    """Return a suite as the options narrow it, once the plugins are known that it may name."""
-    from bench.plugins import load_plugins
-    from bench.suite import load_suite, narrow
-
-    load_plugins(plugins)
-    return narrow(
-        load_suite(name),
-        models=models or (),
-        schemes=schemes or (),
-        attacks=attacks or (),
-        payloads=payloads or (),
-        seeds=seeds,
-    )
-
-
 def _deadline(budget: str | None) -> float | None:
     """Return when a budget that begins now is used up, on the steady clock."""
     from bench.pacing import parse_budget
@@ -473,14 +341,6 @@ def _numbers(numbers: "Iterable[float]") -> str:
 
 def _bits(suite: "Suite", entry: "SchemeEntry | AttackEntry") -> str:
     return " ".join(map(str, suite.payloads_of(entry)))
-
-
-def _existing(folder: Path) -> Path:
-    from bench.journal import Journal
-
-    if not Journal(folder).exists:
-        raise BadInput(f"{folder} holds no records; run a suite first: cwwm-bench run smoke --out {folder}")
-    return folder
 
 
 def _write_leaderboard(journal: "Journal", page: Path | None) -> None:
