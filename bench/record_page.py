@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bench.record_schema import json_schema
+from bench.compatibility.record_schema import UntrainedRecordFile
+from bench.record_schema import RecordFile, json_schema
 
 _HEAD = """\
 # The record of a cell
@@ -21,11 +22,23 @@ _NAMES = {"string": "text", "integer": "integer", "number": "number", "boolean":
 Part = Mapping[str, Any]
 
 
+_UNTRAINED = """\
+# The record of an untrained model
+
+Suites of untrained models (`zoo`) train nothing and measure no accuracy. Their records say `kind`:
+`compatibility`; parts that are not told here are those above."""
+
+
 def page() -> str:
     """Return the page in Markdown."""
-    schema = json_schema()
-    parts = {"Record": schema, **{name: schema["$defs"][name] for name in _order(schema)}}
-    return "\n\n".join([_HEAD, *(_section(name, part) for name, part in parts.items())]) + "\n"
+    told: dict[str, Part] = {}
+    sections = [_HEAD]
+    for head, schema in (("", json_schema(RecordFile)), (_UNTRAINED, json_schema(UntrainedRecordFile))):
+        parts = {schema["title"]: schema, **{name: schema["$defs"][name] for name in _order(schema)}}
+        new = {name: part for name, part in parts.items() if name not in told}
+        sections += [*filter(None, [head]), *(_section(name, part) for name, part in new.items())]
+        told |= new
+    return "\n\n".join(sections) + "\n"
 
 
 def _order(schema: Part) -> list[str]:

@@ -271,7 +271,7 @@ def schema_faults(record: Record, schema: type[RecordHead] = RecordFile) -> list
     return []
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema(of: type[RecordHead] = RecordFile) -> dict[str, Any]:
     """Return the schema of a record as JSON Schema."""
-    schema = RecordFile.model_json_schema()
+    schema = of.model_json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
