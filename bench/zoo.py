@@ -180,7 +180,7 @@ def _takes_size(name: str) -> bool:
     """Say whether an architecture is created for images of one size, as most transformers and our own are."""
     with torch.device("meta"):  # no storage: only its class is looked at
         network = _timm().create_model(name)
-    return any("img_size" in inspect.signature(kind).parameters for kind in type(network).__mro__[:-1])
+    return any("img_size" in inspect.signature(kind).parameters for kind in type(network).__mro__)
 
 
 def packaged_weights(name: str) -> "OrderedDict[str, Tensor]":
