@@ -28,7 +28,7 @@ def exact(records: list[Record], *, scheme: str, attack: str, model: str | None 
         for record in records
         if (record["key"]["scheme"], record["key"]["attack"]) == (scheme, attack)
         and model in (None, record["key"]["model"])
-        for row in record["rows"]
+        for row in record.get("rows", ())  # a refused one has none
     ]
     assert rows
     return [row["exact"] for row in rows]
@@ -83,6 +83,8 @@ def thieves(records: list[Record]) -> list[str]:
     """Return the rows of the threat model's table, a line an attack at its hardest strength."""
     cells: dict[tuple[str, float], dict[str, str]] = {}
     for record in records:
+        if record["status"] != "ok":  # one copy of a network with other widths cannot be averaged with the next
+            continue
         hardest = max(record["rows"], key=lambda row: row["strength"])
         label = record["key"]["scheme"].removesuffix(" (reconstruction)")
         cells.setdefault((record["key"]["attack"], hardest["strength"]), {})[label] = letter(hardest)

@@ -84,7 +84,7 @@ def test_a_number_opens_the_records_it_comes_from(smoke: Journal, smoke_page: Pa
     assert len(identities) == 4  # models x seeds
     page.keyboard.press("Escape")
     dialog.wait_for(state="hidden")
-    assert "record=" not in page.url
+    page.wait_for_function("!location.hash.includes('record=')")
 
 
 def test_a_record_has_an_address(smoke: Journal, smoke_page: Path, look: Open) -> None:
