@@ -12,6 +12,7 @@ from bench.leaderboard import texts, write
 from bench.leaderboard.capacity import capacities, capacity_tables
 from bench.leaderboard.levels import at_levels, levels_table
 from bench.leaderboard.points import gather
+from cwwm.seeds import identity
 
 Record = dict[str, Any]
 
@@ -45,7 +46,7 @@ def record(
     accuracy = {"correct": 980, "total": 1000}
     key = {"model": model, "data": "digits", "scheme": scheme, "payload": payload, "seed": seed, "attack": attack}
     return {
-        "identity": "-".join(map(str, key.values())), "key": key, "status": "ok", "rows": rows,
+        "identity": identity(**key), "key": key, "status": "ok", "rows": rows,
         "recipe": {"attack": ATTACKS[attack]}, "host": {"accuracy": accuracy},
         "marked": {"accuracy": accuracy, "energy": energy, "noise_floor": 1e-3, "report": {"touched": payload}},
         "timing": {**timing, "peak_bytes_marked": 1 << 20, "peak_bytes_control": 1 << 20},

@@ -11,6 +11,7 @@ from bench.leaderboard.page import write_page
 from bench.leaderboard.points import gather
 from bench.leaderboard.ranking import rank
 from bench.leaderboard.tables import price_table, ranking_table, speed_table
+from cwwm.seeds import identity
 from tests.bench.page.conftest import Open
 from tests.bench.test_leaderboard import journal_of, many, record, refused
 
@@ -168,7 +169,7 @@ def hostile(made: dict[str, Any]) -> dict[str, Any]:
     rows = [{**row, "task": EVIL} for row in made["rows"]]
     environment = {**made["environment"], "hardware": EVIL, "date": "2026-01-01T00:00:00"}
     return {
-        **made, "key": key, "rows": rows, "environment": environment, "identity": f"evil-{key['payload']}",
+        **made, "key": key, "rows": rows, "environment": environment, "identity": identity(**key),
         "reason": EVIL,
     }  # fmt: skip
 
