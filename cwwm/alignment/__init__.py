@@ -2,5 +2,6 @@
 
 from cwwm.alignment.align import AlignedWeights, Alignment, align
 from cwwm.alignment.channel_map import ChannelMap
+from cwwm.alignment.responses import Responses, record_responses
 
-__all__ = ["AlignedWeights", "Alignment", "ChannelMap", "align"]
+__all__ = ["AlignedWeights", "Alignment", "ChannelMap", "Responses", "align", "record_responses"]

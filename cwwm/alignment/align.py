@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cwwm.alignment.channel_map import NONE, ChannelMap
+from cwwm.alignment.responses import Responses
 from cwwm.alignment.scales import fit_scales
 from cwwm.alignment.search import IMAGE_CHANNELS, RECOGNISED, Found, Search
 from cwwm.alignment.similarity import LayerPair, dense
@@ -65,22 +66,38 @@ class Alignment:
         return self.score >= RECOGNISED
 
 
-def align(owner: Weights, suspect: Weights, hidden: Mapping[str, Tensor] | None = None) -> Alignment:
+def align(
+    owner: Weights,
+    suspect: Weights,
+    hidden: Mapping[str, Tensor] | None = None,
+    responses: Responses | None = None,
+) -> Alignment:
     """Match the channels of a suspect of the same architecture family, without running either model.
+
+    Who can run both may add their answers to the same images. They find what weights alone do not where a layer
+    is too narrow to tell its channels from chance: after 60 % of the channels were removed from a small residual
+    network of 16 channels at first, and 5 epochs of fine-tuning, the score is 0.96 instead of 0.001, and the
+    message whole. They change nothing after long fine-tuning, nor after milder removal, where weights are
+    enough, and next to nothing after pruning, which spoils the answers before the weights. They only propose: the
+    owner's answers depend on the marked weights, which nobody can hide from them, so a match is recognised and
+    scored by weights alone, the hidden ones left out, as without them.
 
     Args:
         owner: the owner's marked copy.
         suspect: whose tensors have the same names; widths may differ.
         hidden: flat indices by tensor, int64 (n,), of the owner's weights that carry the mark: the search must not
             see them, else it would read into a suspect what it looks for.
+        responses: what `record_responses` gives of both models for the same images, where they can be run.
 
     Returns:
         The alignment; look at `Alignment.accepted` before anything is read through it.
     """
     pairs = _pairs(owner, suspect, hidden or {})
-    search = Search(pairs, classifier(owner))
-    layers = {name: _layer(search, found) for name, found in search.found.items()}
-    layers = {name: layer for name, layer in layers.items() if layer.share >= RECOGNISED}
+    search = Search(pairs, classifier(owner), responses)
+    shares = {name: search.match(found).share for name, found in search.found.items()}
+    layers = {
+        name: _layer(search, search.found[name], share) for name, share in shares.items() if share >= RECOGNISED
+    }
     sizes = {name: math.prod(owner.shape(name)) for name in prunable(owner)}
     recognised = sum(sizes[name] * layer.share for name, layer in layers.items())
     return Alignment(layers, recognised / max(1, sum(sizes.values())))
@@ -108,14 +125,14 @@ def _axes(shape: Sequence[int]) -> tuple[int, int, int]:
     return shape[0], shape[1], math.prod(shape[2:])
 
 
-def _layer(search: Search, found: Found) -> LayerAlignment:
+def _layer(search: Search, found: Found, share: float) -> LayerAlignment:
     outputs = search.maps[found.outputs]
     inputs = found.inputs.resolve(search.maps) if found.inputs is not None else None
     moved = bring_back(found.pair.suspect, _axes(found.pair.owner.shape), outputs, inputs)
     groups = 1 if inputs is None else inputs.size // moved.shape[1]
     by_input = inputs is not None and inputs.size > IMAGE_CHANNELS
     scales = fit_scales(dense(found.pair.owner, groups), dense(moved, groups), by_input=by_input)
-    return LayerAlignment(outputs, inputs, *scales, search.match(found).share)
+    return LayerAlignment(outputs, inputs, *scales, share)
 
 
 def bring_back(

@@ -7,9 +7,13 @@ ones) is a candidate for its inputs, and the right one stands out, for under a w
 Then all layers that share channels are pooled, and each matching is solved again until none changes: coordinate
 descent over the network's permutations, as weight matching does (Ainsworth, Hayase and Srinivasa, "Git Re-Basin",
 arXiv 2209.04836), here for partial matchings between networks of different widths.
+
+Where both models ran, what their channels answer (`Responses`, the activation matching of that paper) joins in: it
+places layers that too few weights are left to place, and is pooled with the weights of the layers that it is of.
+It only proposes: what is recognised in the end is said by weights alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +21,7 @@ import torch
 from torch import Tensor
 
 from cwwm.alignment.channel_map import NONE, ChannelMap
+from cwwm.alignment.responses import Responses, weighted_answers
 from cwwm.alignment.similarity import (
     LayerPair,
     Match,
@@ -83,25 +88,32 @@ class Search:
         found: the layers that could be placed, by name.
     """
 
-    def __init__(self, pairs: Sequence[LayerPair], classifier: str | None) -> None:
+    def __init__(
+        self, pairs: Sequence[LayerPair], classifier: str | None, responses: Responses | None = None
+    ) -> None:
         """Match `pairs`, in the model's order; the outputs of the layer `classifier` are the task's classes."""
         self.maps: list[ChannelMap] = []
         self.found: dict[str, Found] = {}
         self._fixed: set[int] = set()
         self._classifier = classifier
+        self._answers = weighted_answers(pairs, responses) if responses is not None else {}
         waiting = list(pairs)
         while waiting:
-            left = self._place_all(waiting, CLEAR)  # what is sure first: it tells what the others could read
-            if len(left) == len(waiting):
-                left = self._place_all(waiting, RECOGNISED)
+            left = self._place_some(waiting)
             if len(left) == len(waiting):
                 break
             waiting = left
         self._refine()
 
-    def _place_all(self, pairs: Sequence[LayerPair], least: float) -> list[LayerPair]:
-        """Place the layers of which so large a share of channels stands out; return the others."""
-        return [pair for pair in pairs if not self._place(pair, least)]
+    def _place_some(self, pairs: Sequence[LayerPair]) -> list[LayerPair]:
+        """Place what is surest, which tells what the others could read; return the others."""
+        stages = (lambda p: self._place(p, CLEAR), self._place_by_responses, lambda p: self._place(p, RECOGNISED))
+        left = list(pairs)
+        for stage in stages:
+            left = [pair for pair in pairs if not stage(pair)]
+            if len(left) < len(pairs):
+                break
+        return left
 
     def _place(self, pair: LayerPair, least: float) -> bool:
         """Place one layer if its inputs, or else its outputs, are known; say whether it could be done."""
@@ -114,10 +126,40 @@ class Search:
         outputs = self._best_outputs(pair, least)
         if outputs is None:
             return False
+        self._place_above(pair, outputs)
+        return True
+
+    def _place_above(self, pair: LayerPair, outputs: int) -> None:
+        """Place a layer whose outputs are known: its inputs follow from them."""
         cosines = column_cosines(pair, self.maps[outputs])
         columns = self._site(assign(cosines).map, cosines)
         self.found[pair.name] = Found(pair, outputs, Route((columns,)))
+
+    def _place_by_responses(self, pair: LayerPair) -> bool:
+        """Place a layer by its answers to images, if its weights agree; say whether it could be done."""
+        answers = self._answers.get(pair.name)
+        if answers is None or pair.depthwise:
+            return False
+        proposed = self.maps[self._fixed_site(len(answers))] if self._gives_classes(pair) else assign(answers).map
+        inputs = self._agreeing_inputs(pair, proposed)
+        if inputs is not None:
+            self.found[pair.name] = Found(pair, self._outputs(pair, inputs), inputs)
+            return True
+        if not _halves_agree(pair, proposed):
+            return False
+        self._place_above(pair, self._site(proposed, answers))
         return True
+
+    def _agreeing_inputs(self, pair: LayerPair, proposed: ChannelMap) -> Route | None:
+        """Return the route under which a layer's weights agree best with a matching of its outputs."""
+        rows = torch.linspace(0, len(pair.owner) - 1, min(_SAMPLE, len(pair.owner))).long()
+        sampled = ChannelMap(proposed.partner[rows.numpy()], proposed.width)
+        scores = {
+            route: _diagonal_score(row_cosines(pair, columns, rows), sampled)
+            for route, columns in self._candidates(pair)
+        }
+        best = max(scores, key=lambda route: scores[route], default=None)
+        return best if best is not None and scores[best] > _AGREES else None
 
     def _place_depthwise(self, pair: LayerPair) -> bool:
         """Give a depthwise layer the channels under which its kernels agree best."""
@@ -134,16 +176,20 @@ class Search:
             return Route((self._fixed_site(pair.owner.shape[1]),))
         rows = torch.linspace(0, len(pair.owner) - 1, min(_SAMPLE, len(pair.owner))).long()
         best, most = None, 0.0
-        for route in self._routes(pair):
-            columns = route.resolve(self.maps)
-            if columns is None or not len(columns.matched) or pair.groups(columns) is None:
-                continue
+        for route, columns in self._candidates(pair):
             found = recognise(row_cosines(pair, columns, rows), len(pair.owner))
             if found.share > least and found.share * found.likeness > most:
                 best, most = route, found.share * found.likeness
             if found.share > CLEAR and found.likeness > _ALIKE:
                 break
         return best
+
+    def _candidates(self, pair: LayerPair) -> Iterator[tuple[Route, ChannelMap]]:
+        """Yield the routes that a layer can have, each with the map of its inputs."""
+        for route in self._routes(pair):
+            columns = route.resolve(self.maps)
+            if columns is not None and len(columns.matched) and pair.groups(columns) is not None:
+                yield route, columns
 
     def _routes(self, pair: LayerPair) -> Iterator[Route]:
         """Yield how the inputs of a layer could come from what is known, the latest first, then as they are."""
@@ -178,7 +224,7 @@ class Search:
     def _best_outputs(self, pair: LayerPair, least: float) -> int | None:
         """Return the known matching of a layer's outputs under which its inputs stand out."""
         sites = self._sites_of(pair)
-        if pair.name == self._classifier and len(pair.owner) == len(pair.suspect):
+        if self._gives_classes(pair):
             sites = [self._fixed_site(len(pair.owner))]
         size = pair.owner.shape[1]
         shares = {site: recognise(column_cosines(pair, self.maps[site]), size).share for site in sites}
@@ -190,14 +236,20 @@ class Search:
         widths = len(pair.owner), len(pair.suspect)
         return [site for site, known in enumerate(self.maps) if (known.size, known.width) == widths]
 
+    def _gives_classes(self, pair: LayerPair) -> bool:
+        """Say whether the order of a layer's outputs is that of the task's classes."""
+        return pair.name == self._classifier and len(pair.owner) == len(pair.suspect)
+
     def _outputs(self, pair: LayerPair, inputs: Route) -> int:
         """Match the outputs of a layer whose inputs are known."""
-        if pair.name == self._classifier and len(pair.owner) == len(pair.suspect):
+        if self._gives_classes(pair):
             return self._fixed_site(len(pair.owner))
         columns = inputs.resolve(self.maps)
         if columns is None:
             raise ValueError(f"{pair.name} has no inputs")
         cosines = row_cosines(pair, columns)
+        if pair.name in self._answers:  # of one scale: a sum over weights
+            cosines = len(columns.matched) * pair.owner.shape[2] * cosines + self._answers[pair.name]
         return self._site(assign(cosines).map, cosines)
 
     def _site(self, found: ChannelMap, cosines: Tensor) -> int:
@@ -239,7 +291,7 @@ class Search:
             for site, where in enumerate(members):
                 if site in self._fixed or not where:
                     continue
-                match = assign(self._pooled(site, where))
+                match = assign(self._pooled(site, where, self._answers))
                 changed |= not np.array_equal(match.map.partner, self.maps[site].partner)
                 self.maps[site] = match.map
             if not changed:
@@ -253,8 +305,13 @@ class Search:
             if found.inputs is not None:
                 yield from ((found, place) for place, part in enumerate(found.inputs.sites) if part == site)
 
-    def _pooled(self, site: int, members: "Sequence[tuple[Found, int | None]]") -> Tensor:
-        """Return the sum of a matching's cosines over the layers, each times the weights that it compares."""
+    def _pooled(
+        self, site: int, members: "Sequence[tuple[Found, int | None]]", answers: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Return the sum of a matching's cosines over the layers, each times the weights that it compares.
+
+        `answers` join the sum: `self._answers`, or none.
+        """
         known = self.maps[site]
         total = torch.zeros(known.size, known.width)
         for found, place in members:
@@ -262,6 +319,8 @@ class Search:
             if cosines is not None:
                 (top, left), values, features = cosines
                 total[top : top + len(values), left : left + values.shape[1]] += features * values
+            if place is None and found.pair.name in answers:
+                total += answers[found.pair.name]
         return total
 
     def _row_part(self, found: Found) -> "tuple[tuple[int, int], Tensor, int] | None":
@@ -296,19 +355,33 @@ class Search:
         return (top, left), column_cosines(pair, rows), len(rows.matched) * owner.shape[2]
 
     def match(self, found: Found) -> Match:
-        """Return the outputs of a placed layer as it alone would match them: a check of what was pooled.
+        """Return the outputs of a placed layer as its weights alone would match them: a check of what was pooled.
 
         The few weights of a depthwise kernel tell no channel apart: such a layer is recognised by all that share
         its channels, if its kernels agree with the matching at all.
         """
         if found.inputs is None:
             agrees = _diagonal_score(_kernel_cosines(found.pair), self.maps[found.outputs]) > _AGREES
-            pooled = assign(self._pooled(found.outputs, list(self._members(found.outputs))))
+            pooled = assign(self._pooled(found.outputs, list(self._members(found.outputs)), {}))
             return pooled if agrees else replace(pooled, distinct=np.zeros_like(pooled.distinct))
         part = self._row_part(found)
         if part is None:
             return Match(self.maps[found.outputs], np.zeros(self.maps[found.outputs].size, bool))
         return assign(part[1])
+
+
+def _halves_agree(pair: LayerPair, proposed: ChannelMap) -> bool:
+    """Say whether the inputs that half of a layer's outputs tell suit the other half.
+
+    The outputs that told them would always suit: among so many inputs some resemble whatever is proposed.
+    """
+    rows = np.arange(proposed.size)
+    half = ChannelMap(np.where(rows % 2, NONE, proposed.partner), proposed.width)
+    others = ChannelMap(proposed.partner[1::2], proposed.width)
+    columns = assign(column_cosines(pair, half)).map
+    if not len(half.matched) or not len(columns.matched):
+        return False
+    return _diagonal_score(row_cosines(pair, columns, torch.from_numpy(rows[1::2])), others) > _AGREES
 
 
 def _contradicts(known: ChannelMap, found: ChannelMap, cosines: Tensor) -> bool:

@@ -93,10 +93,11 @@ def _cosines(owner: Tensor, suspect: Tensor, other: ChannelMap, rows: Tensor | N
     if owner.shape[1] > FEATURES:  # evenly spaced, the same on both sides
         chosen = torch.linspace(0, owner.shape[1] - 1, FEATURES).long()
         owner, suspect = owner[:, chosen], suspect[:, chosen]
-    return _unit(owner) @ _unit(suspect).T
+    return unit(owner) @ unit(suspect).T
 
 
-def _unit(rows: Tensor) -> Tensor:
+def unit(rows: Tensor) -> Tensor:
+    """Return the rows divided by their norms; zero stays zero."""
     unit: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-30)
     return unit
 

@@ -81,7 +81,7 @@ def test_a_number_opens_the_records_it_comes_from(smoke: Journal, smoke_page: Pa
         identities.add(identity := dialog.locator(".identity").inner_text())
         made = smoke.read(identity)
         assert page.evaluate("JSON.parse(document.querySelector('pre.json').textContent)") == made
-        assert f"record={identity}" in page.url
+        page.wait_for_function("wanted => location.hash.includes(wanted)", arg=f"record={identity}")
     assert len(identities) == 4  # models x seeds
     page.keyboard.press("Escape")
     dialog.wait_for(state="hidden")
@@ -148,7 +148,7 @@ def test_views_have_addresses_and_the_back_button_works(smoke_page: Path, look: 
     assert page.get_by_label("Model").input_value() == "test_vit"
     page.go_back()
     assert page.locator("#views [aria-current=page]").inner_text() == "Curves"
-    assert "view=curves" in page.url
+    page.wait_for_function("location.hash.includes('view=curves')")
 
 
 @pytest.fixture(scope="module")
