@@ -78,6 +78,7 @@ def test_a_number_opens_the_records_it_comes_from(smoke: Journal, smoke_page: Pa
     identities = set()
     for line in range(dialog.locator("tr").count()):
         dialog.locator("tr").nth(line).get_by_role("button").click()
+        dialog.locator("tr").nth(line).and_(page.locator(".chosen")).wait_for()
         identities.add(identity := dialog.locator(".identity").inner_text())
         made = smoke.read(identity)
         assert page.evaluate("JSON.parse(document.querySelector('pre.json').textContent)") == made
