@@ -20,7 +20,7 @@ from bench.running import recipe, reproducible
 from bench.submission import foreign_parts, gaps, inspect
 from bench.suite import AttackEntry, SchemeEntry
 from bench.workshop import Workshop, split_tensors
-from bench.zoo import ModelSpec, find_models
+from bench.zoo import ModelSpec, find_models, load_zoo
 from cwwm.checkpoint import open_weights
 from cwwm.errors import BadInput
 from cwwm.seeds import canonical_json
@@ -145,8 +145,7 @@ def _rebuilt(record: Record, runtime: Mapping[str, Any]) -> Cell | str:
     if any(made["host"].get(key) != value for key, value in host.items()):
         return "other source, versions or device"
     try:
-        found = find_models([made["host"]["model"]["name"]])
-        (spec,) = architectures(found) if untrained else found
+        spec = _own_model(made["host"]["model"]["name"], untrained=untrained)
         if canonical_json(spec.to_json()) != canonical_json(made["host"]["model"]):
             return "their model is described otherwise in models.yaml here"
         cell = cell_of(record, spec)
@@ -157,6 +156,13 @@ def _rebuilt(record: Record, runtime: Mapping[str, Any]) -> Cell | str:
         sources = (now["scheme"]["source"], now["source"]) != (made["scheme"].get("source"), made.get("source"))
         return "other source, versions or device" if sources else "their recipe is not what it builds"
     return cell
+
+
+def _own_model(name: str, *, untrained: bool) -> ModelSpec:
+    """Return the model of a name as this machine's zoo describes it; of an untrained one, the architecture."""
+    if not untrained:
+        return find_models([name])[0]
+    return next(spec for spec in architectures([*load_zoo().values(), *find_models([name])]) if spec.name == name)
 
 
 def _differences(record: Record, again: Record) -> Iterator[str]:

@@ -84,16 +84,23 @@ def column_cosines(pair: LayerPair, rows: ChannelMap) -> Tensor:
 
 
 def _cosines(owner: Tensor, suspect: Tensor, other: ChannelMap, rows: Tensor | None) -> Tensor:
-    known = other.matched
-    owner = owner[:, torch.from_numpy(known)]
-    suspect = suspect[:, torch.from_numpy(other.partner[known])]
-    scale = owner.square().mean((0, 2)).sqrt() / suspect.square().mean((0, 2)).sqrt().clamp(min=1e-30)
-    suspect = (suspect * scale[:, None]).flatten(1)
-    owner = (owner if rows is None else owner[rows]).flatten(1)
-    if owner.shape[1] > FEATURES:  # evenly spaced, the same on both sides
-        chosen = torch.linspace(0, owner.shape[1] - 1, FEATURES).long()
-        owner, suspect = owner[:, chosen], suspect[:, chosen]
-    return unit(owner) @ unit(suspect).T
+    """Return the cosines of rows over what both have of the other axis, `FEATURES` of it at most, evenly spaced."""
+    known, kernel = other.matched, owner.shape[2]
+    scale = torch.zeros(suspect.shape[1])
+    mine, theirs = torch.from_numpy(known), torch.from_numpy(other.partner[known])
+    scale[theirs] = _spread(owner)[mine] / _spread(suspect)[theirs].clamp(min=1e-30)
+    count = len(known) * kernel
+    chosen = torch.arange(count) if count <= FEATURES else torch.linspace(0, count - 1, FEATURES).long()
+    channel, tap = chosen // kernel, chosen % kernel
+    if rows is not None:
+        owner = owner[rows]
+    mine, theirs = mine[channel], theirs[channel]
+    return unit(owner[:, mine, tap]) @ unit(suspect[:, theirs, tap] * scale[theirs]).T
+
+
+def _spread(tensor: Tensor) -> Tensor:
+    """Return the root mean square of each channel of the second axis."""
+    return tensor.square().mean((0, 2)).sqrt()
 
 
 def unit(rows: Tensor) -> Tensor:

@@ -235,8 +235,9 @@ def test_an_architecture_is_tried_once_whatever_its_data_and_recipe() -> None:
 
 
 def test_a_record_gives_its_cell_again(record: Record) -> None:
-    assert cell_of(record) == cell("test_resnet")
-    assert cell_of(record).identity == record["identity"]
+    made = cell("test_resnet")
+    assert cell_of(record, made.model) == made
+    assert cell_of(record, made.model).identity == record["identity"]
 
 
 ZOO = """
