@@ -145,7 +145,7 @@ class RunProgress:
     def __enter__(self) -> "RunProgress":
         self._save()
         if self._live:
-            self._live.start()
+            self._live.start(refresh=True)
         return self
 
     def __exit__(

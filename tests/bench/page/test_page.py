@@ -1,5 +1,6 @@
 """The page in a browser: what it shows is what the tables say, and every number leads to its record."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -82,11 +83,11 @@ def test_a_number_opens_the_records_it_comes_from(smoke: Journal, smoke_page: Pa
         identities.add(identity := dialog.locator(".identity").inner_text())
         made = smoke.read(identity)
         assert page.evaluate("JSON.parse(document.querySelector('pre.json').textContent)") == made
-        page.wait_for_function("wanted => location.hash.includes(wanted)", arg=f"record={identity}")
+        page.wait_for_url(re.compile(f"#.*record={identity}"))
     assert len(identities) == 4  # models x seeds
     page.keyboard.press("Escape")
     dialog.wait_for(state="hidden")
-    page.wait_for_function("!location.hash.includes('record=')")
+    page.wait_for_url(lambda address: "record=" not in address)
 
 
 def test_a_record_has_an_address(smoke: Journal, smoke_page: Path, look: Open) -> None:
@@ -146,10 +147,10 @@ def test_views_have_addresses_and_the_back_button_works(smoke_page: Path, look: 
     assert page.locator("h2", has_text="The thief's trade").is_visible()
     page.get_by_label("Model").select_option("test_resnet")
     page.go_back()
-    assert page.get_by_label("Model").input_value() == "test_vit"
+    page.locator("select:has(option[value=test_vit]:checked)").wait_for()
     page.go_back()
-    assert page.locator("#views [aria-current=page]").inner_text() == "Curves"
-    page.wait_for_function("location.hash.includes('view=curves')")
+    page.locator("#views [aria-current=page]", has_text="Curves").wait_for()
+    page.wait_for_url(re.compile("#.*view=curves"))
 
 
 @pytest.fixture(scope="module")
