@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.compatibility import is_untrained
 from bench.journal import Journal, Levels, Record
 from bench.leaderboard.capacity import capacities, several_payloads
 from bench.leaderboard.capacity_picture import draw_capacity
-from bench.leaderboard.compatibility import compatibility_texts
+from bench.leaderboard.compatibility import all_untrained, compatibility_texts
 from bench.leaderboard.levels import at_levels
 from bench.leaderboard.pictures import LINES, draw, save
 from bench.leaderboard.points import Point, by_scheme, gather
@@ -24,7 +23,7 @@ __all__ = ["TIMING_COLUMNS", "texts", "write"]
 
 def texts(suite: str, records: Sequence[Record], levels: Levels | None = None) -> dict[str, str]:
     """Return the text files of a leaderboard by name; `levels` are those at which its attacks were run."""
-    if records and all(map(is_untrained, records)):
+    if all_untrained(records):
         return compatibility_texts(suite, records, conditions(records))
     points = gather(records)
     return {"leaderboard.md": markdown(suite, records, points, levels or {}), "leaderboard.csv": csv_text(points)}

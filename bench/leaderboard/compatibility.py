@@ -4,12 +4,13 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
-from bench.compatibility import WEIGHTS
+from bench.compatibility import WEIGHTS, is_untrained
 from bench.compatibility.trial import IMAGES
 from bench.journal import Record
 
@@ -47,6 +48,22 @@ def _of_stage(stage: str, facts: Mapping[str, Any]) -> list[str]:
     ] * (not facts.get("finite", True))  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Section:
+    """One table with its title, what its numbers mean, and the records that each of its rows comes from."""
+
+    name: str
+    title: str
+    about: str
+    table: "Table"
+    sources: Sequence[Sequence[Record]]
+
+
+def all_untrained(records: Sequence[Record]) -> bool:
+    """Say whether records are of a suite of untrained models, whose tables are those of this module."""
+    return bool(records) and all(map(is_untrained, records))
+
+
 def compatibility_texts(suite: str, records: Sequence[Record], conditions: str) -> dict[str, str]:
     """Return leaderboard.md and leaderboard.csv of records of untrained models, by name.
 
@@ -55,8 +72,46 @@ def compatibility_texts(suite: str, records: Sequence[Record], conditions: str) 
         records: all of them.
         conditions: the machines and how busy they were, in words.
     """
-    ordered = sorted(records, key=lambda r: (r["recipe"]["host"]["model"]["family"].casefold(), *_place(r)))
-    return {"leaderboard.md": _markdown(suite, ordered, conditions), "leaderboard.csv": _csv(ordered)}
+    parts = [f"# Leaderboard of suite {suite}", what_was_tried(records)]
+    for section in compatibility_sections(records, conditions):
+        parts += [f"## {section.title}", section.about, _table(section.table)]
+    markdown = "\n\n".join(filter(None, parts)) + "\n"
+    return {"leaderboard.md": markdown, "leaderboard.csv": _csv(_by_family(records))}
+
+
+def what_was_tried(records: Sequence[Record]) -> str:
+    """Return how many architectures work, and what that means."""
+    kinds = sorted({record["key"]["weights"] for record in records}, key=list(WEIGHTS).index)
+    weights = "; ".join(f"{kind}: {WEIGHTS[kind]}" for kind in kinds)
+    return f"{_summary(records)}\n\n{ABOUT} Weights are {weights}."
+
+
+def compatibility_sections(records: Sequence[Record], conditions: str) -> list[Section]:
+    """Return the tables of records of untrained models, failures first; arguments as `compatibility_texts`."""
+    ordered = _by_family(records)
+    failed = [record for record in ordered if shortfalls(record)]
+    done = [record for record in ordered if record["status"] == "ok"]
+    every_one = "" if failed else "Every architecture works."
+    families = [[r for own in members for r in own] for members in _families(ordered).values()]
+    stages = (
+        "Of each stage, in how many cells the message came back whole; log10 p: the weakest evidence of a mark "
+        "just made; pool: the weights that positions are drawn from, and their tensors; tied: names that share "
+        "another's parameter."
+    )
+    times = (
+        "Milliseconds on one network, medians over its cells. Reload: both ways, with four extractions; attack: "
+        f"all strengths, with an extraction each. {conditions}"
+    )
+    return [
+        Section("failures", "What does not work", every_one, failure_table(failed), [[r] for r in failed]),
+        Section("families", "Families", "", family_table(ordered), families),
+        Section("architectures", "Architectures", stages, architecture_table(ordered), _by_mark(ordered)),
+        Section("speed", "Speed", times, speed_table(done), _by_mark(done)),
+    ]
+
+
+def _by_family(records: Sequence[Record]) -> list[Record]:
+    return sorted(records, key=lambda r: (r["recipe"]["host"]["model"]["family"].casefold(), *_place(r)))
 
 
 def _place(record: Record) -> tuple[Any, ...]:
@@ -64,29 +119,9 @@ def _place(record: Record) -> tuple[Any, ...]:
     return key["model"], key["scheme"], key["payload"], key["attack"], key["seed"], key["weights"]
 
 
-def _markdown(suite: str, records: Sequence[Record], conditions: str) -> str:
-    kinds = sorted({record["key"]["weights"] for record in records}, key=list(WEIGHTS).index)
-    weights = "; ".join(f"{kind}: {WEIGHTS[kind]}" for kind in kinds)
-    sections = [
-        f"# Leaderboard of suite {suite}",
-        f"{_summary(records)}\n\n{ABOUT} Weights are {weights}.",
-        "## What does not work\n\n" + _reasons(records),
-        "## Families",
-        _table(family_table(records)),
-        "## Architectures\n\nOf each stage, in how many cells the message came back whole; log10 p: the weakest "
-        "evidence of a mark just made; pool: the weights that positions are drawn from, and their tensors; tied: "
-        "names that share another's parameter.",
-        _table(architecture_table(records)),
-        "## Speed\n\nMilliseconds on one network, medians over its cells. Reload: both ways, with four "
-        "extractions; attack: all strengths, with an extraction each. " + conditions,
-        _table(speed_table(records)),
-    ]  # fmt: skip
-    return "\n\n".join(sections) + "\n"
-
-
 def _table(table: "Table") -> str:
     headers, rows = table
-    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) if rows else "(none)"
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) if rows else ""
 
 
 def _by_architecture(records: Sequence[Record]) -> dict[str, list[Record]]:
@@ -117,28 +152,34 @@ def _summary(records: Sequence[Record]) -> str:
     )
 
 
-def _reasons(records: Sequence[Record]) -> str:
-    lines = [
-        f"- {key['model']}, {key['scheme']}, {key['payload']} bits, {key['weights']} weights: {'; '.join(found)}"
+def failure_table(records: Sequence[Record]) -> "Table":
+    """Return why each of these cells is one that does not work."""
+    rows: list[list[object]] = [
+        [key["model"], key["scheme"], key["payload"], key["weights"], "; ".join(shortfalls(record))]
         for record in records
-        if (found := shortfalls(record)) and (key := record["key"])
+        if (key := record["key"])
     ]
-    return "\n".join(lines) or "Nothing: every architecture works."
+    return ["architecture", "scheme", "bits", "weights", "why"], rows
 
 
 def family_table(records: Sequence[Record]) -> "Table":
     """Return how many architectures of each family work, and from which to which size."""
-    families: dict[str, list[list[Record]]] = {}
-    for own in _by_architecture(records).values():
-        families.setdefault(_family(own[0]), []).append(own)
     rows: list[list[object]] = []
-    for family, members in families.items():
+    for family, members in _families(records).items():
         sizes = [size for own in members if (size := _fact(own, "weights")) is not None]
         span = (
             " to ".join(dict.fromkeys(f"{size / 1e6:.1f}" for size in (min(sizes), max(sizes)))) if sizes else "-"
         )
         rows.append([family, f"{sum(map(_works, members))}/{len(members)}", span])
     return ["family", "work", "million weights"], rows
+
+
+def _families(records: Sequence[Record]) -> dict[str, list[list[Record]]]:
+    """Return the records of each architecture, by family."""
+    families: dict[str, list[list[Record]]] = {}
+    for own in _by_architecture(records).values():
+        families.setdefault(_family(own[0]), []).append(own)
+    return families
 
 
 def _fact(records: Sequence[Record], name: str) -> int | None:
@@ -203,13 +244,11 @@ def _share(hits: Sequence[bool], of: Sequence[Record]) -> str:
 
 
 def speed_table(records: Sequence[Record]) -> "Table":
-    """Return the median milliseconds of each step, one line an architecture and scheme."""
+    """Return the median milliseconds of each step, one line an architecture and scheme, of cells that are ok."""
     rows: list[list[object]] = []
     for own in _by_mark(records):
-        done = [record["timing"] for record in own if record["status"] == "ok"]
-        if done:
-            medians = [f"{median(timing[name] for timing in done):.1f}" for name in STEPS]
-            rows.append([own[0]["key"]["model"], own[0]["key"]["scheme"], own[0]["key"]["payload"], *medians])
+        medians = [f"{median(record['timing'][name] for record in own):.1f}" for name in STEPS]
+        rows.append([own[0]["key"]["model"], own[0]["key"]["scheme"], own[0]["key"]["payload"], *medians])
     return ["architecture", "scheme", "bits", *(name.removesuffix("_ms") for name in STEPS)], rows
 
 

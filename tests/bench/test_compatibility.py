@@ -1,6 +1,7 @@
 """Suites of untrained models: networks of every special kind are marked, reloaded and pruned, or say why not."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -303,7 +304,8 @@ def test_a_failing_architecture_stops_nothing_and_is_told(
     assert "build: TypeError" in capsys.readouterr().out
     page = (out / "leaderboard.md").read_text()
     assert "**1 of 2 architectures work**" in page
-    assert "test_vit, protected-cwc, 64 bits, initial weights: failed: build: TypeError" in page
+    (line,) = re.findall(r"^\| test_vit .*\| initial .*$", page, re.M)
+    assert "failed: build: TypeError" in line
     assert "accuracy" in page
     assert len((out / "leaderboard.csv").read_text().splitlines()) == 1 + 4
 

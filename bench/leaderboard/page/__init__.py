@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from bench.journal import Journal
+from bench.leaderboard.compatibility import all_untrained
 from bench.leaderboard.page.archive import Archive
 from bench.leaderboard.page.content import content
 from bench.leaderboard.page.document import assemble, pack
 from bench.leaderboard.page.facts import facts
+from bench.leaderboard.page.untrained import untrained_content
 from bench.leaderboard.points import gather
 from cwwm.errors import BadInput
 from cwwm.files import write_atomic
@@ -40,7 +42,9 @@ def write_page(journal: Journal, path: Path) -> Path:
 def page(journal: Journal) -> str:
     """Return the page as text."""
     records = list(journal.records())
-    tables = pack(content(records, gather(records), journal.levels) | {"facts": facts(journal, records)})
+    untrained = all_untrained(records)
+    shown = untrained_content(records) if untrained else content(records, gather(records), journal.levels)
+    tables = pack(shown | {"facts": facts(journal, records)})
     archive, title = Archive(records), f"Leaderboard of suite {journal.suite}"
     for left_out in _LEFT_OUT:
         text = assemble(title, {"content": tables, "records": pack(archive.to_json(left_out))})

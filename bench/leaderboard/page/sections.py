@@ -22,28 +22,29 @@ from bench.leaderboard.tables import (
 def sections(records: Sequence[Record], points: Sequence[Point], levels: Levels) -> list[dict[str, Any]]:
     """Return tables as they stand in leaderboard.md, those of all payloads together; "speed" is one of them."""
     found = [
-        _section(
+        section(
             "speed",
             "Speed",
             timed_on(records),
             speed_table(points),
         ),
-        _section(
+        section(
             "useful", "Worst exact-match rate by what the thief accepts to lose", "", _each_payload(points, _useful)
         ),
-        _section("law", "Law and measurement", ABOUT_LAW, law_table(points)),
-        _section("detection", "Detection", ABOUT_DETECTION, detection_table(points)),
-        _section("covertness", "Covertness", ABOUT_COVERTNESS, covertness_table(points)),
-        _section("models", "Models", "", model_table(points)),
+        section("law", "Law and measurement", ABOUT_LAW, law_table(points)),
+        section("detection", "Detection", ABOUT_DETECTION, detection_table(points)),
+        section("covertness", "Covertness", ABOUT_COVERTNESS, covertness_table(points)),
+        section("models", "Models", "", model_table(points)),
     ]
     if at_levels(points, levels):
         about = ABOUT_LEVELS.format(levels=", ".join(f"{level:g}" for level in levels_asked(levels)))
         table = _each_payload(points, lambda own: levels_table(own, levels))
-        found.insert(1, _section("levels", "Whole at equal cost", about, table))
+        found.insert(1, section("levels", "Whole at equal cost", about, table))
     return found
 
 
-def _section(name: str, title: str, about: str, table: Table) -> dict[str, Any]:
+def section(name: str, title: str, about: str, table: Table) -> dict[str, Any]:
+    """Return a table as the page takes it."""
     headers, rows = table
     return {
         "name": name,

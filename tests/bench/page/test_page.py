@@ -13,7 +13,7 @@ from bench.leaderboard.points import gather
 from bench.leaderboard.ranking import rank
 from bench.leaderboard.tables import price_table, ranking_table, speed_table
 from cwwm.seeds import identity
-from tests.bench.page.conftest import Open
+from tests.bench.page.conftest import RESULTS, Open
 from tests.bench.test_leaderboard import journal_of, many, record, refused
 
 if TYPE_CHECKING:
@@ -211,6 +211,32 @@ def test_capacity_shows_payloads_and_their_runs(crowd: Path, look: Open) -> None
     assert "1024" in first.inner_text()
     first.get_by_role("button", name="1024").first.click()
     assert "1024 bits" in page.get_by_role("dialog").inner_text()
+
+
+@pytest.fixture(scope="module")
+def zoo_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the page of the committed zoo, whose models are untrained."""
+    return write_page(Journal(RESULTS / "zoo"), tmp_path_factory.mktemp("zoo") / "leaderboard.html")
+
+
+def test_untrained_models_have_tables_and_no_curves(zoo_page: Path, look: Open) -> None:
+    page = look(zoo_page, "view=curves").page
+    assert page.locator("#views button").all_inner_texts() == ["Tables", "Speed"]
+    assert "architectures work" in page.locator("main").inner_text()
+    assert page.locator("#filters *").count() == 0
+    table = page.locator("#section-architectures")
+    table.locator(".tabulator-header-filter input").first.type("vit_tiny")
+    table.locator(".tabulator-row", has_not_text="vit_tiny").first.wait_for(state="hidden")
+    found = cells(table)
+    assert found
+    assert all("vit_tiny" in "".join(row) for row in found)
+    table.locator(".tabulator-row").first.get_by_role("button").first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.locator("pre.json").wait_for()
+    assert dialog.locator("tr").count() == 2  # weights as they begin, and perturbed
+    assert "vit_tiny" in dialog.inner_text()
+    turn(page, view="speed")
+    assert len(cells(page.locator("#section-speed"))) > 10
 
 
 def test_a_phone_scrolls_no_view_sideways(crowd: Path, look: Open) -> None:

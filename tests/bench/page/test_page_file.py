@@ -123,7 +123,7 @@ def test_a_run_leaves_its_page(finished: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["compression", "encodings", "protected", "paper"])
+@pytest.mark.parametrize("name", ["adaptive", "compression", "encodings", "paper", "protected"])
 def test_committed_results_have_a_page_within_the_limit(
     name: str, tmp_path: Path, look: Callable[..., object]
 ) -> None:

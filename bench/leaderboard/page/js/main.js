@@ -29,12 +29,16 @@ const VIEWS = {
 
 const byId = (id) => document.getElementById(id);
 
-function drawNavigation(choice) {
-  const shown = Object.entries(VIEWS).filter(
-    ([name]) => name !== "capacity" || choice.content.names.payloads.length > 1,
-  );
+/** Return the views that there is something for: without points, as of untrained models, only tables. */
+function viewsOf({ points, names }) {
+  if (!points.length) return { more: ["Tables", more], speed: VIEWS.speed };
+  const { capacity, ...rest } = VIEWS;
+  return names.payloads.length > 1 ? VIEWS : rest;
+}
+
+function drawNavigation(choice, views) {
   byId("views").replaceChildren(
-    ...shown.map(([name, [title]]) =>
+    ...Object.entries(views).map(([name, [title]]) =>
       h(
         "button",
         {
@@ -66,10 +70,11 @@ function drawFilters(choice) {
 
 function draw(content, state) {
   const choice = new Choice(content, state);
-  if (!(choice.view in VIEWS)) choice.view = "survival";
-  drawNavigation(choice);
+  const views = viewsOf(content);
+  if (!(choice.view in views)) choice.view = Object.keys(views)[0];
+  drawNavigation(choice, views);
   drawFilters(choice);
-  const [title, view] = VIEWS[choice.view];
+  const [title, view] = views[choice.view];
   const box = byId("view");
   box.dataset.view = choice.view;
   box.replaceChildren(h("h2", {}, title));
@@ -90,7 +95,7 @@ async function start() {
   themeSwitch(byId("theme"));
   const content = new Content(await embedded("content"));
   byId("facts").replaceChildren(...factsOf(content));
-  if (!content.points.length) {
+  if (!content.points.length && !content.sections.some(({ rows }) => rows.length)) {
     byId("notice").textContent = "No cell of this run is done yet, so there is nothing to compare.";
     return;
   }

@@ -5,28 +5,40 @@ import { h, numberButton } from "page/dom.js";
 import { showRecords, showRuns } from "page/sources.js";
 import { table } from "page/table.js";
 
+const RECORDS = Symbol("the records of a row, where a table names them");
+const LONG = 30; // rows; a longer table can be filtered by its words
+const WORDS = ["model", "scheme", "attack", "architecture", "family", "why"];
 const KEYS = { model: "model", scheme: "scheme", bits: "payload", attack: "attack", strength: "strength" };
 
 /** Draw the tables of those names; all but speed where none are named, and the cells that were not run. */
 export function sectionsView(box, choice, names) {
-  const { sections, not_run: notRun } = choice.content;
+  const { sections, not_run: notRun, about } = choice.content;
+  if (!names && about.sections) box.append(h("p", { class: "quiet" }, about.sections));
   const shown = sections.filter(({ name }) => (names ? names.includes(name) : name !== "speed"));
   for (const section of shown) one(box, choice, section, { alone: shown.length === 1 });
   if (!names && notRun.length) refused(box, notRun);
 }
 
-function one(box, choice, { name, title, about, headers, rows }, { alone }) {
+function one(box, choice, { name, title, about, headers, rows, records }, { alone }) {
   const place = h("div", { class: "table-box", id: `section-${name}` });
   box.append(alone ? "" : h("h3", {}, title), h("p", { class: "quiet" }, about), place);
   const own = rows
-    .map((row) => Object.fromEntries(headers.map((header, i) => [header, row[i]])))
+    .map((row, at) => ({
+      ...Object.fromEntries(headers.map((header, i) => [header, row[i]])),
+      [RECORDS]: records?.[at],
+    }))
     .filter(fits(choice));
   const height = own.length > 14 && !alone ? { height: "420px" } : {};
-  const order = headers.toSorted((a, b) => (b === "scheme") - (a === "scheme"));
+  const named = headers.includes("architecture") ? "architecture" : "scheme"; // stays in sight
+  const order = headers.toSorted((a, b) => (b === named) - (a === named));
   table(
     place,
     own,
-    order.map((header) => column(choice, headers, header)),
+    order.map((header) => ({
+      ...column(choice, header),
+      frozen: header === named,
+      filter: own.length > LONG && WORDS.includes(header),
+    })),
     height,
   );
 }
@@ -40,13 +52,14 @@ function fits(choice) {
     (!("attack" in row) || choice.attack === ALL_ATTACKS || row.attack === choice.attack);
 }
 
-function column(choice, headers, header) {
-  if (header in KEYS && !["bits", "strength"].includes(header)) {
-    return { title: header, text: true, start: "asc", frozen: header === "scheme" };
+function column(choice, header) {
+  if (WORDS.includes(header)) {
+    return { title: header, text: true, start: "asc" };
   }
   const open = (row) => () => {
-    const runs = matching(choice, { ...row, ...(choice.attacks.includes(header) ? { attack: header } : {}) });
-    showRuns(`${row.scheme ?? ""} ${header}: ${row[header]}`, runs);
+    const title = `${row.architecture ?? row.family ?? row.scheme ?? ""} ${header}: ${row[header]}`;
+    if (row[RECORDS]) return showRecords(title, row[RECORDS]);
+    return showRuns(title, matching(choice, { ...row, ...(choice.attacks.includes(header) ? { attack: header } : {}) }));
   };
   return { title: header, cell: (row) => numberButton(row[header], open(row), "Show the records") };
 }
