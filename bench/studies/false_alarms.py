@@ -1,9 +1,9 @@
 """How often a night without a change raises an alarm, and whether a planted change does.
 
-Run it with ``python -m bench.studies.false_alarms -o results/false-alarms.md`` (about an hour on one core; what is
-recorded under ``--out`` is not run again). Five baselines of the CPU profile are drawn with disjoint seeds: other
-initialisations, batch orders, keys and messages. Each is followed by four nights, and each night is compared with
-the baseline of another draw: all twenty pairs, with more variation than a change of machine or of torch brings.
+Run it with ``python -m bench.studies.false_alarms -o results/false-alarms.md --jobs 2``: about an hour on two cores;
+what is recorded under ``--out`` is not run again. Five baselines of the CPU profile are drawn with disjoint seeds:
+other initialisations, batch orders, keys and messages. Each is followed by four nights, and each night is compared
+with the baseline of another draw: all twenty pairs, with more variation than a change of machine or of torch brings.
 """
 
 import sys
@@ -22,10 +22,10 @@ from bench.regression import FAMILY_WISE, Comparison, compare
 from bench.regression.report import WORSE, worse_rows
 from bench.running import reproducible
 from bench.session import Means
+from bench.studies.output import Output, measured_on, publish
 from bench.suite import Suite, load_suite, narrow
 from cwwm.console import DONE, run_app
 from cwwm.errors import BadInput
-from cwwm.files import write_atomic
 
 DRAWS = 5
 APART = 1000  # between the first seeds of two draws
@@ -73,28 +73,36 @@ def lowered(suite: Suite) -> Suite:
     return replace(suite, schemes=tuple(schemes))
 
 
-def records(suite: Suite, out: Path, name: str) -> list[Record]:
-    """Run a night, or what is left of it, and return its records."""
-    journal = Journal(out / name)
-    print(f"{name}:", file=sys.stderr)
-    run_with_hosts(suite, journal, Means(choose_device("cpu")), out / "hosts")
-    return list(journal.records())
+@dataclass(frozen=True)
+class Laboratory:
+    """Where nights are run and kept: a folder, and the means of a run."""
+
+    folder: Path
+    means: Means
+
+    def records(self, suite: Suite, name: str) -> list[Record]:
+        """Run a night, or what is left of it, and return its records."""
+        journal = Journal(self.folder / name)
+        print(f"{name}:", file=sys.stderr)
+        run_with_hosts(suite, journal, self.means, self.folder / "hosts")
+        return list(journal.records())
 
 
-def compared(suite: Suite, out: Path) -> Iterator[tuple[Night, Comparison, bool]]:
+def compared(suite: Suite, laboratory: Laboratory) -> Iterator[tuple[Night, Comparison, bool]]:
     """Yield each night, its comparison, and whether it repeats the first night of its draw bit by bit."""
-    first = {draw: records(drawn(suite, draw), out, Night(draw, 0).name) for draw in range(DRAWS)}
+    first = {draw: laboratory.records(drawn(suite, draw), Night(draw, 0).name) for draw in range(DRAWS)}
     for night in NIGHTS:
-        own = records(drawn(suite, night.draw), out, night.name)
+        own = laboratory.records(drawn(suite, night.draw), night.name)
         same = [*map(reproducible, own)] == [*map(reproducible, first[night.draw])]
         yield night, compare(first[night.other], own), same
 
 
-def page(suite: Suite, out: Path) -> str:
+def page(suite: Suite, laboratory: Laboratory) -> str:
     """Return the whole page, running what is not recorded yet."""
-    nights = list(compared(suite, out))
+    nights = list(compared(suite, laboratory))
     planted = compare(
-        records(drawn(suite, 0), out, Night(0, 0).name), records(lowered(drawn(suite, 0)), out, "lowered")
+        laboratory.records(drawn(suite, 0), Night(0, 0).name),
+        laboratory.records(lowered(drawn(suite, 0)), "lowered"),
     )
     alarms = sum(found.is_worse for _, found, _ in nights)
     rows = [
@@ -108,7 +116,8 @@ def page(suite: Suite, out: Path) -> str:
             "# False alarms of the nightly comparison",
             f"{len(nights)} nights of suite {suite.name} without a change, on {models} with {suite.seeds} seeds, "
             f"each against the baseline of another draw of all seeds: **{alarms} alarms** at a family-wise error "
-            f"of {FAMILY_WISE:g}. Nights of the same draw must repeat each other bit by bit.",
+            f"of {FAMILY_WISE:g}. Nights of the same draw must repeat each other bit by bit. "
+            f"{measured_on(laboratory.means.device)}.",
             tabulate(rows, columns, tablefmt="github"),
             "## A planted change",
             f"cwc with its threshold at quantile {LOWERED} of the pool instead of 0.9, same seeds: "
@@ -123,15 +132,15 @@ def _least(found: Comparison) -> tuple[str, str]:
 
 
 def command(
-    to: Annotated[Path, typer.Option("-o", help="Markdown file to write.")],
+    output: Output,
     out: Annotated[Path, typer.Option("--out", help="Folder of the records.")] = Path("results/runs/false-alarms"),
     model: Annotated[list[str] | None, typer.Option("--model", help="Only these models of the suite.")] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", help="Number of seeds.")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes.")] = 1,
 ) -> int:
     """Run twenty nights without a change and one with one, and write the page."""
     suite = narrow(load_suite("nightly-cpu"), models=model or (), seeds=seeds)
-    write_atomic(to, page(suite, out).encode())
-    print(to.read_text())
+    publish(page(suite, Laboratory(out, Means(choose_device("cpu"), jobs=jobs))), output)
     return DONE
 
 
