@@ -9,7 +9,7 @@ from bench.cli import app
 from cwwm.console import run_app
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
-KINDS = ("*/cells", "*/records.jsonl.xz")
+KINDS = ("*/cells", "*/records.jsonl.xz", "baseline/*/records.jsonl.xz")
 FOLDERS = sorted({path.parent for kind in KINDS for path in RESULTS.glob(kind)})
 
 

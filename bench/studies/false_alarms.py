@@ -1,9 +1,10 @@
 """How often a night without a change raises an alarm, and whether a planted change does.
 
-Run it with ``python -m bench.studies.false_alarms -o results/false-alarms.md --jobs 2``: about an hour on two cores;
-what is recorded under ``--out`` is not run again. Five baselines of the CPU profile are drawn with disjoint seeds:
-other initialisations, batch orders, keys and messages. Each is followed by four nights, and each night is compared
-with the baseline of another draw: all twenty pairs, with more variation than a change of machine or of torch brings.
+Run it with ``python -m bench.studies.false_alarms -o results/false-alarms.md --jobs 2``: an hour on two cores;
+what is recorded under ``--out`` is not run again. Five baselines of the CPU profile are drawn with disjoint
+seeds: other initialisations, batch orders, keys and messages. Each is followed by four nights, and each night
+is compared with the baseline of another draw: all twenty pairs, with more variation than a change of machine or
+of torch brings.
 """
 
 import sys
