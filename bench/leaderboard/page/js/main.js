@@ -32,8 +32,8 @@ const byId = (id) => document.getElementById(id);
 /** Return the views that there is something for: without points, as of untrained models, only tables. */
 function viewsOf({ points, names }) {
   if (!points.length) return { more: ["Tables", more], speed: VIEWS.speed };
-  const { capacity, ...rest } = VIEWS;
-  return names.payloads.length > 1 ? VIEWS : rest;
+  const several = names.payloads.length > 1;
+  return Object.fromEntries(Object.entries(VIEWS).filter(([name]) => several || name !== "capacity"));
 }
 
 function drawNavigation(choice, views) {
