@@ -348,9 +348,9 @@ def _write_leaderboard(journal: "Journal", page: Path | None) -> None:
     from bench.leaderboard.page import write_page
 
     paths = write(journal)
-    print(paths[0].read_text())
     if page:
         paths.append(write_page(journal, page))
+    print(paths[0].read_text())  # last: whoever reads only its head closes the pipe, and that ends the command
     print("written: " + ", ".join(map(str, paths)), file=sys.stderr)
 
 
