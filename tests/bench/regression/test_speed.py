@@ -80,8 +80,11 @@ def test_a_tree_that_cannot_be_timed_is_refused_with_its_reason(tmp_path: Path) 
 
 @pytest.mark.slow
 def test_a_sleep_in_extraction_is_caught_and_equal_trees_are_not(asleep: Side) -> None:
-    count = pairs_needed(2)
-    embed, extract = ratios(alternate(this_side(), asleep, count, print, schemes=["cwc"]))
-    assert extract.is_slower
-    assert not embed.is_slower
-    assert not any(r.is_slower for r in ratios(alternate(this_side(), this_side(), count, print, schemes=["cwc"])))
+    """Embedding reads the mark back before it is done, so that of the same scheme may be slower too."""
+    schemes = ["cwc", "sign-repetition"]
+    count = pairs_needed(2 * len(schemes))
+    found = ratios(alternate(this_side(), asleep, count, print, schemes))
+    slower = {ratio.name for ratio in found if ratio.is_slower}
+    assert "cwc: extract" in slower
+    assert not any(name.startswith("sign-repetition") for name in slower)
+    assert not any(r.is_slower for r in ratios(alternate(this_side(), this_side(), count, print, schemes)))
