@@ -14,6 +14,7 @@ from bench.conditions import hardware, prepare
 from bench.hosts import drop_unused_hosts, share_hosts
 from bench.journal import Journal
 from bench.leaderboard import write
+from bench.leaderboard.page import write_page
 from bench.leaderboard.pictures import save
 from bench.pacing import cut_rows
 from bench.plan import cells
@@ -92,6 +93,7 @@ def run_night(suite: Suite, home: Home, means: Means, *, budget: float, baseline
     save(draw_trend(nights), journal.folder / "trend.png")
     summary = _summary(facts, journal, outcome, comparison, baseline, nights)
     _publish(summary, journal.folder, comparison)
+    write_page(journal, journal.folder / "leaderboard.html")
     return Night(journal, outcome, comparison, summary)
 
 

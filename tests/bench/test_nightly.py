@@ -157,6 +157,10 @@ def test_the_history_has_a_line_a_night_and_a_picture(two: Two) -> None:
     assert (two.second.journal.folder / "trend.png").stat().st_size > 5_000
 
 
+def test_a_night_leaves_its_page(two: Two) -> None:
+    assert "Leaderboard of suite small" in (two.second.journal.folder / "leaderboard.html").read_text()
+
+
 def test_the_step_summary_of_a_workflow_gets_every_night(two: Two) -> None:
     step = (two.lab.folder / "step.md").read_text()
     assert two.first.summary in step
