@@ -124,7 +124,8 @@ def test_commands_of_the_reproduction_exist() -> None:
         elif arguments[0] in ("check", "leaderboard"):
             assert (ROOT / arguments[1]).exists()
         else:
-            assert arguments[0] in ("schema", "accept-baseline")
+            latest = "results/runs/nights/nightly-cpu/latest"
+            assert arguments in (["schema", "--page"], ["accept-baseline", latest])
 
 
 def test_the_citation_says_what_the_project_says() -> None:

@@ -154,11 +154,8 @@ def _summary(records: Sequence[Record]) -> str:
 
 def failure_table(records: Sequence[Record]) -> "Table":
     """Return why each of these cells is one that does not work."""
-    rows: list[list[object]] = [
-        [key["model"], key["scheme"], key["payload"], key["weights"], "; ".join(shortfalls(record))]
-        for record in records
-        if (key := record["key"])
-    ]
+    named = ("model", "scheme", "payload", "weights")
+    rows = [[*(record["key"][name] for name in named), "; ".join(shortfalls(record))] for record in records]
     return ["architecture", "scheme", "bits", "weights", "why"], rows
 
 

@@ -12,20 +12,19 @@ export function filtersOf(choice) {
   const { names } = choice.content;
   const ascending = names.payloads.toSorted((a, b) => a - b);
   const plain = (values) => values.map((value) => [value, value]);
-  const measured = choice.content.points.length > 0;
   const payloads = ascending.map((bits) => [bits, `${bits} bits`]);
-  return [
-    measured &&
-      names.models.length > 1 &&
-      select("Model", plain(names.models), choice.model, (model) => go({ model })),
-    measured &&
-      select("Attack", plain([ALL_ATTACKS, ...choice.attacks]), choice.attack, (attack) =>
-        go({ attack: attack === ALL_ATTACKS ? null : attack }),
-      ),
+  const payload =
     payloads.length > 1 &&
-      choice.view !== "capacity" &&
-      segmented("Payload", payloads, choice.bits, (bits) => go({ bits })),
-    measured && !WITH_LEGEND.includes(choice.view) && schemePicker(choice),
+    choice.view !== "capacity" &&
+    segmented("Payload", payloads, choice.bits, (bits) => go({ bits }));
+  if (!choice.content.points.length) return [payload].filter(Boolean);
+  return [
+    names.models.length > 1 && select("Model", plain(names.models), choice.model, (model) => go({ model })),
+    select("Attack", plain([ALL_ATTACKS, ...choice.attacks]), choice.attack, (attack) =>
+      go({ attack: attack === ALL_ATTACKS ? null : attack }),
+    ),
+    payload,
+    !WITH_LEGEND.includes(choice.view) && schemePicker(choice),
   ].filter(Boolean);
 }
 
