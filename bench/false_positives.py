@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cwwm.evidence import Evidence
-from cwwm.keys import Key, Stream
+from cwwm.keys import Key, Stream, Streams, Stretch
 from cwwm.mark import Mark
 from cwwm.schemes import Claim, Scheme
 from cwwm.schemes.base import FORWARD
@@ -33,13 +32,13 @@ def null_log10_p(
 ) -> dict[str, Floats]:
     """Return the combined log10 p-values of random claims under wrong keys, for each suspect by its name.
 
-    Each wrong key has a message of its own, drawn from its own stream: a claim that nobody fitted to the suspect.
+    Each wrong key has a message of its own, and both give the salt: a claim that nobody fitted to the suspect.
     Each suspect has keys of its own: an unmarked twin shares most weights with the marked model, and would repeat
     its answer to the same key.
 
     Args:
         scheme: that made the mark.
-        mark: whose public part (parameters, carrier, salt) the wrong keys are tried with.
+        mark: whose public part (parameters, carrier, state) the wrong keys are tried with.
         suspects: marked or not; all read alike where the p-values are right.
         seed: of the keys.
         trials: how many keys for each suspect.
@@ -83,7 +82,7 @@ def affordable_trials(scheme: Scheme, mark: Mark, suspect: Weights) -> int:
     trials together draw at most 20 million words from keyed streams.
     """
     key = _CountingKey(bytes(32), origin="harness")
-    scheme.read(suspect, key, under(mark, key))
+    scheme.read(suspect, key, mark.salted(key, np.zeros(mark.payload_bits, np.uint8)))
     most = FORWARD_TRIALS if FORWARD in scheme.extraction_needs else TRIALS
     return min(most, max(LEAST_TRIALS, _KEYED_WORDS // max(key.words, 1)))
 
@@ -91,13 +90,8 @@ def affordable_trials(scheme: Scheme, mark: Mark, suspect: Weights) -> int:
 def random_claim(mark: Mark, seed: int, trial: int) -> Claim:
     """Return a claim on a mark of this public form; key and message are drawn from seed and trial."""
     key = Key.for_harness(wrong_key=derive_seed(seed=seed, trial=trial))
-    message = key.stream("claimed message", mark.salt).bits(mark.payload_bits)
-    return Claim(key, under(mark, key), message)
-
-
-def under(mark: Mark, key: Key) -> Mark:
-    """Return the mark as if this key had made it."""
-    return replace(mark, key_digest=key.digest, key_origin=key.origin)
+    message = key.choices(mark.nonce).stream("claimed message").bits(mark.payload_bits)
+    return Claim(key, mark.salted(key, message), message)
 
 
 def _summary(log10_p: Floats) -> dict[str, Any]:
@@ -120,11 +114,25 @@ class _CountingKey(Key):
         super().__init__(secret, origin=origin)
         self.words = 0
 
-    def stream(self, purpose: str, salt: bytes) -> Stream:
-        return _CountingStream(super().stream(purpose, salt), self._add)
+    def streams(self, salt: bytes, stretch: Stretch) -> Streams:
+        return _CountingStreams(super().streams(salt, stretch), self._add)
 
     def _add(self, words: int) -> None:
         self.words += words
+
+
+class _CountingStreams(Streams):
+    """Tells how many words are drawn from a mark's streams."""
+
+    def __init__(self, streams: Streams, add: Callable[[int], None]) -> None:
+        super().__init__(b"")
+        self._streams, self._add = streams, add
+
+    def stream(self, purpose: str) -> Stream:
+        return _CountingStream(self._streams.stream(purpose), self._add)
+
+    def check(self, data: bytes) -> bytes:
+        return self._streams.check(data)
 
 
 class _CountingStream(Stream):

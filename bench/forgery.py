@@ -7,13 +7,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.false_positives import Floats, random_claim, under, weighed
+from bench.false_positives import Floats, random_claim, weighed
+from cwwm.commitment import Commitment
 from cwwm.errors import BadInput
-from cwwm.evidence import Tried, Verdict, judge
+from cwwm.evidence import PROOF_RATE, Tried, Verdict
 from cwwm.keys import Key
 from cwwm.mark import Mark
 from cwwm.schemes import Claim, scheme_of
 from cwwm.schemes.base import check_message
+from cwwm.verification import Exhibits, verify
 from cwwm.weights import Weights
 
 
@@ -46,16 +48,17 @@ class Forgery(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractThenClaim(Forgery):
-    """Takes any key, extracts, and claims what comes out: a perfect match that proves nothing."""
+    """Takes any key and salt, extracts, and claims what comes out: a perfect match that proves nothing."""
 
     name: ClassVar[str] = "extract-then-claim"
 
     def claims(self, suspect: Weights, budget: int) -> Iterator[Claim]:
         """Yield a claim for each key whose extraction reads anything."""
         scheme = scheme_of(self.mark)
+        nothing = np.zeros(self.mark.payload_bits, np.uint8)
         for attempt in range(budget):
             key = Key.for_harness(forgery=self.name, seed=self.seed, attempt=attempt)
-            mark = under(self.mark, key)
+            mark = self.mark.salted(key, nothing)
             extraction = scheme.extract(suspect, key, mark)
             if extraction.ok:
                 yield Claim(key, mark, extraction.bits)
@@ -103,7 +106,7 @@ class RandomKey(BestOfMany):
         message = check_message(np.array(self.message), self.mark.payload_bits)
         for attempt in range(budget):
             key = Key.for_harness(forgery=self.name, seed=self.seed, attempt=attempt)
-            yield Claim(key, under(self.mark, key), message)
+            yield Claim(key, self.mark.salted(key, message), message)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,15 +130,15 @@ FORGERIES: dict[str, type[Forgery]] = {
 }
 
 
-def verdict_on(claim: Claim, suspect: Weights, *, committed: bool, tried: Tried, rate: float = 1e-6) -> Verdict:
+def verdict_on(
+    claim: Claim, suspect: Weights, *, committed: bool, tried: Tried, rate: float = PROOF_RATE
+) -> Verdict:
     """Return the verdict that a judge reaches on a claim, given what the claimant tried."""
-    scheme = scheme_of(claim.mark)
-    evidence = scheme.evidence(scheme.extract(suspect, claim.key, claim.mark), claim)
-    objection = None if committed else "no prior commitment"
-    return judge(evidence, tried=tried, rate=rate, objection=objection)
+    exhibits = Exhibits(commitment=Commitment.to(claim) if committed else None)
+    return verify(suspect, claim, exhibits, rate=rate, tried=tried).verdict
 
 
-def verdicts(forgery: Forgery, suspect: Weights, budget: int, *, rate: float = 1e-6) -> list[Verdict]:
+def verdicts(forgery: Forgery, suspect: Weights, budget: int, *, rate: float = PROOF_RATE) -> list[Verdict]:
     """Return the verdict on each claim that a forgery presents, everything it tried counted."""
     tried = forgery.tried(budget)
     return [

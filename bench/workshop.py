@@ -20,7 +20,7 @@ from bench.false_positives import affordable_trials, null_facts, null_log10_p
 from bench.zoo import ModelSpec, build_model, find_models
 from cwwm.carrier import Carrier
 from cwwm.codes import Bits
-from cwwm.keys import SALT_BYTES, Key, Stream
+from cwwm.keys import NONCE_BYTES, Key, Stream
 from cwwm.mark import Mark
 from cwwm.schemes import EmbedContext, Scheme
 from cwwm.schemes.base import FORWARD
@@ -161,7 +161,7 @@ class Workshop:
     def _load_marked(self, cell: Cell, name: str) -> Marked:
         artefact = self.store.get(name, lambda: self._make_marked(cell))
         weights, extra = split_tensors(artefact.tensors)
-        mark = Mark.from_json(artefact.facts["mark"], tensors=extra)
+        mark = Mark.from_json(artefact.facts["mark"], packed=extra)
         key, message = harness_secret(cell)
         scheme = cell.scheme.build(cell.payload)
         fresh = build_model(cell.model, self.data(cell.model).classes, cell.derive("host"))
@@ -174,8 +174,8 @@ class Workshop:
         data = self.data(cell.model)
         host, seed = copy.deepcopy(self.host(cell)), cell.derive("second phase")
         key, message = harness_secret(cell)
-        salt = hashlib.sha256(str(cell.derive("message")).encode()).digest()[:SALT_BYTES]
-        context = EmbedContext(data.train, data.classes, seed, self.device, salt)
+        nonce = hashlib.sha256(str(cell.derive("message")).encode()).digest()[:NONCE_BYTES]
+        context = EmbedContext(data.train, data.classes, seed, self.device, nonce)
         scheme = cell.scheme.build(cell.payload)
         with Stopwatch(self.device) as begin:
             embedding = scheme.begin(as_weights(host), message, key, context)
@@ -189,7 +189,7 @@ class Workshop:
             "finish_seconds": finish.seconds,
             **self._energy(cell, model),
         }
-        extra = {_OF_MARK + name: tensor.detach().cpu() for name, tensor in mark.tensors.items()}
+        extra = {_OF_MARK + name: tensor.detach().cpu() for name, tensor in mark.packed().items()}
         return Artefact({**state_of(model), **extra}, facts)
 
     def _detect(self, cell: Cell) -> Artefact:

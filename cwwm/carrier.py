@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from cwwm.errors import BadInput
-from cwwm.weights import FLOAT_DTYPES, Weights
+from cwwm.weights import FLOAT_DTYPES, TensorWeights, Weights
 
 LARGE_LAYER = 10_000
 RULES = {
@@ -191,6 +191,21 @@ def weights_digest(weights: Weights, names: Sequence[str] | None = None) -> str:
     chosen = sorted(weights.names() if names is None else names)
     layers = tuple(Layer(name, weights.shape(name), weights.dtype(name)) for name in chosen)
     return Carrier("", layers).digest(weights)
+
+
+def require_provable(carrier: Carrier) -> None:
+    """Raise BadInput for a carrier of norms, biases or running statistics: networks share what these say."""
+    shared = [layer.name for layer in carrier.layers if layer.size == max(layer.shape, default=1)]
+    if shared:
+        raise BadInput(
+            f"{shared[0]} is a norm, a bias or a running statistic, alike in networks that have nothing to do with "
+            "each other: a mark there proves nothing; choose convolution or linear weights"
+        )
+
+
+def host_digest(weights: Weights) -> str:
+    """Return SHA-256 of all tensors of a host, buffers included: the same for a module, its state and its file."""
+    return weights_digest(weights if weights.module is None else TensorWeights(weights.module.state_dict()))
 
 
 def prunable(weights: Weights) -> list[str]:

@@ -1,9 +1,9 @@
 """What an owner publishes before the model: a digest that binds key, message, salt, scheme and parameters.
 
-A p-value says something only about a claim that was fixed before the suspect was looked at: anyone can pick
-a key, extract, and claim what comes out. The same goes for a learned extractor, triggers or a marked copy, which
-a claimant could fit to the suspect. The commitment is an HMAC under the key itself, so it hides the message and
-cannot be opened in two ways.
+A p-value says something only about a claim that was fixed before the suspect was looked at: anyone can pick a key,
+a message and a nonce until a model fits. The salt binds all that reading uses (`cwwm.mark`); the commitment adds
+the day, and binds what was made after the salt, a learned extractor or the digest of the marked copy. It is an HMAC
+under the key itself, so it hides the message and cannot be opened in two ways.
 """
 
 import hmac
@@ -17,7 +17,7 @@ from cwwm.schemes.base import Claim
 from cwwm.seeds import canonical_json
 from cwwm.weights import TensorWeights
 
-FORMAT = "cwwm-commitment v1"
+FORMAT = "cwwm-commitment v2"
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Commitment:
         bound = {
             "message": "".join(map(str, claim.message.tolist())),
             "mark": {k: v for k, v in claim.mark.to_json().items() if k != "report"},
-            "tensors": weights_digest(TensorWeights(claim.mark.tensors)),
+            "tensors": weights_digest(TensorWeights(claim.mark.packed())),
         }
-        return cls(claim.key.authenticate(canonical_json(bound)))
+        return cls(claim.key.authenticate(canonical_json(bound), "commitment"))
 
     def binds(self, claim: Claim) -> bool:
         """Say whether this is the commitment to exactly this key, message and mark."""

@@ -1,19 +1,28 @@
 """Evidence of ownership: exact p-values, the correction for everything that was tried, and the verdict.
 
-A p-value here is the probability, over a random key, that the claimed message fits the suspect as well as
-it does. It is evidence only for a claim that was fixed beforehand: see `cwwm.commitment`.
+A p-value here is the probability, over a random salt, that the claimed message fits the suspect as well as it
+does. It is evidence only for a claim whose salt binds all that reading uses (`cwwm.mark`), and which was fixed
+beforehand (`cwwm.commitment`).
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln, logsumexp
 
+from cwwm.errors import BadInput, unknown_name
+
 Floats = npt.NDArray[np.float64]
+
+#: false-positive rate of a proof. A claimant pays one stretch for each salt that he tries; at this rate he has to
+#: try some 1e12 of them, thousands of years of one core, for one that fits a known model.
+PROOF_RATE = 1e-12
+#: no verdict is surer than a guess of the key: log10 of 2^-256
+SUREST = -256 * math.log10(2)
 
 _KEPT = 1 << 16  # tails: whoever tries many keys meets the same few counts again and again
 
@@ -36,14 +45,16 @@ def _log_hypergeometric(population: int, marked: int, drawn: int, values: Floats
 
 
 @lru_cache(_KEPT)
-def log10_overlap_tail(overlap: int, length: int, weight: int) -> float:
-    """Return log10 P(M >= overlap) for M ~ Hypergeometric(length, weight, weight).
+def log10_overlap_tail(overlap: int, length: int, weight: int, known: int | None = None) -> float:
+    """Return log10 P(M >= overlap) for M ~ Hypergeometric(length, weight, known).
 
-    M is how many of the `weight` largest host magnitudes fall on the ones of a codeword drawn by a random
-    key, on a model that does not carry it. The tail is summed whole, not approximated by a normal.
+    M is how many of the `known` largest host magnitudes (`weight` of them by default, fewer where a tie leaves the
+    others open) fall on the ones of a codeword drawn by a random key, on a model that does not carry it. The tail
+    is summed whole, not approximated by a normal.
     """
-    low = max(overlap, 2 * weight - length, 0)
-    return _log10_sum(_log_hypergeometric(length, weight, weight, np.arange(low, weight + 1, dtype=np.float64)))
+    drawn = weight if known is None else known
+    low = max(overlap, drawn + weight - length, 0)
+    return _log10_sum(_log_hypergeometric(length, weight, drawn, np.arange(low, drawn + 1, dtype=np.float64)))
 
 
 def log10_vacancy_tail(survivors: int, hosts: int, pool: int, pool_survivors: int) -> float:
@@ -79,10 +90,25 @@ def critical_overlap(length: int, weight: int, rate: float) -> tuple[int, float]
 
 @dataclass(frozen=True)
 class Tried:
-    """How many chances a claimant took; the verdict multiplies p by their product."""
+    """How many chances a claimant took; the verdict multiplies p by their product.
 
-    statistics: int = 1
+    The statistics of an evidence count by themselves (`Evidence.combined`).
+
+    Attributes:
+        suspects: models that were scanned for one that fits.
+        prefixes: of tensor names, under which the mark was looked for.
+        alignments: of the suspect's channels, none counted as one.
+        readers: ways to read a suspect.
+        references: marked copies that suspects were aligned to.
+        keys, marks: that were tried on this suspect.
+        commitments: that the claimant has published.
+    """
+
+    suspects: int = 1
+    prefixes: int = 1
     alignments: int = 1
+    readers: int = 1
+    references: int = 1
     keys: int = 1
     marks: int = 1
     commitments: int = 1
@@ -90,7 +116,21 @@ class Tried:
     @property
     def factor(self) -> int:
         """Return the Bonferroni factor."""
-        return self.statistics * self.alignments * self.keys * self.marks * self.commitments
+        return math.prod(asdict(self).values())
+
+    @classmethod
+    def parse(cls, text: str) -> "Tried":
+        """Read ``"suspects=12,keys=2"``; BadInput for an unknown name, a number below 1, or a name given twice."""
+        known = [one.name for one in fields(cls)]
+        found: dict[str, int] = {}
+        for part in filter(None, text.split(",")):
+            name, _, number = (piece.strip() for piece in part.partition("="))
+            if name not in known:
+                raise unknown_name("thing tried", name, known)
+            if not number.isdecimal() or int(number) < 1 or name in found:
+                raise BadInput(f"'{part}' says not how many {name} were tried: a whole number of at least 1, once")
+            found[name] = int(number)
+        return cls(**found)
 
 
 @dataclass(frozen=True)
@@ -98,7 +138,8 @@ class Evidence:
     """What one extraction says for one claim.
 
     Attributes:
-        log10_p: for each statistic its log10 p-value, in (-inf, 0].
+        log10_p: for each statistic its log10 p-value, in (-inf, 0]; a scheme gives as many for every suspect,
+            those that have nothing to say at 0, so that their number is no choice.
         details: the counts behind them, for the reader.
     """
 
@@ -115,7 +156,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Proven or not, at which corrected p-value, and why."""
+    """Proven or not, at which corrected p-value (not below `SUREST`), and why."""
 
     proven: bool
     log10_p: float
@@ -131,9 +172,14 @@ def judge(evidence: Evidence, *, tried: Tried, rate: float, objection: str | Non
         rate: the false-positive rate that a proof must not exceed, in (0, 1).
         objection: why the p-value is no evidence whatever it is (no prior commitment), or None.
     """
-    log10_p = min(0.0, evidence.combined + math.log10(tried.factor))
+    log10_p = max(SUREST, min(0.0, evidence.combined + math.log10(tried.factor)))
     if objection is not None:
         return Verdict(False, log10_p, f"not proven: {objection}")
     if log10_p > math.log10(rate):
-        return Verdict(False, log10_p, f"not proven: p = 1e{log10_p:.1f} is above {rate:g}")
-    return Verdict(True, log10_p, f"proven: p = 1e{log10_p:.1f} is at most {rate:g}")
+        return Verdict(False, log10_p, f"not proven: p = {p_text(log10_p)} is above {rate:g}")
+    return Verdict(True, log10_p, f"proven: p = {p_text(log10_p)} is at most {rate:g}")
+
+
+def p_text(log10_p: float) -> str:
+    """Return a p-value as a verdict says it: ``"1e-41.3"``, or that it is no likelier than a guess of the key."""
+    return f"1e{math.ceil(SUREST)} or less" if log10_p <= SUREST else f"1e{log10_p:.1f}"

@@ -1,7 +1,9 @@
 """The owner's secret key and the keyed streams that positions, signs and pads come from.
 
-Every stream is SHAKE-256 over a subkey, and the subkey is HMAC-SHA256 of (purpose, salt) under the key:
-independent of device, torch and NumPy versions, and independent between purposes and between salts.
+A mark's streams come from a stream key, scrypt(secret, salt): whoever wants other positions, by trying another key,
+message or parameter, pays one such stretch a try. Every stream is SHAKE-256 over a subkey, and the subkey is
+HMAC-SHA256 of the purpose under the stream key: independent of device, torch and NumPy versions, and independent
+between purposes and between salts.
 """
 
 import hashlib
@@ -9,6 +11,8 @@ import hmac
 import os
 import secrets
 import stat
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +22,73 @@ from cwwm.errors import BadInput
 from cwwm.files import write_atomic
 from cwwm.seeds import canonical_json
 
-SALT_BYTES = 16
+NONCE_BYTES = 16
+SALT_BYTES = 32
 _BLOCK_WORDS = 8192
 _FIRST_WORDS = 64  # squeezed at least: a short stream does not pay for a whole block
 _HEADERS = {"owner": "cwwm-key v1", "harness": "cwwm-harness-key v1"}
 
 
-def new_salt() -> bytes:
-    """Return a fresh 128-bit salt from the system's generator: no two marks share positions or pad."""
-    return secrets.token_bytes(SALT_BYTES)
+_STRETCHES_KEPT = 8  # stream keys that a key remembers: one claim asks for its own several times
+
+
+def new_nonce() -> bytes:
+    """Return 128 fresh bits from the system's generator: no two marks share positions or pad."""
+    return secrets.token_bytes(NONCE_BYTES)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What one stream key costs: the parameters of scrypt (Percival 2009, RFC 7914).
+
+    Attributes:
+        n: iterations, a power of two above 1.
+        r: size of a block, in 128 bytes.
+        p: repetitions.
+    """
+
+    n: int
+    r: int
+    p: int
+
+    def __post_init__(self) -> None:
+        """Refuse what scrypt does not take, and costs that would stop a machine: above 1 GiB or 16 repetitions."""
+        if self.n < 2 or self.n & (self.n - 1) or self.r < 1 or self.p < 1:
+            raise BadInput(f"a stretch takes n a power of two above 1, r and p of at least 1, not {self}")
+        if self.memory > _MOST_MEMORY or self.p > _MOST_REPETITIONS:
+            raise BadInput(f"{self} costs more than 1 GiB or {_MOST_REPETITIONS} repetitions; no mark needs that")
+
+    @property
+    def memory(self) -> int:
+        """Bytes that one stretch fills and reads."""
+        return 128 * self.n * self.r
+
+    def cheaper_than(self, other: "Stretch") -> bool:
+        """Say whether this one takes less memory, or less work, than another."""
+        return self.memory < other.memory or self.memory * self.p < other.memory * other.p
+
+    def apply(self, secret: bytes, salt: bytes) -> bytes:
+        """Return scrypt(secret, salt), 32 bytes."""
+        room = self.memory + 128 * self.r * (self.p + 2) + (1 << 20)  # OpenSSL counts its own buffers, too
+        return hashlib.scrypt(secret, salt=salt, n=self.n, r=self.r, p=self.p, maxmem=room, dklen=32)
+
+    def to_json(self) -> dict[str, int]:
+        """Return n, r and p."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, int]) -> "Stretch":
+        """Read what `to_json` wrote; KeyError or TypeError if it is something else, BadInput beyond the limits."""
+        return cls(int(value["n"]), int(value["r"]), int(value["p"]))
+
+
+_MOST_MEMORY = 1 << 30
+_MOST_REPETITIONS = 16
+#: of owners' marks: 64 MiB, some tenths of a second of one core; the least that a proof may rest on
+OWNER_STRETCH = Stretch(1 << 16, 8, 1)
+#: of a benchmark's marks, which prove nothing: thousands of keys are tried in a second
+HARNESS_STRETCH = Stretch(2, 1, 1)
+_STRETCHES = {"owner": OWNER_STRETCH, "harness": HARNESS_STRETCH}
 
 
 class Key:
@@ -37,7 +99,7 @@ class Key:
             benchmark derived from a seed; the command line refuses the latter.
     """
 
-    __slots__ = ("_secret", "origin")
+    __slots__ = ("_secret", "_streams", "origin")
 
     def __init__(self, secret: bytes, *, origin: str = "owner") -> None:
         """Wrap 32 secret bytes; BadInput for any other length or an unknown origin."""
@@ -46,6 +108,7 @@ class Key:
         if origin not in _HEADERS:
             raise BadInput(f"a key's origin is 'owner' or 'harness', not '{origin}'")
         self._secret = bytes(secret)
+        self._streams: dict[tuple[bytes, Stretch], Streams] = {}
         self.origin = origin
 
     @classmethod
@@ -63,15 +126,35 @@ class Key:
         """32 hex digits that identify the key without revealing it."""
         return hashlib.sha256(b"cwwm-key-digest v1" + self._secret).hexdigest()[:32]
 
-    def stream(self, purpose: str, salt: bytes) -> "Stream":
-        """Return the stream for one purpose (``"positions"``, ``"pad"``, ...) of the mark with this salt."""
+    @property
+    def stretch(self) -> Stretch:
+        """Return what the stream key of a new mark under this key costs."""
+        return _STRETCHES[self.origin]
+
+    def streams(self, salt: bytes, stretch: Stretch) -> "Streams":
+        """Return the streams of the mark with this salt; the latest are remembered.
+
+        Raises:
+            BadInput: for a salt of another length, or an owner's key with less than `OWNER_STRETCH`: positions
+                could then be searched for.
+        """
         if len(salt) != SALT_BYTES:
             raise BadInput(f"a salt has {SALT_BYTES} bytes, not {len(salt)}")
-        return Stream(
-            hmac.new(self._secret, b"cwwm-stream v1\0" + salt + purpose.encode(), hashlib.sha256).digest()
-        )
+        if self.origin == "owner" and stretch.cheaper_than(OWNER_STRETCH):
+            raise BadInput(
+                f"the mark's {stretch} is cheaper than {OWNER_STRETCH}: its positions could be searched for"
+            )
+        if (salt, stretch) not in self._streams:
+            while len(self._streams) >= _STRETCHES_KEPT:
+                del self._streams[next(iter(self._streams))]
+            self._streams[salt, stretch] = Streams(stretch.apply(self._secret, salt))
+        return self._streams[salt, stretch]
 
-    def authenticate(self, data: bytes, purpose: str = "commitment") -> str:
+    def choices(self, nonce: bytes) -> "Streams":
+        """Return streams for what must be chosen before the salt is known, which then binds it: trigger samples."""
+        return Streams(hmac.new(self._secret, b"cwwm-choices v1\0" + nonce, hashlib.sha256).digest())
+
+    def authenticate(self, data: bytes, purpose: str) -> str:
         """Return HMAC-SHA256 of `data` for one purpose under the key, 64 hex digits: hides and binds it."""
         return hmac.new(self._secret, f"cwwm-{purpose} v1\0".encode() + data, hashlib.sha256).hexdigest()
 
@@ -123,6 +206,25 @@ class Key:
     def __reduce__(self) -> str | tuple[object, ...]:
         """Refuse pickling: keys live in key files and nowhere else."""
         raise TypeError("keys are not pickled; save them with Key.save")
+
+
+class Streams:
+    """The keyed streams of one mark, all from its stream key, 32 secret bytes."""
+
+    def __init__(self, stream_key: bytes) -> None:
+        """Take the stream key."""
+        self._stream_key = stream_key
+
+    def stream(self, purpose: str) -> "Stream":
+        """Return the stream for one purpose (``"positions"``, ``"pad"``, ...), from its start."""
+        return Stream(self._authenticated("stream", purpose.encode()))
+
+    def check(self, data: bytes) -> bytes:
+        """Return 32 bytes that authenticate `data`: nobody without the stream key can aim at them."""
+        return self._authenticated("check", data)
+
+    def _authenticated(self, kind: str, data: bytes) -> bytes:
+        return hmac.new(self._stream_key, f"cwwm-{kind} v2\0".encode() + data, hashlib.sha256).digest()
 
 
 class Stream:

@@ -1,5 +1,7 @@
 """Text and hexadecimal messages as bits: byte by byte, b_0 the least significant bit of the first byte."""
 
+import unicodedata
+
 import numpy as np
 
 from cwwm.codes import Bits
@@ -18,10 +20,10 @@ def bytes_to_bits(data: bytes, payload_bits: int) -> Bits:
 
 
 def text_to_bits(text: str, payload_bits: int) -> Bits:
-    """Return the UTF-8 bits of a text; BadInput if it is empty, too long or holds a NUL."""
+    """Return the UTF-8 bits of a text in normal form C; BadInput if it is empty, too long or holds a NUL."""
     if not text or "\0" in text:
         raise BadInput("a text message is not empty and holds no NUL character; give raw bytes with --hex")
-    return bytes_to_bits(text.encode(), payload_bits)
+    return bytes_to_bits(unicodedata.normalize("NFC", text).encode(), payload_bits)
 
 
 def hex_to_bits(digits: str, payload_bits: int) -> Bits:

@@ -1,31 +1,26 @@
 """What an owner does with files: mark a checkpoint, read a suspect, verify a claim."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cwwm.alignment import Alignment
-from cwwm.carrier import prunable, weights_digest
+from cwwm.carrier import require_provable
 from cwwm.checkpoint import open_weights, rewriting
 from cwwm.codes import Bits
 from cwwm.commitment import Commitment
 from cwwm.design import CARRIERS, Targets, design
 from cwwm.errors import BadInput
-from cwwm.evidence import Evidence, Tried, Verdict, judge
+from cwwm.evidence import PROOF_RATE, Tried
 from cwwm.keys import Key
 from cwwm.mark import Mark, load_mark, save_mark, tensors_path
 from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme, embed, scheme_of
-from cwwm.schemes.aligned import read_aligned
+from cwwm.verification import Exhibits, Verification, copy_digest, read, require_reference, verify
 from cwwm.weights import Weights, all_finite
-
-_COPY = "copy"  # in a mark's state: digest of the marked weights, which the commitment binds
-
-
-def copy_digest(weights: Weights) -> str:
-    """Return what identifies a marked copy: SHA-256 of all its convolution and linear weights."""
-    return weights_digest(weights, prunable(weights))
 
 
 def mark_path(model: Path) -> Path:
@@ -88,11 +83,15 @@ def embed_file(
         raise BadInput(f"{existing[0]} exists; choose another -o, or --force to replace it (its mark is lost then)")
     if target.suffix != ".safetensors":
         raise BadInput(f"the output is safetensors; name it {target.with_suffix('.safetensors')}")
+    if scheme.unproven:
+        raise BadInput(f"a mark of scheme {scheme.name} proves nothing: {scheme.unproven}")
     made = [path for path in (*files[1:], tensors_path(files[1])) if not path.exists()]
     try:
         with rewriting(source, target) as weights:
             _, mark = embed(scheme, weights, message, key, EmbedContext())
-            mark = replace(mark, state={**mark.state, _COPY: copy_digest(weights)})
+            if mark.carrier is not None:  # nothing is written yet
+                require_provable(mark.carrier)
+            mark = replace(mark, copy=copy_digest(weights))
             save_mark(mark, files[1])
             Commitment.to(Claim(key, mark, message)).save(files[2])
     except BaseException:
@@ -105,10 +104,9 @@ def embed_file(
 
 @dataclass(frozen=True)
 class Reading:
-    """A suspect as one key and mark read it; `alignment` if the owner's copy was asked."""
+    """A suspect as one key and mark read it; `alignment` if a reference was asked."""
 
     mark: Mark
-    scheme: Scheme
     extraction: Extraction
     alignment: Alignment | None = None
 
@@ -120,45 +118,50 @@ def read_file(suspect: Path, key: Key, mark_file: Path, reference: Path | None =
         suspect: to read.
         key: the owner's.
         mark_file: that `embed_file` wrote.
-        reference: the marked copy, to undo what was done to the suspect's channels.
+        reference: the marked copy, or the original, to undo what was done to the suspect's channels.
 
     Raises:
-        BadInput: for a wrong key, a damaged file, a reference that the mark was not made in, or a suspect with
+        BadInput: for a wrong key, a damaged file, a reference that the mark does not name, or a suspect with
             non-finite weights in the carrier.
     """
     mark = load_mark(mark_file)
     mark.require_key(key)
-    scheme = scheme_of(mark)
-    weights = open_weights(suspect)
-    _require_finite(weights, mark)
-    if reference is None:
-        return Reading(mark, scheme, scheme.extract(weights, key, mark))
-    owner = open_weights(reference)
-    _require_copy(owner, mark, reference)
-    return Reading(mark, scheme, *read_aligned(scheme, weights, owner, key, mark))
+    owner = None
+    if reference is not None:
+        owner = open_weights(reference)
+        require_reference(owner, mark, str(reference))
+    return Reading(mark, *read(scheme_of(mark), _suspect(suspect, mark), Claim(key, mark, _NO_MESSAGE), owner))
 
 
-def _require_copy(weights: Weights, mark: Mark, path: Path) -> None:
-    """Raise BadInput for another reference than the marked copy: one could be fitted to the suspect."""
-    if mark.state.get(_COPY) != copy_digest(weights):
-        raise BadInput(f"{path} is not the copy that the mark was made in; give the file that cwwm embed wrote")
+_NO_MESSAGE = np.zeros(0, np.uint8)  # reading needs none: the salt is in the mark
 
 
-def _require_finite(weights: Weights, mark: Mark) -> None:
+def _suspect(path: Path, mark: Mark) -> Weights:
+    """Return the weights of a suspect; BadInput for NaN or infinite ones where the mark is read."""
+    weights = open_weights(path)
     for layer in mark.carrier.layers if mark.carrier else ():
         if layer.name in weights and not all_finite(weights.tensor(layer.name)):
             raise BadInput(f"tensor {layer.name} of the suspect holds NaN or infinite weights; it cannot be read")
+    return weights
 
 
-@dataclass(frozen=True)
-class Verification:
-    """What `verify_file` found: statistics, verdict, and whether the message came back whole."""
+@dataclass(frozen=True, kw_only=True)
+class ExhibitFiles:
+    """The files of `Exhibits`; all may be missing."""
 
-    evidence: Evidence
-    verdict: Verdict
-    whole: bool
-    extraction: Extraction
-    alignment: Alignment | None
+    commitment: Path | None = None
+    original: Path | None = None
+    reference: Path | None = None
+    innocents: Sequence[Path] = ()
+
+    def opened(self) -> Exhibits:
+        """Return what they hold; BadInput for one that cannot be read."""
+        return Exhibits(
+            commitment=None if self.commitment is None else Commitment.load(self.commitment),
+            original=None if self.original is None else open_weights(self.original),
+            reference=None if self.reference is None else open_weights(self.reference),
+            innocents={str(path): open_weights(path) for path in self.innocents},
+        )
 
 
 def verify_file(
@@ -166,37 +169,17 @@ def verify_file(
     key: Key,
     mark_file: Path,
     message: Bits,
+    files: ExhibitFiles,
     *,
-    commitment_file: Path | None,
-    rate: float,
-    tried: Tried,
-    reference: Path | None = None,
+    rate: float = PROOF_RATE,
+    tried: Tried | None = None,
 ) -> Verification:
-    """Judge the claim that `suspect` carries `message`.
-
-    With a reference the p-value counts two alignments: this one, and none.
+    """Judge the claim that the checkpoint `suspect` carries `message`; see `cwwm.verification.verify`.
 
     Raises:
-        BadInput: as `read_file`; for a damaged commitment, a claim of wrong length, or a rate outside (0, 1).
+        BadInput: as `read_file` and `verify`; for a damaged commitment.
     """
-    if not 0 < rate < 1:
-        raise BadInput(f"--fpr is between 0 and 1, not {rate:g}")
-    reading = read_file(suspect, key, mark_file, reference)
-    claim = Claim(key, reading.mark, message)
-    if len(message) != reading.mark.payload_bits:
-        raise BadInput(f"the claimed message has {len(message)} bits, the mark {reading.mark.payload_bits}")
-    evidence = reading.scheme.evidence(reading.extraction, claim)
-    extraction = reading.extraction
-    whole = extraction.ok and bool((extraction.bits == message).all())
-    if reference is not None:
-        tried = replace(tried, alignments=2 * tried.alignments)
-    verdict = judge(evidence, tried=tried, rate=rate, objection=_objection(claim, commitment_file))
-    return Verification(evidence, verdict, whole, extraction, reading.alignment)
-
-
-def _objection(claim: Claim, commitment_file: Path | None) -> str | None:
-    if commitment_file is None:
-        return "no prior commitment"
-    if not Commitment.load(commitment_file).binds(claim):
-        return "the commitment binds another key, message or mark than the one claimed"
-    return None
+    mark = load_mark(mark_file)
+    mark.require_key(key)
+    claim = Claim(key, mark, message)
+    return verify(_suspect(suspect, mark), claim, files.opened(), rate=rate, tried=tried)

@@ -25,14 +25,14 @@ class Patchwork(Scheme):
     gap: float = 0.3  # by which a group's mean magnitude is held above, or below, that of all hosts
 
     def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> "PatchworkEmbedding":
-        return PatchworkEmbedding(self, weights, message, key, context.salt)
+        return PatchworkEmbedding(self, weights, message, key, context)
 
     def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
         hosts = read_hosts(suspect, key, mark, 2 * self.group * self.payload_bits)
         if isinstance(hosts, str):  # why the mark has no place in this suspect
             return Extraction.not_applicable(self.payload_bits, hosts)
         differences = np.diff(np.abs(hosts.values).reshape(-1, 2, self.group)[:, ::-1], axis=1)
-        return decide(differences.ravel(), self.group, key, mark.salt)
+        return decide(differences.ravel(), self.group, mark.streams(key))
 
     def evidence(self, extraction: Extraction, claim: Claim) -> Evidence:
         return match_evidence(extraction, claim)
@@ -41,9 +41,9 @@ class Patchwork(Scheme):
 class PatchworkEmbedding(KeyedEmbedding):
     """Holds the means of both groups of each bit apart."""
 
-    def __init__(self, scheme: Patchwork, weights: Weights, message: Bits, key: Key, salt: bytes) -> None:
-        super().__init__(scheme, weights, key, salt, rule="all", count=2 * scheme.group * len(message))
-        first = torch.from_numpy(pad_bits(message, key, salt)).bool().to(self.device)
+    def __init__(self, scheme: Patchwork, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> None:
+        super().__init__(scheme, weights, message, key, context, rule="all", count=2 * scheme.group * len(message))
+        first = torch.from_numpy(pad_bits(message, self.streams)).bool().to(self.device)
         self.scheme, self.larger = scheme, torch.stack([first, ~first], 1)
 
     @torch.no_grad()
@@ -56,4 +56,4 @@ class PatchworkEmbedding(KeyedEmbedding):
 
     def finish(self) -> Mark:
         self.project()
-        return self.mark(self.scheme.parameters, {})
+        return self.reported({})

@@ -39,7 +39,7 @@ def harness_key() -> Key:
 
 
 @pytest.fixture
-def salt() -> bytes:
+def nonce() -> bytes:
     return bytes(range(16))
 
 

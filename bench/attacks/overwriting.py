@@ -13,7 +13,7 @@ from bench.attacks.base import Attack, AttackContext, Attacked, Cost, measure_ch
 from bench.attacks.pruning import apply_masks, prunable_tensors
 from cwwm.codes import Bits
 from cwwm.errors import BadInput
-from cwwm.keys import SALT_BYTES, Key
+from cwwm.keys import NONCE_BYTES, Key
 from cwwm.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, Scheme, embed, make_scheme
 from cwwm.seeds import derive_seed
@@ -22,10 +22,10 @@ from cwwm.weights import as_weights
 
 
 def thief_secret(seed: int, number: int, payload_bits: int) -> tuple[Key, bytes, Bits]:
-    """Return key, salt and message, uint8 (payload_bits,), of the thief's mark `number`, 0 for his first."""
+    """Return key, nonce and message, uint8 (payload_bits,), of the thief's mark `number`, 0 for his first."""
     key = Key.for_harness(thief=seed, mark=number)
-    salt = derive_seed(thief_salt=seed, mark=number).to_bytes(SALT_BYTES, "little")
-    return key, salt, key.stream("thief's message", salt).bits(payload_bits)
+    nonce = derive_seed(thief_nonce=seed, mark=number).to_bytes(NONCE_BYTES, "little")
+    return key, nonce, key.choices(nonce).stream("thief's message").bits(payload_bits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,10 +130,10 @@ def _overwrite(
 
     Weights that a mask holds at zero are zero again at the end, whatever the mark wanted of them.
     """
-    key, salt, message = thief_secret(context.seed, number, scheme.payload_bits)
+    key, nonce, message = thief_secret(context.seed, number, scheme.payload_bits)
     data = context.data
     seed = derive_seed(overwriting=context.seed, mark=number)
-    embedding_context = EmbedContext(data.train, data.classes, seed, context.device, salt)
+    embedding_context = EmbedContext(data.train, data.classes, seed, context.device, nonce)
     with timed(context.device) as watch:
         if scheme.one_shot:
             weights, mark = embed(scheme, as_weights(model), message, key, embedding_context)

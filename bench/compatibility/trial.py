@@ -30,7 +30,7 @@ from bench.zoo import build_model
 from cwwm.carrier import classifier
 from cwwm.checkpoint import open_weights, save_tensors
 from cwwm.errors import BadInput
-from cwwm.keys import SALT_BYTES
+from cwwm.keys import NONCE_BYTES
 from cwwm.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, embed
 from cwwm.seeds import derive_seed
@@ -160,11 +160,11 @@ def finite(logits: Tensor) -> bool:
 def _mark(cell: Cell, model: nn.Module, device: torch.device) -> Marked:
     """Mark a finished model in one shot; the mark is what its owner reads back from a file."""
     key, message = harness_secret(cell)
-    salt = hashlib.sha256(str(cell.derive("message")).encode()).digest()[:SALT_BYTES]
+    nonce = hashlib.sha256(str(cell.derive("message")).encode()).digest()[:NONCE_BYTES]
     scheme = cell.scheme.build(cell.payload)
-    context = EmbedContext(seed=cell.derive("second phase"), device=device, salt=salt)
+    context = EmbedContext(seed=cell.derive("second phase"), device=device, nonce=nonce)
     weights, mark = embed(scheme, as_weights(model), message, key, context)
-    stored = Mark.from_json(json.loads(json.dumps(mark.to_json())), tensors=mark.tensors)
+    stored = Mark.from_json(json.loads(json.dumps(mark.to_json())), packed=mark.packed())
     return Marked(weights.module or model, scheme, stored, key, message, {})
 
 

@@ -13,7 +13,7 @@ from cwwm.keys import Key
 from cwwm.schemes.keyed import keyed_check
 
 CODE = ProtectedCode(payload_bits=256, blocks=160)
-CHECK = keyed_check(Key.for_harness(purpose="perf"), bytes(16), CODE.check_bits)
+CHECK = keyed_check(Key.for_harness(purpose="perf").choices(bytes(16)), CODE.check_bits)
 MESSAGE = np.random.default_rng(0).integers(0, 2, CODE.payload_bits, dtype=np.uint8)
 OUTER = reedsolo.RSCodec(CODE.redundancy)
 

@@ -27,7 +27,7 @@ from cwwm.weights import ModuleWeights
 
 Result = TypeVar("Result")
 
-SALT = bytes(16)
+NONCE = bytes(16)
 KEY = Key.for_harness(purpose="perf")
 MESSAGE = np.random.default_rng(0).integers(0, 2, 256, dtype=np.uint8)
 RATES = [float(rate) for rate in np.linspace(0.05, 0.99, 20)]
@@ -101,16 +101,17 @@ def test_embed(
     device: torch.device,
 ) -> None:
     def ours() -> None:
-        embed(scheme, ModuleWeights(model), MESSAGE, KEY, EmbedContext(device=device, salt=SALT))
+        embed(scheme, ModuleWeights(model), MESSAGE, KEY, EmbedContext(device=device, nonce=NONCE))
 
     def naive() -> None:
         size = sum(tensor.numel() for tensor in tensors.values())
-        positions = KEY.stream("positions", SALT).sample(size, scheme.code.length)
-        word = scheme.codeword(MESSAGE, KEY, SALT)
+        positions = streams.stream("positions").sample(size, scheme.code.length)
+        word = scheme.codeword(MESSAGE, streams)
         naive_embed(tensors, positions, word, survive=scheme.survive, low=scheme.low)
 
+    _, mark = embed(scheme, ModuleWeights(model), MESSAGE, KEY, EmbedContext(device=device, nonce=NONCE))
+    streams = mark.streams(KEY)
     naive()
-    _, mark = embed(scheme, ModuleWeights(model), MESSAGE, KEY, EmbedContext(device=device, salt=SALT))
     assert np.array_equal(scheme.extract(ModuleWeights(model), KEY, mark).bits, MESSAGE)
     beside_naive("embed 256 bits in 25.5 M", ours=drained(ours, device), naive=drained(naive, device))
 
@@ -123,17 +124,19 @@ def test_extract(
     device: torch.device,
 ) -> None:
     weights = ModuleWeights(model)
-    _, mark = embed(scheme, weights, MESSAGE, KEY, EmbedContext(device=device, salt=SALT))
+    _, mark = embed(scheme, weights, MESSAGE, KEY, EmbedContext(device=device, nonce=NONCE))
+
+    streams = mark.streams(KEY)
 
     def naive() -> np.ndarray:
         size = sum(tensor.numel() for tensor in tensors.values())
-        positions = KEY.stream("positions", SALT).sample(size, scheme.code.length)
+        positions = streams.stream("positions").sample(size, scheme.code.length)
         word = naive_extract(tensors, positions, scheme.code.weight)
         return scheme.code.decode(word.astype(np.float64)).bits
 
     found = scheme.extract(weights, KEY, mark)
     assert np.array_equal(found.bits, MESSAGE)
-    assert np.array_equal(naive(), scheme.code.decode(scheme.codeword(MESSAGE, KEY, SALT).astype(np.float64)).bits)
+    assert np.array_equal(naive(), scheme.code.decode(scheme.codeword(MESSAGE, streams).astype(np.float64)).bits)
     beside_naive(
         "extract 256 bits from 25.5 M",
         ours=drained(lambda: scheme.extract(weights, KEY, mark), device),

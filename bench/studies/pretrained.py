@@ -78,7 +78,7 @@ def mark_one_shot(model: nn.Module, name: str, carrier: str) -> tuple[nn.Module,
     key = Key.for_harness(study="pretrained", scheme=name, carrier=carrier)
     message = Stream(b"pretrained".ljust(32)).bits(PAYLOAD)
     scheme = scheme_for(model, name, carrier)
-    _, mark = embed(scheme, as_weights(marked), message, key, EmbedContext(salt=b"pretrained study"))
+    _, mark = embed(scheme, as_weights(marked), message, key, EmbedContext(nonce=b"pretrained study"))
     context = AttackContext(
         load("digits", size=8), _NO_TRAINING, 0, torch.device("cpu"), lambda name: load(name, size=8)
     )

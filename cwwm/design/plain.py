@@ -8,7 +8,7 @@ from cwwm.carrier import Carrier
 from cwwm.codes import ConstantWeightCode
 from cwwm.design.pool import Pool
 from cwwm.errors import BadInput
-from cwwm.evidence import critical_overlap
+from cwwm.evidence import PROOF_RATE, critical_overlap
 from cwwm.weights import Weights
 
 DENSITIES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5)
@@ -24,7 +24,7 @@ class Option:
         energy: predicted squared change over squared norm of the pool.
         survive_magnitude: the rate R* that is asked for; recovery up to it is certain.
         survive_random_1, survive_random_5: P(whole message) after random pruning of 1 % and 5 %.
-        proof_overlap: ones that must be found for a proof at 1e-6.
+        proof_overlap: ones that must be found for a proof at `PROOF_RATE`.
     """
 
     length: int
@@ -51,7 +51,7 @@ def _option(pool: Pool, code: ConstantWeightCode, survive: float, low: float) ->
         survive_magnitude=survive,
         survive_random_1=0.99**code.weight,
         survive_random_5=0.95**code.weight,
-        proof_overlap=critical_overlap(code.length, code.weight, 1e-6)[0],
+        proof_overlap=critical_overlap(code.length, code.weight, PROOF_RATE)[0],
     )
 
 

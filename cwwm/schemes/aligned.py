@@ -18,7 +18,7 @@ from cwwm.schemes.keyed import hidden_hosts
 from cwwm.schemes.wrapped import WrappedEmbedding, WrappedScheme
 from cwwm.weights import TensorWeights, Weights
 
-_COPY = "copy::"  # leads the names of the owner's copy in a mark's tensors
+_COPY = "copy::"  # leads the names of the owner's copy among what a mark learned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,10 @@ class Aligned(WrappedScheme):
     """
 
     name: ClassVar[str] = "aligned"
+    unproven: ClassVar[str] = (
+        "the copy that it aligns to was made after the key, and its channels could be in any order; mark with the "
+        "other scheme itself, and verify it with --reference and --original"
+    )
     extraction_needs: ClassVar[frozenset[str]] = frozenset({REFERENCE})
 
     scheme: str = "protected-cwc"
@@ -65,11 +69,11 @@ class Aligned(WrappedScheme):
     def _view(self, suspect: Weights, mark: Mark) -> AlignedWeights:
         """Return the suspect through its alignment; the latest is kept, since thousands of keys read the same."""
         for known, tensors, view in self._latest:
-            if known is suspect and tensors is mark.tensors:
+            if known is suspect and tensors is mark.learned:
                 return view
         owner = owners_copy(mark)
         view = AlignedWeights(owner, suspect, align(owner, suspect))
-        self._latest[:] = [(suspect, mark.tensors, view)]
+        self._latest[:] = [(suspect, mark.learned, view)]
         return view
 
     @cached_property
@@ -82,8 +86,8 @@ class Aligned(WrappedScheme):
 
     def inner_mark(self, mark: Mark) -> Mark:
         """Return the mark as the other scheme wrote it, without the owner's copy."""
-        tensors = {name: tensor for name, tensor in mark.tensors.items() if not name.startswith(_COPY)}
-        return replace(super().inner_mark(mark), tensors=tensors)
+        learned = {name: tensor for name, tensor in mark.learned.items() if not name.startswith(_COPY)}
+        return replace(super().inner_mark(mark), learned=learned)
 
 
 class AlignedEmbedding(WrappedEmbedding):
@@ -93,7 +97,7 @@ class AlignedEmbedding(WrappedEmbedding):
         """Return the mark with the weights as they were marked."""
         mark = super().finish()
         copy = {_COPY + name: self.weights.tensor(name).detach().cpu().clone() for name in prunable(self.weights)}
-        return replace(mark, tensors={**mark.tensors, **copy})
+        return replace(mark, learned={**mark.learned, **copy})
 
 
 def require_alignable(scheme: Scheme) -> None:
@@ -104,7 +108,7 @@ def require_alignable(scheme: Scheme) -> None:
 
 def owners_copy(mark: Mark) -> Weights:
     """Return the copy that a mark keeps; BadInput if its tensors are gone."""
-    copy = {name.removeprefix(_COPY): t for name, t in mark.tensors.items() if name.startswith(_COPY)}
+    copy = {name.removeprefix(_COPY): t for name, t in mark.learned.items() if name.startswith(_COPY)}
     if not copy:
         raise BadInput("the mark is damaged: it has lost the owner's copy, which lies beside it as safetensors")
     return TensorWeights(copy)

@@ -3,16 +3,18 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cwwm.carrier import Carrier, host_digest
 from cwwm.codes import Bits
 from cwwm.errors import BadInput
 from cwwm.evidence import Evidence
-from cwwm.keys import Key, new_salt
+from cwwm.keys import Key, Streams, new_nonce
 from cwwm.mark import Mark
 from cwwm.training import Batch, Batches, train
 from cwwm.weights import Weights
@@ -32,14 +34,14 @@ class EmbedContext:
         classes: number of classes of the task, or None without data.
         seed: of everything random that is not keyed.
         device: where the model is.
-        salt: of the mark; fresh unless the harness fixes it.
+        nonce: of the mark, 16 bytes; fresh unless the harness fixes it.
     """
 
     data: Batches | None = None
     classes: int | None = None
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    salt: bytes = field(default_factory=new_salt)
+    nonce: bytes = field(default_factory=new_nonce)
 
     #: the one training loop, for schemes that train something of their own
     train = staticmethod(train)
@@ -84,15 +86,22 @@ class Claim:
     mark: Mark
     message: Bits
 
+    @cached_property
+    def streams(self) -> Streams:
+        """The keyed streams of the claim's mark."""
+        return self.mark.streams(self.key)
+
 
 class Embedding(ABC):
     """One embedding under way; hooks of the training loop, most schemes use one or two.
 
     Attributes:
         weights: the host; may become another object, with other shapes, before or at `finish`.
+        mark: all that reading will use, bound before the first weight changes (`Scheme.bind`); without a report.
     """
 
     weights: Weights
+    mark: Mark
 
     def parameters(self) -> list[dict[str, Any]]:
         """Return extra optimiser groups, such as a learned extractor's."""
@@ -119,6 +128,8 @@ class Scheme(ABC):
         needs: what embedding needs (`TRAINING`, `TRIGGERS`); extraction_needs: what extraction needs
         beside tensors (`FORWARD`, `REFERENCE`). The plan refuses a cell that lacks them.
         alignable: reads weights at places that an alignment can restore, not shapes or answers.
+        unproven: why what it reads is no evidence by itself, if something that reading uses is made after the salt;
+        empty for all that a key and a bound mark determine.
         reconstruction: our reading of a paper whose text could not be had in full; every table says so.
     """
 
@@ -127,6 +138,7 @@ class Scheme(ABC):
     needs: ClassVar[frozenset[str]] = frozenset()
     extraction_needs: ClassVar[frozenset[str]] = frozenset()
     alignable: ClassVar[bool] = True
+    unproven: ClassVar[str] = ""
     reconstruction: ClassVar[bool] = False
 
     payload_bits: int = 256
@@ -155,6 +167,49 @@ class Scheme(ABC):
     def strength_parameter(self) -> str:
         """Return the name of the parameter that the mark's amplitude grows with; empty if there is none."""
         return ""
+
+    def bind(
+        self,
+        weights: Weights,
+        message: Bits,
+        key: Key,
+        context: EmbedContext,
+        *,
+        carrier: Carrier | None,
+        parameters: Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+        tensors: Mapping[str, Tensor] | None = None,
+    ) -> Mark:
+        """Return the mark of an embedding that begins: all that reading will use, bound by its salt.
+
+        Args:
+            weights: the host, unmarked.
+            message: uint8 (payload_bits,).
+            key, context: of the embedding.
+            carrier: of the mark.
+            parameters: that rebuild this scheme; its own by default.
+            state, tensors: as of `Mark`; tensors are copied.
+
+        Raises:
+            BadInput: for a message of another length or other values.
+        """
+        return Mark(
+            scheme=self.name,
+            parameters=self.parameters if parameters is None else parameters,
+            payload_bits=self.payload_bits,
+            carrier=carrier,
+            nonce=context.nonce,
+            original=host_digest(weights),
+            stretch=key.stretch,
+            key_digest=key.digest,
+            key_origin=key.origin,
+            state=dict(state or {}),
+            tensors={name: tensor.detach().cpu().clone() for name, tensor in (tensors or {}).items()},
+        ).salted(key, check_message(message, self.payload_bits))
+
+    def written(self, mark: Mark) -> Mark:
+        """Return a mark as the encoding that wrote it bound it; a scheme around another one renames it."""
+        return mark
 
     @abstractmethod
     def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> Embedding:

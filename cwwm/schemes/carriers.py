@@ -19,7 +19,7 @@ from cwwm.codes import Bits
 from cwwm.codes.linear import LinearCode
 from cwwm.errors import BadInput
 from cwwm.evidence import Evidence, log10_match_tail
-from cwwm.keys import Key
+from cwwm.keys import Key, Streams
 from cwwm.mark import Mark
 from cwwm.schemes.base import FORWARD, Claim, EmbedContext, Extraction
 from cwwm.schemes.coded import CHECK_BITS
@@ -100,12 +100,12 @@ class Carriers(TrainedScheme):
             )
         return LinearCode(payload_bits=self.payload_bits, length=self.carriers * bits, check_bits=CHECK_BITS)
 
-    def labels(self, message: Bits, key: Key, salt: bytes, classes: int) -> Labels:
+    def labels(self, message: Bits, streams: Streams, classes: int) -> Labels:
         """Return the label of each carrier, int64 (n,), for a task of so many classes."""
         code = self.code(classes)
-        word = code.encode(message, self._generator(code, key, salt), keyed_check(key, salt, CHECK_BITS))
+        word = code.encode(message, self._generator(code, streams), keyed_check(streams, CHECK_BITS))
         symbols = word.reshape(self.carriers, -1) @ (1 << np.arange(code.length // self.carriers))
-        labels: Labels = self._alphabet(key, salt, classes)[np.arange(self.carriers), symbols]
+        labels: Labels = self._alphabet(streams, classes)[np.arange(self.carriers), symbols]
         return labels
 
     def images(self, key: Key, mark: Mark) -> Tensor:
@@ -113,7 +113,7 @@ class Carriers(TrainedScheme):
         look, bases = Look.from_json(mark.state["look"]), mark.tensors.get("bases")
         if self.kind != ABSTRACT and bases is None:
             raise BadInput("the mark is damaged: it lacks the training images that its carriers are made from")
-        return self._images(look, bases, key, mark.salt)
+        return self._images(look, bases, mark.streams(key))
 
     def read(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
         """Return the classes that the suspect answers the carriers, the message not decoded."""
@@ -130,8 +130,9 @@ class Carriers(TrainedScheme):
         if isinstance(logits, Extraction):
             return logits
         code = self.code(mark.state["classes"])
-        values = self._soft_bits(logits, key, mark)
-        generator, check = self._generator(code, key, mark.salt), keyed_check(key, mark.salt, CHECK_BITS)
+        streams = mark.streams(key)
+        values = self._soft_bits(logits, streams, mark)
+        generator, check = self._generator(code, streams), keyed_check(streams, CHECK_BITS)
         decoded = code.decode(values, generator, check)
         return Extraction(
             bits=decoded.bits,
@@ -158,7 +159,7 @@ class Carriers(TrainedScheme):
         return self._right(extraction, claim) / self.carriers if extraction.applicable else 0.0
 
     def _right(self, extraction: Extraction, claim: Claim) -> int:
-        labels = self.labels(claim.message, claim.key, claim.mark.salt, claim.mark.state["classes"])
+        labels = self.labels(claim.message, claim.streams, claim.mark.state["classes"])
         return int(np.sum(extraction.symbols == labels))
 
     def _ask(self, suspect: Weights, key: Key, mark: Mark) -> "npt.NDArray[np.float64] | Extraction":
@@ -175,9 +176,9 @@ class Carriers(TrainedScheme):
         nothing = np.zeros(self.payload_bits, np.uint8)
         return Extraction(nothing, ok=False, reliabilities=np.zeros(0), symbols=_answers(logits))
 
-    def _soft_bits(self, logits: npt.NDArray[np.float64], key: Key, mark: Mark) -> npt.NDArray[np.float64]:
+    def _soft_bits(self, logits: npt.NDArray[np.float64], streams: Streams, mark: Mark) -> npt.NDArray[np.float64]:
         """Return the log-odds of each coded bit being one, float64 (n * bits,), 0 where nothing was answered."""
-        alphabet = self._alphabet(key, mark.salt, mark.state["classes"])
+        alphabet = self._alphabet(streams, mark.state["classes"])
         bits = alphabet.shape[1].bit_length() - 1
         known = np.where(_answered(logits)[:, None], logits, 0)
         scores = torch.from_numpy(known).log_softmax(1).gather(1, torch.from_numpy(alphabet[:, : 1 << bits]))
@@ -186,20 +187,20 @@ class Carriers(TrainedScheme):
         values: npt.NDArray[np.float64] = torch.stack(odds, 1).reshape(-1).numpy()
         return values
 
-    def _alphabet(self, key: Key, salt: bytes, classes: int) -> Labels:
+    def _alphabet(self, streams: Streams, classes: int) -> Labels:
         """Return the class that each symbol is labelled with, int64 (n, C): a keyed turn for each carrier."""
         used = self.used(classes)
-        chosen = key.stream("target classes", salt).sample(classes, used)
-        offsets = key.stream("labels", salt).below(used, self.carriers)
+        chosen = streams.stream("target classes").sample(classes, used)
+        offsets = streams.stream("labels").below(used, self.carriers)
         turned: Labels = chosen[(np.arange(used) + offsets[:, None]) % used]
         return turned
 
-    def _generator(self, code: LinearCode, key: Key, salt: bytes) -> Bits:
-        return code.generator(key.stream("generator", salt))
+    def _generator(self, code: LinearCode, streams: Streams) -> Bits:
+        return code.generator(streams.stream("generator"))
 
-    def _images(self, look: Look, bases: Tensor | None, key: Key, salt: bytes) -> Tensor:
+    def _images(self, look: Look, bases: Tensor | None, streams: Streams) -> Tensor:
         count, amplitude = self.carriers, self.amplitude
-        return trigger_images(self.kind, look, key, salt, count=count, amplitude=amplitude, bases=bases)
+        return trigger_images(self.kind, look, streams, count=count, amplitude=amplitude, bases=bases)
 
 
 class CarriersEmbedding(TrainedEmbedding):
@@ -215,13 +216,23 @@ class CarriersEmbedding(TrainedEmbedding):
         self.module: nn.Module = scheme.module(weights)
         if context.data is None or context.classes is None:
             raise BadInput(f"{scheme.name} needs training data and its number of classes")
-        super().__init__(scheme, weights, message, key, context.salt, Carrier.choose(weights, "body"))
-        self.scheme, self.classes = scheme, context.classes
-        self._look, self._bases = Look.survey(context.data, context.seed), None
-        if scheme.kind != ABSTRACT:
-            self._bases = base_images(context.data, key, self.salt, count=scheme.carriers, seed=context.seed)
-        self.images = scheme._images(self._look, self._bases, key, self.salt).to(self.device)
-        labels = scheme.labels(self._message, key, self.salt, context.classes)
+        look, bases = Look.survey(context.data, context.seed), None
+        if scheme.kind != ABSTRACT:  # chosen before the salt, which binds them
+            choices = key.choices(context.nonce)
+            bases = base_images(context.data, choices, count=scheme.carriers, seed=context.seed)
+        super().__init__(
+            scheme,
+            weights,
+            message,
+            key,
+            context,
+            Carrier.choose(weights, "body"),
+            state={"classes": context.classes, "look": look.to_json()},
+            tensors={} if bases is None else {"bases": bases},
+        )
+        self.scheme = scheme
+        self.images = scheme._images(look, bases, self.streams).to(self.device)
+        labels = scheme.labels(self._message, self.streams, context.classes)
         self.labels = torch.from_numpy(labels).to(self.device)
 
     def loss(self, batch: Batch) -> Tensor:
@@ -236,11 +247,7 @@ class CarriersEmbedding(TrainedEmbedding):
         """Return the mark; abstract carriers are made again from the key, others keep their training images."""
         with torch.no_grad():
             right = int((answers_to(self.module, self.images).argmax(1) == self.labels).sum())
-        return self.mark(
-            report={"carriers": len(self.labels), "right": right, **self.facts()},
-            state={"classes": self.classes, "look": self._look.to_json()},
-            tensors={} if self._bases is None else {"bases": self._bases},
-        )
+        return self.reported({"carriers": len(self.labels), "right": right, **self.facts()})
 
     def facts(self) -> dict[str, Any]:
         """Return what else the report says."""

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from cwwm.codes import Bits, Word
 from cwwm.codes.linear import LinearCode
 from cwwm.evidence import Evidence, log10_match_tail
-from cwwm.keys import Key
+from cwwm.keys import Streams
 from cwwm.schemes.base import Claim, Extraction, Scheme
-from cwwm.schemes.keyed import keyed_check, match_evidence, pad_bits
+from cwwm.schemes.keyed import keyed_check, pad_bits
 
 CHECK_BITS = 32
 ERASED = -1
@@ -49,19 +49,19 @@ class CodedScheme(Scheme):
         length = self.default_length() if self.length is None else self.length
         return LinearCode(payload_bits=self.payload_bits, length=length, check_bits=CHECK_BITS)
 
-    def codeword(self, message: Bits, key: Key, salt: bytes) -> Word:
+    def codeword(self, message: Bits, streams: Streams) -> Word:
         """Return the codeword of a message, bool (n,), whitened by the keyed pad."""
-        check = keyed_check(key, salt, CHECK_BITS)
-        return self.code.encode(pad_bits(message, key, salt), self._generator(key, salt), check)
+        check = keyed_check(streams, CHECK_BITS)
+        return self.code.encode(pad_bits(message, streams), self._generator(streams), check)
 
-    def decode(self, values: npt.NDArray[np.floating[Any]], key: Key, salt: bytes) -> Extraction:
+    def decode(self, values: npt.NDArray[np.floating[Any]], streams: Streams) -> Extraction:
         """Return the extraction of soft values, finite (n,): positive for one, exact zeros erased.
 
         `symbols` are the coded bits as read, int8 (n,), -1 where erased.
         """
-        decoded = self.code.decode(values, self._generator(key, salt), keyed_check(key, salt, CHECK_BITS))
+        decoded = self.code.decode(values, self._generator(streams), keyed_check(streams, CHECK_BITS))
         return Extraction(
-            bits=pad_bits(decoded.bits, key, salt) if decoded.ok else decoded.bits,
+            bits=pad_bits(decoded.bits, streams) if decoded.ok else decoded.bits,
             ok=decoded.ok,
             reliabilities=np.abs(values).astype(np.float64),
             erased=decoded.erased,
@@ -70,18 +70,18 @@ class CodedScheme(Scheme):
         )
 
     def evidence(self, extraction: Extraction, claim: Claim) -> Evidence:
-        """Return the binomial tails of the coded bits read right and, of a whole message, of its bits.
+        """Return the binomial tail of the coded bits read right.
 
         Under a random key the codeword of a claimed message is n fair coins (pad and generator are keyed), so
         a mark whose message is lost is still proof if its coded bits lean to the claim. Erased ones are no trials.
+        A whole message says nothing beside them: it takes more coded bits than it has bits of its own.
         """
         if not extraction.applicable:
             return Evidence({})
         right, known = self._right(extraction, claim)
-        bits = match_evidence(extraction, claim) if extraction.ok else Evidence({})
         return Evidence(
-            {"coded bits": log10_match_tail(right, known), **bits.log10_p},
-            {"coded bits right": right, "coded bits known": known, **bits.details, **extraction.counts},
+            {"coded bits": log10_match_tail(right, known)},
+            {"coded bits right": right, "coded bits known": known, **extraction.counts},
         )
 
     def overlap(self, extraction: Extraction, claim: Claim) -> float:
@@ -89,8 +89,8 @@ class CodedScheme(Scheme):
         return self._right(extraction, claim)[0] / self.code.length if extraction.applicable else 0.0
 
     def _right(self, extraction: Extraction, claim: Claim) -> tuple[int, int]:
-        word = self.codeword(claim.message, claim.key, claim.mark.salt)
+        word = self.codeword(claim.message, claim.streams)
         return int(np.sum(extraction.symbols == word)), int(np.sum(extraction.symbols != ERASED))
 
-    def _generator(self, key: Key, salt: bytes) -> Bits:
-        return self.code.generator(key.stream("generator", salt))
+    def _generator(self, streams: Streams) -> Bits:
+        return self.code.generator(streams.stream("generator"))

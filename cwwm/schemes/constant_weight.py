@@ -10,11 +10,12 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from cwwm.codes import Bits, ConstantWeightCode, Word
 from cwwm.errors import BadInput
 from cwwm.evidence import Evidence, log10_overlap_tail
-from cwwm.keys import Key
+from cwwm.keys import Key, Streams
 from cwwm.mark import Mark
 from cwwm.schemes.base import Claim, Extraction
 from cwwm.schemes.keyed import pad_bits, read_hosts
@@ -54,9 +55,9 @@ class ConstantWeight(MagnitudeScheme):
         """Return L and alpha."""
         return {"length": self.code.length, "weight": self.code.weight}
 
-    def codeword(self, message: Bits, key: Key, salt: bytes) -> Word:
+    def codeword(self, message: Bits, streams: Streams) -> Word:
         """Return the codeword of a message: whitened, and filled up by the pad to the code's capacity."""
-        return self.code.encode(pad_bits(message, key, salt, self.code.payload_bits))
+        return self.code.encode(pad_bits(message, streams, self.code.payload_bits))
 
     def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
         """Read the alpha largest host magnitudes as the ones."""
@@ -65,13 +66,13 @@ class ConstantWeight(MagnitudeScheme):
             return Extraction.not_applicable(self.payload_bits, hosts)
         magnitudes = np.abs(hosts.values).astype(np.float64)
         decoded = self.code.decode(magnitudes)
-        bits = pad_bits(decoded.bits, key, mark.salt)
+        bits = pad_bits(decoded.bits, mark.streams(key))
         return Extraction(
             bits=bits[: self.payload_bits] if decoded.ok else np.zeros(self.payload_bits, np.uint8),
             ok=decoded.ok and not bits[self.payload_bits :].any(),
             reliabilities=magnitudes,
             erased=decoded.erased,
-            symbols=self.code.ones(magnitudes),
+            symbols=known_ones(self.code.ones(magnitudes), magnitudes),
             counts=survivor_counts(suspect, mark, hosts),
         )
 
@@ -79,16 +80,19 @@ class ConstantWeight(MagnitudeScheme):
         """Return the hypergeometric tails of overlap and vacancy (watermark theory: both exact)."""
         if not extraction.applicable:
             return Evidence({})
-        overlap = int(np.sum(self.codeword(claim.message, claim.key, claim.mark.salt) & extraction.symbols))
-        length, weight = self.code.length, self.code.weight
-        log10_p = {"overlap": log10_overlap_tail(overlap, length, weight), **vacancy(extraction.counts, length)}
-        return Evidence(log10_p, {"overlap": overlap, "ones": weight, "hosts": length, **extraction.counts})
+        overlap = int(np.sum(self.codeword(claim.message, claim.streams) & extraction.symbols))
+        length, weight, known = self.code.length, self.code.weight, int(extraction.symbols.sum())
+        tail = log10_overlap_tail(overlap, length, weight, known)
+        return Evidence(
+            {"overlap": tail, **vacancy(extraction.counts, length)},
+            {"overlap": overlap, "ones": weight, "ones known": known, "hosts": length, **extraction.counts},
+        )
 
     def overlap(self, extraction: Extraction, claim: Claim) -> float:
         """Return the share of the codeword's ones that were found."""
         if not extraction.applicable:
             return 0.0
-        word = self.codeword(claim.message, claim.key, claim.mark.salt)
+        word = self.codeword(claim.message, claim.streams)
         return float(np.sum(word & extraction.symbols) / self.code.weight)
 
     def survival(self, attack: str, strength: float) -> float | None:
@@ -96,3 +100,12 @@ class ConstantWeight(MagnitudeScheme):
         if attack == "magnitude":
             return 1.0 if strength <= self.survive else float((1 - strength) ** self.code.weight)
         return float((1 - strength) ** self.code.weight) if attack == "random" else None
+
+
+def known_ones(word: Word, magnitudes: npt.NDArray[np.floating[Any]]) -> Word:
+    """Return the ones of a word, bool (L,), that stand above all of its zeros in the magnitudes it was read from.
+
+    Ones that are tied with a zero are the first of the tied places, and in the 2^k words that stand for messages
+    the first places are ones more often than others: taken for read, they would match too often by chance.
+    """
+    return np.asarray(word & (magnitudes > magnitudes[~word].max()))

@@ -18,7 +18,7 @@ from cwwm.carrier import Carrier, classifier
 from cwwm.channels import evaluating
 from cwwm.codes import Bits
 from cwwm.errors import BadInput
-from cwwm.keys import Key
+from cwwm.keys import Key, Streams
 from cwwm.mark import Mark
 from cwwm.schemes.base import FORWARD, EmbedContext, Extraction
 from cwwm.schemes.projected import TrainedEmbedding, TrainedScheme, bit_loss, keyed_gaussian, read_logits
@@ -68,10 +68,10 @@ class DeepSigns(TrainedScheme):
         """Choose classes and triggers, measure the host's class means, and listen to the classifier's input."""
         return DeepSignsEmbedding(self, weights, message, key, context)
 
-    def matrix(self, key: Key, salt: bytes, classes: int, features: int) -> Tensor:
+    def matrix(self, streams: Streams, classes: int, features: int) -> Tensor:
         """Return A of each class, float32 (classes, features, bits a class)."""
         per_class = -(-self.payload_bits // classes)
-        gaussian = keyed_gaussian(key.stream("projection", salt), classes * features, per_class)
+        gaussian = keyed_gaussian(streams.stream("projection"), classes * features, per_class)
         return gaussian.view(classes, features, per_class)
 
     def logits(self, means: Tensor, matrix: Tensor) -> Tensor:
@@ -85,8 +85,9 @@ class DeepSigns(TrainedScheme):
         if suspect.module is None or reason:
             return Extraction.not_applicable(self.payload_bits, reason)
         means = _trigger_means(suspect.module, mark)
-        matrix = self.matrix(key, mark.salt, len(means), means.shape[1]).double()
-        return read_logits(self.logits(means, matrix), key, mark.salt)
+        streams = mark.streams(key)
+        matrix = self.matrix(streams, len(means), means.shape[1]).double()
+        return read_logits(self.logits(means, matrix), streams)
 
 
 class DeepSignsEmbedding(TrainedEmbedding):
@@ -97,15 +98,27 @@ class DeepSignsEmbedding(TrainedEmbedding):
         module, name = scheme.module(weights), classifier(weights)
         if name is None or context.data is None:
             raise BadInput("deepsigns needs a model with a classifier, and training data")
-        super().__init__(scheme, weights, message, key, context.salt, Carrier.choose(weights, "body"))
-        self.scheme, self._name = scheme, name
+        self.scheme = scheme
         survey = _Survey(module, name, context.data, context.seed)
-        chosen = self._choose_classes(survey)
+        choices = key.choices(context.nonce)  # classes and triggers come before the salt, which binds them
+        chosen = self._choose_classes(survey, choices)
+        group = torch.full((max(survey.counts) + 1,), -1)
+        group[torch.tensor(chosen)] = torch.arange(len(chosen))
+        triggers, labels = self._choose_triggers(survey, chosen, choices)
+        super().__init__(
+            scheme,
+            weights,
+            message,
+            key,
+            context,
+            Carrier.choose(weights, "body"),
+            state={"classifier": name, "features": survey.features},
+            tensors={"triggers": triggers, "groups": group[labels]},
+        )
+        self._triggers = len(triggers)
         self._means = torch.stack([survey.mean(label) for label in chosen]).to(self.device)
-        self._matrix = scheme.matrix(key, context.salt, *self._means.shape).to(self.device)
-        self._group = torch.full((max(survey.counts) + 1,), -1, device=self.device)
-        self._group[torch.tensor(chosen)] = torch.arange(len(chosen), device=self.device)
-        self._triggers, self._labels = self._choose_triggers(survey, chosen)
+        self._matrix = scheme.matrix(self.streams, *self._means.shape).to(self.device)
+        self._group = group.to(self.device)
         self._tap = FeatureTap(module, name)
 
     def loss(self, batch: Batch) -> Tensor:
@@ -122,16 +135,12 @@ class DeepSignsEmbedding(TrainedEmbedding):
         return self.scheme.clustering * clustering + self.scheme.strength * reading
 
     def finish(self) -> Mark:
-        """Stop listening, and return the mark with its triggers."""
+        """Stop listening, and return the mark."""
         self._tap.remove()
         classes, features = self._means.shape
-        return self.mark(
-            report={"classes": classes, "features": features, "triggers": len(self._triggers)},
-            state={"classifier": self._name, "features": features},
-            tensors={"triggers": self._triggers, "groups": self._group[self._labels]},
-        )
+        return self.reported({"classes": classes, "features": features, "triggers": self._triggers})
 
-    def _choose_classes(self, survey: "_Survey") -> list[int]:
+    def _choose_classes(self, survey: "_Survey", choices: Streams) -> list[int]:
         """Return the keyed classes, in keyed order."""
         present, features = sorted(survey.counts), survey.features
         wanted = self.scheme.marked_classes or len(present)
@@ -141,11 +150,11 @@ class DeepSignsEmbedding(TrainedEmbedding):
                 f"deepsigns: {min(wanted, len(present))} marked classes of {features} features carry at most "
                 f"{capacity} bits, the data has {len(present)} classes; shorten the payload or mark other classes"
             )
-        return [present[i] for i in self.key.stream("classes", self.salt).sample(len(present), wanted)]
+        return [present[i] for i in choices.stream("classes").sample(len(present), wanted)]
 
-    def _choose_triggers(self, survey: "_Survey", chosen: list[int]) -> tuple[Tensor, Tensor]:
+    def _choose_triggers(self, survey: "_Survey", chosen: list[int], choices: Streams) -> tuple[Tensor, Tensor]:
         """Return keyed samples of each chosen class, (n, ...), and their labels, int64 (n,)."""
-        stream = self.key.stream("triggers", self.salt)
+        stream = choices.stream("triggers")
         count = self.scheme.triggers
         ordinals = {c: stream.sample(survey.counts[c], min(count, survey.counts[c])).tolist() for c in chosen}
         return survey.pick(ordinals)

@@ -8,7 +8,7 @@ host magnitudes keep their distribution but for a uniform error of at most D / 2
 R^S / 2; while training a weight may move within D / 8 of its point, half way to where its bit flips.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -17,13 +17,14 @@ import torch
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
+from cwwm.carrier import Carrier
 from cwwm.codes import Bits
 from cwwm.errors import BadInput
 from cwwm.evidence import Evidence
-from cwwm.keys import Key
+from cwwm.keys import Key, Streams
 from cwwm.mark import Mark
 from cwwm.moments import carrier_deviation
-from cwwm.schemes.base import Claim, EmbedContext, Extraction, Scheme, check_message
+from cwwm.schemes.base import Claim, EmbedContext, Extraction, Scheme
 from cwwm.schemes.keyed import KeyedEmbedding, match_evidence, pad_bits, read_hosts
 from cwwm.schemes.sign import all_bits_right, decide
 from cwwm.weights import FLOAT_DTYPES, Weights
@@ -69,18 +70,18 @@ class DitherModulation(Scheme):
         Raises:
             BadInput: also if a layer's dtype is too coarse for the step.
         """
-        return LatticeEmbedding(self, weights, check_message(message, self.payload_bits), key, context.salt)
+        return LatticeEmbedding(self, weights, message, key, context)
 
     def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
         """Read each bit by the soft sum of its S weights: 1 - 4 |offset from the lattice of ones| / D each."""
         hosts = read_hosts(suspect, key, mark, self.hosts)
         if isinstance(hosts, str):
             return Extraction.not_applicable(self.payload_bits, hosts)
-        step = float(mark.state["step"])
+        step, streams = float(mark.state["step"]), mark.streams(key)
         values = hosts.values.astype(np.float64)
-        phase = np.mod(values - step * dither(key, mark.salt, self.hosts), step) / step
+        phase = np.mod(values - step * dither(streams, self.hosts), step) / step
         soft = np.where(values == 0, 0.0, 1 - 4 * np.abs(phase - 0.5))
-        return decide(soft, self.repetition, key, mark.salt)
+        return decide(soft, self.repetition, streams)
 
     def evidence(self, extraction: Extraction, claim: Claim) -> Evidence:
         """Return the binomial tail of the matched bits."""
@@ -105,21 +106,32 @@ class DitherModulation(Scheme):
         return None if lost is None else all_bits_right(lost, self.repetition, self.payload_bits)
 
 
-def dither(key: Key, salt: bytes, count: int) -> npt.NDArray[np.float64]:
+def dither(streams: Streams, count: int) -> npt.NDArray[np.float64]:
     """Return the keyed dithers in steps, float64 (count,) uniform on [0, 1)."""
-    return key.stream("dither", salt).uniform(count)
+    return streams.stream("dither").uniform(count)
 
 
 class LatticeEmbedding(KeyedEmbedding):
     """Holds the host weights near the points of their lattices."""
 
-    def __init__(self, scheme: DitherModulation, weights: Weights, message: Bits, key: Key, salt: bytes) -> None:
+    def __init__(
+        self, scheme: DitherModulation, weights: Weights, message: Bits, key: Key, context: EmbedContext
+    ) -> None:
         """Choose the hosts, fix the step and quantise."""
-        super().__init__(scheme, weights, key, salt, rule=scheme.carrier, count=scheme.hosts)
+        self._step = scheme.step * carrier_deviation(weights, Carrier.choose(weights, scheme.carrier))
+        super().__init__(
+            scheme,
+            weights,
+            message,
+            key,
+            context,
+            rule=scheme.carrier,
+            count=scheme.hosts,
+            state={"step": self._step},
+        )
         self.scheme = scheme
-        self._step = scheme.step * carrier_deviation(weights, self.carrier)
-        bits = pad_bits(message, key, salt).repeat(scheme.repetition)
-        shift = self._step * (dither(key, salt, scheme.hosts) + bits / 2)
+        bits = pad_bits(message, self.streams).repeat(scheme.repetition)
+        shift = self._step * (dither(self.streams, scheme.hosts) + bits / 2)
         self._shift = torch.from_numpy(shift).to(self.device)
         self._quantise()
 
@@ -134,8 +146,7 @@ class LatticeEmbedding(KeyedEmbedding):
     def finish(self) -> Mark:
         """Quantise once more, so that the noise margin is whole, and return the mark."""
         self._quantise()
-        mark = self.mark(self.scheme.parameters, {"step": self._step})
-        return replace(mark, state={"step": self._step})
+        return self.reported({"step": self._step})
 
     def _quantise(self) -> None:
         points = self._points(self.hosts.gather(self.weights).double())

@@ -21,7 +21,7 @@ from cwwm.evidence import Evidence
 from cwwm.keys import Key
 from cwwm.mark import Mark
 from cwwm.moments import carrier_deviation
-from cwwm.schemes.base import Claim, EmbedContext, Extraction, Scheme, check_message
+from cwwm.schemes.base import Claim, EmbedContext, Extraction, Scheme
 from cwwm.schemes.keyed import KeyedEmbedding, match_evidence, pad_bits
 from cwwm.schemes.sign import all_bits_right, read_sums
 from cwwm.weights import Weights
@@ -61,7 +61,7 @@ class FixedWeights(Scheme):
 
     def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> "FixedEmbedding":
         """Overwrite the host weights with their fixed values."""
-        return FixedEmbedding(self, weights, check_message(message, self.payload_bits), key, context.salt)
+        return FixedEmbedding(self, weights, message, key, context)
 
     def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
         """Read each bit as the sign of the sum of its S weights; a bit whose sum is zero is erased."""
@@ -90,14 +90,16 @@ class FixedWeights(Scheme):
 class FixedEmbedding(KeyedEmbedding):
     """Keeps the host weights at their fixed values."""
 
-    def __init__(self, scheme: FixedWeights, weights: Weights, message: Bits, key: Key, salt: bytes) -> None:
+    def __init__(
+        self, scheme: FixedWeights, weights: Weights, message: Bits, key: Key, context: EmbedContext
+    ) -> None:
         """Choose the hosts, draw their values and write them."""
-        super().__init__(scheme, weights, key, salt, rule=scheme.carrier, count=scheme.hosts)
+        super().__init__(scheme, weights, message, key, context, rule=scheme.carrier, count=scheme.hosts)
         self.scheme = scheme
         deviation = scheme.spread * carrier_deviation(weights, self.carrier)
-        uniform = key.stream("magnitudes", salt).uniform(scheme.hosts) + 2.0**-54  # never exactly 0
+        uniform = self.streams.stream("magnitudes").uniform(scheme.hosts) + 2.0**-54  # never exactly 0
         magnitudes = -np.log(uniform) * deviation / math.sqrt(2)
-        signs = 2.0 * pad_bits(message, key, salt).repeat(scheme.repetition) - 1.0
+        signs = 2.0 * pad_bits(message, self.streams).repeat(scheme.repetition) - 1.0
         self._values: Tensor = torch.from_numpy((signs * magnitudes).astype(np.float32)).to(self.device)
         self.project()
 
@@ -108,4 +110,4 @@ class FixedEmbedding(KeyedEmbedding):
 
     def finish(self) -> Mark:
         """Return the mark; the weights are in their final form since the last projection."""
-        return self.mark(self.scheme.parameters, {})
+        return self.reported({})

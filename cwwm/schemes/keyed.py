@@ -1,7 +1,7 @@
 """What schemes in keyed weight positions share: positions, pad, gathering, evidence of bits."""
 
-from collections.abc import Container
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,15 @@ from cwwm.carrier import Carrier, Placement
 from cwwm.codes import Bits, Check
 from cwwm.errors import BadInput
 from cwwm.evidence import Evidence, log10_match_tail
-from cwwm.keys import Key
+from cwwm.keys import Key, Streams
 from cwwm.mark import Mark
-from cwwm.schemes.base import Claim, Embedding, Extraction, Scheme
+from cwwm.schemes.base import Claim, EmbedContext, Embedding, Extraction, Scheme
 from cwwm.weights import Weights
 
 _CHUNK = 1 << 20
 
 
-def place(carrier: Carrier, key: Key, salt: bytes, count: int) -> Placement:
+def place(carrier: Carrier, streams: Streams, count: int) -> Placement:
     """Return `count` keyed host positions, in keyed order.
 
     Raises:
@@ -32,66 +32,78 @@ def place(carrier: Carrier, key: Key, salt: bytes, count: int) -> Placement:
             f"carrier '{carrier.rule}' has {carrier.size:,} weights, the code needs {count:,}; "
             "choose a larger carrier or a shorter payload"
         )
-    return carrier.at(key.stream("positions", salt).sample(carrier.size, count))
+    return carrier.at(streams.stream("positions").sample(carrier.size, count))
 
 
-def pad_bits(bits: Bits, key: Key, salt: bytes, length: int | None = None) -> Bits:
+def pad_bits(bits: Bits, streams: Streams, length: int | None = None) -> Bits:
     """Return `bits`, extended by zeros to `length`, XOR the keyed pad: whitens, and undoes itself."""
     extended = np.zeros(length or len(bits), np.uint8)
     extended[: len(bits)] = bits
-    return extended ^ key.stream("pad", salt).bits(len(extended))
+    return extended ^ streams.stream("pad").bits(len(extended))
 
 
-def keyed_check(key: Key, salt: bytes, check_bits: int) -> Check:
+def keyed_check(streams: Streams, check_bits: int) -> Check:
     """Return the keyed check of codewords: bits uint8 (k,), codeword number -> uint8 (check_bits,).
 
-    HMAC-SHA256 under the key, cut to `check_bits` (at most 256): nobody without the key can aim at it.
+    HMAC-SHA256 under the stream key, cut to `check_bits` (at most 256): nobody without the key can aim at it.
     """
 
     def check(bits: Bits, number: int) -> Bits:
-        data = salt + number.to_bytes(4, "little") + np.packbits(bits, bitorder="little").tobytes()
-        digest = np.frombuffer(bytes.fromhex(key.authenticate(data, "check")), np.uint8)
+        data = number.to_bytes(4, "little") + np.packbits(bits, bitorder="little").tobytes()
+        digest = np.frombuffer(streams.check(data), np.uint8)
         return np.unpackbits(digest, count=check_bits, bitorder="little")
 
     return check
 
 
-def keyed_signs(key: Key, salt: bytes, count: int) -> Tensor:
+def keyed_signs(streams: Streams, count: int) -> Tensor:
     """Return float32 (count,) of -1 and 1: the signs of host weights that are exactly zero."""
-    return torch.from_numpy(key.stream("signs", salt).signs(count).astype(np.float32))
+    return torch.from_numpy(streams.stream("signs").signs(count).astype(np.float32))
 
 
 class KeyedEmbedding(Embedding):
-    """An embedding in keyed host weights: chooses them, and writes the mark when they are final."""
+    """An embedding in keyed host weights: binds the mark, chooses them, and reports when they are final.
 
-    def __init__(self, scheme: Scheme, weights: Weights, key: Key, salt: bytes, *, rule: str, count: int) -> None:
-        """Choose `count` hosts of the carrier that `rule` names."""
-        self.weights, self.key, self.salt = weights, key, salt
+    Attributes:
+        weights, message, key: of the embedding.
+        mark: all that reading uses, bound before the first weight changes; without a report.
+        carrier, hosts: where the mark lives.
+    """
+
+    def __init__(
+        self,
+        scheme: Scheme,
+        weights: Weights,
+        message: Bits,
+        key: Key,
+        context: EmbedContext,
+        *,
+        rule: str,
+        count: int,
+        parameters: Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Bind the mark and choose `count` hosts of the carrier that `rule` names; BadInput if they do not fit."""
+        self.weights, self.message, self.key = weights, message, key
         self.carrier = Carrier.choose(weights, rule)
-        self.hosts = place(self.carrier, key, salt, count)
+        self.mark = scheme.bind(
+            weights, message, key, context, carrier=self.carrier, parameters=parameters, state=state
+        )
+        self.streams = self.mark.streams(key)
+        self.hosts = place(self.carrier, self.streams, count)
         self.before = self.hosts.gather(weights)
         self.device = self.before.device
         self.hosts.to(self.device)
-        self._scheme = scheme
 
-    def mark(self, parameters: dict[str, Any], report: dict[str, Any]) -> Mark:
-        """Return the mark; the report gains the pool's size, the weights touched and the squared change."""
+    def reported(self, report: Mapping[str, Any]) -> Mark:
+        """Return the mark with a report, which gains pool size, weights touched and squared change."""
         change = self.hosts.gather(self.weights) - self.before
-        return Mark(
-            scheme=self._scheme.name,
-            parameters=parameters,
-            payload_bits=self._scheme.payload_bits,
-            carrier=self.carrier,
-            salt=self.salt,
-            key_digest=self.key.digest,
-            key_origin=self.key.origin,
-            report={
-                "pool": self.carrier.size,
-                "touched": int(torch.count_nonzero(change)),
-                "squared_change": float(change.double().square().sum()),
-                **report,
-            },
-        )
+        facts = {
+            "pool": self.carrier.size,
+            "touched": int(torch.count_nonzero(change)),
+            "squared_change": float(change.double().square().sum()),
+        }
+        return replace(self.mark, report={**facts, **report})
 
 
 @dataclass(frozen=True)
@@ -118,7 +130,7 @@ def read_hosts(suspect: Weights, key: Key, mark: Mark, count: int) -> HostReadin
     missing = mark.carrier.missing(suspect)
     if len(missing) == len(mark.carrier.layers):
         return missing[0]
-    values = place(mark.carrier, key, mark.salt, count).gather(suspect, missing)
+    values = place(mark.carrier, mark.streams(key), count).gather(suspect, missing)
     return HostReading(torch.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).cpu().numpy(), missing)
 
 
@@ -126,7 +138,7 @@ def hidden_hosts(key: Key, mark: Mark, count: int) -> dict[str, Tensor]:
     """Return the places of `count` hosts as flat indices, int64, by tensor: what a search must not look at."""
     if mark.carrier is None or not count:
         return {}
-    hosts = place(mark.carrier, key, mark.salt, count)
+    hosts = place(mark.carrier, mark.streams(key), count)
     return {mark.carrier.layers[layer].name: inside for layer, _, inside in hosts.parts}
 
 
@@ -134,7 +146,8 @@ def count_survivors(suspect: Weights, carrier: Carrier, missing: Container[int])
     """Return how many weights of the pool are there, finite and not exactly zero: as `read_hosts` sees them."""
     present = [layer for index, layer in enumerate(carrier.layers) if index not in missing]
     chunks = (chunk for layer in present for chunk in torch.split(suspect.tensor(layer.name).reshape(-1), _CHUNK))
-    return sum(int(torch.count_nonzero(chunk.isfinite() & (chunk != 0))) for chunk in chunks)
+    floats = (chunk.float() for chunk in chunks)  # as hosts are read: what is tiny in float64 is zero there
+    return sum(int(torch.count_nonzero(chunk.isfinite() & (chunk != 0))) for chunk in floats)
 
 
 def match_evidence(extraction: Extraction, claim: Claim) -> Evidence:

@@ -16,9 +16,9 @@ from torch import Tensor
 from cwwm.codes import Bits, Word
 from cwwm.errors import BadInput
 from cwwm.evidence import log10_vacancy_tail
-from cwwm.keys import Key
+from cwwm.keys import Key, Streams
 from cwwm.mark import Mark
-from cwwm.schemes.base import EmbedContext, Scheme, check_message
+from cwwm.schemes.base import EmbedContext, Scheme
 from cwwm.schemes.covert import redraw
 from cwwm.schemes.keyed import HostReading, KeyedEmbedding, count_survivors, keyed_signs
 from cwwm.thresholds import Thresholds, find_thresholds
@@ -84,7 +84,7 @@ class MagnitudeScheme(Scheme):
         return self.code.length
 
     @abstractmethod
-    def codeword(self, message: Bits, key: Key, salt: bytes) -> Word:
+    def codeword(self, message: Bits, streams: Streams) -> Word:
         """Return the codeword of a message, bool (L,), whitened by the keyed pad."""
 
     @abstractmethod
@@ -93,18 +93,23 @@ class MagnitudeScheme(Scheme):
 
     def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> "MagnitudeEmbedding":
         """Put the codeword into the weights as they are, to be held while they train."""
-        return MagnitudeEmbedding(self, weights, check_message(message, self.payload_bits), key, context.salt)
+        return MagnitudeEmbedding(self, weights, message, key, context)
 
 
 class MagnitudeEmbedding(KeyedEmbedding):
     """Holds the host magnitudes beyond the thresholds, which follow the pool as training moves it."""
 
-    def __init__(self, scheme: MagnitudeScheme, weights: Weights, message: Bits, key: Key, salt: bytes) -> None:
+    def __init__(
+        self, scheme: MagnitudeScheme, weights: Weights, message: Bits, key: Key, context: EmbedContext
+    ) -> None:
         """Choose the hosts, find the thresholds and project once."""
-        super().__init__(scheme, weights, key, salt, rule=scheme.carrier, count=scheme.hosts)
-        self.scheme, self.message = scheme, message
-        self.word: Word = scheme.codeword(message, key, salt)
-        self._signs = keyed_signs(key, salt, len(self.word)).to(self.device)
+        parameters = {**scheme.parameters, **scheme.code_parameters()}
+        super().__init__(
+            scheme, weights, message, key, context, rule=scheme.carrier, count=scheme.hosts, parameters=parameters
+        )
+        self.scheme = scheme
+        self.word: Word = scheme.codeword(message, self.streams)
+        self._signs = keyed_signs(self.streams, len(self.word)).to(self.device)
         self._ones = torch.from_numpy(self.word).to(self.device)
         self._steps = 0
         self._refresh()
@@ -135,9 +140,9 @@ class MagnitudeEmbedding(KeyedEmbedding):
                 clamped,
                 self._ones,
                 self.thresholds,
-                self.key.stream("covert", self.salt),
+                self.streams.stream("covert"),
             )
-        mark = self._mark()
+        mark = self._reported()
         read = self.scheme.extract(self.weights, self.key, mark)
         if not (read.ok and np.array_equal(read.bits, self.message)):
             raise RuntimeError("the mark does not read back from the weights just marked; please report this")
@@ -166,9 +171,8 @@ class MagnitudeEmbedding(KeyedEmbedding):
         self.hosts.scatter(self.weights, signs * wanted)
         return wanted == torch.where(self._ones, self._high, self._low)
 
-    def _mark(self) -> Mark:
-        return self.mark(
-            {**self.scheme.parameters, **self.scheme.code_parameters()},
+    def _reported(self) -> Mark:
+        return self.reported(
             {
                 "code": repr(self.scheme.code),
                 "survive": self.scheme.survive,
@@ -196,8 +200,8 @@ def survivor_counts(suspect: Weights, mark: Mark, hosts: HostReading) -> dict[st
 
 
 def vacancy(counts: Mapping[str, int], length: int) -> dict[str, float]:
-    """Return the statistic of zeroed hosts by name, if any are (watermark theory: exact, hypergeometric)."""
+    """Return the statistic of zeroed hosts by name (exact, hypergeometric): log10 p, 0 if there are none."""
     if "pool" not in counts:
-        return {}
+        return {"vacancy": 0.0}
     tail = log10_vacancy_tail(counts["survivors"], length, counts["pool"], counts["pool_survivors"])
     return {"vacancy": tail}

@@ -20,7 +20,7 @@ from cwwm.carrier import Carrier, Layer, classifier, prunable, weight_kind
 from cwwm.codes import Bits
 from cwwm.errors import BadInput, unknown_name
 from cwwm.evidence import Evidence
-from cwwm.keys import Key, Stream
+from cwwm.keys import Key, Stream, Streams
 from cwwm.mark import Mark
 from cwwm.schemes.base import TRAINING, Claim, EmbedContext, Embedding, Extraction, Scheme, check_message
 from cwwm.schemes.keyed import match_evidence, pad_bits
@@ -77,13 +77,26 @@ class TrainedScheme(Scheme):
 
 
 class TrainedEmbedding(Embedding):
-    """An embedding by a loss: knows the padded bits to train in, and writes the mark when training is over."""
+    """An embedding by a loss: binds the mark, knows the padded bits to train in, and reports what was reached.
+
+    Attributes:
+        mark: all that reading uses, bound before training; without a report.
+    """
 
     def __init__(
-        self, scheme: TrainedScheme, weights: Weights, message: Bits, key: Key, salt: bytes, carrier: Carrier
+        self,
+        scheme: TrainedScheme,
+        weights: Weights,
+        message: Bits,
+        key: Key,
+        context: EmbedContext,
+        carrier: Carrier,
+        *,
+        state: Mapping[str, Any] | None = None,
+        tensors: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Refuse a message of another kind and non-finite carriers; pad the message."""
-        self.weights, self.key, self.salt, self.carrier = weights, key, salt, carrier
+        """Refuse a message of another kind and non-finite carriers; bind the mark and pad the message."""
+        self.weights, self.key, self.carrier = weights, key, carrier
         self._scheme = scheme
         self._message = check_message(message, scheme.payload_bits)
         for layer in carrier.layers:
@@ -92,36 +105,23 @@ class TrainedEmbedding(Embedding):
                     f"tensor {layer.name} holds NaN or infinite weights; a mark needs a finite checkpoint"
                 )
         self.device = weights.tensor(carrier.layers[0].name).device
-        self.target = torch.from_numpy(pad_bits(self._message, key, salt)).float().to(self.device)
+        self.mark = scheme.bind(weights, message, key, context, carrier=carrier, state=state, tensors=tensors)
+        self.streams = self.mark.streams(key)
+        self.target = torch.from_numpy(pad_bits(self._message, self.streams)).float().to(self.device)
 
-    def mark(
-        self,
-        *,
-        report: Mapping[str, Any],
-        state: Mapping[str, Any] = MappingProxyType({}),
-        tensors: Mapping[str, Tensor] = MappingProxyType({}),
-    ) -> Mark:
-        """Return the mark; the report gains `embedded_errors`, the bits that do not read back."""
-        mark = Mark(
-            scheme=self._scheme.name,
-            parameters=self._scheme.parameters,
-            payload_bits=self._scheme.payload_bits,
-            carrier=self.carrier,
-            salt=self.salt,
-            key_digest=self.key.digest,
-            key_origin=self.key.origin,
-            state=dict(state),
-            tensors={name: tensor.detach().cpu().clone() for name, tensor in tensors.items()},
-        )
+    def reported(self, report: Mapping[str, Any], learned: Mapping[str, Tensor] = MappingProxyType({})) -> Mark:
+        """Return the mark with a report, which gains `embedded_errors`, the bits that do not read back."""
+        copies = {name: tensor.detach().cpu().clone() for name, tensor in learned.items()}
+        mark = replace(self.mark, learned=copies)
         read = self._scheme.extract(self.weights, self.key, mark)
         errors = int(np.sum(read.bits != self._message))
         return replace(mark, report={**report, "embedded_errors": errors})
 
 
-def read_logits(logits: Tensor, key: Key, salt: bytes) -> Extraction:
+def read_logits(logits: Tensor, streams: Streams) -> Extraction:
     """Return the message in logits, float (k,): pad removed, a logit of exactly zero counted as erased."""
     values = logits.detach().cpu().double().numpy()
-    bits = pad_bits((values > 0).astype(np.uint8), key, salt)
+    bits = pad_bits((values > 0).astype(np.uint8), streams)
     return Extraction(bits, ok=True, reliabilities=np.abs(values), erased=int(np.sum(values == 0)))
 
 
@@ -149,7 +149,7 @@ class LayerScheme(TrainedScheme):
             return Extraction.not_applicable(self.payload_bits, missing[0])
         weight = suspect.tensor(mark.carrier.layers[0].name).cpu().double()
         vector = filter_mean(torch.nan_to_num(weight, nan=0.0, posinf=0.0, neginf=0.0))
-        return read_logits(self.logits(vector, key, mark), key, mark.salt)
+        return read_logits(self.logits(vector, key, mark), mark.streams(key))
 
 
 class LayerEmbedding(TrainedEmbedding):
@@ -159,11 +159,13 @@ class LayerEmbedding(TrainedEmbedding):
         host: the layer's weight, the module's own parameter.
     """
 
-    def __init__(self, scheme: LayerScheme, weights: Weights, message: Bits, key: Key, salt: bytes) -> None:
+    def __init__(
+        self, scheme: LayerScheme, weights: Weights, message: Bits, key: Key, context: EmbedContext
+    ) -> None:
         """Choose the layer."""
         module = scheme.module(weights)
         layer = host_layer(weights, scheme.layer, scheme.payload_bits)
-        super().__init__(scheme, weights, message, key, salt, Carrier(layer.name, (layer,)))
+        super().__init__(scheme, weights, message, key, context, Carrier(layer.name, (layer,)))
         self.host = module.get_parameter(layer.name)
 
     def vector(self) -> Tensor:
@@ -172,7 +174,7 @@ class LayerEmbedding(TrainedEmbedding):
 
     def finish(self) -> Mark:
         """Return the mark; bits that training did not reach are counted in its report, not refused."""
-        return self.mark(report=self.facts())
+        return self.reported(self.facts())
 
     def facts(self) -> dict[str, Any]:
         """Return the host layer and the length of its vector, for the report."""
@@ -184,26 +186,28 @@ class ProjectedScheme(LayerScheme):
     """An encoding whose logits are a fixed keyed map of the vector: nothing is learned but the host."""
 
     @abstractmethod
-    def keyed_map(self, key: Key, salt: bytes, like: Tensor) -> LogitsOf:
+    def keyed_map(self, streams: Streams, like: Tensor) -> LogitsOf:
         """Return the map from vectors such as `like`, float (M,), to logits (k,), on its device and dtype."""
 
     def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> "ProjectedEmbedding":
         """Choose the layer and draw the keyed map; training does the rest."""
-        return ProjectedEmbedding(self, weights, message, key, context.salt)
+        return ProjectedEmbedding(self, weights, message, key, context)
 
     def logits(self, vector: Tensor, key: Key, mark: Mark) -> Tensor:
         """Return the keyed map's logits."""
-        return self.keyed_map(key, mark.salt, vector)(vector)
+        return self.keyed_map(mark.streams(key), vector)(vector)
 
 
 class ProjectedEmbedding(LayerEmbedding):
     """Adds lambda times the message's cross-entropy to the task's loss."""
 
-    def __init__(self, scheme: ProjectedScheme, weights: Weights, message: Bits, key: Key, salt: bytes) -> None:
+    def __init__(
+        self, scheme: ProjectedScheme, weights: Weights, message: Bits, key: Key, context: EmbedContext
+    ) -> None:
         """Draw the keyed map once."""
-        super().__init__(scheme, weights, message, key, salt)
+        super().__init__(scheme, weights, message, key, context)
         self._strength = scheme.strength
-        self._logits = scheme.keyed_map(key, salt, self.vector().detach())
+        self._logits = scheme.keyed_map(self.streams, self.vector().detach())
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the message's loss, a scalar."""

@@ -18,7 +18,7 @@ import numpy as np
 from cwwm.codes import Bits, ProtectedCode, Word
 from cwwm.codes.protected import Symbols
 from cwwm.evidence import Evidence, log10_match_tail
-from cwwm.keys import Key
+from cwwm.keys import Key, Streams
 from cwwm.mark import Mark
 from cwwm.schemes.base import Claim, Extraction
 from cwwm.schemes.keyed import keyed_check, pad_bits, read_hosts
@@ -80,9 +80,9 @@ class ProtectedConstantWeight(MagnitudeScheme):
         """Return n."""
         return {"blocks": self.code.blocks}
 
-    def codeword(self, message: Bits, key: Key, salt: bytes) -> Word:
+    def codeword(self, message: Bits, streams: Streams) -> Word:
         """Return the codeword of a message, bool (L,), whitened by the keyed pad."""
-        return self.code.encode(pad_bits(message, key, salt), keyed_check(key, salt, self.check_bits))
+        return self.code.encode(pad_bits(message, streams), keyed_check(streams, self.check_bits))
 
     def read(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
         """Read each block by its largest magnitudes, without decoding."""
@@ -104,22 +104,24 @@ class ProtectedConstantWeight(MagnitudeScheme):
         found = self.read(suspect, key, mark)
         if not found.applicable:
             return found
-        check = keyed_check(key, mark.salt, self.check_bits)
+        streams = mark.streams(key)
+        check = keyed_check(streams, self.check_bits)
         decoded = self.code.decode_one(Symbols(found.symbols, found.reliabilities), check)
         if not decoded.ok:
             return found
-        return replace(found, bits=pad_bits(decoded.bits, key, mark.salt), ok=True)
+        return replace(found, bits=pad_bits(decoded.bits, streams), ok=True)
 
     def evidence(self, extraction: Extraction, claim: Claim) -> Evidence:
-        """Return the tails of the blocks read right, Binomial(n, 1 / C(L_b, alpha_b)), and of vacancy.
+        """Return the tails of the blocks read right, Binomial(n, 2^-m), and of vacancy.
 
-        Blocks with a tie (all zeros, say) say nothing and are no trials. A mark whose message is lost is often
-        still proof: 18 of 160 one-hot blocks of 256 right by chance has probability 1e-20.
+        Blocks with a tie (all zeros, say), and those whose word stands for no symbol, say nothing and are no
+        trials; of the others the symbol is uniform on all 2^m, since the places are random. A mark whose message
+        is lost is often still proof: 18 of 160 one-hot blocks of 256 right by chance has probability 1e-20.
         """
         if not extraction.applicable:
             return Evidence({})
         right, known = self._right(extraction, claim)
-        chance = 1 / comb(self.block_length, self.block_weight)
+        chance = 2.0**-self.code.symbol_bits
         log10_p = {"blocks": log10_match_tail(right, known, chance)}
         return Evidence(
             {**log10_p, **vacancy(extraction.counts, self.code.length)},
@@ -154,8 +156,8 @@ class ProtectedConstantWeight(MagnitudeScheme):
 
     def _right(self, extraction: Extraction, claim: Claim) -> tuple[int, int]:
         """Return how many blocks match the claim, and how many could be read."""
-        check = keyed_check(claim.key, claim.mark.salt, self.check_bits)
-        wanted = self.code.symbols(pad_bits(claim.message, claim.key, claim.mark.salt), check)
+        check = keyed_check(claim.streams, self.check_bits)
+        wanted = self.code.symbols(pad_bits(claim.message, claim.streams), check)
         known = extraction.reliabilities > 0
         return int(np.sum((extraction.symbols == wanted) & known)), int(known.sum())
 

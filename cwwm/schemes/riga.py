@@ -5,7 +5,8 @@ host loss E_0 + lambda_1 * d(F(w), m) + lambda_2 * (loss of looking unmarked to 
 extractor F learns m on the marked weights and an unrelated message on unmarked ones, and the discriminator
 learns to tell sorted marked weights from sorted unmarked ones. The trained extractor is part of the key.
 
-An extractor is chosen by the owner, so its answer is proof only together with a commitment that fixed it.
+The extractor is learned when key and message are fixed, and could as well be taught to read any message in any
+public network: its answer is a statistic, not a proof, whatever was committed to.
 """
 
 import math
@@ -58,6 +59,7 @@ class Riga(LayerScheme):
     """
 
     name: ClassVar[str] = "riga"
+    unproven: ClassVar[str] = "its extractor was learned after the key, and could be taught to read this anywhere"
 
     covertness: float = 0.1
     hidden: int = 128
@@ -75,12 +77,12 @@ class Riga(LayerScheme):
 
     def logits(self, vector: Tensor, key: Key, mark: Mark) -> Tensor:
         """Return what the mark's extractor reads."""
-        missing = [name for name in EXTRACTOR if name not in mark.tensors]
+        missing = [name for name in EXTRACTOR if name not in mark.learned]
         if missing:
             raise BadInput(f"the mark is damaged: it lacks its extractor's tensors {', '.join(missing)}")
         if vector.std() <= 1e-6 * vector.abs().max():  # constant but for rounding: nothing to standardise
             return vector.new_zeros(self.payload_bits)
-        return _mlp(_standard(vector), *(mark.tensors[name].to(vector) for name in EXTRACTOR))
+        return _mlp(_standard(vector), *(mark.learned[name].to(vector) for name in EXTRACTOR))
 
 
 class RigaEmbedding(LayerEmbedding):
@@ -88,13 +90,13 @@ class RigaEmbedding(LayerEmbedding):
 
     def __init__(self, scheme: Riga, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> None:
         """Start both networks from keyed streams, the noise from the context's seed."""
-        super().__init__(scheme, weights, message, key, context.salt)
+        super().__init__(scheme, weights, message, key, context)
         self.scheme = scheme
         self._unmarked = self.host.detach().float().clone()
         self._vector = self.vector().detach()
         bits, length = scheme.payload_bits, len(self._vector)
         self._extractor = self._network("extractor", length, scheme.hidden, bits)
-        decoy = key.stream("decoy", context.salt).bits(bits)
+        decoy = self.streams.stream("decoy").bits(bits)
         self._decoy = torch.from_numpy(decoy).float().to(self.device)
         self._distances = DISTANCES.to(self.device)
         self._judge = self._network("discriminator", min(SORTED, self.host.numel()), JUDGE_HIDDEN, 1)
@@ -118,7 +120,7 @@ class RigaEmbedding(LayerEmbedding):
         """Return the mark with the extractor as it is now."""
         self._settle()
         report = {**self.facts(), "stranger_match": self._stranger_match()}
-        return self.mark(report=report, tensors=dict(zip(EXTRACTOR, self._extractor, strict=True)))
+        return self.reported(report, dict(zip(EXTRACTOR, self._extractor, strict=True)))
 
     def _reading(self, vector: Tensor) -> Tensor:
         """Return the extractor's loss: the message in this vector, the keyed other one in unmarked vectors."""
@@ -174,7 +176,7 @@ class RigaEmbedding(LayerEmbedding):
         return torch.randn(shape, generator=self._generator, device=self.device)
 
     def _network(self, purpose: str, inputs: int, hidden: int, outputs: int) -> list[nn.Parameter]:
-        stream = self.key.stream(purpose, self.salt)
+        stream = self.streams.stream(purpose)
         inner = keyed_gaussian(stream, hidden, inputs) / math.sqrt(inputs)
         outer = keyed_gaussian(stream, outputs, hidden) / math.sqrt(hidden)
         weights = (inner, torch.zeros(hidden), outer, torch.zeros(outputs))

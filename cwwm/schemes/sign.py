@@ -19,11 +19,11 @@ from torch import Tensor
 from cwwm.codes import Bits
 from cwwm.errors import BadInput
 from cwwm.evidence import Evidence
-from cwwm.keys import Key
+from cwwm.keys import Key, Streams
 from cwwm.mark import Mark
 from cwwm.moments import carrier_deviation
 from cwwm.order_statistics import MagnitudeTable, at_most, next_above
-from cwwm.schemes.base import Claim, EmbedContext, Extraction, Scheme, check_message
+from cwwm.schemes.base import Claim, EmbedContext, Extraction, Scheme
 from cwwm.schemes.keyed import KeyedEmbedding, match_evidence, pad_bits, read_hosts
 from cwwm.thresholds import pool_quantile, require_finite
 from cwwm.weights import FLOAT_DTYPES, Weights
@@ -64,12 +64,12 @@ class SignScheme(Scheme):
         """Return L, the number of host weights."""
 
     @abstractmethod
-    def signs(self, message: Bits, key: Key, salt: bytes) -> Bits:
+    def signs(self, message: Bits, streams: Streams) -> Bits:
         """Return which hosts are to be positive, uint8 (hosts,), for a message (payload_bits,)."""
 
     def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> "SignEmbedding":
         """Give the host weights their signs."""
-        return SignEmbedding(self, weights, check_message(message, self.payload_bits), key, context.salt)
+        return SignEmbedding(self, weights, message, key, context)
 
     def lost(self, attack: str, rate: float) -> float | None:
         """Return the law's probability that a host is zeroed by pruning at `rate`, or None for other attacks.
@@ -96,9 +96,9 @@ class RepeatedSigns(SignScheme):
         """Return L, the number of host weights."""
         return self.payload_bits * self.weights_a_bit
 
-    def signs(self, message: Bits, key: Key, salt: bytes) -> Bits:
+    def signs(self, message: Bits, streams: Streams) -> Bits:
         """Return the padded message, each bit S times."""
-        return pad_bits(message, key, salt).repeat(self.weights_a_bit)
+        return pad_bits(message, streams).repeat(self.weights_a_bit)
 
     def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
         """Read each bit as the sign of the sum of its S weights; a bit whose sum is zero is erased."""
@@ -136,24 +136,26 @@ def read_sums(suspect: Weights, key: Key, mark: Mark, repetition: int) -> Extrac
     hosts = read_hosts(suspect, key, mark, mark.payload_bits * repetition)
     if isinstance(hosts, str):
         return Extraction.not_applicable(mark.payload_bits, hosts)
-    return decide(hosts.values, repetition, key, mark.salt)
+    return decide(hosts.values, repetition, mark.streams(key))
 
 
-def decide(values: npt.NDArray[np.floating[Any]], repetition: int, key: Key, salt: bytes) -> Extraction:
+def decide(values: npt.NDArray[np.floating[Any]], repetition: int, streams: Streams) -> Extraction:
     """Sum soft values, floats (k * S,), over the S of each bit; decide by sign and remove the pad."""
     sums = values.reshape(-1, repetition).astype(np.float64).sum(axis=1)
-    bits = pad_bits((sums > 0).astype(np.uint8), key, salt)
+    bits = pad_bits((sums > 0).astype(np.uint8), streams)
     return Extraction(bits, ok=True, reliabilities=np.abs(sums), erased=int(np.sum(sums == 0)))
 
 
 class SignEmbedding(KeyedEmbedding):
     """Holds the signs of the host weights, and their least magnitude."""
 
-    def __init__(self, scheme: SignScheme, weights: Weights, message: Bits, key: Key, salt: bytes) -> None:
+    def __init__(
+        self, scheme: SignScheme, weights: Weights, message: Bits, key: Key, context: EmbedContext
+    ) -> None:
         """Choose the hosts and set their signs."""
-        super().__init__(scheme, weights, key, salt, rule=scheme.carrier, count=scheme.hosts)
+        super().__init__(scheme, weights, message, key, context, rule=scheme.carrier, count=scheme.hosts)
         self.scheme = scheme
-        positive = scheme.signs(message, key, salt)
+        positive = scheme.signs(message, self.streams)
         self._signs = torch.from_numpy(2.0 * positive - 1.0).float().to(self.device)
         self._floor = self._floor_of_each_host()
         self._least = self._least_of_each_host()
@@ -174,7 +176,7 @@ class SignEmbedding(KeyedEmbedding):
         if self._steps and self.scheme.strength:  # else the pool is still the one that `begin` measured
             self._least = self._least_of_each_host()
             self._write(self.hosts.gather(self.weights) * self._signs)
-        return self.mark(self.scheme.parameters, {})
+        return self.reported({})
 
     def _write(self, magnitudes: Tensor) -> None:
         self.hosts.scatter(self.weights, self._signs * magnitudes.maximum(self._least))

@@ -13,7 +13,7 @@ from scipy.special import bdtr
 from cwwm.codes import Bits
 from cwwm.codes.linear import full_rank, shortest_length
 from cwwm.errors import BadInput
-from cwwm.keys import Key
+from cwwm.keys import Key, Streams
 from cwwm.mark import Mark
 from cwwm.schemes.base import Extraction
 from cwwm.schemes.coded import CodedScheme
@@ -53,16 +53,16 @@ class SignErasure(CodedScheme, SignScheme):
         """Return n, the number of host weights."""
         return self.code.length
 
-    def signs(self, message: Bits, key: Key, salt: bytes) -> Bits:
+    def signs(self, message: Bits, streams: Streams) -> Bits:
         """Return the codeword, uint8 (n,)."""
-        return self.codeword(message, key, salt).astype(np.uint8)
+        return self.codeword(message, streams).astype(np.uint8)
 
     def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
         """Decode the signs, larger magnitudes trusted first, exact zeros never."""
         hosts = read_hosts(suspect, key, mark, self.hosts)
         if isinstance(hosts, str):
             return Extraction.not_applicable(self.payload_bits, hosts)
-        return self.decode(hosts.values, key, mark.salt)
+        return self.decode(hosts.values, mark.streams(key))
 
     def survival(self, attack: str, strength: float) -> float | None:
         """Return P(the surviving columns have full rank) for magnitude and random pruning: the erasure limit.

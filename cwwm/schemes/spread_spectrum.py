@@ -11,9 +11,9 @@ access with a gain far below the weights, and decodes what a correlator reads. O
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +24,10 @@ from torch import Tensor
 from cwwm.carrier import Carrier, Layer
 from cwwm.codes import Bits, Word
 from cwwm.errors import BadInput
-from cwwm.keys import Key
+from cwwm.keys import Key, Streams
 from cwwm.mark import Mark
 from cwwm.moments import carrier_deviation
-from cwwm.schemes.base import EmbedContext, Embedding, Extraction, check_message
+from cwwm.schemes.base import EmbedContext, Embedding, Extraction
 from cwwm.schemes.coded import CodedScheme
 from cwwm.weights import FLOAT_DTYPES, Weights
 
@@ -72,7 +72,7 @@ class SpreadSpectrum(CodedScheme):
 
     def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> "SpreadEmbedding":
         """Choose the carrier; the pattern is added by `finish`."""
-        return SpreadEmbedding(self, weights, check_message(message, self.payload_bits), key, context.salt)
+        return SpreadEmbedding(self, weights, message, key, context)
 
     def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
         """Despread by correlation, then decode; missing layers and non-finite weights add nothing."""
@@ -81,14 +81,15 @@ class SpreadSpectrum(CodedScheme):
         missing = mark.carrier.missing(suspect)
         if len(missing) == len(mark.carrier.layers):
             return Extraction.not_applicable(self.payload_bits, missing[0])
-        spreading = Spreading.keyed(key, mark.salt, mark.carrier.size, self.code.length)
+        streams = mark.streams(key)
+        spreading = Spreading.keyed(streams, mark.carrier.size, self.code.length)
         sums = np.zeros(self.code.length)
         for layer, start, stop, first in pieces(mark.carrier):
             if layer not in missing:
                 values = suspect.tensor(mark.carrier.layers[layer].name).reshape(-1)[start:stop].float()
                 finite = torch.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
                 sums += spreading.despread(first, finite.cpu().double().numpy())
-        return self.decode(sums, key, mark.salt)
+        return self.decode(sums, streams)
 
     def coded_bit_error(self, attack: str, rate: float) -> float | None:
         """Return the law's error of coded bits before decoding, Q(ratio sqrt(s)), or None where none is known.
@@ -159,10 +160,10 @@ class Spreading:
     offsets: npt.NDArray[np.int64]
 
     @classmethod
-    def keyed(cls, key: Key, salt: bytes, size: int, length: int) -> "Spreading":
+    def keyed(cls, streams: Streams, size: int, length: int) -> "Spreading":
         """Draw the spreading of a pool of `size` weights."""
-        chips = key.stream("chips", salt).words(-(-size // 64)).astype("<u8").view(np.uint8)
-        return cls(length, chips, key.stream("offsets", salt).below(length, -(-size // length)))
+        chips = streams.stream("chips").words(-(-size // 64)).astype("<u8").view(np.uint8)
+        return cls(length, chips, streams.stream("offsets").below(length, -(-size // length)))
 
     def owner(self, first: int, count: int) -> npt.NDArray[np.int64]:
         """Return the coded bit of each pool position from `first` on, int64 (count,)."""
@@ -188,9 +189,11 @@ class Spreading:
 class SpreadEmbedding(Embedding):
     """Adds the pattern when the weights are final."""
 
-    def __init__(self, scheme: SpreadSpectrum, weights: Weights, message: Bits, key: Key, salt: bytes) -> None:
-        """Choose the carrier and draw the spreading."""
-        self.weights, self.scheme, self.message, self.key, self.salt = weights, scheme, message, key, salt
+    def __init__(
+        self, scheme: SpreadSpectrum, weights: Weights, message: Bits, key: Key, context: EmbedContext
+    ) -> None:
+        """Choose the carrier, bind the mark and draw the spreading."""
+        self.weights, self.scheme, self.message = weights, scheme, message
         self.carrier = Carrier.choose(weights, scheme.carrier)
         if self.carrier.size < scheme.code.length:
             raise BadInput(
@@ -198,8 +201,10 @@ class SpreadEmbedding(Embedding):
                 f"{scheme.code.length:,}; choose a larger carrier or a shorter payload"
             )
         carrier_deviation(weights, self.carrier)  # refuses a carrier that training would not mend
-        self.spreading = Spreading.keyed(key, salt, self.carrier.size, scheme.code.length)
-        self._word = scheme.codeword(message, key, salt)
+        self.mark = scheme.bind(weights, message, key, context, carrier=self.carrier)
+        self.streams = self.mark.streams(key)
+        self.spreading = Spreading.keyed(self.streams, self.carrier.size, scheme.code.length)
+        self._word = scheme.codeword(message, self.streams)
 
     @cached_property
     def gain(self) -> float:
@@ -225,7 +230,8 @@ class SpreadEmbedding(Embedding):
             change = after.double() - before.double()
             touched, energy = touched + int(torch.count_nonzero(change)), energy + float(change.square().sum())
             self.weights.write(layer.name, torch.arange(start, stop), after)
-        return self._mark({"touched": touched, "squared_change": energy, "gain": self.gain})
+        facts = {"touched": touched, "squared_change": energy, "gain": self.gain}
+        return replace(self.mark, report={"pool": self.carrier.size, **facts})
 
     def _marked(self, layer: Layer, start: int, stop: int, first: int) -> tuple[Tensor, Tensor]:
         """Return a piece of a layer as it is and as it will be, in its own dtype."""
@@ -239,21 +245,9 @@ class SpreadEmbedding(Embedding):
         for index, start, stop, first in pieces(self.carrier):
             after = self._marked(self.carrier.layers[index], start, stop, first)[1]
             sums += self.spreading.despread(first, after.cpu().double().numpy())
-        read = self.scheme.decode(sums, self.key, self.salt)
+        read = self.scheme.decode(sums, self.streams)
         if not (read.ok and np.array_equal(read.bits, self.message)):
             raise BadInput(
                 f"the message does not read back at a gain of {self.gain:.3g}; use a larger ratio or gain, a "
                 "larger carrier, a shorter payload, or a finer dtype"
             )
-
-    def _mark(self, report: dict[str, Any]) -> Mark:
-        return Mark(
-            scheme=self.scheme.name,
-            parameters=self.scheme.parameters,
-            payload_bits=self.scheme.payload_bits,
-            carrier=self.carrier,
-            salt=self.salt,
-            key_digest=self.key.digest,
-            key_origin=self.key.origin,
-            report={"pool": self.carrier.size, **report},
-        )

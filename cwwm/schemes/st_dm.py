@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cwwm.errors import BadInput
-from cwwm.keys import Key
+from cwwm.keys import Streams
 from cwwm.schemes.projected import LogitsOf, ProjectedScheme, keyed_gaussian
 
 
@@ -44,10 +44,10 @@ class SpreadTransformDither(ProjectedScheme):
         if not (0 < self.alpha < math.inf and 0 < self.beta < math.inf):
             raise BadInput(f"st-dm needs finite alpha and beta above 0, not {self.alpha} and {self.beta}")
 
-    def keyed_map(self, key: Key, salt: bytes, like: Tensor) -> LogitsOf:
+    def keyed_map(self, streams: Streams, like: Tensor) -> LogitsOf:
         """Return x -> alpha * sin(beta * A x + phase)."""
-        matrix = keyed_gaussian(key.stream("projection", salt), self.payload_bits, len(like)).double()
+        matrix = keyed_gaussian(streams.stream("projection"), self.payload_bits, len(like)).double()
         matrix *= math.sqrt(len(like)) / matrix.norm(dim=1, keepdim=True)
-        uniform = torch.from_numpy(key.stream("dither", salt).uniform(self.payload_bits))
+        uniform = torch.from_numpy(streams.stream("dither").uniform(self.payload_bits))
         rows, phase = (self.beta * matrix).to(like), (2 * math.pi * uniform).to(like)
         return lambda vector: self.alpha * torch.sin(rows @ vector + phase)

@@ -6,7 +6,7 @@ reading of them: structural-qim (reconstruction).
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -21,9 +21,9 @@ from cwwm.codes import Bits
 from cwwm.codes.structural import StructuralCode
 from cwwm.errors import BadInput
 from cwwm.evidence import Evidence
-from cwwm.keys import Key
+from cwwm.keys import Key, Streams
 from cwwm.mark import Mark
-from cwwm.schemes.base import Claim, EmbedContext, Embedding, Extraction, Scheme, check_message
+from cwwm.schemes.base import Claim, EmbedContext, Embedding, Extraction, Scheme
 from cwwm.schemes.keyed import keyed_check, match_evidence, pad_bits
 from cwwm.weights import Weights, as_weights
 
@@ -43,8 +43,8 @@ class Structural(Scheme):
     training loop fine-tunes as it does for every scheme; without it (`embed`) accuracy is lost.
 
     Attacks that leave widths alone cannot touch the mark; whoever removes or inserts channels destroys it at little
-    cost. The binomial tail of the matched bits is the chance over random keys: it says nothing of a claimant who
-    chose his key, or the "original" widths in his mark, after seeing the suspect. Only a commitment excludes that.
+    cost. The binomial tail of the matched bits is the chance over random keys. The widths that the host had are
+    bound by the mark's salt: who states others gets another order of the groups and another pad.
 
     Attributes:
         payload_bits: at most what the host's widths have room for (20 bits for 0.15 to 0.45 of test_resnet).
@@ -107,12 +107,13 @@ class Structural(Scheme):
         now = {name: suspect.shape(name)[0] for name in before if name in suspect and len(suspect.shape(name)) > 1}
         if not now:
             return Extraction.not_applicable(self.payload_bits, f"it has no tensor {next(iter(before))}")
-        names = [list(before)[i] for i in _keyed_order(len(before), key, mark.salt)]
+        streams = mark.streams(key)
+        names = [sorted(before)[i] for i in _keyed_order(len(before), streams)]
         removed = [before[name] - now[name] if name in now else None for name in names]
         code = self.code
-        found = code.decode([before[name] for name in names], removed, keyed_check(key, mark.salt, self.check_bits))
+        found = code.decode([before[name] for name in names], removed, keyed_check(streams, self.check_bits))
         return Extraction(
-            bits=pad_bits(found.bits, key, mark.salt),
+            bits=pad_bits(found.bits, streams),
             ok=found.ok,
             reliabilities=np.array([0.0 if r is None else code.margin(r) for r in removed]),
             erased=found.erased,
@@ -136,7 +137,7 @@ class Structural(Scheme):
         ]:
             raise BadInput("the model to rebuild is not of the marked architecture: its layers have other widths")
         with refusing("structural: this network cannot lose its channels"):
-            for name, left in mark.state["left"].items():
+            for name, left in mark.report["left"].items():
                 groups[name].remove(range(left, groups[name].width))
         return model
 
@@ -157,16 +158,19 @@ class StructuralEmbedding(Embedding):
                 "structural removes channels of a model that runs, and a file holds tensors only; mark the model "
                 "from Python, with cwwm.schemes.embed or in the training loop"
             )
-        self._scheme, self._key, self._salt = scheme, key, context.salt
-        bits = pad_bits(check_message(message, scheme.payload_bits), key, context.salt)
+        self._scheme = scheme
         model = copy.deepcopy(weights.module)
         images = _images(model, context)
-        groups = [group for group in interior_groups(model, images) if scheme.code.room(group.width)]
+        roomy = (group for group in interior_groups(model, images) if scheme.code.room(group.width))
+        groups = sorted(roomy, key=lambda group: group.name)  # an order that a mark's file cannot change
         _require_finite(groups)
-        self._input = list(images.shape[1:])
         self._widths = {group.name: group.width for group in groups}
-        ordered = [groups[i] for i in _keyed_order(len(groups), key, context.salt)]
-        check = keyed_check(key, context.salt, scheme.check_bits)
+        state = {"widths": self._widths, "input": list(images.shape[1:])}
+        self.mark = scheme.bind(weights, message, key, context, carrier=None, state=state)
+        self._streams = self.mark.streams(key)
+        bits = pad_bits(message, self._streams)
+        ordered = [groups[i] for i in _keyed_order(len(groups), self._streams)]
+        check = keyed_check(self._streams, scheme.check_bits)
         removed = scheme.code.encode(bits, [group.width for group in ordered], check)
         self._parameters = [sum(p.numel() for p in model.parameters())]
         self._remove(ordered, removed)
@@ -177,16 +181,10 @@ class StructuralEmbedding(Embedding):
         """Return the mark: names and widths of the groups, before and after; nothing of the message."""
         left = {name: self.weights.shape(name)[0] for name in self._widths}
         changed = {name: width for name, width in left.items() if width != self._widths[name]}
-        return Mark(
-            scheme=self._scheme.name,
-            parameters=self._scheme.parameters,
-            payload_bits=self._scheme.payload_bits,
-            carrier=None,
-            salt=self._salt,
-            key_digest=self._key.digest,
-            key_origin=self._key.origin,
-            state={"widths": self._widths, "left": changed, "input": self._input},
+        return replace(
+            self.mark,
             report={
+                "left": changed,
                 "groups": len(self._widths),
                 "groups_used": len(changed),
                 "capacity": self._scheme.code.capacity(self._widths.values()),
@@ -199,7 +197,7 @@ class StructuralEmbedding(Embedding):
 
     def _remove(self, groups: list[InteriorGroup], counts: list[int]) -> None:
         """Remove the least important channels; all are chosen before the first one leaves."""
-        ties = self._key.stream("ties", self._salt)
+        ties = self._streams.stream("ties")
         chosen = [
             _least(group, count, ties.sample(group.width, group.width))
             for group, count in zip(groups, counts, strict=True)
@@ -209,9 +207,9 @@ class StructuralEmbedding(Embedding):
                 group.remove(channels)
 
 
-def _keyed_order(count: int, key: Key, salt: bytes) -> list[int]:
+def _keyed_order(count: int, streams: Streams) -> list[int]:
     """Return the order in which groups are used."""
-    order: list[int] = key.stream("groups", salt).sample(count, count).tolist()
+    order: list[int] = streams.stream("groups").sample(count, count).tolist()
     return order
 
 

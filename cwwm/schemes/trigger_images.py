@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from cwwm.channels import evaluating
 from cwwm.errors import BadInput
-from cwwm.keys import Key
+from cwwm.keys import Streams
 from cwwm.schemes.projected import keyed_gaussian
 from cwwm.seeds import derive_seed
 from cwwm.training import Batches
@@ -61,20 +61,20 @@ class Look:
 
 
 def trigger_images(
-    kind: str, look: Look, key: Key, salt: bytes, *, count: int, amplitude: float, bases: Tensor | None
+    kind: str, look: Look, streams: Streams, *, count: int, amplitude: float, bases: Tensor | None
 ) -> Tensor:
-    """Return `count` trigger images, float32 (count, c, h, w), on the CPU; the same for the same key and salt.
+    """Return `count` trigger images, float32 (count, c, h, w), on the CPU; the same for the same streams.
 
     Args:
         kind: ``"abstract"`` (a keyed Gaussian grid of 4x4 colours, smoothly enlarged: nothing of the task),
             ``"noise"`` (one keyed Gaussian pattern added to all bases) or ``"content"`` (one keyed patch of
             two extreme colours a channel, a quarter of the image a side, over the same place of all bases).
         look: of the training images.
-        key: of the owner. salt: of the mark.
+        streams: of the mark.
         amplitude: of grid, pattern or patch, in standard deviations of the training images.
         bases: training images, float32 (count, c, h, w), for all kinds but ``"abstract"``.
     """
-    stream = key.stream(f"{kind} images", salt)
+    stream = streams.stream(f"{kind} images")
     channels, height, width = look.shape
     if kind == ABSTRACT or bases is None:
         grid = keyed_gaussian(stream, count, channels * _GRID**2).view(count, channels, _GRID, _GRID)
@@ -91,8 +91,8 @@ def trigger_images(
     return images
 
 
-def base_images(data: Batches, key: Key, salt: bytes, *, count: int, seed: int) -> Tensor:
-    """Return `count` different training images, float32 (count, c, h, w), on the CPU, chosen by key and `seed`.
+def base_images(data: Batches, streams: Streams, *, count: int, seed: int) -> Tensor:
+    """Return `count` different training images, float32 (count, c, h, w), on the CPU, chosen by streams and `seed`.
 
     Raises:
         BadInput: if the data has too few.
@@ -100,7 +100,7 @@ def base_images(data: Batches, key: Key, salt: bytes, *, count: int, seed: int) 
     available = len(data) - 1  # the last one may be left out of the last batch
     if count > available:
         raise BadInput(f"{count} trigger images need as many training images; the data has {available}")
-    places = {int(place): i for i, place in enumerate(key.stream("bases", salt).sample(available, count))}
+    places = {int(place): i for i, place in enumerate(streams.stream("bases").sample(available, count))}
     found: dict[int, Tensor] = {}
     start = 0
     for x, _ in data.batches(_CHUNK, seed=seed, epoch=0, shift=0, flip=False):

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from cwwm.keys import Key
+from cwwm.keys import Streams
 from cwwm.schemes.projected import LogitsOf, ProjectedScheme, keyed_gaussian
 
 
@@ -29,7 +29,7 @@ class Uchida(ProjectedScheme):
 
     name: ClassVar[str] = "uchida"
 
-    def keyed_map(self, key: Key, salt: bytes, like: Tensor) -> LogitsOf:
+    def keyed_map(self, streams: Streams, like: Tensor) -> LogitsOf:
         """Return x -> A x."""
-        matrix = keyed_gaussian(key.stream("projection", salt), self.payload_bits, len(like)).to(like)
+        matrix = keyed_gaussian(streams.stream("projection"), self.payload_bits, len(like)).to(like)
         return lambda vector: matrix @ vector

@@ -8,7 +8,7 @@ from cwwm.evidence import Evidence
 from cwwm.keys import Key
 from cwwm.mark import Mark
 from cwwm.moments import require_finite_carrier
-from cwwm.schemes.base import Claim, EmbedContext, Extraction, Scheme, check_message
+from cwwm.schemes.base import Claim, EmbedContext, Extraction, Scheme
 from cwwm.schemes.keyed import KeyedEmbedding, match_evidence
 from cwwm.schemes.sign import read_sums
 from cwwm.weights import Weights
@@ -30,8 +30,7 @@ class Unmarked(Scheme):
 
     def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> "UnmarkedEmbedding":
         """Choose the weights that will be read."""
-        check_message(message, self.payload_bits)
-        return UnmarkedEmbedding(self, weights, key, context.salt)
+        return UnmarkedEmbedding(self, weights, message, key, context)
 
     def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
         """Read each bit as the sign of one weight, as scheme `sign` does: fair coins, for the pad whitens them."""
@@ -49,12 +48,12 @@ class Unmarked(Scheme):
 class UnmarkedEmbedding(KeyedEmbedding):
     """Leaves the weights alone."""
 
-    def __init__(self, scheme: Unmarked, weights: Weights, key: Key, salt: bytes) -> None:
+    def __init__(self, scheme: Unmarked, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> None:
         """Choose the weights, under the conditions of every mark."""
-        super().__init__(scheme, weights, key, salt, rule=scheme.carrier, count=scheme.payload_bits)
+        super().__init__(scheme, weights, message, key, context, rule=scheme.carrier, count=scheme.payload_bits)
         require_finite_carrier(weights, self.carrier)
         self.scheme = scheme
 
     def finish(self) -> Mark:
         """Return the mark of nothing."""
-        return self.mark(self.scheme.parameters, {})
+        return self.reported({})

@@ -56,6 +56,10 @@ class WrappedScheme(Scheme):
         """Return the host in the shape that the other scheme gave it."""
         return self.inner.rebuild(model, self.inner_mark(mark))
 
+    def written(self, mark: Mark) -> Mark:
+        """Return the mark as the other scheme bound it."""
+        return self.inner.written(self.inner_mark(mark))
+
     def inner_mark(self, mark: Mark) -> Mark:
         """Return the mark as the other scheme wrote it."""
         return replace(mark, scheme=self.scheme, parameters=self.inner.parameters)
@@ -70,7 +74,7 @@ class WrappedEmbedding(Embedding):
 
     def __init__(self, scheme: WrappedScheme, inner: Embedding) -> None:
         """Wrap `inner`."""
-        self.scheme, self.inner, self.weights = scheme, inner, inner.weights
+        self.scheme, self.inner, self.weights, self.mark = scheme, inner, inner.weights, inner.mark
 
     def parameters(self) -> list[dict[str, Any]]:
         """Return the other embedding's optimiser groups."""

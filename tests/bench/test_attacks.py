@@ -17,10 +17,9 @@ from bench.attacks.overwriting import thief_secret
 from bench.attacks.pruning import prunable_tensors
 from bench.data import load
 from bench.zoo import HostRecipe
-from cwwm.carrier import Carrier, classifier
+from cwwm.carrier import Carrier, classifier, host_digest
 from cwwm.errors import BadInput
 from cwwm.keys import Key
-from cwwm.mark import Mark
 from cwwm.order_statistics import pruned_count
 from cwwm.schemes import EmbedContext, embed
 from cwwm.schemes.sign_repetition import SignRepetition
@@ -125,7 +124,7 @@ def copies(model: nn.Module, count: int) -> list[nn.Module]:
     others = [copy.deepcopy(model) for _ in range(1, count)]
     for number, other in enumerate(others):
         key = Key.for_harness(copy=number)
-        embed(SCHEME, as_weights(other), np.ones(16, np.uint8), key, EmbedContext(salt=bytes(16)))
+        embed(SCHEME, as_weights(other), np.ones(16, np.uint8), key, EmbedContext(nonce=bytes(16)))
     return [model, *others]
 
 
@@ -458,20 +457,14 @@ class TrainedSigns(SignRepetition):
     one_shot: ClassVar[bool] = False
 
 
-def carries(model: nn.Module, number: int, context: AttackContext) -> bool:
-    """Say whether a model carries the thief's mark `number`, read as he would."""
+def carries(model: nn.Module, host: str, number: int, context: AttackContext) -> bool:
+    """Say whether a model carries the thief's mark `number`, put into what has the digest `host`."""
     assert context.scheme is not None
-    key, salt, message = thief_secret(context.seed, number, SCHEME.payload_bits)
+    key, nonce, message = thief_secret(context.seed, number, SCHEME.payload_bits)
     weights = as_weights(model)
-    mark = Mark(
-        scheme=SCHEME.name,
-        parameters=SCHEME.parameters,
-        payload_bits=SCHEME.payload_bits,
-        carrier=Carrier.choose(weights, SCHEME.carrier),
-        salt=salt,
-        key_digest=key.digest,
-        key_origin=key.origin,
-    )
+    carrier = Carrier.choose(weights, SCHEME.carrier)
+    found = SCHEME.bind(weights, message, key, EmbedContext(nonce=nonce), carrier=carrier)
+    mark = replace(found, original=host).salted(key, message)
     return bool(np.array_equal(context.scheme.extract(weights, key, mark).bits, message))
 
 
@@ -482,9 +475,10 @@ def test_overwriting_leaves_the_thiefs_own_mark(
     scheme: SignRepetition, model: nn.Module, context: AttackContext
 ) -> None:
     item = next(make_attack("overwrite", "test").curve([model], [1], replace(context, scheme=scheme)))
-    assert carries(item.model, 0, context)
-    assert not carries(model, 0, context)
-    assert not carries(item.model, 1, context)
+    host = host_digest(as_weights(model))
+    assert carries(item.model, host, 0, context)
+    assert not carries(model, host, 0, context)
+    assert not carries(item.model, host, 1, context)
     assert item.achieved["readable"] == item.achieved["marks"] == 1
     assert (item.cost.steps > 0) == (not scheme.one_shot)
     assert (item.cost.data_fraction == 1.0) == (not scheme.one_shot)
@@ -495,8 +489,10 @@ def test_more_marks_include_the_fewer_in_any_order_of_strengths(model: nn.Module
     (directly,) = snapshots("overwrite", [4], model, context)
     assert torch.equal(flat(one), flat(again))
     assert torch.equal(flat(four), flat(directly))
+    item = next(make_attack("overwrite", "test").curve([copy.deepcopy(model)], [1], context))
+    hosts = [host_digest(as_weights(host)) for host in (model, item.model)]
     item = next(make_attack("overwrite", "test").curve([model], [2], context))
-    assert all(carries(item.model, number, context) for number in range(2))
+    assert all(carries(item.model, host, number, context) for number, host in enumerate(hosts))
 
 
 def test_overwriting_needs_the_encoding_and_a_host_that_can_carry_it(

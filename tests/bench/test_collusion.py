@@ -39,14 +39,14 @@ def context() -> AttackContext:
 def marked_copy(host: nn.Module, number: int, context: AttackContext, *, trained: bool) -> tuple[nn.Module, Tensor]:
     """Return a marked copy and its ones, bool over the pool of all prunable weights."""
     model, key, scheme = copy.deepcopy(host), Key.for_harness(copy=number), make_scheme("cwc", CWC)
-    embedding = scheme.begin(as_weights(model), BITS, key, EmbedContext(salt=bytes(16)))
+    embedding = scheme.begin(as_weights(model), BITS, key, EmbedContext(nonce=bytes(range(16))))
     if trained:
         train(model, context.data.train, RECIPE, seed=3, embedding=embedding)
     mark = embedding.finish()
     assert mark.carrier is not None
     ones = torch.zeros(mark.carrier.size, dtype=torch.bool)
-    hosts = key.stream("positions", mark.salt).sample(mark.carrier.size, scheme.code.length)
-    ones[torch.from_numpy(hosts[scheme.codeword(BITS, key, mark.salt)])] = True
+    hosts = mark.streams(key).stream("positions").sample(mark.carrier.size, scheme.code.length)
+    ones[torch.from_numpy(hosts[scheme.codeword(BITS, mark.streams(key))])] = True
     return model, ones
 
 

@@ -50,7 +50,7 @@ def marked(seed: int, **parameters: Any) -> tuple[State, State, Carrier]:  # noq
     control, state = host(seed), host(seed)
     scheme = make_scheme("cwc", {"payload_bits": 256, **parameters})
     message = np.arange(256, dtype=np.uint8) % 2
-    context = EmbedContext(salt=bytes(16))
+    context = EmbedContext(nonce=bytes(range(16)))
     _, mark = embed(scheme, as_weights(state), message, Key.for_harness(seed=seed), context)
     assert mark.carrier is not None
     return state, control, mark.carrier

@@ -42,7 +42,7 @@ def _marked(name: str, parameters: dict[str, Any], state: State, key: Key) -> tu
     """Return the scheme, its mark and a marked copy of the state."""
     scheme = make_scheme(name, {"payload_bits": BITS, **parameters})
     marked = {tensor: value.clone() for tensor, value in state.items()}
-    return scheme, embed(scheme, as_weights(marked), MESSAGE, key, EmbedContext(salt=bytes(16)))[1], marked
+    return scheme, embed(scheme, as_weights(marked), MESSAGE, key, EmbedContext(nonce=bytes(16)))[1], marked
 
 
 def _prune(state: State, rate: float) -> State:
@@ -173,11 +173,11 @@ def test_the_detection_table_counts_what_is_in_the_records(records: list[Record]
         own = [r for r in records if r["key"]["scheme"] == row[0]]
         before = {r["identity"]: r["marked"]["accuracy"]["correct"] for r in own}
         useful = [x for r in own for x in r["rows"] if before[r["identity"]] - x["accuracy"]["correct"] <= 13.5]
-        proven = sum(x["log10_p"] <= -6 for x in useful)
+        proven = sum(x["log10_p"] <= -12 for x in useful)
         low, high = rate_interval(proven, len(useful))
         cell = dict(zip(headers, row, strict=True))
         assert cell["useful rows"] == len(useful) > 0
-        assert cell["at 1e-6 (by law)"] == f"{proven / len(useful):.3g} [{low:.2g}, {high:.2g}]"
+        assert cell["at 1e-12 (by law)"] == f"{proven / len(useful):.3g} [{low:.2g}, {high:.2g}]"
         assert cell["critical log10 p at 1e-3"] == "-3.00 by law"
 
 
@@ -188,7 +188,7 @@ def test_with_wrong_keys_enough_the_critical_value_is_measured(records: list[Rec
             sample["trials"], sample["lowest"] = 5000, [-90.0] * 4 + [-70.0] * 12
             sample["below"] = {"-3": 16, "-6": 16}
     (row,) = detection_table(gather(many))[1]
-    assert row[2:5] == ["20,000", "0.0032 [0.0025, 0.0041]", "0.0032 [0.0025, 0.0041]"]
+    assert row[2:5] == ["20,000", "**0.0032 [0.0025, 0.0041]**", "**0.0032 [0.0025, 0.0041]**"]
     assert row[5] == "-70.00 measured"
     assert str(row[6]).startswith("0 ")  # the sixteen times four wrong keys are surer than any claim of 64 bits
 

@@ -86,9 +86,12 @@ def test_a_stronger_mark_of_any_scheme_changes_more_and_reads_back(
 def test_four_times_the_lift_is_ones_four_times_as_large(tiny_net: nn.Module, context: AttackContext) -> None:
     before = flat(tiny_net).clone()
     weak, strong = (overwritten(tiny_net, context, factor=factor)[0] for factor in (1, 4))
-    raised = weak.abs() > before.abs()
-    assert raised.sum() > 3
-    assert torch.allclose(strong[raised], 4 * weak[raised], rtol=1e-3)
+    least = []
+    for marked in (weak, strong):  # the lift is one of the things that positions follow from
+        raised = marked.abs() > before.abs()
+        assert raised.sum() > 3
+        least.append(float(marked[raised].abs().min()))
+    assert least[1] == pytest.approx(4 * least[0], rel=1e-3)
 
 
 def test_no_other_scheme_is_the_owners_with_its_parameters(tiny_net: nn.Module, context: AttackContext) -> None:

@@ -70,7 +70,7 @@ def make_probe(seed: int, recipe: HostRecipe = RECIPE) -> Probe:
     assert recipe.train
     train(base, data.train, recipe.train, seed=seed)
     message = Stream(seed.to_bytes(32, "little")).bits(24)
-    context = EmbedContext(data=data.train, classes=10, seed=seed, salt=bytes(range(16)))
+    context = EmbedContext(data=data.train, classes=10, seed=seed, nonce=bytes(range(16)))
     embedding = SCHEME.begin(as_weights(base), message, KEY, context)
     model = embedding.weights.module
     assert model is not None

@@ -58,7 +58,7 @@ def survivors(model: nn.Module, rate: float, workshop: Workshop, cell: Cell) -> 
         marked = copy.deepcopy(model)
         key = Key.for_harness(test="random law", rate=rate, index=index)
         message = Stream(index.to_bytes(32, "little")).bits(256)
-        _, mark = embed(scheme, as_weights(marked), message, key, EmbedContext(salt=index.to_bytes(16, "little")))
+        _, mark = embed(scheme, as_weights(marked), message, key, EmbedContext(nonce=index.to_bytes(16, "little")))
         context = AttackContext(workshop.data(cell.model), cell.model.recipe, index, torch.device("cpu"), _no_other)
         pruned = next(make_attack("random", "test").curve([marked], [rate], context)).model
         read = scheme.extract(as_weights(pruned), key, mark)

@@ -37,14 +37,14 @@ def mark(model: nn.Module, name: str, **parameters: object) -> tuple[Tensor, Ten
     """Mark a model in place; return its hosts and which of them are ones, pool positions int64, bool."""
     scheme, key = make_scheme(name, {"payload_bits": 32, **parameters}), Key.for_harness(owner=1)
     message = (np.arange(32) % 2).astype(np.uint8)
-    _, made = embed(scheme, as_weights(model), message, key, EmbedContext(salt=bytes(16)))
+    _, made = embed(scheme, as_weights(model), message, key, EmbedContext(nonce=bytes(range(16))))
     assert made.carrier is not None
-    hosts = key.stream("positions", made.salt).sample(made.carrier.size, scheme.code.length)
+    hosts = made.streams(key).stream("positions").sample(made.carrier.size, scheme.code.length)
     assert torch.equal(
-        place(made.carrier, key, made.salt, len(hosts)).gather(as_weights(model)),
+        place(made.carrier, made.streams(key), len(hosts)).gather(as_weights(model)),
         flat(model)[torch.from_numpy(hosts)],
     )
-    return torch.from_numpy(hosts), torch.from_numpy(scheme.codeword(message, key, made.salt))
+    return torch.from_numpy(hosts), torch.from_numpy(scheme.codeword(message, made.streams(key)))
 
 
 def hit(

@@ -248,7 +248,7 @@ def _marked(name: str = "protected-cwc") -> tuple[State, Key, Mark]:
     parameters = {"blocks": 60, "block_length": 64, "survive": 0.99, "low": 0.9} if name == "protected-cwc" else {}
     state, key = _network(), Key.for_harness(seed=0)
     scheme = make_scheme(name, {"payload_bits": 64, **parameters})
-    _, mark = embed(scheme, as_weights(state), MESSAGE, key, EmbedContext(salt=bytes(16)))
+    _, mark = embed(scheme, as_weights(state), MESSAGE, key, EmbedContext(nonce=bytes(16)))
     return state, key, mark
 
 

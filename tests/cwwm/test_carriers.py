@@ -13,7 +13,7 @@ from torch import nn
 
 from cwwm.errors import BadInput
 from cwwm.evidence import log10_match_tail
-from cwwm.keys import Key
+from cwwm.keys import Key, Streams
 from cwwm.mark import Mark
 from cwwm.schemes.base import FORWARD, Claim, EmbedContext
 from cwwm.schemes.carriers import Carriers, CarriersEmbedding
@@ -24,7 +24,7 @@ from cwwm.weights import as_weights
 from tests.plain_data import digits
 
 K = 64
-SALT = bytes(range(16))
+NONCE = bytes(range(16))
 KEY = Key.for_harness(seed=0)
 MESSAGE = np.random.default_rng(5).permutation(np.arange(K) % 2).astype(np.uint8)
 SCHEME = Carriers(payload_bits=K, strength=1.0)
@@ -43,7 +43,11 @@ def net(width: int = 24, classes: int = 10, seed: int = 0) -> nn.Module:
 
 
 def context() -> EmbedContext:
-    return EmbedContext(data=DATA, classes=10, seed=1, salt=SALT)
+    return EmbedContext(data=DATA, classes=10, seed=1, nonce=NONCE)
+
+
+def _streams(**parts: int) -> Streams:
+    return Key.for_harness(seed=0, **parts).choices(NONCE)
 
 
 def begin(scheme: Carriers, model: nn.Module, key: Key = KEY) -> CarriersEmbedding:
@@ -69,7 +73,7 @@ def test_twenty_of_sixty_carriers_are_the_first_proof_at_one_in_a_million() -> N
 def test_under_a_random_key_matches_are_as_rare_as_evidence_says(target_classes: int, suspect: str) -> None:
     """Whatever a suspect answers: 1 in 10 classes over all keys, and no heavier tail than Binomial(60, 1/C)."""
     scheme = replace(SCHEME, payload_bits=8, target_classes=target_classes)
-    labels = np.array([scheme.labels(MESSAGE[:8], Key.for_harness(law=i), SALT, 10) for i in range(400)])
+    labels = np.array([scheme.labels(MESSAGE[:8], _streams(law=i), 10) for i in range(400)])
     used = target_classes or 10
     assert max(len(set(row)) for row in labels.tolist()) == used
     matches = (labels == (np.full(60, 4) if suspect == "one class" else np.arange(60) % 10)).sum(1)
@@ -79,16 +83,15 @@ def test_under_a_random_key_matches_are_as_rare_as_evidence_says(target_classes:
         assert np.mean(matches >= many) <= expected + 4.5 * np.sqrt(expected / 400) + 1 / 400
 
 
-def test_labels_are_uniform_and_follow_message_key_and_salt() -> None:
-    labels = np.concatenate([SCHEME.labels(MESSAGE, Key.for_harness(law=i), SALT, 10) for i in range(200)])
+def test_labels_are_uniform_and_follow_message_and_streams() -> None:
+    labels = np.concatenate([SCHEME.labels(MESSAGE, _streams(law=i), 10) for i in range(200)])
     counts = np.bincount(labels, minlength=10)
     assert np.abs(counts - 1200).max() < 4.5 * np.sqrt(12000 * 0.09)
-    first = SCHEME.labels(MESSAGE, KEY, SALT, 10)
-    assert np.array_equal(first, SCHEME.labels(MESSAGE, KEY, SALT, 10))
+    first = SCHEME.labels(MESSAGE, _streams(), 10)
+    assert np.array_equal(first, SCHEME.labels(MESSAGE, _streams(), 10))
     for other in (
-        SCHEME.labels(MESSAGE ^ 1, KEY, SALT, 10),
-        SCHEME.labels(MESSAGE, Key.for_harness(other=1), SALT, 10),
-        SCHEME.labels(MESSAGE, KEY, bytes(16), 10),
+        SCHEME.labels(MESSAGE ^ 1, _streams(), 10),
+        SCHEME.labels(MESSAGE, _streams(other=1), 10),
     ):
         assert np.sum(first == other) < 20
 
@@ -101,9 +104,9 @@ def test_every_kind_is_learnt_and_made_again_from_key_and_mark(kind: str) -> Non
     assert found.ok
     assert np.array_equal(found.bits, MESSAGE)
     assert scheme.overlap(found, claim) >= 0.95
-    assert mark.report["right"] == np.sum(found.symbols == scheme.labels(MESSAGE, KEY, SALT, 10))
+    assert mark.report["right"] == np.sum(found.symbols == scheme.labels(MESSAGE, mark.streams(KEY), 10))
     assert set(mark.tensors) == (set() if kind == "abstract" else {"bases"})
-    again = Mark.from_json(json.loads(json.dumps(mark.to_json())), tensors=mark.tensors)
+    again = Mark.from_json(json.loads(json.dumps(mark.to_json())), packed=mark.packed())
     images = scheme.images(KEY, again)
     assert images.shape == (60, 1, 8, 8)
     assert torch.equal(images, begin(scheme, net()).images)
@@ -264,7 +267,8 @@ def test_the_ingrainer_knows_its_carriers_and_nothing_of_the_host() -> None:
     train(hosts[1], DATA, Recipe(epochs=2, batch_size=64), seed=0)
     scheme = Ingrain(payload_bits=K)
     embeddings = [scheme.begin(as_weights(host), MESSAGE, KEY, context()) for host in hosts]
-    first, second = (embedding._ingrainer.state_dict() for embedding in embeddings)
+    embeddings[1].images, embeddings[1].labels = embeddings[0].images, embeddings[0].labels
+    first, second = embeddings[0]._ingrainer.state_dict(), embeddings[1]._trained(context()).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)  # whatever the host's weights are
     right = (answers_to(embeddings[0]._ingrainer, embeddings[0].images).argmax(1) == embeddings[0].labels).sum()
     assert int(right) >= 57

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cwwm.checkpoint import open_weights, rewriting, save_tensors
 from cwwm.errors import BadInput
+from cwwm.keys import Stretch
 from cwwm.mark import Mark, load_mark, save_mark
 
 State = dict[str, Tensor]
@@ -203,12 +204,18 @@ def test_save_tensors_writes_tied_and_strided_tensors(tmp_path: Path) -> None:
 
 def test_a_mark_with_tensors_keeps_them_beside_it(tmp_path: Path) -> None:
     tensors = {"extractor": torch.randn(3, 4), "triggers": torch.arange(4, dtype=torch.uint8)}
-    mark = Mark("cwc", {}, 8, None, bytes(16), "0" * 32, "owner", tensors=tensors)
+    learned = {"extractor": torch.ones(2)}  # of the other kind, under a name that both may use
+    original, stretch = "0" * 64, Stretch(2, 1, 1)
+    mark = Mark(
+        "cwc", {}, 8, None, bytes(16), original, stretch, "0" * 32, "owner", tensors=tensors, learned=learned
+    )
     save_mark(mark, tmp_path / "m.mark.json")
     loaded = load_mark(tmp_path / "m.mark.json")
     assert loaded.carrier is None
     assert set(loaded.tensors) == set(tensors)
     assert all(torch.equal(loaded.tensors[name], tensors[name]) for name in tensors)
+    assert torch.equal(loaded.learned["extractor"], learned["extractor"])
+    assert loaded.form == mark.form
     assert _names_left(tmp_path) == {"m.mark.json", "m.mark.safetensors"}
     (tmp_path / "m.mark.safetensors").unlink()
     with pytest.raises(BadInput, match=r"m\.mark\.safetensors"):

@@ -160,7 +160,7 @@ def _clean(tensors: dict[str, Tensor]) -> None:
     [
         ((*VERIFY, "--message", TEXT), "not proven: no prior commitment"),
         ((*COMMITTED, "--message", "it is yours"), "binds another key, message or mark"),
-        ((*COMMITTED, "--message", TEXT, "--fpr", "1e-300", "--keys", "9" * 200), "is above 1e-300"),
+        ((*COMMITTED, "--message", TEXT, "--tried", "keys=" + "9" * 400), "is above 1e-12"),
     ],
 )
 def test_not_proven_is_exit_code_1(
@@ -173,9 +173,15 @@ def test_not_proven_is_exit_code_1(
     assert not _json(capsys, *arguments, code=NO)["proven"]
 
 
+def _enough(found: dict[str, Any]) -> str:
+    """Return so many suspects that the verdict's p-value is above that of a guess of the key, and still a proof."""
+    return f"suspects={10 ** int(-30 - min(found['statistics'].values()))}"
+
+
 def test_what_was_tried_raises_the_bar(marked: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    once = _json(capsys, *COMMITTED, "--message", TEXT)
-    often = _json(capsys, *COMMITTED, "--message", TEXT, "--keys", "10", "--marks", "10", "--commitments", "10")
+    enough = _enough(_json(capsys, *COMMITTED, "--message", TEXT))
+    once = _json(capsys, *COMMITTED, "--message", TEXT, "--tried", enough)
+    often = _json(capsys, *COMMITTED, "--message", TEXT, "--tried", f"{enough},keys=10,marks=10,commitments=10")
     assert often["log10_p"] == pytest.approx(once["log10_p"] + 3)
 
 
@@ -350,6 +356,10 @@ def _poison_marked() -> None:
     os.replace("model.safetensors", "marked.safetensors")
 
 
+def _stranger() -> None:
+    save_file({"other.weight": torch.ones(8, 8)}, "else.safetensors")
+
+
 MARK, COMMITMENT = "marked.mark.json", "marked.commitment.json"
 CLAIM = (*COMMITTED, "--message", TEXT)
 BAD_READINGS: dict[str, Case] = {
@@ -363,7 +373,7 @@ BAD_READINGS: dict[str, Case] = {
     "no commitment": (lambda: Path(COMMITMENT).unlink(), CLAIM, COMMITMENT),
     "mark for a commitment": (_nothing, _replaced(COMMITMENT, MARK, CLAIM), "not a commitment file"),
     "commitment for a mark": (_nothing, _replaced(MARK, COMMITMENT, CLAIM), "not a mark file"),
-    "mark of another format": (_edit(MARK, format="cwwm-mark v2"), EXTRACT, "not a mark file"),
+    "mark of another format": (_edit(MARK, format="cwwm-mark v1"), EXTRACT, "not a mark file"),
     "mark of an unknown scheme": (_edit(MARK, scheme="cwx"), EXTRACT, "did you mean cwc"),
     "mark with unknown parameters": (_edit(MARK, parameters={"x": 1}), EXTRACT, "'x'"),
     "mark with parameters of a wrong type": (_edit(MARK, parameters={"low": "x"}), EXTRACT, "cwc"),
@@ -382,7 +392,19 @@ BAD_READINGS: dict[str, Case] = {
     "rate zero": (_nothing, (*CLAIM, "--fpr", "0"), "--fpr"),
     "rate above one": (_nothing, (*CLAIM, "--fpr", "2"), "--fpr"),
     "rate no number": (_nothing, (*CLAIM, "--fpr", "nan"), "--fpr"),
-    "no keys tried": (_nothing, (*CLAIM, "--keys", "0"), "--keys"),
+    "no keys tried": (_nothing, (*CLAIM, "--tried", "keys=0"), "how many keys were tried"),
+    "unknown thing tried": (_nothing, (*CLAIM, "--tried", "key=2"), "did you mean keys"),
+    "mark with a short nonce": (_edit(MARK, nonce="00"), EXTRACT, "nonce"),
+    "mark with a cheap stretch": (_edit(MARK, stretch={"n": 2, "r": 1, "p": 1}), CLAIM, "is cheaper than"),
+    "mark with an endless stretch": (_edit(MARK, stretch={"n": 2**40, "r": 8, "p": 1}), CLAIM, "costs more than"),
+    "mark in a bias": (
+        _edit(MARK, carrier={"rule": "x", "layers": [{"name": "head.bias", "shape": [52], "dtype": "float32"}]}),
+        CLAIM,
+        "a norm, a bias or a running statistic",
+    ),
+    "the suspect as an innocent": (_nothing, (*CLAIM, "--innocent", "marked.safetensors"), "the suspect itself"),
+    "an innocent of another kind": (_stranger, (*CLAIM, "--innocent", "else.safetensors"), "has no place"),
+    "another original": (_nothing, (*CLAIM, "--original", "marked.safetensors"), "its digest differs"),
     "two messages": (_nothing, (*CLAIM, "--hex", "00"), "--message TEXT or --hex"),
     "message too long": (_nothing, (*COMMITTED, "--message", "x" * 99), "792 bits"),
 }
@@ -489,11 +511,11 @@ def test_a_shuffled_suspect_is_read_against_the_marked_copy(
 
 def test_a_proof_through_an_alignment_counts_two(shuffled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     claim = ("--commitment", "marked.commitment.json", "--message", TEXT)
-    plain = _json(capsys, *VERIFY, *claim[:2], *claim[2:])
-    aligned = _json(capsys, "verify", *REFERRED, *claim, *REFERENCE)
-    assert aligned["proven"]
+    tried = ("--tried", _enough(_json(capsys, *VERIFY, *claim)))
+    plain = _json(capsys, *VERIFY, *claim, *tried)
+    aligned = _json(capsys, "verify", *REFERRED, *claim, "--reference", "model.safetensors", *tried)
     assert aligned["log10_p"] == pytest.approx(plain["log10_p"] + math.log10(2), abs=1e-6)
-    assert _run("verify", *REFERRED, *claim, *REFERENCE) == DONE
+    assert _run("verify", *REFERRED, *claim, *REFERENCE, "--original", "model.safetensors") == DONE
     assert re.search(
         r"aligned: \d+\.\d% of the owner's copy recognised; channels: .* moved", capsys.readouterr().out
     )
@@ -504,8 +526,33 @@ def test_another_reference_than_the_marked_copy_is_refused(
 ) -> None:
     assert _run("extract", *REFERRED, "--reference", "suspect.safetensors") == BAD_INPUT
     error = capsys.readouterr().err
-    assert "suspect.safetensors is not the copy that the mark was made in" in error
+    assert "suspect.safetensors is neither the copy that the mark was made in nor the original" in error
     assert error.count("\n") == 1
+
+
+def test_the_original_is_a_reference_that_proves(shuffled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    claim = (*REFERRED, "--commitment", "marked.commitment.json", "--message", TEXT)
+    assert _json(capsys, "verify", *claim, "--reference", "model.safetensors")["proven"]
+
+
+def test_the_marked_copy_alone_gives_statistics_only(shuffled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    claim = (*REFERRED, "--commitment", "marked.commitment.json", "--message", TEXT)
+    found = _json(capsys, "verify", *claim, *REFERENCE, code=NO)
+    assert found["message_whole"]
+    assert found["reason"].startswith("not proven: statistics only, the marked copy was made after the positions")
+
+
+def test_a_claim_must_fail_on_innocent_models(marked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    generator = torch.Generator().manual_seed(3)
+    tensors = load_file("model.safetensors")
+    save_file({n: torch.randn(t.shape, generator=generator) for n, t in tensors.items()}, "stranger.safetensors")
+    innocents = ("--innocent", "model.safetensors", "--innocent", "stranger.safetensors")
+    found = _json(capsys, *CLAIM, *innocents)
+    assert found["proven"]
+    assert all(log10_p > -2 for log10_p in found["innocents"].values())
+    save_file({n: 0.5 * t for n, t in load_file("marked.safetensors").items()}, "copy.safetensors")
+    fitted = _json(capsys, *CLAIM, *innocents, "--innocent", "copy.safetensors", code=NO)
+    assert fitted["reason"].startswith("not proven: the claim fits copy.safetensors as well")
 
 
 def test_a_stranger_is_not_aligned(marked: Path, capsys: pytest.CaptureFixture[str]) -> None:

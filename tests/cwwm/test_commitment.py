@@ -12,11 +12,11 @@ from torch import Tensor
 from cwwm.codes import Bits
 from cwwm.commitment import Commitment
 from cwwm.errors import BadInput
-from cwwm.evidence import Tried
 from cwwm.keys import Key
 from cwwm.mark import load_mark, save_mark
-from cwwm.owner import Verification, embed_file, read_file, verify_file
+from cwwm.owner import ExhibitFiles, embed_file, read_file, verify_file
 from cwwm.schemes import Claim, EmbedContext, embed, make_scheme
+from cwwm.verification import Verification
 from cwwm.weights import as_weights
 
 K = 64
@@ -24,9 +24,9 @@ MESSAGE = np.random.default_rng(0).integers(0, 2, K).astype(np.uint8)
 
 
 @pytest.fixture
-def claim(state: dict[str, Tensor], harness_key: Key, salt: bytes) -> Claim:
+def claim(state: dict[str, Tensor], harness_key: Key, nonce: bytes) -> Claim:
     scheme = make_scheme("cwc", {"payload_bits": K})
-    _, mark = embed(scheme, as_weights(state), MESSAGE, harness_key, EmbedContext(salt=salt))
+    _, mark = embed(scheme, as_weights(state), MESSAGE, harness_key, EmbedContext(nonce=nonce))
     return Claim(harness_key, mark, MESSAGE)
 
 
@@ -43,7 +43,7 @@ def _changes(claim: Claim) -> dict[str, Claim]:
         "key": replace(claim, key=Key.for_harness(another=True)),
         "message": replace(claim, message=flipped),
         "length": replace(claim, message=np.append(MESSAGE, np.uint8(0))),
-        "salt": _changed_mark(claim, salt=bytes(16)),
+        "salt": _changed_mark(claim, salt=bytes(32)),
         "scheme": _changed_mark(claim, scheme="sign-repetition"),
         "parameters": _changed_mark(claim, parameters={**claim.mark.parameters, "survive": 0.91}),
         "payload": _changed_mark(claim, payload_bits=K - 1),
@@ -112,9 +112,7 @@ def _verify(folder: Path, key: Key, message: Bits, commitment: str | None, mark:
         key,
         folder / f"{mark}.mark.json",
         message,
-        commitment_file=folder / commitment if commitment else None,
-        rate=1e-6,
-        tried=Tried(),
+        ExhibitFiles(commitment=folder / commitment if commitment else None),
     )
 
 
@@ -125,7 +123,7 @@ def test_the_owner_proves_with_the_commitment_and_not_without(owner: Key, tmp_pa
     without = _verify(tmp_path, owner, MESSAGE, None)
     assert not without.verdict.proven
     assert without.whole
-    assert without.verdict.log10_p == found.verdict.log10_p < -6
+    assert without.verdict.log10_p == found.verdict.log10_p < -12
     assert without.verdict.reason == "not proven: no prior commitment"
 
 
@@ -140,14 +138,14 @@ def test_extract_then_claim_proves_nothing(owner: Key, tmp_path: Path) -> None:
     mark = replace(load_mark(tmp_path / "marked.mark.json"), key_digest=thief.digest)
     message = MESSAGE
     for salt in range(100):  # a thief tries salts until something comes out
-        mark = replace(mark, salt=salt.to_bytes(16, "big"))
+        mark = replace(mark, salt=salt.to_bytes(32, "big"))
         save_mark(mark, tmp_path / "thief.mark.json")
         reading = read_file(tmp_path / "marked.safetensors", thief, tmp_path / "thief.mark.json")
         message = reading.extraction.bits
         if reading.extraction.ok:
             break
     found = _verify(tmp_path, thief, message, None, mark="thief")
-    assert found.verdict.log10_p < -6  # the statistics alone would have believed him
+    assert found.verdict.log10_p < -12  # the statistics alone would have believed him
     assert not found.verdict.proven
     stolen = _verify(tmp_path, thief, message, "marked.commitment.json", mark="thief")
     assert not stolen.verdict.proven

@@ -29,7 +29,7 @@ from cwwm.schemes.wrong_key import WrongKey, wrong_key
 from cwwm.training import Recipe, train
 from cwwm.weights import as_weights
 
-SALT = bytes(range(16))
+NONCE = bytes(range(16))
 State = dict[str, Tensor]
 
 
@@ -52,7 +52,7 @@ def _message(bits: int, number: int = 0) -> Bits:
 
 def _mark(scheme: Scheme, state: State | nn.Module, number: int = 0) -> Mark:
     message = _message(scheme.payload_bits, number)
-    return embed(scheme, as_weights(state), message, _key(number), EmbedContext(salt=SALT))[1]
+    return embed(scheme, as_weights(state), message, _key(number), EmbedContext(nonce=NONCE))[1]
 
 
 def _prune(state: State, attack: str, rate: float, seed: int = 0) -> None:
@@ -220,7 +220,7 @@ def test_coded_bit_error_follows_the_gaussian_law(attack: str, rate: float, law:
     scheme, wrong = SpreadSpectrum(payload_bits=64), 0
     for number in range(10):
         found, claim = _after(scheme, attack, rate, number, 300_000)
-        wrong += int(np.sum(found.symbols != scheme.codeword(claim.message, claim.key, SALT)))
+        wrong += int(np.sum(found.symbols != scheme.codeword(claim.message, claim.streams)))
     expected = scheme.coded_bit_error(attack, rate)
     assert expected is not None
     if law is not None:
@@ -246,7 +246,7 @@ def test_spread_messages_come_back_about_as_often_as_the_law_says() -> None:
 
 
 def test_spreading_gives_every_coded_bit_an_equal_share_and_reads_alike_from_anywhere() -> None:
-    spreading = Spreading.keyed(_key(0), SALT, 10_007, 96)
+    spreading = Spreading.keyed(_key(0).choices(NONCE), 10_007, 96)
     owner = spreading.owner(0, 10_007)
     shares = np.bincount(owner, minlength=96)
     assert shares.max() - shares.min() <= 1
@@ -262,7 +262,7 @@ def test_spreading_gives_every_coded_bit_an_equal_share_and_reads_alike_from_any
 
 def test_a_pattern_is_added_once_whatever_happens_before(tiny_net: nn.Module) -> None:
     scheme = SpreadSpectrum(payload_bits=32)
-    embedding = scheme.begin(as_weights(tiny_net), _message(32), _key(0), EmbedContext(salt=SALT))
+    embedding = scheme.begin(as_weights(tiny_net), _message(32), _key(0), EmbedContext(nonce=NONCE))
     before = {name: p.detach().clone() for name, p in tiny_net.named_parameters()}
     for _ in range(5):
         embedding.project()
@@ -412,7 +412,7 @@ def test_training_keeps_the_message(
     scheme: Scheme, held: Callable[[Tensor, Tensor, Mark], bool] | None, tiny_net: nn.Module
 ) -> None:
     message, key = _message(scheme.payload_bits), _key(0)
-    embedding = scheme.begin(as_weights(tiny_net), message, key, EmbedContext(salt=SALT))
+    embedding = scheme.begin(as_weights(tiny_net), message, key, EmbedContext(nonce=NONCE))
     start = nn.utils.parameters_to_vector(tiny_net.parameters()).clone()
     hosts = getattr(embedding, "hosts", None)
     before = hosts.gather(embedding.weights) if hosts is not None else None

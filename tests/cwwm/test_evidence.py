@@ -1,7 +1,7 @@
 """Laws of evidence: tails equal to exact rational sums, corrections, verdicts, calibration on unmarked weights."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,7 +12,9 @@ from scipy import stats
 
 from cwwm.carrier import Carrier
 from cwwm.codes import ConstantWeightCode
+from cwwm.errors import BadInput
 from cwwm.evidence import (
+    SUREST,
     Evidence,
     Tried,
     critical_overlap,
@@ -22,14 +24,13 @@ from cwwm.evidence import (
     log10_vacancy_tail,
 )
 from cwwm.keys import Key
-from cwwm.mark import Mark
-from cwwm.schemes import Claim
+from cwwm.schemes import Claim, EmbedContext
 from cwwm.schemes.constant_weight import ConstantWeight
 from cwwm.weights import as_weights
 
 LENGTH, WEIGHT = 544, 56
 POOL = 500_000
-SALT = bytes(16)
+SALT = bytes(32)
 
 
 def _log10(value: Fraction) -> float:
@@ -106,7 +107,8 @@ def test_an_unattainable_rate_asks_for_more_ones_than_there_are() -> None:
 
 def test_tried_multiplies_everything() -> None:
     assert Tried().factor == 1
-    assert Tried(statistics=2, alignments=3, keys=5, marks=7, commitments=11).factor == 2310
+    every = Tried(suspects=2, prefixes=3, alignments=5, readers=7, references=11, keys=13, marks=17, commitments=19)
+    assert every.factor == 2 * 3 * 5 * 7 * 11 * 13 * 17 * 19
 
 
 @pytest.mark.parametrize(
@@ -136,10 +138,29 @@ def test_judge_corrects_for_what_was_tried(tried: Tried, rate: float, proven: bo
 
 
 def test_an_objection_beats_any_p_value() -> None:
-    verdict = judge(Evidence({"overlap": -99.0}), tried=Tried(), rate=1e-6, objection="no prior commitment")
+    verdict = judge(Evidence({"overlap": -99.0}), tried=Tried(), rate=1e-12, objection="no prior commitment")
     assert not verdict.proven
     assert verdict.reason == "not proven: no prior commitment"
-    assert verdict.log10_p == -99.0
+    assert verdict.log10_p == SUREST
+
+
+def test_no_verdict_is_surer_than_a_guess_of_the_key() -> None:
+    verdict = judge(Evidence({"overlap": -300.0}), tried=Tried(), rate=1e-12, objection=None)
+    assert verdict.log10_p == pytest.approx(-256 * math.log10(2))
+    assert verdict.reason == "proven: p = 1e-77 or less is at most 1e-12"
+    assert not judge(Evidence({"overlap": -300.0}), tried=Tried(), rate=1e-78, objection=None).proven
+
+
+def test_what_was_tried_is_read_from_text() -> None:
+    assert Tried.parse("") == Tried()
+    assert Tried.parse("suspects=12, keys=2") == Tried(suspects=12, keys=2)
+    assert Tried.parse("prefixes=2,readers=3,references=5,commitments=7").factor == 210
+
+
+@pytest.mark.parametrize("text", ["key=2", "keys", "keys=0", "keys=-1", "keys=1.5", "keys=2,keys=3", "=", "keys=²"])
+def test_what_was_tried_in_other_words_is_refused(text: str) -> None:
+    with pytest.raises(BadInput):
+        Tried.parse(text)
 
 
 def test_no_evidence_and_no_p_above_one() -> None:
@@ -149,7 +170,7 @@ def test_no_evidence_and_no_p_above_one() -> None:
 
 @dataclass(frozen=True)
 class Draws:
-    """Hosts and codewords of many random keys, for one message and salt."""
+    """Hosts and codewords of many random keys, for one message."""
 
     hosts: npt.NDArray[np.int64]
     words: npt.NDArray[np.bool_]
@@ -167,8 +188,9 @@ def _draws(keys: int) -> Draws:
     words: npt.NDArray[np.bool_] = np.empty((keys, LENGTH), np.bool_)
     for i in range(keys):
         key = Key.for_harness(i=i)
-        hosts[i] = key.stream("positions", SALT).sample(POOL, LENGTH)
-        words[i] = scheme.codeword(message, key, SALT)
+        streams = key.streams(SALT, key.stretch)
+        hosts[i] = streams.stream("positions").sample(POOL, LENGTH)
+        words[i] = scheme.codeword(message, streams)
     return Draws(hosts, words)
 
 
@@ -220,7 +242,8 @@ def test_the_draws_count_as_the_scheme_does(draws: Draws) -> None:
     carrier = Carrier.choose(weights, "all")
     for i, overlap in enumerate(draws.overlaps(magnitudes)[:20]):
         key = Key.for_harness(i=i)
-        mark = Mark("cwc", scheme.parameters, 256, carrier, SALT, key.digest, key.origin)
+        mark = scheme.bind(weights, message, key, EmbedContext(), carrier=carrier)
+        mark = replace(mark, salt=SALT)  # that of the draws
         evidence = scheme.evidence(scheme.extract(weights, key, mark), Claim(key, mark, message))
         assert evidence.details["overlap"] == overlap
         assert evidence.details["survivors"] == np.count_nonzero(magnitudes[draws.hosts[i]])

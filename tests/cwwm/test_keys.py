@@ -1,6 +1,7 @@
 """Laws of keys and keyed streams: fixed vectors, uniform samples, independence, files that keep the secret."""
 
 import hashlib
+import hmac
 import json
 import os
 import pickle
@@ -13,11 +14,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cwwm.errors import BadInput
-from cwwm.keys import Key, Stream, _distinct, new_salt
+from cwwm.keys import HARNESS_STRETCH, OWNER_STRETCH, Key, Stream, Streams, Stretch, _distinct, new_nonce
 from cwwm.owner import load_owner_key
 
 SECRET = bytes(range(32))
-SALT = bytes(range(16))
+NONCE = bytes(range(16))
+SALT = bytes(range(32))
 
 
 @pytest.fixture
@@ -25,38 +27,51 @@ def key() -> Key:
     return Key(SECRET)
 
 
+@pytest.fixture
+def streams() -> Streams:
+    """Return the streams of a benchmark's key, which take no time; an owner's differ in the stretch only."""
+    return _streams(Key(SECRET, origin="harness"))
+
+
+def _streams(key: Key, salt: bytes = SALT) -> Streams:
+    return key.streams(salt, key.stretch)
+
+
 # Marks out in the world are read with these numbers: a change of any of them loses every mark.
 def test_digest_and_commitment_vectors(key: Key) -> None:
     assert key.digest == "332482f90cd7c3877d9430d3d081dde0"
-    assert key.authenticate(b"claim") == "adb38a03689621ebde87585a7232680471823738fa4c8ad23d0d363435588ce9"
+    assert (
+        key.authenticate(b"claim", "commitment")
+        == "adb38a03689621ebde87585a7232680471823738fa4c8ad23d0d363435588ce9"
+    )
     assert Key.for_harness(seed=3).digest == "fe9fb822160accc17d7d22044ef85284"
 
 
-def test_stream_vectors(key: Key) -> None:
-    words = [hex(word) for word in key.stream("positions", SALT).words(4).tolist()]
-    assert words == ["0x79bba53b80637568", "0xcadaac2f9756e7c3", "0x2c73448c8088420b", "0x965c573b1137aa08"]
-    pad = "".join(map(str, key.stream("pad", SALT).bits(32).tolist()))
-    assert pad == "11010110110100010100010101000011"
-    signs = key.stream("signs", SALT).signs(16).tolist()
-    assert signs == [-1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, 1, 1, -1]
-    assert key.stream("covert", SALT).uniform(2).tolist() == [0.6308173689713249, 0.3377128466225874]
+def test_stream_vectors(streams: Streams) -> None:
+    words = [hex(word) for word in streams.stream("positions").words(4).tolist()]
+    assert words == ["0x33bec192ec4baa85", "0x1d814fa10e44bd0", "0xcc7772776148f5a5", "0x8891b7b172acfa92"]
+    pad = "".join(map(str, streams.stream("pad").bits(32).tolist()))
+    assert pad == "11000100111010111111100000000110"
+    signs = streams.stream("signs").signs(16).tolist()
+    assert signs == [1, 1, 1, -1, -1, 1, -1, 1, 1, 1, -1, 1, 1, 1, 1, 1]
+    assert streams.stream("covert").uniform(2).tolist() == [0.44657624655498207, 0.15234426074361584]
 
 
 @pytest.mark.parametrize(
     ("population", "expected"),
     [
-        (1000, [200, 507, 283, 408, 741, 100, 72, 525]),
-        (10, [2, 6, 4, 9, 0, 3, 8, 7]),
-        (10**12, [374209828200, 860986861507, 130233078283, 714750118408]),
+        (1000, [189, 224, 125, 778, 245, 75, 931, 81]),
+        (10, [1, 6, 0, 3, 4, 9, 7, 5]),
+        (10**12, [378283117189, 253265206224, 563024713125, 633542277778]),
     ],
 )
-def test_position_vectors(key: Key, population: int, expected: list[int]) -> None:
-    assert key.stream("positions", SALT).sample(population, len(expected)).tolist() == expected
+def test_position_vectors(streams: Streams, population: int, expected: list[int]) -> None:
+    assert streams.stream("positions").sample(population, len(expected)).tolist() == expected
 
 
 @pytest.mark.parametrize(("population", "count"), [(1000, 300), (1000, 900), (50, 50), (10**12, 5000), (7, 0)])
-def test_sample_is_distinct_and_inside(key: Key, population: int, count: int) -> None:
-    sample = key.stream("positions", SALT).sample(population, count)
+def test_sample_is_distinct_and_inside(streams: Streams, population: int, count: int) -> None:
+    sample = streams.stream("positions").sample(population, count)
     assert sample.dtype == np.int64
     assert len(np.unique(sample)) == count
     assert count == 0 or 0 <= sample.min() <= sample.max() < population
@@ -64,27 +79,27 @@ def test_sample_is_distinct_and_inside(key: Key, population: int, count: int) ->
 
 @pytest.mark.parametrize("count", [200, 700])
 def test_sample_is_uniform_in_place_and_order(count: int) -> None:
-    draws = [Key.for_harness(i=i).stream("positions", SALT).sample(1000, count) for i in range(200)]
+    draws = [_streams(Key.for_harness(i=i)).stream("positions").sample(1000, count) for i in range(200)]
     everywhere = np.bincount(np.concatenate(draws) // 50, minlength=20)
     first = np.bincount(np.concatenate([draw[:10] for draw in draws]) // 50, minlength=20)
     assert stats.chisquare(everywhere).pvalue > 1e-3
     assert stats.chisquare(first).pvalue > 1e-3
 
 
-def test_a_shorter_sample_is_a_prefix_of_a_longer_one(key: Key) -> None:
-    longer = key.stream("positions", SALT).sample(10_000, 2000)
-    assert np.array_equal(key.stream("positions", SALT).sample(10_000, 700), longer[:700])
+def test_a_shorter_sample_is_a_prefix_of_a_longer_one(streams: Streams) -> None:
+    longer = streams.stream("positions").sample(10_000, 2000)
+    assert np.array_equal(streams.stream("positions").sample(10_000, 700), longer[:700])
 
 
 @pytest.mark.parametrize(("population", "count"), [(10, 11), (10, -1)])
-def test_impossible_samples_are_refused(key: Key, population: int, count: int) -> None:
+def test_impossible_samples_are_refused(streams: Streams, population: int, count: int) -> None:
     with pytest.raises(BadInput, match="cannot choose"):
-        key.stream("positions", SALT).sample(population, count)
+        streams.stream("positions").sample(population, count)
 
 
-def test_words_do_not_depend_on_how_they_are_asked_for(key: Key) -> None:
-    whole = key.stream("pad", SALT).words(20_000)
-    stream = key.stream("pad", SALT)
+def test_words_do_not_depend_on_how_they_are_asked_for(streams: Streams) -> None:
+    whole = streams.stream("pad").words(20_000)
+    stream = streams.stream("pad")
     pieces = np.concatenate([stream.words(n) for n in (1, 0, 8191, 1, 9000, 2807)])
     assert np.array_equal(whole, pieces)
 
@@ -100,18 +115,18 @@ def test_words_are_those_of_whole_blocks_in_any_portions(counts: list[int]) -> N
     assert np.array_equal(drawn, np.frombuffer(b"".join(blocks), "<u8")[: sum(counts)])
 
 
-def test_below_is_unbiased_where_rejection_is_frequent(key: Key) -> None:
+def test_below_is_unbiased_where_rejection_is_frequent(streams: Streams) -> None:
     bound = 3 * 2**61  # a quarter of all words must be thrown away
-    numbers = key.stream("positions", SALT).below(bound, 6000)
+    numbers = streams.stream("positions").below(bound, 6000)
     assert stats.chisquare(np.bincount(numbers // (bound // 12), minlength=12)).pvalue > 1e-3
 
 
-def test_purposes_salts_and_keys_give_independent_streams(key: Key) -> None:
+def test_purposes_salts_and_keys_give_independent_streams(streams: Streams) -> None:
     others = [
-        key.stream("pad", SALT),
-        key.stream("positions", SALT),
-        key.stream("pad", bytes(16)),
-        Key(bytes(32)).stream("pad", SALT),
+        streams.stream("pad"),
+        streams.stream("positions"),
+        _streams(Key(SECRET, origin="harness"), bytes(32)).stream("pad"),
+        _streams(Key(bytes(32), origin="harness")).stream("pad"),
     ]
     bits = np.stack([stream.bits(20_000) for stream in others]).astype(float)
     correlation = np.corrcoef(bits)[np.triu_indices(len(others), 1)]
@@ -119,16 +134,51 @@ def test_purposes_salts_and_keys_give_independent_streams(key: Key) -> None:
     assert np.abs(bits.mean(axis=1) - 0.5).max() < 4.5 / 2 / np.sqrt(20_000)
 
 
-def test_pad_does_not_depend_on_what_was_drawn_for_positions(key: Key) -> None:
-    before = key.stream("pad", SALT).bits(64)
-    key.stream("positions", SALT).sample(1000, 400)
-    assert np.array_equal(before, key.stream("pad", SALT).bits(64))
+def test_pad_does_not_depend_on_what_was_drawn_for_positions(streams: Streams) -> None:
+    before = streams.stream("pad").bits(64)
+    streams.stream("positions").sample(1000, 400)
+    assert np.array_equal(before, streams.stream("pad").bits(64))
 
 
-def test_salts_are_fresh_and_of_one_length(key: Key) -> None:
-    assert new_salt() != new_salt()
-    with pytest.raises(BadInput, match="16 bytes, not 5"):
-        key.stream("pad", b"short")
+def test_nonces_are_fresh_and_salts_of_one_length(key: Key) -> None:
+    assert new_nonce() != new_nonce()
+    with pytest.raises(BadInput, match="32 bytes, not 5"):
+        key.streams(b"short", OWNER_STRETCH)
+
+
+def test_a_stream_key_is_scrypt_of_secret_and_salt(key: Key) -> None:
+    stretched = hashlib.scrypt(SECRET, salt=SALT, n=2**16, r=8, p=1, maxmem=2**27, dklen=32)
+    subkey = hmac.digest(stretched, b"cwwm-stream v2\0pad", "sha256")
+    assert np.array_equal(_streams(key).stream("pad").words(9), Stream(subkey).words(9))
+    assert _streams(key).check(b"part") == hmac.digest(stretched, b"cwwm-check v2\0part", "sha256")
+
+
+def test_a_stream_key_is_stretched_once_for_a_claim(key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    scrypt = hashlib.scrypt
+    monkeypatch.setattr(hashlib, "scrypt", lambda *a, **k: calls.append(a) or scrypt(*a, **k))
+    assert _streams(key) is _streams(key)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("cheap", [HARNESS_STRETCH, Stretch(2**15, 8, 1), Stretch(2**16, 7, 1), Stretch(2, 1, 16)])
+def test_an_owners_key_takes_no_cheaper_stretch(key: Key, cheap: Stretch) -> None:
+    with pytest.raises(BadInput, match="cheaper than"):
+        key.streams(SALT, cheap)
+
+
+@pytest.mark.parametrize(
+    "costs", [(0, 8, 1), (3, 8, 1), (2**16, 0, 1), (2**16, 8, 0), (2**30, 8, 1), (2**16, 8, 17)]
+)
+def test_impossible_and_endless_stretches_are_refused(costs: tuple[int, int, int]) -> None:
+    with pytest.raises(BadInput, match=r"a stretch takes|costs more than"):
+        Stretch(*costs)
+
+
+def test_choices_made_before_the_salt_have_streams_of_their_own(key: Key) -> None:
+    first, again = (key.choices(NONCE).stream("pad").words(50) for _ in range(2))
+    assert np.array_equal(first, again)
+    assert not np.intersect1d(first, key.choices(bytes(16)).stream("pad").words(50)).size
 
 
 def test_generated_keys_differ() -> None:

@@ -165,7 +165,7 @@ def host_words(files: Files) -> npt.NDArray[np.int64]:
     with files.model.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
-    hosts = place(mark.carrier, Key.load(files.key), mark.salt, _hosts(mark))
+    hosts = place(mark.carrier, mark.streams(Key.load(files.key)), _hosts(mark))
     starts = [8 + length + header[layer.name]["data_offsets"][0] for layer in mark.carrier.layers]
     return np.concatenate([starts[layer] // 4 + inside.numpy() for layer, _, inside in hosts.parts])
 

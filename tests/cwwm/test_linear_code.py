@@ -16,14 +16,15 @@ from cwwm.errors import BadInput
 from cwwm.keys import Key
 from cwwm.schemes.keyed import keyed_check
 
-SALT = bytes(16)
+NONCE = bytes(16)
 Reals = npt.NDArray[np.float64]
 
 
 @cache
 def _keyed(code: LinearCode, number: int = 0) -> tuple[Bits, Check]:
     key = Key.for_harness(linear=number)
-    return code.generator(key.stream("generator", SALT)), keyed_check(key, SALT, code.check_bits)
+    streams = key.choices(NONCE)
+    return code.generator(streams.stream("generator")), keyed_check(streams, code.check_bits)
 
 
 def _word(code: LinearCode, seed: int = 0, number: int = 0) -> tuple[Bits, Word]:

@@ -16,14 +16,14 @@ from cwwm.seeds import derive_seed
 
 Magnitudes = npt.NDArray[np.float64]
 
-SALT = bytes(16)
+NONCE = bytes(16)
 LONG = ProtectedCode(payload_bits=1024, blocks=602)  # codewords of two lengths
 PLAIN = ProtectedCode(payload_bits=256, blocks=160)
 GROUPED = ProtectedCode(payload_bits=100, blocks=60, block_length=20, block_weight=4)
 
 
 def check_of(code: ProtectedCode, **parts: object) -> Check:
-    return keyed_check(Key.for_harness(**parts), SALT, code.check_bits)
+    return keyed_check(Key.for_harness(**parts).choices(NONCE), code.check_bits)
 
 
 def bits_of(code: ProtectedCode, seed: int) -> Bits:
@@ -245,7 +245,7 @@ def test_refuses_bad_input() -> None:
     with pytest.raises(BadInput, match="256 bits of 0 and 1"):
         PLAIN.symbols(np.zeros(255, np.uint8), check)
     with pytest.raises(BadInput, match=r"needs \(32,\)"):
-        PLAIN.symbols(np.zeros(256, np.uint8), keyed_check(Key.for_harness(), SALT, 16))
+        PLAIN.symbols(np.zeros(256, np.uint8), keyed_check(Key.for_harness().choices(NONCE), 16))
     with pytest.raises(BadInput, match="finite"):
         PLAIN.read(np.full(PLAIN.length, np.nan))
     with pytest.raises(BadInput, match="shape"):

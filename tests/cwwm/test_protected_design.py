@@ -32,10 +32,10 @@ def pool() -> State:
     }
 
 
-def _marked(pool: State, found: Design, message: np.ndarray, key: Key, salt: bytes) -> tuple[State, Scheme, Mark]:
+def _marked(pool: State, found: Design, message: np.ndarray, key: Key, nonce: bytes) -> tuple[State, Scheme, Mark]:
     state = copy.deepcopy(pool)
     scheme = make_scheme("protected-cwc", {"payload_bits": len(message), **found.parameters})
-    _, mark = embed(scheme, as_weights(state), message, key, EmbedContext(salt=salt))
+    _, mark = embed(scheme, as_weights(state), message, key, EmbedContext(nonce=nonce))
     return state, scheme, mark
 
 
@@ -58,14 +58,14 @@ def _attacked(state: State, kind: str, strength: float, seed: int) -> State:
     Targets(magnitude=0.95, random=0.1, noise=0.4, payload_bits=512, energy=0.01),
 ])  # fmt: skip
 def test_a_design_meets_its_targets_at_the_energy_it_says(
-    targets: Targets, pool: State, harness_key: Key, salt: bytes
+    targets: Targets, pool: State, harness_key: Key, nonce: bytes
 ) -> None:
     found = design(as_weights(pool), ["all"], targets)
     assert found == sorted(found, key=lambda d: (d.energy, d.share))
     assert all(d.share <= MOST_OF_POOL and d.energy <= targets.energy for d in found)
     message = np.random.default_rng(1).integers(0, 2, targets.payload_bits).astype(np.uint8)
     for chosen in (found[0], found[-1]):
-        state, scheme, mark = _marked(pool, chosen, message, harness_key, salt)
+        state, scheme, mark = _marked(pool, chosen, message, harness_key, nonce)
         spent = mark.report["squared_change"] / sum(float(v.double().square().sum()) for v in pool.values())
         rare = chosen.blocks * chosen.block_weight  # ones, which cost most, and each by its own host
         assert spent == pytest.approx(chosen.energy, rel=0.05 + 2 / rare**0.5)
@@ -134,12 +134,12 @@ def test_targets_are_read_from_text() -> None:
 
 @pytest.mark.parametrize(("kind", "strength"), [("random", 0.7), ("random", 0.8)])
 def test_messages_survive_as_often_as_the_law_says(
-    kind: str, strength: float, pool: State, harness_key: Key, salt: bytes
+    kind: str, strength: float, pool: State, harness_key: Key, nonce: bytes
 ) -> None:
     scheme = make_scheme("protected-cwc", {"payload_bits": 64, "blocks": 54, "block_length": 64})
     state, trials = copy.deepcopy(pool), 150
     message = np.random.default_rng(1).integers(0, 2, 64).astype(np.uint8)
-    _, mark = embed(scheme, as_weights(state), message, harness_key, EmbedContext(salt=salt))
+    _, mark = embed(scheme, as_weights(state), message, harness_key, EmbedContext(nonce=nonce))
     attacked = (_attacked(state, kind, strength, seed) for seed in range(trials))
     whole = sum(scheme.extract(as_weights(suspect), harness_key, mark).ok for suspect in attacked)
     law = scheme.survival(kind, strength)

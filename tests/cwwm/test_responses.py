@@ -73,7 +73,7 @@ def test_a_stranger_is_refused_whatever_it_answers() -> None:
 def marked() -> tuple[nn.Module, Mark, Key]:
     model, key = plain_net(0), Key.for_harness(seed=3)
     scheme = make_scheme("protected-cwc", {"payload_bits": 64, "blocks": 40, "block_length": 64})
-    _, mark = embed(scheme, as_weights(model), MESSAGE, key, EmbedContext(salt=bytes(16)))
+    _, mark = embed(scheme, as_weights(model), MESSAGE, key, EmbedContext(nonce=bytes(16)))
     return model, mark, key
 
 

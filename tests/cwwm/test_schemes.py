@@ -62,8 +62,8 @@ def _message(bits: int = K) -> Bits:
     return np.random.default_rng(5).permutation(np.arange(bits) % 2).astype(np.uint8)
 
 
-def _embed(scheme: Scheme, host: State | nn.Module, key: Key, salt: bytes) -> Mark:
-    return embed(scheme, as_weights(host), _message(scheme.payload_bits), key, EmbedContext(salt=salt))[1]
+def _embed(scheme: Scheme, host: State | nn.Module, key: Key, nonce: bytes) -> Mark:
+    return embed(scheme, as_weights(host), _message(scheme.payload_bits), key, EmbedContext(nonce=nonce))[1]
 
 
 def _extract(host: State | nn.Module, key: Key, mark: Mark) -> Extraction:
@@ -82,10 +82,10 @@ def test_the_table_covers_every_scheme() -> None:
 @encodings
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_round_trip(
-    name: str, parameters: dict[str, Any], dtype: torch.dtype, state: State, harness_key: Key, salt: bytes
+    name: str, parameters: dict[str, Any], dtype: torch.dtype, state: State, harness_key: Key, nonce: bytes
 ) -> None:
     host = {tensor: value.to(dtype) for tensor, value in state.items()}
-    mark = _embed(_scheme(name, parameters), host, harness_key, salt)
+    mark = _embed(_scheme(name, parameters), host, harness_key, nonce)
     found = _extract(host, harness_key, mark)
     assert _whole(found)
     assert scheme_of(mark).overlap(found, Claim(harness_key, mark, _message())) == 1.0
@@ -94,9 +94,9 @@ def test_round_trip(
 
 @encodings
 def test_round_trip_on_a_module_through_its_state_dict(
-    name: str, parameters: dict[str, Any], tiny_net: nn.Module, harness_key: Key, salt: bytes
+    name: str, parameters: dict[str, Any], tiny_net: nn.Module, harness_key: Key, nonce: bytes
 ) -> None:
-    mark = _embed(_scheme(name, parameters), tiny_net, harness_key, salt)
+    mark = _embed(_scheme(name, parameters), tiny_net, harness_key, nonce)
     assert _whole(_extract(tiny_net, harness_key, mark))
     assert _whole(_extract(tiny_net.state_dict(), harness_key, mark))
     assert tiny_net(torch.zeros(2, 3, 8, 8)).isfinite().all()
@@ -104,10 +104,10 @@ def test_round_trip_on_a_module_through_its_state_dict(
 
 @all_schemes
 def test_only_host_weights_change(
-    name: str, parameters: dict[str, Any], state: State, harness_key: Key, salt: bytes
+    name: str, parameters: dict[str, Any], state: State, harness_key: Key, nonce: bytes
 ) -> None:
     before = {tensor: value.clone() for tensor, value in state.items()}
-    mark = _embed(_scheme(name, parameters), state, harness_key, salt)
+    mark = _embed(_scheme(name, parameters), state, harness_key, nonce)
     changed = {tensor: int((state[tensor] != before[tensor]).sum()) for tensor in state}
     assert sum(changed.values()) == mark.report["touched"]
     assert not any(changed[tensor] for tensor in ("norm.weight", "block.bias", "head.bias"))
@@ -117,9 +117,9 @@ def test_only_host_weights_change(
 
 @all_schemes
 def test_a_wrong_key_reads_noise(
-    name: str, parameters: dict[str, Any], state: State, harness_key: Key, salt: bytes
+    name: str, parameters: dict[str, Any], state: State, harness_key: Key, nonce: bytes
 ) -> None:
-    mark = _embed(_scheme(name, parameters), state, harness_key, salt)
+    mark = _embed(_scheme(name, parameters), state, harness_key, nonce)
     wrong = [_extract(state, Key.for_harness(wrong=i), mark) for i in range(50)]
     error = np.mean([found.bits != _message() for found in wrong])
     assert abs(error - 0.5) < 4.5 * 0.5 / np.sqrt(50 * K)
@@ -128,18 +128,18 @@ def test_a_wrong_key_reads_noise(
 
 @encodings
 def test_another_salt_reads_noise(
-    name: str, parameters: dict[str, Any], state: State, harness_key: Key, salt: bytes
+    name: str, parameters: dict[str, Any], state: State, harness_key: Key, nonce: bytes
 ) -> None:
-    mark = _embed(_scheme(name, parameters), state, harness_key, salt)
-    assert not _whole(_extract(state, harness_key, replace(mark, salt=bytes(16))))
+    mark = _embed(_scheme(name, parameters), state, harness_key, nonce)
+    assert not _whole(_extract(state, harness_key, replace(mark, salt=bytes(32))))
 
 
 @encodings
 @pytest.mark.parametrize("scale", [2.0**-3, 3.7])
 def test_a_common_positive_scale_does_not_matter(
-    name: str, parameters: dict[str, Any], scale: float, state: State, harness_key: Key, salt: bytes
+    name: str, parameters: dict[str, Any], scale: float, state: State, harness_key: Key, nonce: bytes
 ) -> None:
-    mark = _embed(_scheme(name, parameters), state, harness_key, salt)
+    mark = _embed(_scheme(name, parameters), state, harness_key, nonce)
     for tensor in state.values():
         tensor.mul_(scale)
     assert _whole(_extract(state, harness_key, mark)) == (name not in ABSOLUTE)
@@ -148,9 +148,9 @@ def test_a_common_positive_scale_does_not_matter(
 @encodings
 @pytest.mark.parametrize("how", ["gone", "reshaped"])
 def test_a_missing_layer_reads_like_a_zeroed_one(
-    name: str, parameters: dict[str, Any], how: str, state: State, harness_key: Key, salt: bytes
+    name: str, parameters: dict[str, Any], how: str, state: State, harness_key: Key, nonce: bytes
 ) -> None:
-    mark = _embed(_scheme(name, parameters), state, harness_key, salt)
+    mark = _embed(_scheme(name, parameters), state, harness_key, nonce)
     whole = _extract(state, harness_key, mark)
     state["block.weight"].zero_()
     zeroed = _extract(state, harness_key, mark)
@@ -168,9 +168,9 @@ def test_a_missing_layer_reads_like_a_zeroed_one(
 
 @all_schemes
 def test_a_suspect_without_any_layer_is_not_applicable(
-    name: str, parameters: dict[str, Any], state: State, harness_key: Key, salt: bytes
+    name: str, parameters: dict[str, Any], state: State, harness_key: Key, nonce: bytes
 ) -> None:
-    mark = _embed(_scheme(name, parameters), state, harness_key, salt)
+    mark = _embed(_scheme(name, parameters), state, harness_key, nonce)
     found = _extract({"other.weight": torch.ones(3, 3)}, harness_key, mark)
     claim = Claim(harness_key, mark, _message())
     assert not found.applicable
@@ -182,9 +182,9 @@ def test_a_suspect_without_any_layer_is_not_applicable(
 
 @plain_encodings
 def test_a_model_of_zeros_proves_nothing(
-    name: str, parameters: dict[str, Any], state: State, harness_key: Key, salt: bytes
+    name: str, parameters: dict[str, Any], state: State, harness_key: Key, nonce: bytes
 ) -> None:
-    mark = _embed(_scheme(name, parameters), state, harness_key, salt)
+    mark = _embed(_scheme(name, parameters), state, harness_key, nonce)
     found = _extract({tensor: torch.zeros_like(value) for tensor, value in state.items()}, harness_key, mark)
     assert found.applicable
     assert found.erased > 0
@@ -194,21 +194,21 @@ def test_a_model_of_zeros_proves_nothing(
 @all_schemes
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_non_finite_weights_are_refused_by_embed(
-    name: str, parameters: dict[str, Any], bad: float, state: State, harness_key: Key, salt: bytes
+    name: str, parameters: dict[str, Any], bad: float, state: State, harness_key: Key, nonce: bytes
 ) -> None:
     state["head.weight"][3, 4] = bad
     before = {tensor: value.clone() for tensor, value in state.items()}
     with pytest.raises(BadInput, match=r"head\.weight holds NaN or infinite"):
-        _embed(_scheme(name, parameters), state, harness_key, salt)
+        _embed(_scheme(name, parameters), state, harness_key, nonce)
     assert all(torch.equal(state[t].nan_to_num(), before[t].nan_to_num()) for t in state)
 
 
 @all_schemes
 @pytest.mark.parametrize("share", [0.02, 1.0])
 def test_non_finite_weights_do_not_stop_extract(
-    name: str, parameters: dict[str, Any], share: float, state: State, harness_key: Key, salt: bytes
+    name: str, parameters: dict[str, Any], share: float, state: State, harness_key: Key, nonce: bytes
 ) -> None:
-    mark = _embed(_scheme(name, parameters), state, harness_key, salt)
+    mark = _embed(_scheme(name, parameters), state, harness_key, nonce)
     generator = torch.Generator().manual_seed(1)
     for tensor in state.values():
         tensor[torch.rand(tensor.shape, generator=generator) < share] = float("nan")
@@ -223,22 +223,22 @@ def test_non_finite_weights_do_not_stop_extract(
 
 @plain_encodings
 def test_a_payload_too_large_for_the_pool_is_refused(
-    name: str, parameters: dict[str, Any], state: State, harness_key: Key, salt: bytes
+    name: str, parameters: dict[str, Any], state: State, harness_key: Key, nonce: bytes
 ) -> None:
     short = {key: value for key, value in parameters.items() if key not in ("length", "weight", "blocks")}
     scheme = _scheme(name, short, payload_bits=6400, carrier="classifier")
     with pytest.raises(BadInput, match=r"carrier 'classifier' has 5,200 weights, the code needs .*; choose"):
-        _embed(scheme, state, harness_key, salt)
+        _embed(scheme, state, harness_key, nonce)
 
 
 @encodings
 def test_a_sparse_pool_is_refused(
-    name: str, parameters: dict[str, Any], state: State, harness_key: Key, salt: bytes
+    name: str, parameters: dict[str, Any], state: State, harness_key: Key, nonce: bytes
 ) -> None:
     for tensor in state.values():
         tensor[torch.rand(tensor.shape, generator=torch.Generator().manual_seed(0)) < 0.99] = 0
     with pytest.raises(BadInput, match="sparse already"):
-        _embed(_scheme(name, parameters), state, harness_key, salt)
+        _embed(_scheme(name, parameters), state, harness_key, nonce)
 
 
 @all_schemes
@@ -252,12 +252,12 @@ def test_a_message_of_another_kind_is_refused(
 
 @encodings
 def test_same_salt_key_and_message_give_the_same_weights(
-    name: str, parameters: dict[str, Any], state: State, harness_key: Key, salt: bytes
+    name: str, parameters: dict[str, Any], state: State, harness_key: Key, nonce: bytes
 ) -> None:
     twin = {tensor: value.clone() for tensor, value in state.items()}
     other = {tensor: value.clone() for tensor, value in state.items()}
-    first = _embed(_scheme(name, parameters), state, harness_key, salt)
-    second = _embed(scheme_of(first), twin, harness_key, salt)  # the mark's parameters rebuild the scheme
+    first = _embed(_scheme(name, parameters), state, harness_key, nonce)
+    second = _embed(scheme_of(first), twin, harness_key, nonce)  # the mark's parameters rebuild the scheme
     _embed(_scheme(name, parameters), other, harness_key, bytes(16))
     assert first.to_json() == second.to_json()
     assert all(torch.equal(state[t], twin[t]) for t in state)
@@ -273,13 +273,13 @@ def test_parameters_and_repr_rebuild_the_scheme(name: str, parameters: dict[str,
 
 @encodings
 def test_the_mark_survives_json_and_holds_neither_key_nor_message(
-    name: str, parameters: dict[str, Any], state: State, salt: bytes
+    name: str, parameters: dict[str, Any], state: State, nonce: bytes
 ) -> None:
-    key = Key(bytes(range(32)))
-    mark = _embed(_scheme(name, parameters), state, key, salt)
+    key = Key(bytes(range(32)), origin="harness")
+    mark = _embed(_scheme(name, parameters), state, key, nonce)
     text = json.dumps(mark.to_json())
-    assert Mark.from_json(json.loads(text), tensors=mark.tensors) == mark
-    assert _whole(_extract(state, key, Mark.from_json(json.loads(text), tensors=mark.tensors)))
+    assert Mark.from_json(json.loads(text), packed=mark.packed()) == mark
+    assert _whole(_extract(state, key, Mark.from_json(json.loads(text), packed=mark.packed())))
     message = _message()
     spellings = ["".join(map(str, message)), ", ".join(map(str, message)), np.packbits(message).tobytes().hex()]
     spellings += [np.packbits(message, bitorder="little").tobytes().hex(), bytes(range(32)).hex()]

@@ -27,7 +27,7 @@ pytest.importorskip("torch_pruning")
 
 K = 24
 KEY = Key.for_harness(seed=0)
-SALT = bytes(range(16))
+NONCE = bytes(range(16))
 SCHEME = Structural(payload_bits=K, segment=4, least=0.05, most=0.6)
 State = dict[str, Tensor]
 
@@ -37,7 +37,7 @@ def _message(bits: int = K) -> Bits:
 
 
 def _mark(scheme: Structural, host: nn.Module, key: Key = KEY) -> tuple[nn.Module, Mark]:
-    weights, mark = embed(scheme, as_weights(host), _message(scheme.payload_bits), key, EmbedContext(salt=SALT))
+    weights, mark = embed(scheme, as_weights(host), _message(scheme.payload_bits), key, EmbedContext(nonce=NONCE))
     assert weights.module is not None
     return weights.module, mark
 
@@ -86,14 +86,14 @@ def test_the_host_stays_as_it_was() -> None:
     report = mark.report
     assert report["parameters_before"] == sum(p.numel() for p in host.parameters())
     assert report["parameters"] == sum(p.numel() for p in model.parameters()) < report["parameters_before"]
-    assert report["channels_removed"] == sum(mark.state["widths"].values()) - sum(mark.state["left"].values())
+    assert report["channels_removed"] == sum(mark.state["widths"].values()) - sum(mark.report["left"].values())
 
 
 def test_the_least_important_filters_go_and_the_others_keep_their_order(marked: tuple[nn.Module, Mark]) -> None:
     model, mark = marked
     host = plain_net()
     gain = host[0].weight.abs().flatten(1).sum(1) * host[1].weight.abs() / (host[1].running_var + 1e-5).sqrt()
-    left = mark.state["left"]["0.weight"]
+    left = mark.report["left"]["0.weight"]
     kept = gain.argsort(descending=True)[:left].sort().values
     assert torch.equal(model.get_parameter("0.weight"), host[0].weight[kept])
     assert torch.equal(model.get_buffer("1.running_mean"), host[1].running_mean[kept])
@@ -143,7 +143,7 @@ def test_missing_layers_are_erased_and_none_is_not_applicable(marked: tuple[nn.M
 def test_parity_outlives_a_changed_layer_and_check_bits_notice_more() -> None:
     scheme = Structural(payload_bits=8, check_bits=4, segment=3, parity=2, least=0.1, most=0.5)
     model, mark = _mark(scheme, plain_net())
-    used = list(mark.state["left"])
+    used = list(mark.report["left"])
     assert len(used) == 6
     for damaged, whole in ((1, True), (2, False)):
         state = model.state_dict()
@@ -179,7 +179,7 @@ def test_a_payload_too_large_is_refused_with_the_capacity() -> None:
 
 def test_other_hosts_and_messages_are_refused() -> None:
     host = plain_net()
-    context = EmbedContext(salt=SALT)
+    context = EmbedContext(nonce=NONCE)
     with pytest.raises(BadInput, match="a file holds tensors only"):
         SCHEME.begin(as_weights(host.state_dict()), _message(), KEY, context)
     with pytest.raises(BadInput, match="24 bits of 0 and 1"):
@@ -211,7 +211,7 @@ def test_the_mark_survives_json_and_holds_neither_key_nor_message(marked: tuple[
         np.packbits(_message()).tobytes().hex(),
     ]
     assert not any(spelling in text for spelling in spellings)
-    other = SCHEME.begin(as_weights(plain_net()), 1 - _message(), KEY, EmbedContext(salt=SALT)).finish()
+    other = SCHEME.begin(as_weights(plain_net()), 1 - _message(), KEY, EmbedContext(nonce=NONCE)).finish()
     assert other.state["widths"] == mark.state["widths"]
 
 

@@ -13,7 +13,7 @@ from cwwm.errors import BadInput
 from cwwm.keys import Key
 from cwwm.schemes.keyed import keyed_check
 
-SALT = bytes(16)
+NONCE = bytes(16)
 VGG16 = [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512]
 RESNET18 = [64, 64, 128, 128, 256, 256, 512, 512]
 RESNET50 = [w for w, blocks in ((64, 3), (128, 4), (256, 6), (512, 3)) for _ in range(2 * blocks)]
@@ -58,7 +58,7 @@ def test_what_was_encoded_is_decoded_and_stays_in_the_span(
     case: tuple[StructuralCode, list[int], Bits, Key],
 ) -> None:
     code, widths, message, key = case
-    check = keyed_check(key, SALT, code.check_bits)
+    check = keyed_check(key.choices(NONCE), code.check_bits)
     removed = code.encode(message, widths, check)
     found = code.decode(widths, removed, check)
     assert found.ok
@@ -73,7 +73,7 @@ def test_what_was_encoded_is_decoded_and_stays_in_the_span(
 @given(codes(), st.integers(0, 2**32))
 def test_the_guard_band_holds_on_either_side(case: tuple[StructuralCode, list[int], Bits, Key], seed: int) -> None:
     code, widths, message, key = case
-    check = keyed_check(key, SALT, code.check_bits)
+    check = keyed_check(key.choices(NONCE), code.check_bits)
     removed = code.encode(message, widths, check)
     band = (code.step - 1) // 2
     shifts = np.random.default_rng(seed).integers(-band, band + 1, len(widths))
@@ -104,7 +104,7 @@ def test_capacity_is_what_the_encoder_accepts(
     parameters = {"parity": parity, "segment": max(segment, 2) if parity else segment, "step": step}
     parameters |= {"check_bits": check_bits, "least": least, "rate": rate, "most": most}
     capacity = _code(**parameters).capacity(widths)
-    check = keyed_check(Key.for_harness(seed=0), SALT, check_bits)
+    check = keyed_check(Key.for_harness(seed=0).choices(NONCE), check_bits)
     if capacity:
         code = _code(**parameters, payload_bits=capacity)
         assert len(code.encode(_message(capacity), widths, check)) == len(widths)
@@ -133,7 +133,7 @@ def test_parity_corrects_layers(seed: int, wrong: int, missing: int) -> None:
     """A word is corrected if twice the wrong layers and the missing ones are at most the parity."""
     draw = np.random.default_rng(seed)
     code = _code(payload_bits=12, check_bits=8, segment=4, parity=4)
-    check = keyed_check(Key.for_harness(seed=seed), SALT, 8)
+    check = keyed_check(Key.for_harness(seed=seed).choices(NONCE), 8)
     message = _message(12, seed)
     removed: list[int | None] = [*code.encode(message, VGG16, check)]
     used = [i for i, count in enumerate(removed) if count]
@@ -159,7 +159,7 @@ def test_check_bits_tell_a_lost_message() -> None:
     passed = {}
     for check_bits in (0, 8):
         code = _code(payload_bits=16, check_bits=check_bits)
-        check = keyed_check(Key.for_harness(seed=1), SALT, check_bits)
+        check = keyed_check(Key.for_harness(seed=1).choices(NONCE), check_bits)
         removed = code.encode(_message(16), RESNET18, check)
         draw = np.random.default_rng(2)
         words = [[r + int(s) for r, s in zip(removed, draw.integers(1, 60, 8), strict=True)] for _ in range(400)]
@@ -170,7 +170,7 @@ def test_check_bits_tell_a_lost_message() -> None:
 
 def test_missing_layers_are_erased_and_the_rest_is_read() -> None:
     code = _code(payload_bits=44)
-    check = keyed_check(Key.for_harness(seed=1), SALT, 0)
+    check = keyed_check(Key.for_harness(seed=1).choices(NONCE), 0)
     message = _message(44)
     removed: list[int | None] = [*code.encode(message, RESNET18, check)]
     removed[2] = None  # bits 8 to 12
@@ -200,7 +200,7 @@ def test_impossible_parameters_are_refused(parameters: dict[str, Any], message: 
 
 def test_another_message_or_another_host_is_refused() -> None:
     code = _code(payload_bits=44)
-    check = keyed_check(Key.for_harness(seed=1), SALT, 0)
+    check = keyed_check(Key.for_harness(seed=1).choices(NONCE), 0)
     with pytest.raises(BadInput, match="44 bits of 0 and 1"):
         code.encode(_message(43), RESNET18, check)
     with pytest.raises(BadInput, match="not those of the mark"):

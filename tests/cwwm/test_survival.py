@@ -44,12 +44,12 @@ def _copy(state: State) -> State:
     return {name: tensor.clone() for name, tensor in state.items()}
 
 
-def _begin(scheme: ConstantWeight | SignRepetition, state: State, key: Key, salt: bytes) -> Embedding:
-    return scheme.begin(as_weights(state), _message(scheme.payload_bits), key, EmbedContext(salt=salt))
+def _begin(scheme: ConstantWeight | SignRepetition, state: State, key: Key, nonce: bytes) -> Embedding:
+    return scheme.begin(as_weights(state), _message(scheme.payload_bits), key, EmbedContext(nonce=nonce))
 
 
-def _mark(scheme: ConstantWeight | SignRepetition, state: State, key: Key, salt: bytes) -> Mark:
-    return embed(scheme, as_weights(state), _message(scheme.payload_bits), key, EmbedContext(salt=salt))[1]
+def _mark(scheme: ConstantWeight | SignRepetition, state: State, key: Key, nonce: bytes) -> Mark:
+    return embed(scheme, as_weights(state), _message(scheme.payload_bits), key, EmbedContext(nonce=nonce))[1]
 
 
 def _whole(scheme: ConstantWeight, state: State, key: Key, mark: Mark) -> bool:
@@ -60,9 +60,9 @@ def _whole(scheme: ConstantWeight, state: State, key: Key, mark: Mark) -> bool:
 def _ones(scheme: ConstantWeight, state: State, key: Key, mark: Mark) -> State:
     """Return which weights carry a one, by tensor, bool."""
     assert mark.carrier is not None
-    positions = key.stream("positions", mark.salt).sample(mark.carrier.size, scheme.code.length)
+    positions = mark.streams(key).stream("positions").sample(mark.carrier.size, scheme.code.length)
     marked = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
-    word = scheme.codeword(_message(scheme.payload_bits), key, mark.salt)
+    word = scheme.codeword(_message(scheme.payload_bits), mark.streams(key))
     mark.carrier.at(positions).scatter(as_weights(marked), torch.from_numpy(word).float())
     return {name: tensor.bool() for name, tensor in marked.items()}
 
@@ -103,11 +103,11 @@ def _survivors(scheme: ConstantWeight, state: State, key: Key, mark: Mark, rate:
 @pytest.mark.parametrize("kind", ["gaussian", "heavy"])
 @pytest.mark.parametrize("survive", [0.5, 0.9, 0.97])
 def test_magnitude_pruning_law_is_exact(
-    survive: float, kind: str, carrier: str, covert: bool, harness_key: Key, salt: bytes
+    survive: float, kind: str, carrier: str, covert: bool, harness_key: Key, nonce: bytes
 ) -> None:
     state = _pool(kind)
     scheme = ConstantWeight(payload_bits=K, survive=survive, low=0.4, carrier=carrier, covert=covert, density=0.05)
-    mark = _mark(scheme, state, harness_key, salt)
+    mark = _mark(scheme, state, harness_key, nonce)
     assert mark.report["unprotected_layers"] == []
     for rate in [*np.linspace(0, survive, 6), survive]:
         assert all(_survivors(scheme, state, harness_key, mark, rate)), f"lost at {rate:.3f}"
@@ -115,10 +115,10 @@ def test_magnitude_pruning_law_is_exact(
 
 @pytest.mark.parametrize("kind", ["gaussian", "heavy"])
 @pytest.mark.parametrize("survive", [0.5, 0.9, 0.97])
-def test_just_above_the_rate_the_message_is_lost(survive: float, kind: str, harness_key: Key, salt: bytes) -> None:
+def test_just_above_the_rate_the_message_is_lost(survive: float, kind: str, harness_key: Key, nonce: bytes) -> None:
     state = _pool(kind)
     scheme = ConstantWeight(payload_bits=K, survive=survive, low=0.4, density=0.05)
-    mark = _mark(scheme, state, harness_key, salt)
+    mark = _mark(scheme, state, harness_key, nonce)
     # the thresholds follow the sternest of the rankings: that one kills the mark, a milder one may not
     assert not all(_survivors(scheme, state, harness_key, mark, survive + 0.02))
 
@@ -126,21 +126,21 @@ def test_just_above_the_rate_the_message_is_lost(survive: float, kind: str, harn
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("survive", [0.5, 0.9])
 def test_the_law_holds_in_half_precision_where_ties_abound(
-    survive: float, dtype: torch.dtype, harness_key: Key, salt: bytes
+    survive: float, dtype: torch.dtype, harness_key: Key, nonce: bytes
 ) -> None:
     state = _pool("gaussian", dtype)
     scheme = ConstantWeight(payload_bits=K, survive=survive, low=0.4, density=0.05)
-    mark = _mark(scheme, state, harness_key, salt)
+    mark = _mark(scheme, state, harness_key, nonce)
     for rate in np.linspace(survive - 0.1, survive, 5):
         assert all(_survivors(scheme, state, harness_key, mark, rate))
 
 
 @pytest.mark.parametrize("survive", [0.5, 0.9])
-def test_the_law_holds_where_layers_differ_in_dtype(survive: float, harness_key: Key, salt: bytes) -> None:
+def test_the_law_holds_where_layers_differ_in_dtype(survive: float, harness_key: Key, nonce: bytes) -> None:
     state = _pool("gaussian")
     state["a.weight"], state["c.weight"] = state["a.weight"].half(), state["c.weight"].bfloat16()
     scheme = ConstantWeight(payload_bits=K, survive=survive, low=0.4, density=0.05)
-    mark = _mark(scheme, state, harness_key, salt)
+    mark = _mark(scheme, state, harness_key, nonce)
     for rate in np.linspace(survive - 0.1, survive, 5):
         assert all(_survivors(scheme, state, harness_key, mark, rate))
 
@@ -148,11 +148,11 @@ def test_the_law_holds_where_layers_differ_in_dtype(survive: float, harness_key:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("survive", [0.5, 0.9, 0.97])
 def test_t1_is_one_step_above_the_realised_order_statistic(
-    survive: float, dtype: torch.dtype, harness_key: Key, salt: bytes
+    survive: float, dtype: torch.dtype, harness_key: Key, nonce: bytes
 ) -> None:
     state = {"c.weight": _pool("gaussian", dtype)["c.weight"]}
     scheme = ConstantWeight(payload_bits=K, survive=survive, low=0.4)
-    mark = _mark(scheme, state, harness_key, salt)
+    mark = _mark(scheme, state, harness_key, nonce)
     smallest_one = state["c.weight"][_ones(scheme, state, harness_key, mark)["c.weight"]].abs().min()
     pool = state["c.weight"].flatten().abs().sort().values
     last_pruned = pool[math.floor(survive * len(pool)) - 1]
@@ -162,19 +162,19 @@ def test_t1_is_one_step_above_the_realised_order_statistic(
 
 @pytest.mark.parametrize(("rate", "at_most"), [(0.91, -57), (0.99, -5)])
 def test_vacancy_proves_the_mark_far_past_the_cliff(
-    rate: float, at_most: float, harness_key: Key, salt: bytes
+    rate: float, at_most: float, harness_key: Key, nonce: bytes
 ) -> None:
     weight = torch.randn(512, 1024, generator=torch.Generator().manual_seed(0))
     scheme = ConstantWeight(length=1792, weight=37)
-    mark = _mark(scheme, {"w.weight": weight}, harness_key, salt)
+    mark = _mark(scheme, {"w.weight": weight}, harness_key, nonce)
     weight[weight.abs() <= weight.abs().flatten().kthvalue(round(rate * weight.numel())).values] = 0
     found = scheme.extract(as_weights({"w.weight": weight}), harness_key, mark)
     evidence = scheme.evidence(found, Claim(harness_key, mark, _message(256)))
     assert evidence.log10_p["vacancy"] <= at_most  # 1e-67 and 1e-7.8 if no host survives by chance
 
 
-def _ones_in(scheme: ConstantWeight, state: State, key: Key, salt: bytes, name: str) -> int:
-    embedding = _begin(scheme, _copy(state), key, salt)
+def _ones_in(scheme: ConstantWeight, state: State, key: Key, nonce: bytes, name: str) -> int:
+    embedding = _begin(scheme, _copy(state), key, nonce)
     mark = embedding.finish()
     return int(_ones(scheme, state, key, mark)[name].sum())
 
@@ -182,19 +182,19 @@ def _ones_in(scheme: ConstantWeight, state: State, key: Key, salt: bytes, name: 
 def test_a_tiny_layer_full_of_ones_is_named_in_the_report(harness_key: Key) -> None:
     state = {"c.weight": _pool("gaussian")["c.weight"], "tiny.weight": torch.linspace(-0.1, 0.1, 12).view(3, 4)}
     scheme = ConstantWeight(payload_bits=2048, density=0.25)
-    salts = (index.to_bytes(16, "big") for index in range(100))
-    salt = next(salt for salt in salts if _ones_in(scheme, state, harness_key, salt, "tiny.weight") >= 3)
-    mark = _mark(scheme, state, harness_key, salt)
+    nonces = (index.to_bytes(16, "big") for index in range(100))
+    nonce = next(nonce for nonce in nonces if _ones_in(scheme, state, harness_key, nonce, "tiny.weight") >= 3)
+    mark = _mark(scheme, state, harness_key, nonce)
     assert mark.report["unprotected_layers"] == ["tiny.weight"]
     ones = _ones(scheme, state, harness_key, mark)
     assert _whole(scheme, _attacked(state, ones, [list(state)], 0.9), harness_key, mark)
     assert not _whole(scheme, _attacked(state, ones, [["tiny.weight"]], 0.9), harness_key, mark)
 
 
-def test_more_ones_than_the_rate_leaves_room_for_are_refused(harness_key: Key, salt: bytes) -> None:
+def test_more_ones_than_the_rate_leaves_room_for_are_refused(harness_key: Key, nonce: bytes) -> None:
     state = {"d.weight": _pool("gaussian")["d.weight"]}
     with pytest.raises(BadInput, match="ones are too many for survival"):
-        _mark(ConstantWeight(payload_bits=256, density=0.35), state, harness_key, salt)
+        _mark(ConstantWeight(payload_bits=256, density=0.35), state, harness_key, nonce)
 
 
 def _repeats(state: State) -> int:
@@ -204,21 +204,21 @@ def _repeats(state: State) -> int:
 
 @pytest.mark.parametrize(("covert", "low", "high"), [(True, -0.001, 0.001), (False, 0.01, 1.0)])
 def test_covert_marks_leave_no_repeated_magnitudes(
-    covert: bool, low: float, high: float, state: State, harness_key: Key, salt: bytes
+    covert: bool, low: float, high: float, state: State, harness_key: Key, nonce: bytes
 ) -> None:
     before = _repeats(state)
-    _mark(ConstantWeight(payload_bits=1024, covert=covert), state, harness_key, salt)
+    _mark(ConstantWeight(payload_bits=1024, covert=covert), state, harness_key, nonce)
     assert low <= (_repeats(state) - before) / 60_000 <= high
 
 
 @pytest.mark.parametrize("covert", [False, True])
 def test_signs_are_kept_and_zeros_take_a_keyed_one(
-    covert: bool, state: State, harness_key: Key, salt: bytes
+    covert: bool, state: State, harness_key: Key, nonce: bytes
 ) -> None:
-    state["head.weight"][:, :20] = 0
+    state["head.weight"][:, :40] = 0
     before = _copy(state)
     scheme = ConstantWeight(payload_bits=K, covert=covert, carrier="classifier")
-    mark = _mark(scheme, state, harness_key, salt)
+    mark = _mark(scheme, state, harness_key, nonce)
     assert _whole(scheme, state, harness_key, mark)
     assert not (state["head.weight"] * before["head.weight"] < 0).any()
     woken = state["head.weight"][(before["head.weight"] == 0) & (state["head.weight"] != 0)]
@@ -231,20 +231,20 @@ def _drift(state: State, seed: int) -> None:
         tensor += tensor.abs().mean() * 0.2 * torch.randn(tensor.shape, generator=generator)
 
 
-def test_projection_at_the_end_changes_nothing_before_finish(state: State, harness_key: Key, salt: bytes) -> None:
+def test_projection_at_the_end_changes_nothing_before_finish(state: State, harness_key: Key, nonce: bytes) -> None:
     before = _copy(state)
     scheme = ConstantWeight(payload_bits=K, projection="end")
-    embedding = _begin(scheme, state, harness_key, salt)
+    embedding = _begin(scheme, state, harness_key, nonce)
     embedding.project()
     assert all(torch.equal(state[name], before[name]) for name in state)
     assert _whole(scheme, state, harness_key, embedding.finish())
 
 
 @pytest.mark.parametrize("projection", ["step", "end"])
-def test_training_keeps_the_message_and_the_law(projection: str, harness_key: Key, salt: bytes) -> None:
+def test_training_keeps_the_message_and_the_law(projection: str, harness_key: Key, nonce: bytes) -> None:
     state = _pool("gaussian")
     scheme = ConstantWeight(payload_bits=K, projection=projection, density=0.05, interval=7)
-    embedding = _begin(scheme, state, harness_key, salt)
+    embedding = _begin(scheme, state, harness_key, nonce)
     for step in range(30):
         _drift(state, step)
         embedding.project()
@@ -252,11 +252,11 @@ def test_training_keeps_the_message_and_the_law(projection: str, harness_key: Ke
     assert all(_survivors(scheme, state, harness_key, mark, 0.9))
 
 
-def test_every_projection_leaves_the_message_readable(harness_key: Key, salt: bytes) -> None:
+def test_every_projection_leaves_the_message_readable(harness_key: Key, nonce: bytes) -> None:
     state = _pool("gaussian")
     scheme = ConstantWeight(payload_bits=K, interval=4)
-    mark = _mark(scheme, _copy(state), harness_key, salt)
-    embedding = _begin(scheme, state, harness_key, salt)
+    mark = _mark(scheme, _copy(state), harness_key, nonce)
+    embedding = _begin(scheme, state, harness_key, nonce)
     for step in range(9):
         _drift(state, step)
         embedding.project()
@@ -264,9 +264,9 @@ def test_every_projection_leaves_the_message_readable(harness_key: Key, salt: by
 
 
 @pytest.mark.parametrize("repetition", [1, 3])
-def test_training_keeps_repeated_signs(repetition: int, state: State, harness_key: Key, salt: bytes) -> None:
+def test_training_keeps_repeated_signs(repetition: int, state: State, harness_key: Key, nonce: bytes) -> None:
     scheme = SignRepetition(payload_bits=500, repetition=repetition)
-    embedding = _begin(scheme, state, harness_key, salt)
+    embedding = _begin(scheme, state, harness_key, nonce)
     for step in range(5):
         _drift(state, step)
         embedding.project()

@@ -22,7 +22,7 @@ from cwwm.schemes.base import FORWARD, TRAINING, Claim, EmbedContext, Extraction
 from cwwm.schemes.carriers import Carriers
 from cwwm.schemes.deepsigns import DeepSigns, FeatureTap
 from cwwm.schemes.ingrain import Ingrain
-from cwwm.schemes.projected import ProjectedScheme, TrainedScheme, host_layer, keyed_gaussian
+from cwwm.schemes.projected import ProjectedScheme, TrainedEmbedding, TrainedScheme, host_layer, keyed_gaussian
 from cwwm.schemes.riga import Riga
 from cwwm.schemes.st_dm import SpreadTransformDither
 from cwwm.schemes.uchida import Uchida
@@ -31,7 +31,7 @@ from cwwm.weights import as_weights
 from tests.plain_data import Shuffled, digits
 
 K = 64
-SALT = bytes(range(16))
+NONCE = bytes(range(16))
 KEY = Key.for_harness(seed=0)
 MARKING = Recipe(epochs=12, batch_size=64, lr=3e-3)
 SCHEMES: dict[str, TrainedScheme] = {
@@ -110,7 +110,7 @@ def _message(bits: int = K) -> Bits:
 
 
 def _context(data: Shuffled | None = DATA, seed: int = 1) -> EmbedContext:
-    return EmbedContext(data=data, classes=10, seed=seed, salt=SALT)
+    return EmbedContext(data=data, classes=10, seed=seed, nonce=NONCE)
 
 
 def _marked(scheme: TrainedScheme, recipe: Recipe = MARKING) -> Marked:
@@ -375,13 +375,13 @@ def test_the_longest_vector_is_chosen() -> None:
 
 
 def test_keyed_gaussian_is_standard_normal_and_keyed() -> None:
-    matrix = keyed_gaussian(KEY.stream("projection", SALT), 300, 400)
+    matrix = keyed_gaussian(KEY.choices(NONCE).stream("projection"), 300, 400)
     assert matrix.shape == (300, 400)
     assert abs(float(matrix.mean())) < 4.5 / np.sqrt(120_000)
     assert abs(float(matrix.std()) - 1) < 4.5 / np.sqrt(240_000)
     assert float(matrix.abs().max()) < 6
-    assert torch.equal(matrix, keyed_gaussian(KEY.stream("projection", SALT), 300, 400))
-    assert not torch.equal(matrix, keyed_gaussian(KEY.stream("projection", bytes(16)), 300, 400))
+    assert torch.equal(matrix, keyed_gaussian(KEY.choices(NONCE).stream("projection"), 300, 400))
+    assert not torch.equal(matrix, keyed_gaussian(KEY.choices(bytes(16)).stream("projection"), 300, 400))
 
 
 @pytest.mark.parametrize("name", ["uchida", "st-dm"])
@@ -389,9 +389,10 @@ def test_the_loss_is_lambda_times_the_summed_cross_entropy(name: str) -> None:
     scheme = SCHEMES[name]
     assert isinstance(scheme, ProjectedScheme)
     embedding = scheme.begin(as_weights(_host()), _message(), KEY, _context())
+    assert isinstance(embedding, TrainedEmbedding)
     vector = _host().conv2.weight.detach().mean(0).flatten()
-    probability = torch.sigmoid(scheme.keyed_map(KEY, SALT, vector)(vector).double())
-    target = torch.from_numpy(_message() ^ KEY.stream("pad", SALT).bits(K)).double()
+    probability = torch.sigmoid(scheme.keyed_map(embedding.streams, vector)(vector).double())
+    target = torch.from_numpy(_message() ^ embedding.streams.stream("pad").bits(K)).double()
     expected = -(target * probability.log() + (1 - target) * (1 - probability).log()).sum()
     loss = embedding.loss(None)  # type: ignore[arg-type]
     assert loss is not None
@@ -426,10 +427,10 @@ def test_pruning_turns_the_vector_out_of_the_lattice(marked: Callable[[str], Mar
 
 def test_dithered_rows_have_one_length_and_keyed_phases() -> None:
     scheme = SpreadTransformDither(payload_bits=K, alpha=1.0, beta=2.0)
-    logits = scheme.keyed_map(KEY, SALT, torch.zeros(50, dtype=torch.float64))
+    logits = scheme.keyed_map(KEY.choices(NONCE), torch.zeros(50, dtype=torch.float64))
     origin = torch.zeros(50, dtype=torch.float64, requires_grad=True)
     at_zero = logits(origin)
-    phases = 2 * np.pi * KEY.stream("dither", SALT).uniform(K)
+    phases = 2 * np.pi * KEY.choices(NONCE).stream("dither").uniform(K)
     assert np.allclose(at_zero.detach().numpy(), np.sin(phases))
     (slope,) = torch.autograd.grad(at_zero[0], origin)
     assert float(slope.norm()) == pytest.approx(2.0 * np.sqrt(50) * abs(np.cos(phases[0])))
@@ -517,16 +518,17 @@ def test_marked_classes_are_keyed() -> None:
 
 def test_the_extractor_is_part_of_the_mark(marked: Callable[[str], Marked]) -> None:
     case = marked("riga")
-    assert set(case.mark.tensors) == {"inner", "inner_bias", "outer", "outer_bias"}
+    assert set(case.mark.learned) == {"inner", "inner_bias", "outer", "outer_bias"}
     assert case.mark.report["stranger_match"] < 0.75
-    kept = {n: case.mark.tensors[n] for n in ("inner", "outer_bias")}
-    damaged = Marked(case.scheme, case.model, replace(case.mark, tensors=kept))
+    kept = {n: case.mark.learned[n] for n in ("inner", "outer_bias")}
+    damaged = Marked(case.scheme, case.model, replace(case.mark, learned=kept))
     with pytest.raises(BadInput, match="lacks its extractor's tensors inner_bias, outer"):
         damaged.read()
 
 
 def test_unmarked_weights_read_as_the_keyed_other_message(marked: Callable[[str], Marked]) -> None:
-    decoy = KEY.stream("decoy", SALT).bits(K) ^ KEY.stream("pad", SALT).bits(K)
+    streams = marked("riga").mark.streams(KEY)
+    decoy = streams.stream("decoy").bits(K) ^ streams.stream("pad").bits(K)
     for model in (_host(), _control(), _net(3)):
         assert int(np.sum(marked("riga").read(model).bits != decoy)) <= 1
 
