@@ -76,7 +76,7 @@ def check_folder(
 
 def _tables(journal: Journal, records: Sequence[Record]) -> list[str]:
     wrong = []
-    for name, text in texts(journal.suite, records, journal.levels).items():
+    for name, text in texts(journal.suite, records, journal.levels, journal.archived).items():
         path, expected = journal.folder / name, text.encode()
         if not path.exists():
             wrong.append(f"{path} is missing; write it with: cwwm-bench leaderboard")

@@ -272,6 +272,23 @@ def pack(
     return DONE
 
 
+@app.command()
+def archive(
+    out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
+    reason: Annotated[str, typer.Option("--reason", help="What has changed since, in one line.")],
+) -> int:
+    """Note on the tables of a folder that its records are of older source; the next run there drops the note."""
+    import datetime
+
+    from bench.journal import Journal
+    from bench.leaderboard import write
+
+    journal = Journal(existing(out))
+    journal.note_archived(datetime.datetime.now(datetime.UTC).date().isoformat(), reason)
+    print(f"{journal.archived}\nwritten: " + ", ".join(map(str, write(journal))))
+    return DONE
+
+
 @app.command("list")
 def list_(
     what: Annotated[str, typer.Argument(help="models, schemes, attacks, data or suites.")],

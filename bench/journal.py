@@ -112,6 +112,25 @@ class Journal:
         noted = read_object(self._plan, "run file").get("commit") if self._plan.exists() else None
         return None if noted is None else str(noted)
 
+    @property
+    def archived(self) -> str | None:
+        """Return the note that these records are of older source, in one line, if they are kept as such."""
+        noted = read_object(self._plan, "run file").get("archived") if self._plan.exists() else None
+        return None if noted is None else f"Archived on {noted['date']}: {noted['reason']}"
+
+    def note_archived(self, date: str, reason: str) -> None:
+        """Note that the records are kept though the source went on; the next run here drops the note.
+
+        Args:
+            date: of today, as 2026-01-31.
+            reason: what has changed since the records were made, in one line.
+
+        Raises:
+            BadInput: if no run was noted here.
+        """
+        run = read_object(self._plan, "run file")
+        write_json(self._plan, run | {"archived": {"date": date, "reason": reason}})
+
     def records(self) -> Iterator[Record]:
         """Yield the records that the last run covered (all, if none was noted), in order of identity."""
         for identity in self.identities():

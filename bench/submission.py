@@ -36,9 +36,16 @@ class _RunFile(BaseModel):
         model: Name
         chosen: list[Annotated[list[float | None], Field(min_length=2, max_length=2)]]
 
+    class Archived(BaseModel):
+        """The note that the records are of older source."""
+
+        date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+        reason: Name
+
     suite: Name
     cells: Annotated[list[Identity], Field(max_length=_FILES)]
     levels: list[Levels] = []
+    archived: Archived | None = None
 
 
 @dataclass(frozen=True)

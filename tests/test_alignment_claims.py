@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.journal import Journal, Record
+from bench.leaderboard.points import PROOF
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 MODELS, SEEDS = ("resnet18-digits", "vgg6_bn"), 5
@@ -71,12 +72,11 @@ def test_no_mark_in_weights_outlives_distillation(attack: str, adaptive: list[Re
 
 SHOWN = ("protected-cwc", "protected-cwc aligned", "spread-spectrum aligned", "sign-erasure aligned",
          "uchida aligned", "structural")  # fmt: skip
-RATE = -6.0  # log10 of the false-positive rate of a proof
 
 
 def letter(row: Record) -> str:
     """Return W for a message that came back whole, p for a proof without it, - for neither."""
-    return "W" if row["exact"] else "p" if row["log10_p"] <= RATE else "-"
+    return "W" if row["exact"] else "p" if row["log10_p"] <= PROOF else "-"
 
 
 def thieves(records: list[Record]) -> list[str]:

@@ -21,18 +21,28 @@ if TYPE_CHECKING:
 __all__ = ["TIMING_COLUMNS", "texts", "write"]
 
 
-def texts(suite: str, records: Sequence[Record], levels: Levels | None = None) -> dict[str, str]:
-    """Return the text files of a leaderboard by name; `levels` are those at which its attacks were run."""
+def texts(
+    suite: str, records: Sequence[Record], levels: Levels | None = None, archived: str | None = None
+) -> dict[str, str]:
+    """Return the text files of a leaderboard by name.
+
+    Args:
+        suite: its name.
+        records: all of them.
+        levels: those at which its attacks were run.
+        archived: the note that the records are of older source, if they are.
+    """
+    head = f"# Leaderboard of suite {suite}" + (f"\n\n> {archived}" if archived else "")
     if all_untrained(records):
-        return compatibility_texts(suite, records, conditions(records))
+        return compatibility_texts(head, records, conditions(records))
     points = gather(records)
-    return {"leaderboard.md": markdown(suite, records, points, levels or {}), "leaderboard.csv": csv_text(points)}
+    return {"leaderboard.md": markdown(head, records, points, levels or {}), "leaderboard.csv": csv_text(points)}
 
 
 def write(journal: Journal) -> list[Path]:
     """Write leaderboard.md, .csv and .png, and capacity.png if payloads can be compared; return their paths."""
     paths, records = [], list(journal.records())
-    for name, text in texts(journal.suite, records, journal.levels).items():
+    for name, text in texts(journal.suite, records, journal.levels, journal.archived).items():
         paths.append(journal.folder / name)
         write_atomic(paths[-1], text.encode())
     for name, figure in _figures(journal.suite, gather(records), journal.levels).items():

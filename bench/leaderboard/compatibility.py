@@ -64,15 +64,15 @@ def all_untrained(records: Sequence[Record]) -> bool:
     return bool(records) and all(map(is_untrained, records))
 
 
-def compatibility_texts(suite: str, records: Sequence[Record], conditions: str) -> dict[str, str]:
+def compatibility_texts(head: str, records: Sequence[Record], conditions: str) -> dict[str, str]:
     """Return leaderboard.md and leaderboard.csv of records of untrained models, by name.
 
     Args:
-        suite: its name.
+        head: what stands above the tables.
         records: all of them.
         conditions: the machines and how busy they were, in words.
     """
-    parts = [f"# Leaderboard of suite {suite}", what_was_tried(records)]
+    parts = [head, what_was_tried(records)]
     for section in compatibility_sections(records, conditions):
         parts += [f"## {section.title}", section.about, _table(section.table)]
     markdown = "\n\n".join(filter(None, parts)) + "\n"

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from bench.covertness import auc_of
 from bench.evaluate import rate_interval
+from bench.false_positives import NOMINAL as COUNTED
 from bench.leaderboard.points import PROOF, Point, by_scheme
 from bench.leaderboard.ranking import RANKED_AT
+from cwwm.evidence import PROOF_RATE
 
 if TYPE_CHECKING:  # tables.py puts these tables on the page
     from bench.leaderboard.tables import Table
@@ -17,8 +19,10 @@ Facts = Mapping[str, Any]
 
 ABOUT_DETECTION = (
     "Wrong keys, each with a random claim, on marked models and their unmarked controls; true positives over all "
-    "attacks that leave the model useful; 95 % intervals. A critical value is measured from 10,000 wrong keys on, "
-    "below it is by law; rates of 1e-6 are by law."
+    "attacks that leave the model useful; 95 % intervals. A false-positive rate whose interval excludes the "
+    "nominal one is flagged. Bold: it is higher, so the p-values are too small, or it is chance, which flags one "
+    "exact rate in forty at most. Italic: it is lower, as that of discrete counts may be. A critical value is "
+    f"measured from 10,000 wrong keys on, below it is by law; that of {PROOF_RATE:g} is by law."
 )
 ABOUT_COVERTNESS = (
     "What shows without a key: magnitudes that repeat beyond chance, a two-sample test of the marked carrier "
@@ -35,14 +39,14 @@ def detection_table(points: Sequence[Point]) -> "Table":
     """Return false positives and true positives of each scheme and payload.
 
     Wrong keys are those tried on marked models and on their unmarked controls, over all models and seeds. Their
-    p-values give the false-positive rate at nominal 1e-3, and, from 10,000 wrong keys on, the critical log10 p: a
-    claim is positive if it lies below; with fewer keys, if it is at most -3 ("by law"). True positives are counted
-    over all rows whose attack leaves the model useful (at most 3 points lost, or put to a new task). Intervals are
-    Clopper and Pearson's, 95 %.
+    p-values give the false-positive rate at nominal 1e-3 and 1e-6, and, from 10,000 wrong keys on, the critical
+    log10 p: a claim is positive if it lies below; with fewer keys, if it is at most -3 ("by law"). True positives
+    are counted over all rows whose attack leaves the model useful (at most 3 points lost, or put to a new task).
+    Intervals are Clopper and Pearson's, 95 %; see `flagged` for those that exclude the nominal rate.
     """
     headers = [
         "scheme", "bits", "wrong keys", "false positives at 1e-3", "at 1e-6", "critical log10 p at 1e-3",
-        "true positives at 1e-3", "at 1e-6 (by law)", "useful rows",
+        "true positives at 1e-3", f"at {PROOF_RATE:g} (by law)", "useful rows",
     ]  # fmt: skip
     return headers, [_detection(*group, own) for group, own in sorted(by_scheme(points).items())]
 
@@ -95,7 +99,7 @@ def _detection(scheme: str, payload: int, points: Sequence[Point]) -> list[objec
     proven = sum(row["log10_p"] <= PROOF for row in rows)
     return [
         scheme, payload, f"{trials:,}" if trials else "-",
-        *(_rate(sum(s["below"][f"{nominal:.0f}"] for s in samples), trials) for nominal in (NOMINAL, PROOF)),
+        *(flagged(sum(s["below"][f"{level}"] for s in samples), trials, 10.0**level) for level in COUNTED),
         threshold, _rate(found, len(rows)), _rate(proven, len(rows)), len(rows) or "-",
     ]  # fmt: skip
 
@@ -117,6 +121,13 @@ def _auc(marked: Mapping[tuple[str, int], Facts]) -> str:
         return "-"
     area, low, high = auc_of(list(marked.values()), list(marked))
     return f"{area:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def flagged(hits: int, total: int, nominal: float) -> str:
+    """Return a rate with its interval: in bold if that lies above the nominal rate, in italics if below."""
+    low, high = rate_interval(hits, total) if total else (0.0, 1.0)
+    flag = "**" if low > nominal else "*" if high < nominal else ""
+    return f"{flag}{_rate(hits, total)}{flag}"
 
 
 def _rate(hits: int, total: int) -> str:

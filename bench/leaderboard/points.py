@@ -1,5 +1,6 @@
 """Records as points: one a (model, scheme, payload, attack, strength), its seeds gathered."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -9,8 +10,9 @@ from typing import Any
 from bench.compatibility import is_untrained
 from bench.evaluate import rate_interval
 from bench.journal import Record
+from cwwm.evidence import PROOF_RATE
 
-PROOF = -6.0  # log10 of the false-positive rate that a proof may have
+PROOF = math.log10(PROOF_RATE)  # log10 of the false-positive rate that a proof may have
 ALL_MODELS = "all models"  # the model of pooled points
 
 _interval = cache(rate_interval)  # few counts, many points
@@ -36,7 +38,7 @@ class Run:
 
     @property
     def unprovable(self) -> bool:
-        """Say whether the mark can no longer be proven at 1e-6."""
+        """Say whether the mark can no longer be proven at `PROOF_RATE`, by the p-value as recorded."""
         return bool(self.row["log10_p"] > PROOF)
 
 

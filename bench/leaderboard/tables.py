@@ -19,6 +19,7 @@ from bench.leaderboard.detection import (
 from bench.leaderboard.levels import ABOUT_LEVELS, at_levels, levels_asked, levels_table
 from bench.leaderboard.points import Point, by_scheme, percent
 from bench.leaderboard.ranking import USEFUL, Standing, mean_price, rank
+from cwwm.evidence import PROOF_RATE
 
 #: columns of the CSV that differ from run to run
 TIMING_COLUMNS = (
@@ -35,8 +36,9 @@ CSV_COLUMNS = (
 ABOUT_RANKING = (
     "By the price of removal: accuracy points a thief loses at his cheapest attack after which the message does "
     'not come back ("> x": no attack did it, the dearest cost x). Price of proof: after which the mark is not '
-    "provable at 1e-6. Held: the share of messages whole over all attacks that leave the model useful (at most 3 "
-    "points lost). Worst exact: the lowest such share of one attack on one model, with its 95 % interval."
+    f"provable at {PROOF_RATE:g}. Held: the share of messages whole over all attacks that leave the model useful "
+    "(at most 3 points lost). Worst exact: the lowest such share of one attack on one model, with its 95 % "
+    "interval."
 )
 ABOUT_LAW = (
     "Predicted probability that the message is whole, and the share that was. Beyond the rate designed for, the "
@@ -50,10 +52,10 @@ ABOUT_CAPACITY = (
 Table = tuple[list[str], list[list[object]]]
 
 
-def markdown(suite: str, records: Sequence[Record], points: Sequence[Point], levels: Levels) -> str:
-    """Return the whole leaderboard page; only the section "Speed" depends on the run."""
+def markdown(head: str, records: Sequence[Record], points: Sequence[Point], levels: Levels) -> str:
+    """Return the whole leaderboard page; only the section "Speed" depends on the run. `head` stands above all."""
     sections = [
-        f"# Leaderboard of suite {suite}",
+        head,
         _summary(records),
         f"## Ranking\n\n{ABOUT_RANKING}",
         _by_payload(points, lambda own: ranking_table(rank(own))),

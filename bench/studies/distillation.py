@@ -21,7 +21,7 @@ from bench.evaluate import accuracy
 from bench.studies.output import Output, measured_on, publish
 from bench.zoo import HostRecipe, build_model, find_models
 from cwwm.console import DONE, run_app
-from cwwm.evidence import log10_match_tail
+from cwwm.evidence import PROOF_RATE, log10_match_tail
 from cwwm.keys import Key
 from cwwm.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, Scheme, make_scheme
@@ -33,8 +33,8 @@ TEACHER, STUDENT = "convnet16_32", "convnet12_24"
 DATA, SIZE = "digits", 16
 RECIPE = HostRecipe(mark=Recipe(epochs=40, batch_size=64, lr=3e-3))
 TEMPERATURES = (1.0, 10.0)
-PAYLOAD, CARRIERS, RATE = 64, 60, 1e-6
-SALT = b"distilling study"
+PAYLOAD, CARRIERS = 64, 60
+NONCE = b"distilling study"
 FIRST = 5  # defaults of the schemes (strength, ingrainer_steps) were chosen on seeds 0 to 4
 HOSTS: dict[str, Scheme | None] = {
     "unmarked": None,
@@ -101,8 +101,8 @@ def teacher(scheme: Scheme | None, seed: int, data: Dataset, device: torch.devic
     """Return a teacher trained from scratch, the mark embedded from the first step on."""
     model = build(None, derive_seed(study="distillation", host=seed), device)
     key = Key.for_harness(study="distillation", seed=seed)
-    message = key.stream("study's message", SALT).bits(PAYLOAD)
-    context = EmbedContext(data.train, data.classes, seed, device, SALT)
+    message = key.choices(NONCE).stream("study's message").bits(PAYLOAD)
+    context = EmbedContext(data.train, data.classes, seed, device, NONCE)
     embedding = scheme.begin(as_weights(model), message, key, context) if scheme else None
     train(model, data.train, RECIPE.mark, seed=seed, embedding=embedding)
     mark: Mark | None = embedding.finish() if embedding else None
@@ -162,8 +162,8 @@ def _row(host: str, seed: str, outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def threshold(classes: int = 10) -> int:
-    """Return the least number of right carriers that is proof at `RATE` by the binomial tail."""
-    return next(n for n in range(CARRIERS + 1) if 10 ** log10_match_tail(n, CARRIERS, 1 / classes) <= RATE)
+    """Return the least number of right carriers that is proof at `PROOF_RATE` by the binomial tail."""
+    return next(n for n in range(CARRIERS + 1) if 10 ** log10_match_tail(n, CARRIERS, 1 / classes) <= PROOF_RATE)
 
 
 def page(outcomes: Sequence[Outcome], device: torch.device) -> str:
@@ -176,7 +176,7 @@ def page(outcomes: Sequence[Outcome], device: torch.device) -> str:
 Each cell is test accuracy / carriers answered with their label, in percent; chance is 10. Teacher {TEACHER} (16
 and 32 channels), 16x16 digits, {CARRIERS} abstract carriers with keyed labels over 10 classes, from scratch in
 {RECIPE.mark.epochs} epochs; student {STUDENT} (12 and 24 channels), distilled with T^2 KL on the teacher's own
-training images by the same recipe. A proof at a false-positive rate of {RATE:g} takes {least} of {CARRIERS}
+training images by the same recipe. A proof at a false-positive rate of {PROOF_RATE:g} takes {least} of {CARRIERS}
 carriers, {100 * least / CARRIERS:.1f} %.
 
 **`ingrain` is a reconstruction**: the paper's loss and settings are not public, and no figure here is the paper's.

@@ -347,7 +347,7 @@ def test_the_page_has_means_seeds_threshold_and_the_warning() -> None:
     ]  # fmt: skip
     text = study.page(outcomes, CPU)
     assert study.threshold() == 28
-    assert "takes 20 of 60" in " ".join(text.split())
+    assert "at a false-positive rate of 1e-12 takes 28 of 60" in " ".join(text.split())
     assert "Means over 2 seeds" in text
     assert "reconstruction" in text
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]

@@ -7,15 +7,19 @@ from typing import Any
 
 import pytest
 
+from bench.cli import app
 from bench.journal import Journal, Levels
 from bench.leaderboard import texts, write
 from bench.leaderboard.capacity import capacities, capacity_tables
+from bench.leaderboard.detection import detection_table, flagged
 from bench.leaderboard.levels import at_levels, levels_table
 from bench.leaderboard.points import gather
+from cwwm.console import run_app
 from cwwm.seeds import identity
 
 Record = dict[str, Any]
 
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 RATES = {
     "magnitude": [0.1, 0.3, 0.5, 0.7, 0.8, 0.89, 0.92, 0.95, 0.98],
     "random": [0.005, 0.02, 0.1, 0.3, 0.5, 0.7],
@@ -160,3 +164,45 @@ def test_attacks_at_equal_cost_are_shown_by_points_lost_whatever_each_model_took
     assert page == texts("mine", list(journal.records()), levels)["leaderboard.md"]
     assert "equal cost" not in texts("mine", records)["leaderboard.md"]
     assert Journal(tmp_path).pack(tmp_path / "packed").levels == levels
+
+
+@pytest.mark.parametrize(
+    ("hits", "total", "nominal", "shown"),
+    [
+        (39, 10_800, 1e-3, "**0.00361 [0.0026, 0.0049]**"),
+        (18, 10_800, 1e-3, "0.00167 [0.00099, 0.0026]"),
+        (1, 10_800, 1e-3, "*9.26e-05 [2.3e-06, 0.00052]*"),
+        (0, 10_800, 1e-6, "0 [0, 0.00034]"),
+        (0, 0, 1e-3, "-"),
+    ],
+)
+def test_a_rate_is_flagged_if_its_interval_excludes_the_nominal_one(
+    hits: int, total: int, nominal: float, shown: str
+) -> None:
+    assert flagged(hits, total, nominal) == shown
+
+
+def test_p_values_that_were_too_small_are_flagged_in_the_committed_tables() -> None:
+    """Blocks of two ones in 32 were thought to be right by chance once in 496; it is once in 256."""
+    records = [r for r in Journal(RESULTS / "encodings").records() if r["key"]["scheme"] == "protected-cwc"]
+    headers, rows = detection_table(gather(records))
+    rates = {row[1]: str(row[headers.index("false positives at 1e-3")]) for row in rows}
+    assert rates[1024] == "**0.00361 [0.0026, 0.0049]**"
+    assert not any(rates[bits].startswith("**") for bits in (64, 256))
+    assert rates[1024] in (RESULTS / "encodings" / "leaderboard.md").read_text()
+
+
+def test_an_archived_folder_says_so_above_its_tables_until_it_is_run_again(tmp_path: Path) -> None:
+    records = [record("a", 64, "magnitude", 0.9)]
+    journal = journal_of(tmp_path / "out", "mine", records, {("magnitude", "m"): {0.0: 0.7}})
+    assert journal.archived is None
+    assert run_app(app, "cwwm-bench", ["archive", str(journal.folder), "--reason", "marks are bound now."]) == 0
+    assert journal.archived is not None
+    assert journal.archived.endswith(": marks are bound now.")
+    assert journal.levels
+    head = (journal.folder / "leaderboard.md").read_text().splitlines()[:3]
+    assert head == ["# Leaderboard of suite mine", "", f"> {journal.archived}"]
+    assert journal.pack(tmp_path / "packed").archived == journal.archived
+    journal.plan("mine", [made["identity"] for made in records])
+    assert journal.archived is None
+    assert run_app(app, "cwwm-bench", ["archive", str(tmp_path), "--reason", "none"]) == 2

@@ -191,6 +191,8 @@ def test_an_archive_is_unpacked_within_bounds(tmp_path: Path, monkeypatch: pytes
         ('{"suite": "x", "cells": ["../x"]}', "cells.0"),
         ('{"suite": "\\u001b[2J", "cells": []}', "suite: Value error"),
         ('{"cells": []}', "suite: Field required"),
+        ('{"suite": "x", "cells": [], "archived": {"date": "today", "reason": "x"}}', "archived.date"),
+        ('{"suite": "x", "cells": [], "archived": {"date": "2026-01-31", "reason": "\\n# x"}}', "archived.reason"),
         ("[]", "it holds no JSON object"),
     ],
 )

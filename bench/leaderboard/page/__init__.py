@@ -9,7 +9,7 @@ from bench.leaderboard.page.content import content
 from bench.leaderboard.page.document import assemble, pack
 from bench.leaderboard.page.facts import facts
 from bench.leaderboard.page.untrained import untrained_content
-from bench.leaderboard.points import gather
+from bench.leaderboard.points import PROOF, gather
 from cwwm.errors import BadInput
 from cwwm.files import write_atomic
 
@@ -44,7 +44,7 @@ def page(journal: Journal) -> str:
     records = list(journal.records())
     untrained = all_untrained(records)
     shown = untrained_content(records) if untrained else content(records, gather(records), journal.levels)
-    tables = pack(shown | {"facts": facts(journal, records)})
+    tables = pack(shown | {"facts": facts(journal, records), "proof": PROOF})
     archive, title = Archive(records), f"Leaderboard of suite {journal.suite}"
     for left_out in _LEFT_OUT:
         text = assemble(title, {"content": tables, "records": pack(archive.to_json(left_out))})

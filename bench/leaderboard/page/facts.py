@@ -10,11 +10,15 @@ from bench.journal import Journal, Record
 
 
 def facts(journal: Journal, records: Sequence[Record]) -> dict[str, Any]:
-    """Return the suite, counts of cells by status, seeds, and the conditions of the run, each value once."""
+    """Return the suite, counts of cells by status, seeds, and the conditions of the run, each value once.
+
+    "archived" is the note that the records are of older source, or None.
+    """
     timed = [record["environment"] for record in records if "environment" in record]
     days = sorted({environment["date"][:10] for environment in timed})
     return {
         "suite": journal.suite,
+        "archived": journal.archived,
         "cells": dict(Counter(record["status"] for record in records)),
         "seeds": len({record["key"]["seed"] for record in records}),
         "date": " to ".join(dict.fromkeys([days[0], days[-1]])) if days else None,

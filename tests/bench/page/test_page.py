@@ -9,9 +9,10 @@ import pytest
 
 from bench.journal import Journal
 from bench.leaderboard.page import write_page
-from bench.leaderboard.points import gather
+from bench.leaderboard.points import PROOF, gather
 from bench.leaderboard.ranking import rank
 from bench.leaderboard.tables import price_table, ranking_table, speed_table
+from cwwm.evidence import PROOF_RATE
 from cwwm.seeds import identity
 from tests.bench.page.conftest import RESULTS, Open
 from tests.bench.test_leaderboard import journal_of, many, record, refused
@@ -197,6 +198,42 @@ def test_names_from_records_are_text_in_every_view(crowd: Path, look: Open) -> N
             page.get_by_role("dialog").wait_for(state="hidden")
         assert page.evaluate("window.hacked") is None
         assert page.locator("img, b, main script, dialog script").count() == 0
+
+
+@pytest.fixture(scope="module")
+def archived_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the page of an archived folder: protected marks whose p-values were too small at 1,024 bits."""
+    folder = tmp_path_factory.mktemp("archived")
+    every = Journal(RESULTS / "encodings").records()
+    journal = journal_of(folder, "mine", [made for made in every if made["key"]["scheme"] == "protected-cwc"])
+    journal.note_archived("2026-01-31", "marks are bound now.")
+    return write_page(journal, folder / "leaderboard.html")
+
+
+def test_a_rate_that_excludes_the_nominal_one_stands_out(archived_page: Path, look: Open) -> None:
+    page = look(archived_page, "view=more&bits=1024").page
+    above = page.locator("#section-detection .number.above")
+    assert above.all_inner_texts() == ["0.00361 [0.0026, 0.0049]", "9.26e-05 [2.3e-06, 0.00052]"]
+    above.first.click()
+    assert "at 1e-3: 0.00361 [0.0026, 0.0049]" in page.get_by_role("dialog").inner_text()
+    page = look(archived_page, "view=more&bits=64").page
+    assert page.locator("#section-detection .number.below").count() == 1
+    assert page.locator("#section-detection .number.above").count() == 0
+
+
+def test_the_head_says_that_records_are_archived(archived_page: Path, smoke_page: Path, look: Open) -> None:
+    note = look(archived_page).page.locator("header .archived")
+    assert note.inner_text() == "Archived on 2026-01-31: marks are bound now."
+    assert look(smoke_page).page.locator("header .archived").count() == (
+        Journal(RESULTS / "smoke").archived is not None
+    )
+
+
+def test_the_line_of_proof_is_where_the_tables_have_it(archived_page: Path, look: Open) -> None:
+    page = look(archived_page, "view=pareto").page
+    assert f"proof at {PROOF_RATE:g}" in (page.locator("#view figure").first.text_content() or "")
+    turn(page, view="survival", show="evidence")
+    assert f"below {PROOF:g} is proof" in page.locator("#view").inner_text()
 
 
 def test_the_refused_cells_say_why(crowd: Path, look: Open) -> None:

@@ -33,8 +33,8 @@ const METRICS = {
     label: "log10 p",
     value: (p) => known(p.log10_p_median),
     band: (p) => p.log10_p_range,
-    scale: { type: "symlog", reverse: true, ticks: [0, -1, -3, -6, -10, -30, -100, -300] },
-    about: "Evidence that the mark is the owner's, median; bands span all runs. Below -6 (the thin line) is proof.",
+    scale: { type: "symlog", reverse: true, ticks: [0, -1, -3, -10, -30, -100, -300] },
+    about: "Evidence that the mark is the owner's, median; bands span all runs. Below the thin line is proof.",
   },
   accuracy: {
     label: "Accuracy left",
@@ -91,7 +91,7 @@ function plot(choice, attack, metric, width) {
       padding: 0.3,
     },
     y: { label: null, grid: true, ...metric.scale, clamp: true },
-    marks: [...rule(metric), ...drawn.flatMap((points) => marks(choice.content, points, metric)), tip(all, metric)],
+    marks: [...rule(metric, choice.content.proof), ...drawn.flatMap((points) => marks(choice.content, points, metric)), tip(all, metric)],
   });
   figure.setAttribute("role", "img");
   figure.setAttribute("aria-label", `${metric.label} against strength of ${attack}`);
@@ -99,8 +99,8 @@ function plot(choice, attack, metric, width) {
   return figure;
 }
 
-function rule(metric) {
-  return metric === METRICS.evidence ? [Plot.ruleY([-6], { strokeOpacity: 0.5 })] : [];
+function rule(metric, proof) {
+  return metric === METRICS.evidence ? [Plot.ruleY([proof], { strokeOpacity: 0.5 })] : [];
 }
 
 function marks(content, points, metric) {

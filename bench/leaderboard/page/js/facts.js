@@ -32,6 +32,7 @@ export function factsOf({ facts, names }) {
     ["seeds", String(facts.seeds)],
   ];
   return [
+    facts.archived && h("p", { class: "archived" }, facts.archived),
     h("p", { class: "size" }, size.join(" · ")),
     h(
       "details",
@@ -43,7 +44,7 @@ export function factsOf({ facts, names }) {
         rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]),
       ),
     ),
-  ];
+  ].filter(Boolean);
 }
 
 function conditions(facts) {

@@ -32,6 +32,7 @@ const lost = (point) => Number(point.points_lost);
 const evidence = (point) => Math.max(0, -Number(point.log10_p_median));
 
 function plot(choice, drawn, width, room) {
+  const { proof } = choice.content;
   const figure = Plot.plot({
     width: Math.max(260, width - 24),
     height: Math.min(560, width, Math.max(340, room)),
@@ -46,14 +47,14 @@ function plot(choice, drawn, width, room) {
     },
     y: {
       type: "symlog",
-      ticks: [0, 1, 3, 6, 10, 30, 100, 300, 1000],
+      ticks: [0, 1, 3, 10, 30, 100, 300, 1000],
       label: "↑ evidence left, −log10 p",
       grid: true,
     },
     marks: [
-      Plot.ruleY([6], { strokeOpacity: 0.6 }),
+      Plot.ruleY([-proof], { strokeOpacity: 0.6 }),
       Plot.ruleX([3], { strokeOpacity: 0.6 }),
-      Plot.text([[0, 6]], { text: ["proof at 1e-6"], textAnchor: "start", dy: -7, dx: 4, fontSize: 11 }),
+      Plot.text([[0, -proof]], { text: [`proof at 1e${proof}`], textAnchor: "start", dy: -7, dx: 4, fontSize: 11 }),
       Plot.text([[3, 0]], { text: ["useful"], textAnchor: "end", dx: -5, dy: -7, fontSize: 11 }),
       ...drawn.flatMap((points) => marks(choice.content, points)),
       Plot.tip(drawn.flat(), Plot.pointer({ x: lost, y: evidence, title: text, fontSize: 12 })),

@@ -8,6 +8,7 @@ import { table } from "page/table.js";
 const RECORDS = Symbol("the records of a row, where a table names them");
 const LONG = 30; // rows; a longer table can be filtered by its words
 const WORDS = ["model", "scheme", "attack", "architecture", "family", "why"];
+const FLAGS = { "**": "above", "*": "below" }; // a rate whose interval excludes the nominal one, and lies so
 const KEYS = { model: "model", scheme: "scheme", bits: "payload", attack: "attack", strength: "strength" };
 
 /** Draw the tables of those names; all but speed where none are named, and the cells that were not run. */
@@ -57,11 +58,25 @@ function column(choice, header) {
     return { title: header, text: true, start: "asc" };
   }
   const open = (row) => () => {
-    const title = `${row.architecture ?? row.family ?? row.scheme ?? ""} ${header}: ${row[header]}`;
+    const title = `${row.architecture ?? row.family ?? row.scheme ?? ""} ${header}: ${flagOf(row[header]).text}`;
     if (row[RECORDS]) return showRecords(title, row[RECORDS]);
     return showRuns(title, matching(choice, { ...row, ...(choice.attacks.includes(header) ? { attack: header } : {}) }));
   };
-  return { title: header, cell: (row) => numberButton(row[header], open(row), "Show the records") };
+  return { title: header, cell: (row) => flagged(row[header], open(row)) };
+}
+
+/** Return the button of a number, which stands out where it is flagged. */
+function flagged(cell, open) {
+  const { text, flag } = flagOf(cell);
+  const button = numberButton(text, open, flag ? `${flag} the nominal rate` : "Show the records");
+  if (flag) button.classList.add(flag);
+  return button;
+}
+
+/** Return the text of a cell, and its flag where Markdown has it in bold or in italics. */
+function flagOf(cell) {
+  const found = /^(\*{1,2})([^*]+)\1$/.exec(cell);
+  return found ? { text: found[2], flag: FLAGS[found[1]] } : { text: cell, flag: null };
 }
 
 /** Return the runs that a line is about, of single models. */

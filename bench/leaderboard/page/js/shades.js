@@ -40,9 +40,9 @@ export function percentShade(text) {
   return share === null ? null : share / 50 - 1 || -0.05;
 }
 
-/** Return the shade of a log10 p: above -6 nothing is proven. */
-export function evidenceShade(text) {
+/** Return the shade of a log10 p: above that of a proof nothing is proven. */
+export function evidenceShade(text, proof) {
   const evidence = numeric(text);
   if (evidence === null) return null;
-  return evidence > -6 ? -1 - evidence / 6.01 : Math.min(1, 0.2 + -evidence / 60);
+  return evidence > proof ? -1 + evidence / (proof - 0.01) : Math.min(1, 0.2 + -evidence / 60);
 }

@@ -11,7 +11,8 @@ import { table } from "page/table.js";
 
 const TOP = 3;
 
-//: what a cell of the map may show: [label, text of a standing, shade of a text in [-1, 1], runs of a standing]
+//: what a cell of the map may show: [label, text of a standing, shade in [-1, 1] of a text and the log10 p of a
+//: proof, runs of a standing]
 const MEASURES = {
   price: ["Price of removal", (s) => s["price of removal"], priceShade, (s) => s["removal runs"]],
   worst: ["Worst case", (s) => s["worst exact"].split(" ")[0], shareShade, (s) => s["worst runs"]],
@@ -19,12 +20,12 @@ const MEASURES = {
   evidence: ["Evidence", (s) => s["weakest log10 p"], evidenceShade, (s) => s["weakest runs"]],
 };
 
-const ABOUT = {
+const about = (proof) => ({
   price: "Accuracy points a thief loses at the cheapest strength that removes the message; “> x”: none did.",
   worst: "Messages whole at the worst strength and model that leave the model useful (at most 3 points lost).",
   mean: "Share of messages whole over all strengths that leave the model useful.",
-  evidence: "Weakest log10 p (median over seeds) at strengths that leave the model useful; below -6 is proof.",
-};
+  evidence: `Weakest log10 p (median over seeds) at strengths that leave the model useful; below ${proof} is proof.`,
+});
 
 /** Draw the view. */
 export function survival(box, choice) {
@@ -117,16 +118,18 @@ function lead(choice) {
 
 function attackMap(box, choice) {
   const measure = choice.show in MEASURES ? choice.show : "price";
-  const [label, text, shade, runs] = MEASURES[measure];
+  const [label, text, shadeOf, runs] = MEASURES[measure];
+  const { proof } = choice.content;
+  const shade = (standing) => shadeOf(text(standing), proof);
   const byAttack = new Map(
     choice.attacks.map((attack) => [attack, new Map(choice.standingsAt(attack).map((s) => [s.scheme, s]))]),
   );
   const cell = (standing, attack) => {
     const own = byAttack.get(attack).get(standing.scheme);
     if (!own) return "";
-    if (!runs) return shaded(heldButton(choice, own), shade(text(own)));
+    if (!runs) return shaded(heldButton(choice, own), shade(own));
     const open = () => showRuns(`${own.scheme} against ${attack}: ${label.toLowerCase()}`, runs(own));
-    return shaded(numberButton(text(own), open, `${own.scheme} against ${attack}`), shade(text(own)));
+    return shaded(numberButton(text(own), open, `${own.scheme} against ${attack}`), shade(own));
   };
   const columns = choice.attacks.map((attack) => ({
     title: attack,
@@ -147,7 +150,7 @@ function attackMap(box, choice) {
       segmented("Measure", modes, measure, (show) => go({ show })),
       legend(),
     ),
-    h("p", { class: "quiet" }, `${ABOUT[measure]} Choose one attack above to see it strength by strength.`),
+    h("p", { class: "quiet" }, `${about(proof)[measure]} Choose one attack above to see it strength by strength.`),
   );
   map(box, choice, columns, "map");
 }

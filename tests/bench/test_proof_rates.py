@@ -1,0 +1,59 @@
+"""The page on proofs at two rates follows from the committed records, by the present rules of evidence."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.journal import Journal
+from bench.studies.proof_rates import FOLDERS, Proof, app, log10_p_now, lost_rows, proofs, summary_rows
+from cwwm.console import run_app
+from cwwm.evidence import log10_match_tail
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+PROOF = Proof("a suite", "cwc", 64, "magnitude", 0.5, -7.0, -6.7)
+
+
+def test_the_committed_page_follows_from_the_committed_records(tmp_path: Path) -> None:
+    assert run_app(app, "study", ["-o", str(tmp_path / "x.md"), "--results", str(RESULTS)]) == 0
+    text = (RESULTS / "proof-rates.md").read_text()
+    assert (tmp_path / "x.md").read_text() == text, "python -m bench.studies.proof_rates -o results/proof-rates.md"
+    folders = {path.parent for pattern in FOLDERS for path in RESULTS.glob(pattern)}
+    assert all(f"| {Journal(folder).suite} " in text for folder in folders)
+
+
+def test_a_proof_is_lost_between_the_rates() -> None:
+    sure, weak = replace(PROOF, recorded=-13.0, log10_p=-12.7), replace(PROOF, recorded=-5.0, log10_p=-5.0)
+    by_rule = replace(PROOF, recorded=-12.1, log10_p=-11.8)
+    assert [p.lost for p in (PROOF, sure, weak, by_rule)] == [True, False, False, True]
+    assert summary_rows([PROOF, sure, weak, by_rule], lambda p: (p.suite,)) == [["a suite", 4, 3, 1, 2]]
+    assert lost_rows([PROOF, sure, weak]) == [["a suite", "cwc", 64, "magnitude", "0.5", "2/3 -> 1/3", "-6.7"]]
+    assert lost_rows([sure, weak]) == []
+
+
+def test_a_statistic_that_says_nothing_counts_as_one() -> None:
+    row = {"statistics": {"overlap": -20.0}, "log10_p": -20.0}
+    assert log10_p_now(row, None) == pytest.approx(-20 + 0.30103)
+    assert log10_p_now({**row, "statistics": {"overlap": -20.0, "vacancy": -3.0}}, None) == pytest.approx(-19.69897)
+    assert log10_p_now({**row, "statistics": {"matched bits": -20.0}}, None) == -20.0
+    assert log10_p_now({**row, "statistics": {}}, None) == 0.0
+    assert log10_p_now({"log10_p": -7.5}, None) == -7.5
+
+
+def test_blocks_of_two_ones_are_right_by_chance_more_often_than_was_recorded() -> None:
+    known = {"blocks right": 9, "blocks known": 400}
+    row = {"statistics": {"blocks": log10_match_tail(9, 400, 1 / 496)}, "counts": known}
+    assert log10_p_now(row, 1 / 256) == pytest.approx(log10_match_tail(9, 400, 1 / 256) + 0.30103)
+    assert log10_p_now(row, 1 / 256) > row["statistics"]["blocks"] + 1
+
+
+def test_only_blocks_of_several_ones_have_another_chance_now() -> None:
+    found = [p for p in proofs(RESULTS / "encodings") if p.scheme == "protected-cwc" and p.recorded < -1]
+    moved = {bits: max(abs(p.log10_p - p.recorded) for p in found if p.bits == bits) for bits in (64, 256, 1024)}
+    assert max(moved[64], moved[256]) < 0.302  # a factor of two at most
+    assert moved[1024] > 10
+
+
+def test_without_records_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app(app, "study", ["-o", str(tmp_path / "x.md"), "--results", str(tmp_path)]) == 2
+    assert "holds no packed records" in capsys.readouterr().err
