@@ -118,7 +118,7 @@ def _sample(
     chosen: list[tuple[Cell, Record]] = []
     others: Counter[str] = Counter()
     for record in random.Random(seed).sample(records, len(records)) if count else ():
-        cell = _rebuilt(record, runtime)
+        cell = rebuilt(record, runtime)
         if isinstance(cell, str):
             others[cell] += 1
         else:
@@ -132,7 +132,7 @@ def _sample(
     return chosen
 
 
-def _rebuilt(record: Record, runtime: Mapping[str, Any]) -> Cell | str:
+def rebuilt(record: Record, runtime: Mapping[str, Any]) -> Cell | str:
     """Return the cell of a record if this machine, with the source as it is, can run it again; else why not.
 
     Its model must be one of the reader's own zoo: arguments of a stranger's model could load anything.

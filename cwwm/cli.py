@@ -223,6 +223,7 @@ def embed(
     _print_report(dict(marked.mark.report))
     for path, advice in zip(marked.files, ("release this", "keep this", "publish this, dated, first"), strict=True):
         print(f"{path}: {advice}")
+    print(f"{model}: keep this too, unmarked: the mark binds it, --reference and --original take it")
     return DONE
 
 

@@ -135,7 +135,10 @@ def _require_sound(claim: Claim, exhibits: Exhibits, rate: float) -> None:
 def _objections(scheme: Scheme, claim: Claim, exhibits: Exhibits) -> Iterator[str]:
     """Yield why no p-value of this claim is a proof."""
     if not scheme.written(claim.mark).follows_from(claim.key, claim.message):
-        yield "the mark's salt does not follow from this key, message and mark: something was chosen afterwards"
+        yield (
+            "the mark's salt does not follow from this key, message and mark: it was made for another message, or "
+            "something was chosen after the positions"
+        )
     if exhibits.commitment is None:
         yield "no prior commitment"
     elif not exhibits.commitment.binds(claim):

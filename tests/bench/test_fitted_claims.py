@@ -88,7 +88,7 @@ def test_a_fitted_claim_is_not_proven_whatever_its_numbers(fit: Fit, world: Worl
     small = {"structural": {"payload_bits": 8}, "protected-cwc": {"survive": 0.99, "low": 0.9}}
     fit = replace(
         fit, parameters={**fit.parameters, **small.get(fit.scheme, {})}
-    )  # what three layers have room for
+    )  # room of three layers
     kept, follows = judged(world, [fit])
     assert kept.proven == follows.proven == 0
     assert kept.tried == follows.tried == 3
