@@ -317,6 +317,7 @@ def verify(
         print_json({"proven": verdict.proven, "log10_p": _finite(verdict.log10_p), "reason": verdict.reason,
                     "message_whole": found.whole, "statistics": _all_finite(found.evidence.log10_p),
                     "details": dict(found.evidence.details), "innocents": _all_finite(found.innocents),
+                    "plugin": found.plugin or None,
                     **_alignment_json(found.alignment)})  # fmt: skip
     else:
         _print_alignment(found.alignment)
@@ -326,6 +327,8 @@ def verify(
             print(f"{statistic}: log10 p = {log10_p:.1f}")
         for name, log10_p in found.innocents.items():
             print(f"innocent {name}: log10 p = {log10_p:.1f}")
+        if found.plugin:
+            print(f"read by the plugin {found.plugin}: the verdict is worth what its code is worth, read it")
         print(f"message whole: {'yes' if found.whole else 'no'}")
         print(verdict.reason)
     return DONE if verdict.proven else NO

@@ -47,6 +47,7 @@ class Verification:
         extraction: what was read.
         alignment: to the reference, if one was given.
         innocents: log10 p of the claim on each innocent model, by name.
+        plugin: module of a scheme that is not of this package, else empty: the judge answers for its code.
     """
 
     evidence: Evidence
@@ -55,6 +56,7 @@ class Verification:
     extraction: Extraction
     alignment: Alignment | None
     innocents: Mapping[str, float]
+    plugin: str
 
 
 def verify(
@@ -86,7 +88,9 @@ def verify(
     evidence = scheme.evidence(extraction, claim)
     verdict = judge(evidence, tried=tried, rate=rate, objection="; ".join(objections) or None)
     whole = extraction.ok and bool((extraction.bits == claim.message).all())
-    return Verification(evidence, verdict, whole, extraction, alignment, innocents)
+    module = type(scheme).__module__
+    plugin = "" if module.partition(".")[0] == __name__.partition(".")[0] else module
+    return Verification(evidence, verdict, whole, extraction, alignment, innocents, plugin)
 
 
 def read(

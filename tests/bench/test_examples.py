@@ -69,6 +69,7 @@ def test_the_owner_marks_and_proves_with_a_plugin(tmp_path: Path, capsys: pytest
     assert owner("extract", marked, "--key", tmp_path / "key", *plugin) == 0
     assert "text: mine" in capsys.readouterr().out
     assert owner("verify", marked, "--key", tmp_path / "key", *claim, "--message", "mine", *plugin) == 0
+    assert "read by the plugin examples.patchwork" in capsys.readouterr().out
     del SCHEMES["patchwork"]
     assert owner("extract", marked, "--key", tmp_path / "key") == 2  # the mark alone imports nothing
     assert "unknown scheme 'patchwork'" in capsys.readouterr().err
