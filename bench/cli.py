@@ -120,6 +120,7 @@ def calibrate(
     from bench.calibration import calibrate as find
     from bench.calibration import calibrate_attacks, waiting
     from bench.conditions import choose_device, prepare
+    from bench.output_lock import writing
     from bench.strengths import strengths_path
     from bench.workshop import Workshop
 
@@ -127,10 +128,12 @@ def calibrate(
     where = choose_device(device)
     asked = {"schemes": bool(scheme or not attack), "attacks": bool(attack or not scheme)}
     todo = waiting(chosen, prepare(where, threads), seed=seed, again=again, **asked)
-    workshop = Workshop(ArtefactStore((out or default_out(suite)) / "artefacts"), where, say)
+    folder = out or default_out(suite)
+    workshop = Workshop(ArtefactStore(folder / "artefacts"), where, say)
     found = chain(find(chosen, todo.schemes, workshop, say), calibrate_attacks(chosen, todo.attacks, workshop, say))
-    for number, entry in enumerate(found, 1):
-        say(f"[{number}/{len(todo)}] {entry}")
+    with writing(folder, "cwwm-bench calibrate"):
+        for number, entry in enumerate(found, 1):
+            say(f"[{number}/{len(todo)}] {entry}")
     print(
         f"{len(todo.schemes)} strengths found, those of {len(todo.attacks)} attacks chosen, "
         f"in {strengths_path(chosen.path)}"
@@ -152,22 +155,37 @@ def run(
     jobs: Annotated[int, typer.Option(min=1, help="Processes, on the CPU only; timings are then shared.")] = 1,
     cache_gb: Annotated[float, typer.Option(help="Bound on stored models; the least used go first.")] = 20.0,
     budget: Budget = None,
+    cell_timeout: Annotated[
+        str | None, typer.Option("--cell-timeout", help="Time after which a cell has failed, such as 30m.")
+    ] = None,
     plugin: Plugins = None,
 ) -> int:
     """Run a suite, go on where an earlier run stopped, and print the leaderboard."""
     from bench.conditions import choose_device, prepare
     from bench.journal import Journal
+    from bench.output_lock import writing
+    from bench.pacing import parse_budget
     from bench.plan import cells
     from bench.session import Means, run_suite
 
     deadline = _deadline(budget)
     chosen = chosen_suite(suite, model, scheme, attack, seeds, payload, plugin)
     folder, where = out or default_out(suite), choose_device(device)
-    means = Means(where, threads, jobs, int(cache_gb * 2**30), deadline, plugins=tuple(plugin or ()))
-    journal = Journal(folder)
-    done = run_suite(chosen, cells(chosen, prepare(where, threads)), journal, means)
-    print(f"{done.run} cells run, {done.taken} taken from {folder}", file=sys.stderr)
-    _write_leaderboard(journal, page=folder / "leaderboard.html")
+    limit = None if cell_timeout is None else parse_budget(cell_timeout, "--cell-timeout")
+    means = Means(
+        where,
+        threads,
+        jobs,
+        int(cache_gb * 2**30),
+        deadline,
+        plugins=tuple(plugin or ()),
+        cell_timeout=limit,
+    )
+    todo, journal = cells(chosen, prepare(where, threads)), Journal(folder)
+    with writing(folder, "cwwm-bench run"):
+        done = run_suite(chosen, todo, journal, means)
+        print(f"{done.run} cells run, {done.taken} taken from {folder}", file=sys.stderr)
+        _write_leaderboard(journal, page=folder / "leaderboard.html")
     _print_cut(done.cut)
     return FAILED if done.failed else DONE
 
@@ -210,10 +228,12 @@ def leaderboard(
     The page holds all records and needs no network: a browser opens it from the file system.
     """
     from bench.journal import Journal
+    from bench.output_lock import writing
 
     if to and not html:
         raise BadInput(f"--to {to} says where the page goes; add --html")
-    _write_leaderboard(Journal(existing(out)), page=(to or out / "leaderboard.html") if html else None)
+    with writing(existing(out), "cwwm-bench leaderboard"):
+        _write_leaderboard(Journal(out), page=(to or out / "leaderboard.html") if html else None)
     return DONE
 
 
@@ -263,9 +283,13 @@ def pack(
     """Pack the records of a folder's last run into one file in another, and derive the tables beside it."""
     from bench.journal import Journal
     from bench.leaderboard import write
+    from bench.output_lock import writing
 
-    packed = Journal(existing(out)).pack(to)
-    paths = write(packed)
+    journal = Journal(existing(out))
+    journal.ensure_packable(to)
+    with writing(to, "cwwm-bench pack"):
+        packed = journal.pack(to)
+        paths = write(packed)
     print(
         f"{len(list(packed.records()))} records packed; written: " + ", ".join(map(str, [packed.archive, *paths]))
     )
@@ -282,10 +306,13 @@ def archive(
 
     from bench.journal import Journal
     from bench.leaderboard import write
+    from bench.output_lock import writing
 
     journal = Journal(existing(out))
-    journal.note_archived(datetime.datetime.now(datetime.UTC).date().isoformat(), reason)
-    print(f"{journal.archived}\nwritten: " + ", ".join(map(str, write(journal))))
+    with writing(out, "cwwm-bench archive"):
+        journal.note_archived(datetime.datetime.now(datetime.UTC).date().isoformat(), reason)
+        paths = write(journal)
+    print(f"{journal.archived}\nwritten: " + ", ".join(map(str, paths)))
     return DONE
 
 

@@ -1,5 +1,6 @@
 """How far a run is: kept in a file for other shells, shown live on a terminal, as plain lines elsewhere."""
 
+import contextlib
 import os
 import socket
 import sys
@@ -18,7 +19,7 @@ from rich.text import Text
 
 from bench.cell import Cell
 from bench.journal import FINAL, Record
-from cwwm.errors import BadInput
+from cwwm.errors import BadInput, EnvironmentFault
 from cwwm.files import read_json, write_json
 
 LAST = 5  # results and failures that are shown
@@ -32,7 +33,8 @@ class Progress:
     Attributes:
         suite: its name. total: cells of the plan. taken: of these, those recorded before. done: run since.
         failed: of `done`. began, updated: seconds since the epoch. seconds: of running, by a steady clock.
-        doing: the cell in hand, and what is made for it. last: the latest results. failures: the latest of these.
+        doing: the cell in hand, and what is made for it. cell: its identity, in a run of one process.
+        last: the latest results. failures: the latest of these.
         state: RUNNING, ENDED, or STOPPED before the end. pid, machine: of the process that runs it.
     """
 
@@ -45,6 +47,7 @@ class Progress:
     updated: float = field(default_factory=time.time)
     seconds: float = 0.0
     doing: str = ""
+    cell: str = ""
     last: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     state: str = RUNNING
@@ -143,6 +146,7 @@ class RunProgress:
         return self.progress.failed
 
     def __enter__(self) -> "RunProgress":
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._save()
         if self._live:
             self._live.start(refresh=True)
@@ -152,13 +156,14 @@ class RunProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.progress.state, self.progress.doing = (STOPPED if error else ENDED), ""
+        self.progress.cell = ""
         self._save()
         if self._live:
             self._live.stop()
 
     def started(self, cell: Cell) -> None:
         """Show which cell is in hand."""
-        self._cell = _name(cell.key)
+        self._cell, self.progress.cell = _name(cell.key), cell.identity
         self._do(self._cell)
 
     def say(self, text: str) -> None:
@@ -175,6 +180,7 @@ class RunProgress:
         """Count a cell, and show its last row."""
         progress, line = self.progress, f"{_name(record['key'])}: {_outcome(record)}"
         progress.done += 1
+        progress.cell = ""
         progress.last = [*progress.last, line][-LAST:]
         if record["status"] not in FINAL:
             progress.failed += 1
@@ -188,8 +194,11 @@ class RunProgress:
         self._save()
 
     def _save(self) -> None:
+        """Write the file; a run goes on without, and does not bring back a folder that was removed."""
         self._tick()
-        write_json(self._path, asdict(self.progress))
+        with contextlib.suppress(EnvironmentFault):
+            if self._path.parent.is_dir():
+                write_json(self._path, asdict(self.progress))
 
     def _tick(self) -> None:
         self.progress.seconds, self.progress.updated = time.perf_counter() - self._start, time.time()

@@ -222,6 +222,7 @@ class Attempt(Part):
     status: Name = Field(description="how it ended")
     reason: Text = Field(description="why")
     date: Name = Field(description="when")
+    fatal: bool = Field(False, description="the cell ended the process that ran it")
 
 
 class RecordHead(Part):
@@ -233,6 +234,7 @@ class RecordHead(Part):
         description="ok, refused and not-applicable are final; the others are tried again by the next run"
     )
     reason: Text | None = Field(None, description="why the status is not ok")
+    fatal: bool = Field(False, description="it ended the process that ran it; twice is final")
     trace: Text | None = Field(None, description="where it failed, for a status of failed")
     environment: Environment = Field(description="where and when")
     attempts: list[Attempt] = Field([], description="earlier tries", max_length=1000)
