@@ -29,6 +29,7 @@ from bench.options import (
     existing,
     say,
 )
+from bench.plain_text import plain, show
 from cwwm.console import DONE, FAILED, NO, print_json, print_table, run_app
 from cwwm.errors import BadInput
 
@@ -208,10 +209,10 @@ def status(out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
         return DONE
     if progress:
         Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(progress_view(progress))
-    print_table(("status", "cells"), sorted(counts.items()))
+    print_table(("status", "cells"), [(plain(name), count) for name, count in sorted(counts.items())])
     for record in records:
         if record["status"] != "ok":
-            print(f"{record['status']}: {' '.join(map(str, record['key'].values()))}: {record['reason']}")
+            show(f"{record['status']}: {' '.join(map(str, record['key'].values()))}: {record['reason']}")
     return DONE
 
 
@@ -242,6 +243,12 @@ def check(
     out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
     sample: Annotated[int, typer.Option(min=0, help="Cells to run again, chosen at random.")] = 2,
     seed: Annotated[int | None, typer.Option(help="Choose the cells of an earlier check again.")] = None,
+    accept_unrun: Annotated[
+        int, typer.Option("--accept-unrun", min=0, help="Take so many records that cannot be run again here.")
+    ] = 0,
+    time_limit: Annotated[
+        str, typer.Option("--time-limit", help="Time that one cell may take, its training included.")
+    ] = "60m",
     device: Device = "auto",
     threads: Threads = 1,
     plugin: Plugins = None,
@@ -251,27 +258,27 @@ def check(
     The folder may be a stranger's: nothing in it is imported, and what a plugin made is not run unless you name
     the plugin yourself.
     """
-    from bench.artefacts import ArtefactStore
-    from bench.check import check_folder
+    from bench.check import Rerun, check_folder
     from bench.conditions import choose_device, prepare
+    from bench.engines import Place
     from bench.journal import Journal
+    from bench.pacing import parse_budget
     from bench.plugins import load_plugins
-    from bench.workshop import Workshop
 
     load_plugins(plugin)
-    where = choose_device(device)
-    runtime = prepare(where, threads)
+    where, limit = choose_device(device), parse_budget(time_limit, "--time-limit")
     with tempfile.TemporaryDirectory() as scratch:
-        workshop = Workshop(ArtefactStore(Path(scratch)), where)
-        verdict = check_folder(Journal(existing(out)), workshop, runtime, sample=sample, seed=seed, say=print)
+        place = Place(Path(scratch), 20 << 30, threads, tuple(plugin or ()), where.type)
+        rerun = Rerun(place, sample, seed, accept_unrun, limit)
+        verdict = check_folder(Journal(existing(out)), prepare(where, threads), rerun, show)
     for reason in verdict.reasons[:_REASONS]:
-        print(f"WRONG: {' '.join(reason.split())}")
+        show(f"WRONG: {' '.join(reason.split())}")
     if verdict.reasons:
         more = len(verdict.reasons) - _REASONS
         print(f"not accepted: {len(verdict.reasons)} reasons" + (f", {more} of them not shown" if more > 0 else ""))
         return NO
     ran = f"accepted: {verdict.again} of {verdict.records} cells run again" if sample else "no cell was run again"
-    print(f"all is well; {ran}")
+    print(f"all is well; {ran}" + (f", {verdict.unrun} taken unseen" if verdict.unrun else ""))
     return DONE
 
 
@@ -394,7 +401,7 @@ def _write_leaderboard(journal: "Journal", page: Path | None) -> None:
     paths = write(journal)
     if page:
         paths.append(write_page(journal, page))
-    print(paths[0].read_text())  # last: whoever reads only its head closes the pipe, and that ends the command
+    show(paths[0].read_text())  # last: whoever reads only its head closes the pipe, and that ends the command
     print("written: " + ", ".join(map(str, paths)), file=sys.stderr)
 
 

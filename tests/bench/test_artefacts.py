@@ -1,4 +1,4 @@
-"""The store of models: what is damaged is made anew, what cannot be stored is a fault of the machine, not a result."""
+"""The store of models: what is damaged is made anew, what cannot be stored is no result."""
 
 import json
 import shutil
