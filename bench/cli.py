@@ -1,5 +1,6 @@
 """The command line cwwm-bench: plan, calibrate, run, status, leaderboard, check, nightly and more."""
 
+import signal
 import sys
 import tempfile
 import time
@@ -35,6 +36,7 @@ from cwwm.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from types import FrameType
 
     from bench.cell import Cell
     from bench.journal import Journal
@@ -406,5 +408,10 @@ def _write_leaderboard(journal: "Journal", page: Path | None) -> None:
 
 
 def main() -> None:
-    """Run the command line and exit."""
+    """Run the command line and exit; SIGTERM ends it as an interrupt does: workers end, the state is noted."""
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run_app(app, "cwwm-bench"))
+
+
+def _interrupt(number: int, frame: "FrameType | None") -> None:
+    raise KeyboardInterrupt

@@ -28,7 +28,9 @@ def outcome_of(measure: Callable[[], dict[str, Any]], reason: Callable[[BaseExce
     try:
         measured = measure()
         _ensure_recordable(measured)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin's code may even try to exit
         if isinstance(error, BadInput) and not isinstance(error, EnvironmentFault):
             return {"status": "refused", "reason": reason(error)}
         if out_of_memory(error):

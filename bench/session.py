@@ -1,13 +1,9 @@
 """One run of a suite into a folder: what is recorded is taken over, the rest is run, inside a budget if any."""
 
-import contextlib
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import torch
 
@@ -83,10 +79,7 @@ def run_suite(suite: Suite, cells: Sequence[Cell], journal: Journal, means: Mean
     preflight(suite, journal.folder, needed=bool(waiting))
     journal.plan(suite.name, [cell.identity for cell in cells], suite.levels)
     taken, given_up = len(cells) - len(waiting), _given_up(cells, journal)
-    with (
-        _terminable(),
-        RunProgress(journal.folder, suite.name, total=len(cells), taken=taken) as progress,
-    ):
+    with RunProgress(journal.folder, suite.name, total=len(cells), taken=taken) as progress:
         cut = _run(waiting, suspects, journal, means, progress)
     journal.ensure_in_place()
     write_json(journal.folder / "cut.json", {"cells": cut_rows(cut)})
@@ -106,23 +99,6 @@ def _suspects(waiting: Sequence[Cell], journal: Journal) -> list[Cell]:
     except BadInput:
         return []
     return [cell for cell in waiting if last and last.state == STOPPED and cell.identity == last.cell]
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end a run as an interrupt from the keyboard does: workers are ended, the state is noted."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _run(

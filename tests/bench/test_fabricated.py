@@ -55,7 +55,7 @@ def fine_tuning(**more: object) -> Edit:
     """Return what makes a record one of fine-tuning, which takes as long as its parameters say."""
 
     def edit(record: Record) -> None:
-        record["recipe"]["attack"] = {"name": "finetune", "epochs": 1, "batch_size": None, **more}
+        record["recipe"]["attack"] = {"name": "finetune", "epochs": 1, **more}
         record["recipe"]["attack_label"] = record["key"]["attack"] = "finetune"
 
     return edit
@@ -171,7 +171,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
         "cannot be run again",
     ),
     "an attack of 80 attacks": (edited(of_attack(nested(80))), "cannot be run again"),
-    "an attack of 200 attacks": (edited(of_attack(nested(200))), "recipe.attack"),
+    "an attack of 200 attacks": (edited(of_attack(nested(200))), "cannot be run again"),
     "ten million epochs": (edited(fine_tuning(epochs=10_000_000)), "cannot be run again"),
     "epochs beyond floats": (edited(fine_tuning(epochs=HUGE)), "cannot be run again"),
     "three hundred strengths": (edited(of_strengths(*(i / 1000 for i in range(300)))), "cannot be run again"),
