@@ -1,5 +1,6 @@
 """Trained and marked models by identity: safetensors and a JSON file each, put by rename, bounded, evictable."""
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from cwwm.checkpoint import open_weights, save_tensors
+from cwwm.errors import BadInput, EnvironmentFault
 from cwwm.files import read_json, write_json
+from cwwm.seeds import canonical_json
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,10 @@ class Artefact:
 
 
 class ArtefactStore:
-    """A folder of artefacts. Two workers that make the same one do no harm: both rename the same content."""
+    """A folder of artefacts. Two workers that make the same one do no harm: both rename the same content.
+
+    The facts beside the tensors hold digests of both. What does not match them, or cannot be read, is made anew.
+    """
 
     def __init__(self, folder: Path, *, limit_bytes: int = 20 << 30) -> None:
         """Use `folder`, keeping at most `limit_bytes` in it; the least recently used go first."""
@@ -34,19 +41,40 @@ class ArtefactStore:
         return self.folder / f"{identity}.safetensors"
 
     def get(self, identity: str, make: Callable[[], Artefact]) -> Artefact:
-        """Return the stored artefact, or make and store it. What was evicted is made again from its recipe."""
-        path = self.path(identity)
+        """Return the stored artefact, or make and store it: what was evicted or damaged is made from its recipe.
+
+        Raises:
+            EnvironmentFault: if it cannot be stored.
+        """
+        if (stored := self._stored(self.path(identity))) is not None:
+            return stored
+        made = make()
+        self._store(self.path(identity), made)
+        return made
+
+    def _stored(self, path: Path) -> Artefact | None:
+        """Return what is stored whole, as its digests say; else None."""
         facts = path.with_suffix(".json")
-        if facts.exists() and path.exists():
-            facts.touch()
+        try:
+            noted = read_json(facts, "artefact")
+            if noted != _noted(file_digest(path), noted["facts"]):
+                return None
             weights = open_weights(path)
             tensors = {name: weights.tensor(name).clone() for name in weights.names()}
-            return Artefact(tensors, read_json(facts, "artefact"))
-        made = make()
-        save_tensors(made.tensors, path)
-        write_json(facts, made.facts)  # last: its presence says that the artefact is whole
-        self._evict(keep=facts)
-        return made
+        except (OSError, BadInput, KeyError):
+            return None
+        with contextlib.suppress(OSError):  # it is only the mark of its last use
+            facts.touch()
+        return Artefact(tensors, noted["facts"])
+
+    def _store(self, path: Path, made: Artefact) -> None:
+        facts = path.with_suffix(".json")
+        try:
+            save_tensors(made.tensors, path)
+            write_json(facts, _noted(file_digest(path), made.facts))  # last: it says that the artefact is whole
+            self._evict(keep=facts)
+        except (OSError, SafetensorError) as error:
+            raise EnvironmentFault(f"cannot store {path}: {error}") from error
 
     def _evict(self, keep: Path) -> None:
         facts = sorted(self.folder.glob("*.json"), key=lambda p: p.stat().st_mtime)
@@ -58,6 +86,18 @@ class ArtefactStore:
             size -= path.stat().st_size + (tensors.stat().st_size if tensors.exists() else 0)
             path.unlink(missing_ok=True)
             tensors.unlink(missing_ok=True)
+
+
+def file_digest(path: Path) -> str:
+    """Return SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _noted(tensors: str, facts: Any) -> dict[str, Any]:  # noqa: ANN401 (JSON)
+    """Return what the file of facts holds, given the digest of the file of tensors."""
+    digest = hashlib.sha256(canonical_json({"tensors": tensors, "facts": facts})).hexdigest()
+    return {"tensors": tensors, "facts": facts, "digest": digest}
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:

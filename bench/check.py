@@ -5,6 +5,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,15 @@ from bench.artefacts import ArtefactStore, state_digest
 from bench.attacks import make_attack
 from bench.cell import Cell
 from bench.compatibility import TRIAL, UntrainedCell, architectures, is_untrained
-from bench.engines import record_of
+from bench.declared_cost import excess
+from bench.engines import Place, run_parallel
 from bench.journal import Journal, Record
 from bench.leaderboard import texts
 from bench.provenance import source_digest
 from bench.running import recipe, reproducible
 from bench.submission import foreign_parts, gaps, inspect
 from bench.suite import AttackEntry, SchemeEntry
-from bench.workshop import Workshop, split_tensors
+from bench.workshop import split_tensors
 from bench.zoo import ModelSpec, find_models, load_zoo
 from cwwm.checkpoint import open_weights
 from cwwm.errors import BadInput
@@ -31,56 +33,102 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
+class Rerun:
+    """How cells are run again.
+
+    Attributes:
+        place: a folder of its own, so that nothing recorded helps, and the processes that run there.
+        sample: how many cells. seed: of their choice; None draws one that nobody could foresee.
+        accept_unrun: how many records may be taken that cannot be run again here.
+        time_limit: seconds that one cell may take, its models included.
+    """
+
+    place: Place
+    sample: int
+    seed: int | None = None
+    accept_unrun: int = 0
+    time_limit: float | None = None
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What came of a check.
 
     Attributes:
         reasons: why the folder is not accepted, one line each; empty if it is.
-        records: how many it holds. again: how many of them were run again.
+        records: how many it holds. again: how many of them were run again. unrun: how many cannot be.
     """
 
     reasons: Sequence[str]
     records: int
-    again: int
+    again: int = 0
+    unrun: int = 0
 
 
-def check_folder(
-    journal: Journal, workshop: Workshop, runtime: Mapping[str, Any], *, sample: int, seed: int | None, say: Say
-) -> Verdict:
-    """Return the verdict on an output folder.
+def check_folder(journal: Journal, runtime: Mapping[str, Any], rerun: Rerun, say: Say) -> Verdict:
+    """Return the verdict on an output folder; nothing is run for one that is refused without.
 
     Args:
         journal: of the output folder.
-        workshop: re-makes models, in a folder of its own, so that nothing recorded helps.
-        runtime: of this machine; cells recorded under another are not run again, and that is said.
-        sample: how many cells to run again.
-        seed: of the choice of these cells; None draws one that nobody could foresee when the records were made.
+        runtime: of this machine; cells recorded under another cannot be run again, and are counted.
+        rerun: which cells are run again, and how.
         say: told what is being done.
     """
     found = inspect(journal)
     records, reasons = found.records, list(found.faults)
     say(f"{len(records)} records are sound: forms, digests, identities")
     if reasons or not records:
-        return Verdict(reasons or [f"{journal.folder} holds no records"], len(records), 0)
+        return Verdict(reasons or [f"{journal.folder} holds no records"], len(records))
     for line in gaps(records):
         say(line)
     reasons += [*_tables(journal, records), *_artefacts(journal.folder, records, say), *_from_plugins(records)]
-    chosen = _sample(records, runtime, sample, secrets.randbits(32) if seed is None else seed, say)
-    for cell, record in chosen:
+    if not rerun.sample:
+        return Verdict(reasons, len(records))
+    runnable, others = _sorted(records, runtime)
+    for reason, number in others.items():
+        say(f"{number} records cannot be run again here: {reason}")
+    unrun = others.total()
+    reasons += _unrun(unrun, len(records), rerun.accept_unrun)
+    if reasons:
+        return Verdict(reasons, len(records), unrun=unrun)
+    seed = secrets.randbits(32) if rerun.seed is None else rerun.seed
+    chosen = drawn(runnable, rerun.sample, seed)
+    say(f"{len(chosen)} cells chosen at random; --seed {seed} chooses them again")
+    return Verdict(list(_run_again(chosen, rerun, say)), len(records), len(chosen), unrun)
+
+
+def _unrun(unrun: int, records: int, accepted: int) -> Iterator[str]:
+    """Yield why records that cannot be run again are not taken."""
+    if unrun == records:
+        yield "no cell could be run again here, so that nothing stands behind the records"
+    elif unrun > accepted:
+        yield (
+            f"{unrun} of {records} records cannot be run again here, so that nothing stands behind them; "
+            f"--accept-unrun {unrun} takes them unseen"
+        )
+
+
+def _run_again(chosen: Sequence[tuple[Cell, Record]], rerun: Rerun, say: Say) -> Iterator[str]:
+    """Run cells in a process of its own, which they can end or hold up, and yield what differs."""
+    recorded = {record["identity"]: record for _, record in chosen}
+    for _, record in chosen:
         say(f"running again: {_name(record)}")
-        reasons += _differences(record, record_of(cell, workshop))
-    if sample and not chosen:
-        reasons.append("no cell could be run again here, so that nothing stands behind the records")
-    return Verdict(reasons, len(records), len(chosen))
+    cells, journal = [cell for cell, _ in chosen], Journal(rerun.place.folder)
+    for again in run_parallel(cells, rerun.place, 1, journal, cell_timeout=rerun.time_limit):
+        yield from _differences(recorded[again["identity"]], again)
 
 
 def _tables(journal: Journal, records: Sequence[Record]) -> list[str]:
     wrong = []
-    for name, text in texts(journal.suite, records, journal.levels, journal.archived).items():
-        path, expected = journal.folder / name, text.encode()
+    try:
+        expected = texts(journal.suite, records, journal.levels, journal.archived)
+    except Exception as error:  # a stranger's numbers can break any formula
+        return [f"no tables follow from the records ({type(error).__name__}: {error})"]
+    for name, text in expected.items():
+        path, made = journal.folder / name, text.encode()
         if not path.exists():
             wrong.append(f"{path} is missing; write it with: cwwm-bench leaderboard")
-        elif path.stat().st_size != len(expected) or path.read_bytes() != expected:
+        elif path.stat().st_size != len(made) or path.read_bytes() != made:
             wrong.append(f"{path} does not follow from the records")
     return wrong
 
@@ -92,15 +140,23 @@ def _artefacts(folder: Path, records: Sequence[Record], say: Say) -> list[str]:
     digests = {}
     for name in sorted({record["artefact"] for record in marked}):
         if (path := store.path(name)).exists():
-            weights = open_weights(path)
-            tensors = {tensor: weights.tensor(tensor) for tensor in weights.names()}
-            digests[name] = state_digest(split_tensors(tensors)[0])
+            digests[name] = _stored_digest(path)
     say(f"{len(digests)} stored models compared with their digests")
     return [
         f"stored model {record['artefact']} is not the one recorded for {_name(record)}"
         for record in marked
         if digests.get(record["artefact"], record["marked"]["digest"]) != record["marked"]["digest"]
     ]
+
+
+def _stored_digest(path: Path) -> str:
+    """Return the digest of the model in a file; empty if the file is damaged."""
+    try:
+        weights = open_weights(path)
+        tensors = {tensor: weights.tensor(tensor) for tensor in weights.names()}
+        return state_digest(split_tensors(tensors)[0])
+    except BadInput:
+        return ""
 
 
 def _from_plugins(records: Sequence[Record]) -> list[str]:
@@ -111,25 +167,28 @@ def _from_plugins(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def _sample(
-    records: Sequence[Record], runtime: Mapping[str, Any], count: int, seed: int, say: Say
-) -> list[tuple[Cell, Record]]:
-    """Return cells to run again, with their records, as they come in a random order; say why others cannot be."""
-    chosen: list[tuple[Cell, Record]] = []
+def _sorted(
+    records: Sequence[Record], runtime: Mapping[str, Any]
+) -> tuple[list[tuple[Cell, Record]], Counter[str]]:
+    """Return the records that can be run again here, with their cells, and how many cannot be, by the reason."""
+    runnable: list[tuple[Cell, Record]] = []
     others: Counter[str] = Counter()
-    for record in random.Random(seed).sample(records, len(records)) if count else ():
+    for record in records:
         cell = rebuilt(record, runtime)
         if isinstance(cell, str):
             others[cell] += 1
         else:
-            chosen.append((cell, record))
-        if len(chosen) == count:
-            break
-    for reason, number in others.items():
-        say(f"{number} records cannot be run again here: {reason}")
-    if count:
-        say(f"{len(chosen)} cells chosen at random; --seed {seed} chooses them again")
-    return chosen
+            runnable.append((cell, record))
+    return runnable, others
+
+
+def drawn(runnable: Sequence[tuple[Cell, Record]], count: int, seed: int) -> list[tuple[Cell, Record]]:
+    """Return so many records by chance, from every scheme and attack one before any gives a second."""
+    groups: dict[tuple[str, str], list[tuple[Cell, Record]]] = {}
+    for cell, record in random.Random(seed).sample(runnable, len(runnable)):
+        groups.setdefault((record["key"]["scheme"], record["key"]["attack"]), []).append((cell, record))
+    rounds = zip_longest(*groups.values())
+    return [found for one in rounds for found in one if found is not None][:count]
 
 
 def rebuilt(record: Record, runtime: Mapping[str, Any]) -> Cell | str:
@@ -142,8 +201,11 @@ def rebuilt(record: Record, runtime: Mapping[str, Any]) -> Cell | str:
     host = {"source": source_digest(TRIAL if untrained else "bench.workshop"), **runtime}
     if foreign_parts(made):
         return "they come from a plugin"
-    if any(made["host"].get(key) != value for key, value in host.items()):
-        return "other source, versions or device"
+    for key, value in host.items():
+        if (theirs := made["host"].get(key)) != value:
+            return "other source" if key == "source" else f"their {key} is {theirs}, here it is {value}"
+    if (asked := excess(made)) is not None:
+        return asked
     try:
         spec = _own_model(made["host"]["model"]["name"], untrained=untrained)
         if canonical_json(spec.to_json()) != canonical_json(made["host"]["model"]):
@@ -154,7 +216,7 @@ def rebuilt(record: Record, runtime: Mapping[str, Any]) -> Cell | str:
         return f"their recipe builds nothing here ({type(error).__name__})"
     if cell.key != record["key"] or cell.identity != record["identity"]:
         sources = (now["scheme"]["source"], now["source"]) != (made["scheme"].get("source"), made.get("source"))
-        return "other source, versions or device" if sources else "their recipe is not what it builds"
+        return "other source" if sources else "their recipe is not what it builds"
     return cell
 
 
@@ -166,6 +228,9 @@ def _own_model(name: str, *, untrained: bool) -> ModelSpec:
 
 
 def _differences(record: Record, again: Record) -> Iterator[str]:
+    if again["status"] != record["status"]:
+        yield f"{_name(record)}: run again it is {again['status']}: {again.get('reason', 'with results')}"
+        return
     old, new = reproducible(record), reproducible(again)
     for key in old:
         if key not in _NOT_COMPARED and old[key] != new.get(key):

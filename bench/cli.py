@@ -1,5 +1,6 @@
 """The command line cwwm-bench: plan, calibrate, run, status, leaderboard, check, nightly and more."""
 
+import signal
 import sys
 import tempfile
 import time
@@ -29,11 +30,13 @@ from bench.options import (
     existing,
     say,
 )
+from bench.plain_text import plain, show
 from cwwm.console import DONE, FAILED, NO, print_json, print_table, run_app
 from cwwm.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from types import FrameType
 
     from bench.cell import Cell
     from bench.journal import Journal
@@ -120,6 +123,7 @@ def calibrate(
     from bench.calibration import calibrate as find
     from bench.calibration import calibrate_attacks, waiting
     from bench.conditions import choose_device, prepare
+    from bench.output_lock import writing
     from bench.strengths import strengths_path
     from bench.workshop import Workshop
 
@@ -127,10 +131,12 @@ def calibrate(
     where = choose_device(device)
     asked = {"schemes": bool(scheme or not attack), "attacks": bool(attack or not scheme)}
     todo = waiting(chosen, prepare(where, threads), seed=seed, again=again, **asked)
-    workshop = Workshop(ArtefactStore((out or default_out(suite)) / "artefacts"), where, say)
+    folder = out or default_out(suite)
+    workshop = Workshop(ArtefactStore(folder / "artefacts"), where, say)
     found = chain(find(chosen, todo.schemes, workshop, say), calibrate_attacks(chosen, todo.attacks, workshop, say))
-    for number, entry in enumerate(found, 1):
-        say(f"[{number}/{len(todo)}] {entry}")
+    with writing(folder, "cwwm-bench calibrate"):
+        for number, entry in enumerate(found, 1):
+            say(f"[{number}/{len(todo)}] {entry}")
     print(
         f"{len(todo.schemes)} strengths found, those of {len(todo.attacks)} attacks chosen, "
         f"in {strengths_path(chosen.path)}"
@@ -152,22 +158,37 @@ def run(
     jobs: Annotated[int, typer.Option(min=1, help="Processes, on the CPU only; timings are then shared.")] = 1,
     cache_gb: Annotated[float, typer.Option(help="Bound on stored models; the least used go first.")] = 20.0,
     budget: Budget = None,
+    cell_timeout: Annotated[
+        str | None, typer.Option("--cell-timeout", help="Time after which a cell has failed, such as 30m.")
+    ] = None,
     plugin: Plugins = None,
 ) -> int:
     """Run a suite, go on where an earlier run stopped, and print the leaderboard."""
     from bench.conditions import choose_device, prepare
     from bench.journal import Journal
+    from bench.output_lock import writing
+    from bench.pacing import parse_budget
     from bench.plan import cells
     from bench.session import Means, run_suite
 
     deadline = _deadline(budget)
     chosen = chosen_suite(suite, model, scheme, attack, seeds, payload, plugin)
     folder, where = out or default_out(suite), choose_device(device)
-    means = Means(where, threads, jobs, int(cache_gb * 2**30), deadline, plugins=tuple(plugin or ()))
-    journal = Journal(folder)
-    done = run_suite(chosen, cells(chosen, prepare(where, threads)), journal, means)
-    print(f"{done.run} cells run, {done.taken} taken from {folder}", file=sys.stderr)
-    _write_leaderboard(journal, page=folder / "leaderboard.html")
+    limit = None if cell_timeout is None else parse_budget(cell_timeout, "--cell-timeout")
+    means = Means(
+        where,
+        threads,
+        jobs,
+        int(cache_gb * 2**30),
+        deadline,
+        plugins=tuple(plugin or ()),
+        cell_timeout=limit,
+    )
+    todo, journal = cells(chosen, prepare(where, threads)), Journal(folder)
+    with writing(folder, "cwwm-bench run"):
+        done = run_suite(chosen, todo, journal, means)
+        print(f"{done.run} cells run, {done.taken} taken from {folder}", file=sys.stderr)
+        _write_leaderboard(journal, page=folder / "leaderboard.html")
     _print_cut(done.cut)
     return FAILED if done.failed else DONE
 
@@ -190,10 +211,10 @@ def status(out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
         return DONE
     if progress:
         Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(progress_view(progress))
-    print_table(("status", "cells"), sorted(counts.items()))
+    print_table(("status", "cells"), [(plain(name), count) for name, count in sorted(counts.items())])
     for record in records:
         if record["status"] != "ok":
-            print(f"{record['status']}: {' '.join(map(str, record['key'].values()))}: {record['reason']}")
+            show(f"{record['status']}: {' '.join(map(str, record['key'].values()))}: {record['reason']}")
     return DONE
 
 
@@ -210,10 +231,12 @@ def leaderboard(
     The page holds all records and needs no network: a browser opens it from the file system.
     """
     from bench.journal import Journal
+    from bench.output_lock import writing
 
     if to and not html:
         raise BadInput(f"--to {to} says where the page goes; add --html")
-    _write_leaderboard(Journal(existing(out)), page=(to or out / "leaderboard.html") if html else None)
+    with writing(existing(out), "cwwm-bench leaderboard"):
+        _write_leaderboard(Journal(out), page=(to or out / "leaderboard.html") if html else None)
     return DONE
 
 
@@ -222,6 +245,12 @@ def check(
     out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
     sample: Annotated[int, typer.Option(min=0, help="Cells to run again, chosen at random.")] = 2,
     seed: Annotated[int | None, typer.Option(help="Choose the cells of an earlier check again.")] = None,
+    accept_unrun: Annotated[
+        int, typer.Option("--accept-unrun", min=0, help="Take so many records that cannot be run again here.")
+    ] = 0,
+    time_limit: Annotated[
+        str, typer.Option("--time-limit", help="Time that one cell may take, its training included.")
+    ] = "60m",
     device: Device = "auto",
     threads: Threads = 1,
     plugin: Plugins = None,
@@ -231,27 +260,27 @@ def check(
     The folder may be a stranger's: nothing in it is imported, and what a plugin made is not run unless you name
     the plugin yourself.
     """
-    from bench.artefacts import ArtefactStore
-    from bench.check import check_folder
+    from bench.check import Rerun, check_folder
     from bench.conditions import choose_device, prepare
+    from bench.engines import Place
     from bench.journal import Journal
+    from bench.pacing import parse_budget
     from bench.plugins import load_plugins
-    from bench.workshop import Workshop
 
     load_plugins(plugin)
-    where = choose_device(device)
-    runtime = prepare(where, threads)
+    where, limit = choose_device(device), parse_budget(time_limit, "--time-limit")
     with tempfile.TemporaryDirectory() as scratch:
-        workshop = Workshop(ArtefactStore(Path(scratch)), where)
-        verdict = check_folder(Journal(existing(out)), workshop, runtime, sample=sample, seed=seed, say=print)
+        place = Place(Path(scratch), 20 << 30, threads, tuple(plugin or ()), where.type)
+        rerun = Rerun(place, sample, seed, accept_unrun, limit)
+        verdict = check_folder(Journal(existing(out)), prepare(where, threads), rerun, show)
     for reason in verdict.reasons[:_REASONS]:
-        print(f"WRONG: {' '.join(reason.split())}")
+        show(f"WRONG: {' '.join(reason.split())}")
     if verdict.reasons:
         more = len(verdict.reasons) - _REASONS
         print(f"not accepted: {len(verdict.reasons)} reasons" + (f", {more} of them not shown" if more > 0 else ""))
         return NO
     ran = f"accepted: {verdict.again} of {verdict.records} cells run again" if sample else "no cell was run again"
-    print(f"all is well; {ran}")
+    print(f"all is well; {ran}" + (f", {verdict.unrun} taken unseen" if verdict.unrun else ""))
     return DONE
 
 
@@ -263,9 +292,13 @@ def pack(
     """Pack the records of a folder's last run into one file in another, and derive the tables beside it."""
     from bench.journal import Journal
     from bench.leaderboard import write
+    from bench.output_lock import writing
 
-    packed = Journal(existing(out)).pack(to)
-    paths = write(packed)
+    journal = Journal(existing(out))
+    journal.ensure_packable(to)
+    with writing(to, "cwwm-bench pack"):
+        packed = journal.pack(to)
+        paths = write(packed)
     print(
         f"{len(list(packed.records()))} records packed; written: " + ", ".join(map(str, [packed.archive, *paths]))
     )
@@ -282,10 +315,13 @@ def archive(
 
     from bench.journal import Journal
     from bench.leaderboard import write
+    from bench.output_lock import writing
 
     journal = Journal(existing(out))
-    journal.note_archived(datetime.datetime.now(datetime.UTC).date().isoformat(), reason)
-    print(f"{journal.archived}\nwritten: " + ", ".join(map(str, write(journal))))
+    with writing(out, "cwwm-bench archive"):
+        journal.note_archived(datetime.datetime.now(datetime.UTC).date().isoformat(), reason)
+        paths = write(journal)
+    print(f"{journal.archived}\nwritten: " + ", ".join(map(str, paths)))
     return DONE
 
 
@@ -367,10 +403,15 @@ def _write_leaderboard(journal: "Journal", page: Path | None) -> None:
     paths = write(journal)
     if page:
         paths.append(write_page(journal, page))
-    print(paths[0].read_text())  # last: whoever reads only its head closes the pipe, and that ends the command
+    show(paths[0].read_text())  # last: whoever reads only its head closes the pipe, and that ends the command
     print("written: " + ", ".join(map(str, paths)), file=sys.stderr)
 
 
 def main() -> None:
-    """Run the command line and exit."""
+    """Run the command line and exit; SIGTERM ends it as an interrupt does: workers end, the state is noted."""
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run_app(app, "cwwm-bench"))
+
+
+def _interrupt(number: int, frame: "FrameType | None") -> None:
+    raise KeyboardInterrupt

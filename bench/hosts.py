@@ -46,10 +46,11 @@ def _share(name: str, source: ArtefactStore, target: ArtefactStore) -> bool:
     if not (tensors.exists() and facts.exists()):
         return False
     facts.touch()
-    if target.path(name).with_suffix(".json").exists():
-        return False
+    there = target.path(name).with_suffix(".json")
+    if there.exists() and there.read_bytes() == facts.read_bytes():
+        return False  # else it was damaged, and made anew
     _link(tensors, target.path(name))
-    _link(facts, target.path(name).with_suffix(".json"))
+    _link(facts, there)
     return True
 
 

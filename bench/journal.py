@@ -12,17 +12,40 @@ from typing import Any
 
 from bench.commit import current_commit
 from bench.reading import RECORD_BYTES, archive_lines, parse_object, read_object
-from cwwm.errors import BadInput
+from cwwm.errors import BadInput, EnvironmentFault
 from cwwm.files import write_atomic, write_json
 from cwwm.seeds import canonical_json
 
 FORMAT = "cwwm-bench-record v1"
 FINAL = ("ok", "refused", "not-applicable")
 
+FATAL_TRIES = 2  # so often may a cell end its process before it is given up
+
 Record = dict[str, Any]
 
 #: by (attack, model), the strength chosen for each level of points lost; None where even the mildest lost more
 Levels = Mapping[tuple[str, str], Mapping[float, float | None]]
+
+
+def is_final(record: Record) -> bool:
+    """Say whether the cell of a record is not run again: it is done, refused, or given up."""
+    return record["status"] in FINAL or is_given_up(record)
+
+
+def is_given_up(record: Record) -> bool:
+    """Say whether a cell ended its process so often that it has failed for good; its record may be deleted."""
+    tries = [record, *record.get("attempts", [])]
+    return record["status"] not in FINAL and sum(bool(t.get("fatal")) for t in tries) >= FATAL_TRIES
+
+
+def with_attempts(record: Record, earlier: Record | None) -> Record:
+    """Return a record that keeps the earlier tries of its cell."""
+    return {**record, "attempts": [*earlier.get("attempts", []), _attempt(earlier)] if earlier else []}
+
+
+def _attempt(record: Record) -> Record:
+    told = {"status": record["status"], "reason": record.get("reason", ""), "date": record["environment"]["date"]}
+    return told | ({"fatal": True} if record.get("fatal") else {})
 
 
 def record_digest(record: Record) -> str:
@@ -65,7 +88,12 @@ class Journal:
         return self._load(path) if path.exists() else self._packed.get(identity)
 
     def write(self, record: Record) -> None:
-        """Store a record under its identity, with its digest."""
+        """Store a record under its identity, with its digest.
+
+        Raises:
+            EnvironmentFault: if it cannot be written, or the folder is not the one that `plan` wrote to.
+        """
+        self.ensure_in_place()
         record = {"format": FORMAT, **record}
         record["digest"] = record_digest(record)
         write_json(self.cells / f"{record['identity']}.json", record)
@@ -84,6 +112,12 @@ class Journal:
         ]
         run = {"suite": suite, "commit": current_commit(), "cells": list(identities), "levels": noted}
         write_json(self._plan, run)
+        self.__dict__["_place"] = _place(self.folder)
+
+    def ensure_in_place(self) -> None:
+        """Raise EnvironmentFault if the folder that `plan` wrote to was removed or replaced since."""
+        if (noted := self.__dict__.get("_place")) is not None and noted != _place(self.folder):
+            raise EnvironmentFault(f"{self.folder} was removed or replaced while a run wrote to it; run it again")
 
     @property
     def suite(self) -> str:
@@ -146,16 +180,20 @@ class Journal:
             BadInput: if there is nothing to pack, a record is damaged, or `folder` has cell files, which would go
                 before packed records.
         """
+        self.ensure_packable(folder)
         packed = Journal(folder)
-        if packed.cells.exists():
-            raise BadInput(f"{folder} has cell files of its own; pack into another folder")
         lines = [json.dumps(r, separators=(",", ":"), allow_nan=False) + "\n" for r in self.records()]
-        if not lines:
-            raise BadInput(f"{self.folder} holds no records of its last run; there is nothing to pack")
         write_atomic(packed.archive, lzma.compress("".join(lines).encode()))
         if self._plan.exists():
             write_atomic(packed._plan, self._plan.read_bytes())
         return packed
+
+    def ensure_packable(self, folder: Path) -> None:
+        """Raise BadInput if there is nothing to pack, or `folder` has cell files."""
+        if Journal(folder).cells.exists():
+            raise BadInput(f"{folder} has cell files of its own; pack into another folder")
+        if not self.identities():
+            raise BadInput(f"{self.folder} holds no records of its last run; there is nothing to pack")
 
     @property
     def _plan(self) -> Path:
@@ -175,6 +213,15 @@ class Journal:
         return _verified(
             read_object(path, "record", RECORD_BYTES), f"record {path}", "delete it to run its cell again"
         )
+
+
+def _place(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from another of its name; None if there is none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _verified(record: Record, where: str, remedy: str) -> Record:

@@ -28,6 +28,7 @@ def nightly(
     """Run a suite in a fresh folder inside a budget, and exit with 1 if it got worse than the accepted baseline."""
     from bench.conditions import choose_device
     from bench.nightly import Home, run_night
+    from bench.output_lock import writing
     from bench.pacing import parse_budget
     from bench.regression.baseline import baseline_of
     from bench.session import Means
@@ -38,7 +39,8 @@ def nightly(
     place = Home(home or Path("results", "runs", "nights", chosen.name))
     accepted = baseline_of(chosen.name, baseline)
     means = Means(where, threads, plugins=tuple(plugin or ()))
-    night = run_night(chosen, place, means, budget=seconds, baseline=accepted)
+    with writing(place.folder, "cwwm-bench nightly"):
+        night = run_night(chosen, place, means, budget=seconds, baseline=accepted)
     print(night.summary)
     print(f"written: {night.journal.folder}, {place.history}", file=sys.stderr)
     if night.comparison and night.comparison.is_worse:

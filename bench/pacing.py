@@ -18,15 +18,15 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _KEPT = 5  # durations of the latest cells of a kind; the longest of them is what the next may take
 
 
-def parse_budget(text: str) -> float:
-    """Return the seconds of a budget such as 90s, 60m or 1.5h; BadInput for anything else."""
+def parse_budget(text: str, option: str = "--budget") -> float:
+    """Return the seconds of a budget such as 90s, 60m or 1.5h; BadInput, naming the option, for anything else."""
     number, unit = text[:-1], text[-1:]
     try:
         seconds = float(number) * _UNITS[unit]
     except (ValueError, KeyError):
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise BadInput(f"--budget is a number with a unit, such as 90s, 60m or 1h, not '{text}'")
+        raise BadInput(f"{option} is a number with a unit, such as 90s, 60m or 1h, not '{text}'")
     return seconds
 
 

@@ -9,11 +9,14 @@ from cwwm.files import atomic_path
 
 
 def preflight(suite: Suite, folder: Path, *, needed: bool) -> None:
-    """Raise BadInput for the first thing that is not there; load nothing if no cell is `needed`."""
-    with atomic_path(folder / ".writable") as path:
-        path.write_bytes(b"")
-    (folder / ".writable").unlink()
-    _sweep(folder)
+    """Find out what would stop a run; load nothing if no cell is `needed`.
+
+    Raises:
+        BadInput: for the first thing that is not there.
+        EnvironmentFault: if the folder cannot be written.
+    """
+    for place in (folder, folder / "cells", folder / "artefacts") if needed else (folder,):
+        _try_to_write(place)
     if not needed:
         return
     others = {name for entry in suite.attacks for part in entry.attack.parts for name in part.other_data}
@@ -27,7 +30,7 @@ def preflight(suite: Suite, folder: Path, *, needed: bool) -> None:
             scheme.build(payload)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove temporary files that a killed run left behind; this folder has one run at a time."""
-    for part in folder.rglob(".*.part"):
-        part.unlink(missing_ok=True)
+def _try_to_write(folder: Path) -> None:
+    with atomic_path(folder / ".writable") as path:
+        path.write_bytes(b"")
+    (folder / ".writable").unlink()

@@ -1,5 +1,6 @@
 """How far a run is: kept in a file for other shells, shown live on a terminal, as plain lines elsewhere."""
 
+import contextlib
 import os
 import socket
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -18,8 +20,10 @@ from rich.text import Text
 
 from bench.cell import Cell
 from bench.journal import FINAL, Record
-from cwwm.errors import BadInput
-from cwwm.files import read_json, write_json
+from bench.plain_text import plain
+from bench.reading import read_object
+from cwwm.errors import BadInput, EnvironmentFault
+from cwwm.files import write_json
 
 LAST = 5  # results and failures that are shown
 RUNNING, ENDED, STOPPED = "running", "ended", "stopped"
@@ -32,7 +36,8 @@ class Progress:
     Attributes:
         suite: its name. total: cells of the plan. taken: of these, those recorded before. done: run since.
         failed: of `done`. began, updated: seconds since the epoch. seconds: of running, by a steady clock.
-        doing: the cell in hand, and what is made for it. last: the latest results. failures: the latest of these.
+        doing: the cell in hand, and what is made for it. cell: its identity, in a run of one process.
+        last: the latest results. failures: the latest of these.
         state: RUNNING, ENDED, or STOPPED before the end. pid, machine: of the process that runs it.
     """
 
@@ -43,8 +48,9 @@ class Progress:
     failed: int = 0
     began: float = field(default_factory=time.time)
     updated: float = field(default_factory=time.time)
-    seconds: float = 0.0
+    seconds: FiniteFloat = 0.0
     doing: str = ""
+    cell: str = ""
     last: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     state: str = RUNNING
@@ -73,10 +79,13 @@ def read_progress(folder: Path) -> Progress | None:
     path = progress_path(folder)
     if not path.exists():
         return None
-    value = read_json(path, "file of progress")
+    value = read_object(path, "file of progress")
     if value.keys() != {f.name for f in fields(Progress)}:
         raise BadInput(f"{path} is no file of progress of this version; delete it, it holds no results")
-    progress = Progress(**value)
+    try:
+        progress = TypeAdapter(Progress).validate_python(value)
+    except ValidationError as error:
+        raise BadInput(f"{path} is damaged; delete it, it holds no results") from error
     if progress.state == RUNNING and progress.machine == socket.gethostname() and not _lives(progress.pid):
         progress.state = STOPPED
     return progress
@@ -85,7 +94,7 @@ def read_progress(folder: Path) -> Progress | None:
 def _lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:  # another user's
         return True
@@ -97,18 +106,18 @@ def progress_view(progress: Progress) -> Group:
     finished = progress.taken + progress.done
     head = Table.grid(padding=(0, 2))
     head.add_row(
-        Text(f"suite {progress.suite}", style="bold"),
+        Text(f"suite {plain(progress.suite)}", style="bold"),
         ProgressBar(total=max(1, progress.total), completed=finished, width=24),
         Text(f"{finished}/{progress.total} cells"),
         Text(_rate(progress)),
         Text(f"{progress.failed} failed" if progress.failed else "none failed", style=_mood(progress)),
-        Text(progress.state, style="bold" if progress.state == RUNNING else "bold yellow"),
+        Text(plain(progress.state), style="bold" if progress.state == RUNNING else "bold yellow"),
     )
     body = Table.grid(padding=(0, 2))
-    body.add_row(Text("in hand", style="dim"), Text(progress.doing or "-"))
+    body.add_row(Text("in hand", style="dim"), Text(plain(progress.doing) or "-"))
     for name, lines in (("last", progress.last), ("failures", progress.failures)):
         for number, line in enumerate(reversed(lines)):
-            body.add_row(Text("" if number else name, style="dim"), Text(line))
+            body.add_row(Text("" if number else name, style="dim"), Text(plain(line)))
     return Group(head, body)
 
 
@@ -143,6 +152,7 @@ class RunProgress:
         return self.progress.failed
 
     def __enter__(self) -> "RunProgress":
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._save()
         if self._live:
             self._live.start(refresh=True)
@@ -152,13 +162,14 @@ class RunProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.progress.state, self.progress.doing = (STOPPED if error else ENDED), ""
+        self.progress.cell = ""
         self._save()
         if self._live:
             self._live.stop()
 
     def started(self, cell: Cell) -> None:
         """Show which cell is in hand."""
-        self._cell = _name(cell.key)
+        self._cell, self.progress.cell = _name(cell.key), cell.identity
         self._do(self._cell)
 
     def say(self, text: str) -> None:
@@ -175,6 +186,7 @@ class RunProgress:
         """Count a cell, and show its last row."""
         progress, line = self.progress, f"{_name(record['key'])}: {_outcome(record)}"
         progress.done += 1
+        progress.cell = ""
         progress.last = [*progress.last, line][-LAST:]
         if record["status"] not in FINAL:
             progress.failed += 1
@@ -188,8 +200,11 @@ class RunProgress:
         self._save()
 
     def _save(self) -> None:
+        """Write the file; a run goes on without, and does not bring back a folder that was removed."""
         self._tick()
-        write_json(self._path, asdict(self.progress))
+        with contextlib.suppress(EnvironmentFault):
+            if self._path.parent.is_dir():
+                write_json(self._path, asdict(self.progress))
 
     def _tick(self) -> None:
         self.progress.seconds, self.progress.updated = time.perf_counter() - self._start, time.time()
@@ -201,7 +216,7 @@ class RunProgress:
     def _line(self, text: str) -> None:
         waiting = self.progress.total - self.progress.taken
         seconds = time.perf_counter() - self._start
-        print(f"[{self.progress.done}/{waiting} {seconds:5.0f} s] {text}", file=sys.stderr, flush=True)
+        print(f"[{self.progress.done}/{waiting} {seconds:5.0f} s] {plain(text)}", file=sys.stderr, flush=True)
 
 
 def _name(key: Mapping[str, Any]) -> str:

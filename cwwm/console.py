@@ -13,6 +13,7 @@ from rich.table import Table
 from cwwm.errors import BadInput
 
 DONE, NO, BAD_INPUT, FAILED = 0, 1, 2, 3
+INTERRUPTED = 130  # as shells have it
 
 # typer brings a copy of click in newer versions, whose errors are not those of the package click
 _UsageError = cast(
@@ -32,12 +33,13 @@ def run_app(app: typer.Typer, name: str, arguments: Sequence[str] | None = None)
             return BAD_INPUT
         return _refuse(name, f"{error.format_message()} (see {name} --help)")
     except (typer.Abort, KeyboardInterrupt):
-        print(f"{name}: interrupted", file=sys.stderr)
-        return 130
+        code = INTERRUPTED
     except Exception:
         traceback.print_exc()
         print(f"{name}: the work failed; the lines above say where", file=sys.stderr)
         return FAILED
+    if code == INTERRUPTED:  # newer versions of typer return it
+        print(f"{name}: interrupted", file=sys.stderr)
     return code if isinstance(code, int) else DONE
 
 

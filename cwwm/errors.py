@@ -11,6 +11,13 @@ class BadInput(ValueError):  # noqa: N818 (a name that a user of the library rea
     """
 
 
+class EnvironmentFault(BadInput):
+    """The machine failed, not what was given: a full disk, a folder that cannot be written, a damaged cache.
+
+    It says nothing about a model or a mark, so it is never a result: what met it can be tried again.
+    """
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], where: str = "") -> BadInput:
     """Return the error for an unknown `name`, naming the nearest valid ones.
 

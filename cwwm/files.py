@@ -1,6 +1,7 @@
 """The one place that writes files: beside the name, synced, renamed; a failure leaves nothing behind."""
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -8,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cwwm.errors import BadInput
+from cwwm.errors import BadInput, EnvironmentFault
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 @contextlib.contextmanager
@@ -16,21 +19,30 @@ def atomic_path(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync it and rename it over `path`.
 
     Raises:
-        BadInput: if the folder cannot be written.
+        EnvironmentFault: if the folder cannot be written, the disk is full, or the folder goes away meanwhile.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
     except OSError as error:
-        raise BadInput(f"cannot write {path}: {error.strerror}; choose another output folder") from error
+        raise _fault(path, error) from error
     try:
         yield temporary
         _sync(temporary)
         os.replace(temporary, path)
         _sync(path.parent)
+    except OSError as error:
+        if error.errno in _NO_ROOM or str(error.filename) == str(temporary):
+            raise _fault(path, error) from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _fault(path: Path, error: OSError) -> EnvironmentFault:
+    return EnvironmentFault(f"cannot write {path}: {error.strerror}; choose another output folder")
 
 
 def _sync(path: Path) -> None:

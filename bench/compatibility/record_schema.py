@@ -5,16 +5,17 @@ from typing import Literal
 from pydantic import Field
 
 from bench.record_schema import (
+    Achieved,
     Amount,
     Count,
     Digest,
-    Facts,
     HostPart,
     Log10,
     Name,
     Part,
     RecipePart,
     RecordHead,
+    Report,
     RowKey,
     Share,
     Text,
@@ -24,13 +25,13 @@ from bench.record_schema import (
 class UntrainedKey(RowKey):
     """What the cell is, by the names that tables show."""
 
-    weights: Name = Field(description="initial, or perturbed")
+    weights: Literal["initial", "perturbed"] = Field(description="how the weights begin")
 
 
 class UntrainedHost(HostPart):
     """What identifies the host."""
 
-    weights: Name = Field(description="initial, or perturbed")
+    weights: Literal["initial", "perturbed"] = Field(description="how the weights begin")
 
 
 class UntrainedRecipe(RecipePart):
@@ -67,7 +68,7 @@ class MarkedFound(Found):
 
     finite: bool = Field(description="every logit is a finite number")
     digest: Digest = Field(description="SHA-256 of its state")
-    report: Facts = Field(description="what embedding did")
+    report: Report = Field(description="what embedding did")
 
 
 class Reloaded(Found):
@@ -81,10 +82,21 @@ class UntrainedRow(Found):
     """One strength of the attack."""
 
     strength: float = Field(description="as asked for; see strength_means")
-    achieved: Facts = Field(description="what was measured")
+    achieved: Achieved = Field(description="what was measured")
     finite: bool = Field(description="every logit is a finite number")
     law: Share | None = Field(description="predicted probability that the message is whole, where a law is known")
     timing: dict[Name, Amount] = Field(description="seconds of the attack's own work")
+
+
+class StepTiming(Part):
+    """Wall times of the steps, in milliseconds."""
+
+    build_ms: Amount = Field(description="building the network")
+    answer_ms: Amount = Field(description="answering images")
+    embed_ms: Amount = Field(description="embedding")
+    extract_ms: Amount = Field(description="an extraction")
+    reload_ms: Amount = Field(description="both reloads")
+    attack_ms: Amount = Field(description="all strengths")
 
 
 class UntrainedRecordFile(RecordHead):
@@ -97,6 +109,6 @@ class UntrainedRecordFile(RecordHead):
     marked: MarkedFound | None = Field(None, description="the marked model, if ok")
     reloads: dict[Name, Reloaded] | None = Field(None, description="by the way it took, if ok")
     rows: list[UntrainedRow] | None = Field(None, description="one a strength, if ok", max_length=1000)
-    timing: dict[Name, Amount] | None = Field(None, description="milliseconds of each step, if ok")
+    timing: StepTiming | None = Field(None, description="of each step, if ok")
 
     measured = ("model", "marked", "reloads", "rows", "timing")

@@ -9,7 +9,6 @@ import hashlib
 import json
 import tempfile
 import textwrap
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -24,6 +23,7 @@ from bench.cell import Cell
 from bench.compatibility.cell import KIND
 from bench.conditions import OthersLoad, environment
 from bench.data import Dataset, Split
+from bench.outcome import outcome_of
 from bench.running import recipe
 from bench.workshop import Marked, harness_secret
 from bench.zoo import build_model
@@ -59,15 +59,7 @@ def run_untrained(cell: "UntrainedCell", device: torch.device, advance: Advance 
     """
     load, steps = OthersLoad(), Steps(device)
     base: Record = {"identity": cell.identity, "key": cell.key, "recipe": recipe(cell), "kind": KIND}
-    try:
-        measured = {"status": "ok", **_measure(cell, device, steps, advance)}
-    except BadInput as error:
-        measured = {"status": "refused", "reason": steps.reason(error)}
-    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
-        measured = {"status": "out-of-memory", "reason": steps.reason(error)}
-    except Exception as error:  # recorded with its trace, shown by `status`, and tried again by the next run
-        trace = traceback.format_exc()
-        measured = {"status": "failed", "reason": steps.reason(error), "trace": trace}
+    measured = outcome_of(lambda: _measure(cell, device, steps, advance), steps.reason)
     return base | measured | {"environment": {**environment(device), "others_load": load.share()}}
 
 

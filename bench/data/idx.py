@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.data.dataset import Split
 from bench.data.source import Raw, Request, missing, split_from_arrays
-from cwwm.errors import BadInput
+from cwwm.errors import BadInput, EnvironmentFault
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # where the package dataset-fashion-mnist puts it
 _UNSIGNED_BYTE = 0x08
@@ -69,21 +69,24 @@ def read_idx(folder: Path, name: str) -> np.ndarray:
         uint8, of the shape the file states.
 
     Raises:
-        BadInput: the file is missing, is of another type, or has another length than it states.
+        BadInput: the file is of another type.
+        EnvironmentFault: it is missing, damaged, or has another length than it states.
     """
     path = _file(folder, name)
     if path is None:
-        raise BadInput(f"{folder}: {name}(.gz) is missing beside the other files")
+        raise EnvironmentFault(f"{folder}: {name}(.gz) is missing beside the other files")
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError) as error:
-        raise BadInput(f"{path} cannot be read ({error}); fetch it again") from error
+        raise EnvironmentFault(f"{path} cannot be read ({error}); fetch it again") from error
     if len(data) < 4 or data[:3] != bytes((0, 0, _UNSIGNED_BYTE)):
         raise BadInput(f"{path} is not an idx file of unsigned bytes")
     header = 4 + 4 * data[3]
     if len(data) < header:
-        raise BadInput(f"{path} ends inside its header; fetch it again")
+        raise EnvironmentFault(f"{path} ends inside its header; fetch it again")
     shape = struct.unpack(f">{data[3]}I", data[4:header])
     if len(data) - header != int(np.prod(shape)):
-        raise BadInput(f"{path} has {len(data) - header} values where its header says {shape}; fetch it again")
+        raise EnvironmentFault(
+            f"{path} has {len(data) - header} values where its header says {shape}; fetch it again"
+        )
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape).copy()  # bytes are read-only

@@ -8,7 +8,7 @@ from torch import Tensor
 from bench.data.dataset import Split
 from bench.data.resize import centre_square
 from bench.data.source import IMAGENET_STATISTICS, Raw, Request, files_digest, hashed, stack
-from cwwm.errors import BadInput
+from cwwm.errors import BadInput, EnvironmentFault
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm"}
 LIMIT_BYTES = 16 << 30  # of float32 tensors; the whole set is held in memory
@@ -48,7 +48,7 @@ def read_image(path: Path, size: int) -> Tensor:
         with Image.open(path) as image:
             array = np.array(image.convert("RGB"))
     except OSError as error:
-        raise BadInput(f"{path} is not an image that can be read ({error})") from error
+        raise EnvironmentFault(f"{path} is not an image that can be read ({error})") from error
     return centre_square(torch.from_numpy(array).permute(2, 0, 1), size)
 
 

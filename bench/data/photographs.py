@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.data.source import files_digest
-from cwwm.errors import BadInput
+from cwwm.errors import EnvironmentFault
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,14 @@ class Photograph:
 
     @property
     def path(self) -> Path:
-        """Where the installed package keeps it; raises BadInput if it does not."""
+        """Where the installed package keeps it; raises EnvironmentFault if it does not."""
         folder = {"skimage": "data", "sklearn": "datasets/images"}[self.package]
         spec = find_spec(self.package)
         if spec is None or spec.origin is None:
-            raise BadInput(f"photograph {self.file} needs {self.package}: pip install 'cwwm[bench]'")
+            raise EnvironmentFault(f"photograph {self.file} needs {self.package}: pip install 'cwwm[bench]'")
         path = Path(spec.origin).parent / folder / self.file
         if not path.is_file():
-            raise BadInput(f"photograph {path} is missing: install the version in constraints.txt")
+            raise EnvironmentFault(f"photograph {path} is missing: install the version in constraints.txt")
         return path
 
 

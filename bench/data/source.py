@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.data.dataset import Split
-from cwwm.errors import BadInput
+from cwwm.errors import EnvironmentFault
 
 # ImageNet's, in units of 0 to 255: the values that torchvision and timm train and evaluate with.
 IMAGENET_STATISTICS = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
@@ -95,10 +95,10 @@ def default_root() -> Path:
     return Path(cache).expanduser() / "cwwm-bench" / "data"
 
 
-def missing(name: str, hint: str, reason: BaseException | None = None) -> BadInput:
+def missing(name: str, hint: str, reason: BaseException | None = None) -> EnvironmentFault:
     """Return the one-line error for data that is neither here nor within reach."""
     because = f" ({str(reason).splitlines()[0][:120]})" if reason and str(reason) else ""
-    return BadInput(f"data set '{name}' is not on this machine and cannot be fetched{because}; {hint}")
+    return EnvironmentFault(f"data set '{name}' is not on this machine and cannot be fetched{because}; {hint}")
 
 
 def stack(images: list[Tensor], size: int) -> Tensor:

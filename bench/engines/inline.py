@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bench.cell import Cell
 from bench.compatibility import UntrainedCell, run_untrained
-from bench.journal import FINAL, Journal, Record
+from bench.journal import Journal, Record, is_final, with_attempts
 from bench.running import run_cell
 from bench.workshop import Workshop
 
@@ -12,7 +12,7 @@ from bench.workshop import Workshop
 def pending(cells: Sequence[Cell], journal: Journal) -> list[Cell]:
     """Return the cells without a final record: new ones, and those that failed or ran out of memory."""
     records = {cell.identity: journal.read(cell.identity) for cell in cells}
-    return [cell for cell in cells if (r := records[cell.identity]) is None or r["status"] not in FINAL]
+    return [cell for cell in cells if (r := records[cell.identity]) is None or not is_final(r)]
 
 
 def record_of(cell: Cell, workshop: Workshop, advance: Callable[[int], None] = lambda rows: None) -> Record:
@@ -42,15 +42,6 @@ def run_inline(
     for cell in cells:
         started(cell)
         earlier = journal.read(cell.identity)
-        attempts = [*earlier.get("attempts", []), _attempt(earlier)] if earlier else []
-        record = {**record_of(cell, workshop, advance), "attempts": attempts}
+        record = with_attempts(record_of(cell, workshop, advance), earlier)
         journal.write(record)
         yield record
-
-
-def _attempt(record: Record) -> dict[str, str]:
-    return {
-        "status": record["status"],
-        "reason": record.get("reason", ""),
-        "date": record["environment"]["date"],
-    }

@@ -1,52 +1,36 @@
-"""The engine for a CPU with cores to spare: several processes, each with all cells of one marked model."""
+"""The engine of several processes, each with all cells of one marked model; a lost worker costs one try."""
 
-import multiprocessing
-import queue
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from multiprocessing.context import SpawnProcess
-from pathlib import Path
-from typing import Any
+from multiprocessing import connection
 
 import torch
 
-from bench.artefacts import ArtefactStore
 from bench.cell import Cell
-from bench.conditions import prepare
-from bench.engines.inline import run_inline
-from bench.journal import Journal, Record
-from bench.plugins import load_plugins
-from bench.workshop import Workshop, marked_identity
+from bench.compatibility import UntrainedCell
+from bench.compatibility.cell import KIND
+from bench.conditions import environment
+from bench.engines.worker import Place, Worker
+from bench.journal import Journal, Record, is_given_up, with_attempts
+from bench.running import recipe
+from bench.workshop import marked_identity
+from cwwm.errors import EnvironmentFault
 
-_PATIENCE = 2.0  # seconds without news after which the workers are looked at
+Say = Callable[[str], None]
 
-
-@dataclass(frozen=True)
-class Place:
-    """Where workers work, told to each of them.
-
-    Attributes:
-        folder: of the run. cache_bytes: bound on its stored models. threads: of torch, in each worker.
-        plugins: modules whose schemes and attacks they must know.
-    """
-
-    folder: Path
-    cache_bytes: int
-    threads: int
-    plugins: tuple[str, ...] = ()
-
-    def workshop(self, say: Callable[[str], None]) -> Workshop:
-        """Return a workshop of this process on the folder's store."""
-        store = ArtefactStore(self.folder / "artefacts", limit_bytes=self.cache_bytes)
-        return Workshop(store, torch.device("cpu"), say)
-
-
-class WorkerLostError(RuntimeError):
-    """A worker process ended without a word; what is recorded stays."""
+_FALSE_STARTS = 3  # workers in a row that end before they are ready
+_ENDING = 5.0  # seconds that a process which closed its pipe has to say how it ends
 
 
 def run_parallel(
-    cells: Sequence[Cell], place: Place, jobs: int, *, say: Callable[[str], None] = lambda text: None
+    cells: Sequence[Cell],
+    place: Place,
+    jobs: int,
+    journal: Journal,
+    *,
+    cell_timeout: float | None = None,
+    started: Callable[[Cell], None] = lambda cell: None,
+    say: Say = lambda text: None,
 ) -> Iterator[Record]:
     """Run cells in `jobs` processes and yield each record once it is on disk, in the order of their ends.
 
@@ -54,33 +38,147 @@ def run_parallel(
     several at the same time, with the same result. Records are those of the engine for one process, but for
     their timings.
 
+    A worker that ends is replaced, and the cell that it had in hand is tried once more after all others. A cell
+    that has ended its process twice has failed for good.
+
     Args:
         cells: what to run; see `pending`.
         place: where.
         jobs: processes, at least 1; no more are started than there are marked models.
+        journal: where records go; only this process writes them.
+        cell_timeout: seconds after which a cell has failed, or None.
+        started: told when a cell is handed out.
         say: told what is being made.
 
     Raises:
-        WorkerLostError: if a worker dies, for want of memory, say.
+        EnvironmentFault: if no worker can start, or a record cannot be written.
     """
-    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    waiting, news = context.Queue(), context.Queue()
-    groups = _by_mark(cells)
-    for group in groups:
-        waiting.put(group)
-    workers = [
-        context.Process(target=_work, args=(place, waiting, news), daemon=True)
-        for _ in range(min(jobs, len(groups)))
-    ]
+    pool = _Pool(cells, place, journal, cell_timeout, started, say)
     try:
-        for worker in workers:
-            waiting.put(None)
-            worker.start()
-        yield from _listen(news, workers, len(cells), say)
+        yield from pool.run(jobs)
     finally:
-        for worker in workers:
-            worker.terminate()
-            worker.join()
+        pool.end()
+
+
+def lost_record(cell: Cell, place: Place, reason: str, *, fatal: bool) -> Record:
+    """Return the record of a cell whose process is gone; `fatal` if it was the cell that had it in hand."""
+    return {
+        "identity": cell.identity,
+        "key": cell.key,
+        "recipe": recipe(cell),
+        **({"kind": KIND} if isinstance(cell, UntrainedCell) else {}),
+        "status": "failed",
+        "reason": reason,
+        **({"fatal": True} if fatal else {}),
+        "environment": {**environment(torch.device(place.device)), "threads": place.threads, "others_load": None},
+    }
+
+
+class _Pool:
+    """Workers, what waits for them, and what is tried again."""
+
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        place: Place,
+        journal: Journal,
+        timeout: float | None,
+        started: Callable[[Cell], None],
+        say: Say,
+    ) -> None:
+        self._place, self._journal, self._timeout = place, journal, timeout
+        self._started, self._say = started, say
+        self._groups = deque(_by_mark(cells))
+        self._again: deque[Cell] = deque()
+        self._workers: dict[Worker, deque[Cell]] = {}
+        self._false_starts = 0
+
+    def run(self, jobs: int) -> Iterator[Record]:
+        """Yield the record of every cell."""
+        for _ in range(min(jobs, len(self._groups))):
+            self._start(deque())
+        while self._workers:
+            ready = connection.wait([worker.pipe for worker in self._workers], self._patience())
+            for worker in [worker for worker in self._workers if worker.pipe in ready]:
+                yield from self._hear(worker)
+            for worker in [worker for worker in self._workers if self._is_late(worker)]:
+                yield from self._late(worker)
+
+    def end(self) -> None:
+        """End all workers."""
+        while self._workers:
+            self._workers.popitem()[0].end()
+
+    def _start(self, group: deque[Cell]) -> None:
+        """Start a worker for a group, or for what waits; none if nothing does."""
+        if group or self._groups or self._again:
+            self._workers[Worker(self._place)] = group
+
+    def _hear(self, worker: Worker) -> Iterator[Record]:
+        kind, content = worker.news()
+        if kind == "said":
+            self._say(content)
+        elif kind == "gone":
+            yield from self._lost(worker)
+        else:
+            self._false_starts = 0
+            if kind == "record" and worker.cell is not None:
+                yield self._keep(content)
+            self._hand_out(worker)
+
+    def _hand_out(self, worker: Worker) -> None:
+        """Give a worker its next cell; without one it ends."""
+        group = self._workers[worker]
+        if not group and self._groups:
+            group.extend(self._groups.popleft())
+        if not group and self._again:
+            group.append(self._again.popleft())
+        if group:
+            worker.take(cell := group.popleft())
+            self._started(cell)
+        else:
+            del self._workers[worker]
+            worker.end()
+
+    def _lost(self, worker: Worker) -> Iterator[Record]:
+        """Replace a worker that is gone; yield the record of its cell if that has failed for good."""
+        group, cell, how = self._workers.pop(worker), worker.cell, worker.end(_ENDING)
+        if cell is None:
+            self._false_starts += 1
+            if self._false_starts >= _FALSE_STARTS:
+                raise EnvironmentFault(f"no worker process can start ({how}); see the lines above, or use --jobs 1")
+        else:
+            record = self._keep(lost_record(cell, self._place, f"it ended its process ({how})", fatal=True))
+            if is_given_up(record):
+                yield record
+            else:
+                self._say(f"a worker was lost ({how}); its cell is tried once more")
+                self._again.append(cell)
+        self._start(group)
+
+    def _late(self, worker: Worker) -> Iterator[Record]:
+        """End a worker whose cell takes too long, and yield that cell's record."""
+        group, cell = self._workers.pop(worker), worker.cell
+        worker.end()
+        if cell is not None:
+            yield self._keep(
+                lost_record(cell, self._place, f"it took longer than {self._timeout:g} seconds", fatal=False)
+            )
+        self._start(group)
+
+    def _keep(self, record: Record) -> Record:
+        kept = with_attempts(record, self._journal.read(record["identity"]))
+        self._journal.write(kept)
+        return kept
+
+    def _is_late(self, worker: Worker) -> bool:
+        return self._timeout is not None and worker.cell is not None and worker.seconds > self._timeout
+
+    def _patience(self) -> float | None:
+        """Return the seconds until the first cell in hand takes too long; None where nothing limits them."""
+        if self._timeout is None:
+            return None
+        return max(0.0, self._timeout - max((w.seconds for w in self._workers if w.cell), default=0.0)) + 0.01
 
 
 def _by_mark(cells: Sequence[Cell]) -> list[list[Cell]]:
@@ -88,38 +186,3 @@ def _by_mark(cells: Sequence[Cell]) -> list[list[Cell]]:
     for cell in cells:
         groups.setdefault(marked_identity(cell), []).append(cell)
     return list(groups.values())
-
-
-def _listen(
-    news: Any,  # noqa: ANN401 (a queue of the spawn context)
-    workers: Sequence[SpawnProcess],
-    expected: int,
-    say: Callable[[str], None],
-) -> Iterator[Record]:
-    """Yield as many records as are expected, and pass on what workers say."""
-    while expected:
-        try:
-            item = news.get(timeout=_PATIENCE)
-        except queue.Empty:
-            codes = [worker.exitcode for worker in workers]
-            if any(codes) or None not in codes:
-                code = next((code for code in codes if code), 0)
-                raise WorkerLostError(f"a worker ended early (exit code {code}); run again to go on") from None
-            continue
-        if isinstance(item, str):
-            say(item)
-        else:
-            expected -= 1
-            yield item
-
-
-def _work(place: Place, waiting: Any, news: Any) -> None:  # noqa: ANN401
-    """Run groups of cells until there are no more; in a process of its own."""
-    prepare(torch.device("cpu"), place.threads)
-    load_plugins(place.plugins)
-    workshop, journal = place.workshop(news.put), Journal(place.folder)
-    while (group := waiting.get()) is not None:
-        for record in run_inline(group, journal, workshop):
-            news.put(record)
-    news.close()
-    news.join_thread()

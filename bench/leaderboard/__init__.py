@@ -13,6 +13,7 @@ from bench.leaderboard.pictures import LINES, draw, save
 from bench.leaderboard.points import Point, by_scheme, gather
 from bench.leaderboard.survival_map import draw_map
 from bench.leaderboard.tables import TIMING_COLUMNS, conditions, csv_text, markdown
+from bench.plain_text import in_markdown
 from cwwm.files import write_atomic
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def texts(
         levels: those at which its attacks were run.
         archived: the note that the records are of older source, if they are.
     """
-    head = f"# Leaderboard of suite {suite}" + (f"\n\n> {archived}" if archived else "")
+    note = f"\n\n> {in_markdown(archived)}" if archived else ""
+    head = f"# Leaderboard of suite {in_markdown(suite)}{note}"
     if all_untrained(records):
         return compatibility_texts(head, records, conditions(records))
     points = gather(records)

@@ -6,16 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any
-
-from tabulate import tabulate
+from typing import Any
 
 from bench.compatibility import WEIGHTS, is_untrained
 from bench.compatibility.trial import IMAGES
 from bench.journal import Record
-
-if TYPE_CHECKING:  # tables.py shows which conditions the records were made under
-    from bench.leaderboard.tables import Table
+from bench.leaderboard.tables import Table, table_text
+from bench.plain_text import in_markdown, in_spreadsheet
 
 STEPS = ("build_ms", "embed_ms", "extract_ms", "reload_ms", "attack_ms")
 LARGEST = 100_000_000  # weights that a network of the proof on a CPU has at most
@@ -55,7 +52,7 @@ class Section:
     name: str
     title: str
     about: str
-    table: "Table"
+    table: Table
     sources: Sequence[Sequence[Record]]
 
 
@@ -74,7 +71,7 @@ def compatibility_texts(head: str, records: Sequence[Record], conditions: str) -
     """
     parts = [head, what_was_tried(records)]
     for section in compatibility_sections(records, conditions):
-        parts += [f"## {section.title}", section.about, _table(section.table)]
+        parts += [f"## {section.title}", in_markdown(section.about), table_text(section.table)]
     markdown = "\n\n".join(filter(None, parts)) + "\n"
     return {"leaderboard.md": markdown, "leaderboard.csv": _csv(_by_family(records))}
 
@@ -119,11 +116,6 @@ def _place(record: Record) -> tuple[Any, ...]:
     return key["model"], key["scheme"], key["payload"], key["attack"], key["seed"], key["weights"]
 
 
-def _table(table: "Table") -> str:
-    headers, rows = table
-    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) if rows else ""
-
-
 def _by_architecture(records: Sequence[Record]) -> dict[str, list[Record]]:
     groups: dict[str, list[Record]] = {}
     for record in records:
@@ -152,14 +144,14 @@ def _summary(records: Sequence[Record]) -> str:
     )
 
 
-def failure_table(records: Sequence[Record]) -> "Table":
+def failure_table(records: Sequence[Record]) -> Table:
     """Return why each of these cells is one that does not work."""
     named = ("model", "scheme", "payload", "weights")
     rows = [[*(record["key"][name] for name in named), "; ".join(shortfalls(record))] for record in records]
     return ["architecture", "scheme", "bits", "weights", "why"], rows
 
 
-def family_table(records: Sequence[Record]) -> "Table":
+def family_table(records: Sequence[Record]) -> Table:
     """Return how many architectures of each family work, and from which to which size."""
     rows: list[list[object]] = []
     for family, members in _families(records).items():
@@ -184,7 +176,7 @@ def _fact(records: Sequence[Record], name: str) -> int | None:
     return next((record["model"][name] for record in records if "model" in record), None)
 
 
-def architecture_table(records: Sequence[Record]) -> "Table":
+def architecture_table(records: Sequence[Record]) -> Table:
     """Return one line an architecture and scheme: its size, and at which stages the message came back whole."""
     strengths = sorted({(r["key"]["attack"], row["strength"]) for r in records for row in r.get("rows", [])})
     rows: list[list[object]] = []
@@ -240,7 +232,7 @@ def _share(hits: Sequence[bool], of: Sequence[Record]) -> str:
     return f"{sum(hits)}/{len(of)}"
 
 
-def speed_table(records: Sequence[Record]) -> "Table":
+def speed_table(records: Sequence[Record]) -> Table:
     """Return the median milliseconds of each step, one line an architecture and scheme, of cells that are ok."""
     rows: list[list[object]] = []
     for own in _by_mark(records):
@@ -259,7 +251,7 @@ def _csv(records: Sequence[Record]) -> str:
         "rows", "log10_p", "log10_p_attacked", *STEPS,
     ])  # fmt: skip
     for record in records:
-        writer.writerow(_csv_row(record))
+        writer.writerow(map(in_spreadsheet, _csv_row(record)))
     return out.getvalue()
 
 

@@ -19,6 +19,7 @@ from bench.leaderboard.detection import (
 from bench.leaderboard.levels import ABOUT_LEVELS, at_levels, levels_asked, levels_table
 from bench.leaderboard.points import Point, by_scheme, percent
 from bench.leaderboard.ranking import USEFUL, Standing, mean_price, rank
+from bench.plain_text import in_markdown, in_spreadsheet
 from cwwm.evidence import PROOF_RATE
 
 #: columns of the CSV that differ from run to run
@@ -73,7 +74,7 @@ def markdown(head: str, records: Sequence[Record], points: Sequence[Point], leve
         _table(covertness_table(points)),
         "## Models",
         _table(model_table(points)),
-        "## Speed\n\n" + timed_on(records),
+        "## Speed\n\n" + in_markdown(timed_on(records)),
         _table(speed_table(points)),
     ]  # fmt: skip
     return "\n\n".join(sections) + "\n"
@@ -109,13 +110,18 @@ def _capacity(points: Sequence[Point]) -> list[str]:
         return []
     return [
         f"## Capacity\n\n{ABOUT_CAPACITY}",
-        *(f"### {attack}\n\n{_table(table)}" for attack, table in tables.items()),
+        *(f"### {in_markdown(attack)}\n\n{_table(table)}" for attack, table in tables.items()),
     ]
 
 
 def _table(table: Table) -> str:
-    headers, rows = table
-    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) if rows else "(none)"
+    return table_text(table) or "(none)"
+
+
+def table_text(table: Table) -> str:
+    """Return a table in Markdown, empty if it has no rows; what cells say is shown as it is."""
+    headers, rows = ([in_markdown(str(h)) for h in table[0]], [[in_markdown(str(c)) for c in r] for r in table[1]])
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) if rows else ""
 
 
 def _summary(records: Sequence[Record]) -> str:
@@ -125,7 +131,7 @@ def _summary(records: Sequence[Record]) -> str:
     text = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     lines = [f"{len(records)} cells: {text or 'none'}."]
     refused = sorted({f"{_cell_name(r)}: {r['reason']}" for r in records if r["status"] != "ok"})
-    return "\n".join([*lines, *(f"- {line}" for line in refused)])
+    return "\n".join([*lines, *(f"- {in_markdown(line)}" for line in refused)])
 
 
 def _cell_name(record: Record) -> str:
@@ -305,7 +311,7 @@ def csv_text(points: Sequence[Point]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
-    writer.writerows(csv_row(point) for point in points)
+    writer.writerows(map(in_spreadsheet, csv_row(point)) for point in points)
     return out.getvalue()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from bench.commit import current_commit
 from bench.journal import Journal
 from bench.leaderboard import write
+from bench.output_lock import writing
 from cwwm.errors import BadInput
 from cwwm.files import read_json, write_json
 
@@ -49,7 +50,9 @@ def accept(out: Journal, date: str, folder: Path | None = None) -> Journal:
         raise BadInput(f"{len(failed)} cells of {out.folder} failed; see cwwm-bench status {out.folder}, run again")
     target = (folder or BASELINES) / out.suite
     commit = night_note(out.folder).get("commit") or current_commit() or ""
-    packed = out.pack(target)
-    write_json(target / "accepted.json", {"commit": commit, "date": date})
-    write(packed)
+    out.ensure_packable(target)
+    with writing(target, "cwwm-bench accept-baseline"):
+        packed = out.pack(target)
+        write_json(target / "accepted.json", {"commit": commit, "date": date})
+        write(packed)
     return packed

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bench.cell import Cell
-from bench.check import _sample, cell_of
+from bench.check import _sorted, cell_of, drawn
 from bench.conditions import prepare
 from bench.journal import Journal, record_digest
 from bench.leaderboard import write
@@ -285,17 +285,22 @@ def test_a_model_that_is_not_the_readers_is_not_run(
     assert "running again" not in out
 
 
-def test_a_seed_chooses_the_same_cells_and_another_others(
+def test_a_seed_chooses_the_same_cells_and_another_others_from_every_scheme_and_attack(
     finished: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CWWM_MODELS", str(tiny / "models.yaml"))
-    records, runtime, said = list(Journal(finished).records()), prepare(torch.device("cpu"), 1), []
+    records, runtime = list(Journal(finished).records()), prepare(torch.device("cpu"), 1)
+    runnable, others = _sorted(records, runtime)
+    assert (len(runnable), others.total()) == (16, 0)
 
-    def chosen(seed: int) -> list[str]:
-        return [record["identity"] for _, record in _sample(records, runtime, 4, seed, said.append)]
+    def chosen(seed: int, count: int = 4) -> list[str]:
+        return [record["identity"] for _, record in drawn(runnable, count, seed)]
 
     assert len({tuple(chosen(seed)) for seed in range(8)}) == 8
     assert chosen(3) == chosen(3)
-    assert said[3] == "4 cells chosen at random; --seed 3 chooses them again"
-    assert _sample(records, {**runtime, "torch": "0.1"}, 4, 0, said.append) == []
-    assert said[-2] == "16 records cannot be run again here: other source, versions or device"
+    for seed in range(8):
+        eight = set(chosen(seed, 8))
+        met = {(r["key"]["scheme"], r["key"]["attack"]) for r in records if r["identity"] in eight}
+        assert len(met) == 8, "two schemes, four attacks"
+    runnable, others = _sorted(records, {**runtime, "torch": "0.1"})
+    assert (runnable, others) == ([], {f"their torch is {torch.__version__}, here it is 0.1": 16})
