@@ -85,13 +85,17 @@ def atomic_path(path: Path, *, mode: int = 0o644, exclusive: bool = False) -> It
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
     except (OSError, ValueError) as error:
         raise BadInput(f"cannot write {path}: {_reason(error)}; choose another output folder") from error
+    created = stat.S_IMODE(temporary.stat().st_mode)
     try:
         yield temporary
+        written = temporary.lstat()
+        if stat.S_ISREG(written.st_mode) and written.st_nlink == 1:  # no link to another file
+            temporary.chmod(created)  # some libraries write a file of their own over it
+            _keep_mode(path, temporary)
         _sync(temporary)
         if exclusive:
             _create(temporary, path)
         else:
-            _keep_mode(path, temporary)
             os.replace(temporary, path)
         _sync(path.parent)
     finally:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from cwwm.bounds import whole
 from cwwm.errors import BadInput
 from cwwm.files import open_regular, write_atomic
 from cwwm.seeds import canonical_json
@@ -81,8 +82,9 @@ class Stretch:
 
     @classmethod
     def from_json(cls, value: Mapping[str, int]) -> "Stretch":
-        """Read what `to_json` wrote; KeyError or TypeError if it is something else, BadInput beyond the limits."""
-        return cls(int(value["n"]), int(value["r"]), int(value["p"]))
+        """Read what `to_json` wrote; KeyError, TypeError or BadInput if it is something else or too large."""
+        n, r, p = (whole(value[name], f"{name} of a stretch", 1, 1 << 62) for name in ("n", "r", "p"))
+        return cls(n, r, p)
 
 
 _MOST_MEMORY = 1 << 28

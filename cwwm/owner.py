@@ -128,13 +128,21 @@ def read_file(suspect: Path, key: Key, mark_file: Path, reference: Path | None =
     return Reading(mark, *read(scheme_of(mark), _suspect(suspect, mark), Claim(key, mark, _NO_MESSAGE), owner))
 
 
+_LARGE_POOL = 1 << 28  # weights of a carrier
+_MOST_ABSENT = 1000  # times as many weights as the suspect has of a large carrier
 _NO_MESSAGE = np.zeros(0, np.uint8)  # reading needs none: the salt is in the mark
 
 
 def _suspect(path: Path, mark: Mark) -> Weights:
     """Return the weights of a suspect; BadInput for NaN or infinite ones where the mark is read."""
     weights = open_weights(path)
-    for layer in mark.carrier.layers if mark.carrier else ():
+    layers = mark.carrier.layers if mark.carrier else ()
+    missing = mark.carrier.missing(weights) if mark.carrier else {}
+    stated = sum(layer.size for layer in layers)
+    there = sum(layer.size for index, layer in enumerate(layers) if index not in missing)
+    if stated > _LARGE_POOL and stated > _MOST_ABSENT * there:  # what reading takes would follow from the mark alone
+        raise BadInput(f"the mark was made in {stated:,} weights, and {path} has {there:,} of them; it cannot be read")
+    for layer in layers:
         if layer.name in weights and not all_finite(weights.tensor(layer.name)):
             raise BadInput(f"tensor {layer.name} of the suspect holds NaN or infinite weights; it cannot be read")
     return weights
