@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,6 +44,9 @@ _STORAGES = {
     "ComplexDoubleStorage": torch.complex128,
     "ComplexFloatStorage": torch.complex64,
     "UntypedStorage": torch.uint8,
+    "QInt8Storage": torch.int8,
+    "QUInt8Storage": torch.uint8,
+    "QInt32Storage": torch.int32,
 }
 # Ways to rebuild tensors that are no plain ones, all of torch._utils or torch.nested, and what to call them.
 _UNUSUAL = {
@@ -57,6 +60,9 @@ _UNUSUAL = {
     "_rebuild_device_tensor_from_numpy": "of another device",
     "_rebuild_device_tensor_from_cpu_tensor": "of another device",
 }
+
+
+_CONSTANTS = (torch.dtype, torch.qscheme, torch.layout, torch.memory_format)
 
 
 class NotOnlyTensors(Exception):  # noqa: N818 (says what a file is)
@@ -98,6 +104,10 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]  # the o
 
     dispatch: dict[int, Callable[[Any], None]]
 
+    def __init__(self, file: Any, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(file, **options)
+        self.dtypes: dict[str, torch.dtype] = {}  # of the stored runs of bytes, by key
+
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _rebuilt
@@ -116,7 +126,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]  # the o
             return _ordered
         if (module, name) == ("torch", "Size"):
             return lambda *sizes: sizes[0] if sizes else ()
-        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
+        if module == "torch" and isinstance(getattr(torch, name, None), _CONSTANTS):
             return getattr(torch, name)
         if (module, name) in (("torch", "device"), ("torch.serialization", "_get_layout"), ("builtins", "set"),
                               ("builtins", "complex"), ("_codecs", "encode")):  # fmt: skip
@@ -129,6 +139,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]  # the o
             raise ValueError("a stored run of bytes has no dtype or no name")
         if len(pid) > 5 and pid[5] is not None:
             raise ValueError("it holds views of storages, which torch wrote before version 0.4")
+        self.dtypes[key] = dtype
         return _Stored(key, dtype)
 
     def load_build(self) -> None:
@@ -267,8 +278,8 @@ def _run(mapped: mmap.mmap, entry: zipfile.ZipInfo) -> bytes:
     return mapped[start : start + size]
 
 
-def _unpickled(data: io.BufferedIOBase | mmap.mmap) -> Any:  # noqa: ANN401
-    return _Unpickler(cast(Any, data), encoding="utf-8").load()
+def _unpickled(data: io.BytesIO) -> Any:  # noqa: ANN401
+    return _Unpickler(data, encoding="utf-8").load()
 
 
 def _legacy_parts(mapped: mmap.mmap) -> tuple[Any, _Runs]:
@@ -277,11 +288,8 @@ def _legacy_parts(mapped: mmap.mmap) -> tuple[Any, _Runs]:
     first, *_ = (_unpickled(head) for _ in range(_LEGACY_HEADERS))
     if first != _LEGACY:
         raise ValueError("it does not begin as torch.save begins a file")
-    dtypes: dict[str, torch.dtype] = {}
-    tree = _unpickled(head)
-    for view in _leaves(tree):
-        if isinstance(view, _View) and isinstance(view.stored, _Stored):
-            dtypes[view.stored.key] = view.stored.dtype
+    unpickler = _Unpickler(head, encoding="utf-8")
+    tree, dtypes = unpickler.load(), unpickler.dtypes
     keys, place = _unpickled(head), head.tell()
     runs = {}
     for key in keys:
@@ -291,21 +299,6 @@ def _legacy_parts(mapped: mmap.mmap) -> tuple[Any, _Runs]:
         runs[key] = (place + 8, size)
         place += 8 + size
     return tree, runs
-
-
-def _leaves(tree: Any) -> list[Any]:  # noqa: ANN401
-    """Return all that lies in containers, each container visited once."""
-    seen: set[int] = set()
-    waiting, found = [tree], []
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, (Mapping, list, tuple)):
-            if id(node) not in seen:
-                seen.add(id(node))
-                waiting.extend(node.values() if isinstance(node, Mapping) else node)
-        else:
-            found.append(node)
-    return found
 
 
 class _Builder:

@@ -155,6 +155,8 @@ class LayerScheme(TrainedScheme):
         missing = mark.carrier.missing(suspect)
         if missing:
             return Extraction.not_applicable(self.payload_bits, missing[0])
+        if vector_length(mark.carrier.layers[0].shape) < self.payload_bits:
+            raise BadInput("the mark is damaged: its layer is too small for its payload")
         weight = suspect.tensor(mark.carrier.layers[0].name).cpu().double()
         vector = filter_mean(torch.nan_to_num(weight, nan=0.0, posinf=0.0, neginf=0.0))
         return read_logits(self.logits(vector, key, mark), mark.streams(key))

@@ -93,7 +93,8 @@ def changed_json(value: Any, edits: list[Json]) -> Any:  # noqa: ANN401
     return found
 
 
-def _edit(parent: Any, key: Any, kind: str, new: Any, name: str) -> None:  # noqa: ANN401
+def _edit(parent: Any, key: Any, kind: str, value: Any, name: str) -> None:  # noqa: ANN401
+    new = copy.deepcopy(value)  # later edits may enter it
     if kind == "remove":
         del parent[key]
     elif kind == "repeat" and isinstance(parent, list):
