@@ -47,7 +47,7 @@ def weight_kind(name: str, shape: Sequence[int]) -> str | None:
 
     Norms, biases, layer scales (all of one axis), embeddings and position tables are none.
     """
-    if not _WEIGHT.search(name) or len(shape) < 2 or math.prod(shape) == max(shape):
+    if not _WEIGHT.search(name) or len(shape) < 2 or math.prod(shape) in (0, max(shape)):
         return None
     if len(shape) >= 3:
         return "conv"

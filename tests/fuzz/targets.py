@@ -193,6 +193,11 @@ def _verify(path: Path) -> None:
     verify_file(suspect, KEY, path, message, ExhibitFiles(commitment=commitment))
 
 
+def _suspect(path: Path) -> None:
+    verify_file(path, KEY, CORPUS / "protected-cwc.mark.json", MESSAGE, ExhibitFiles())
+    verify_file(path, KEY, CORPUS / "aligned.mark.json", MESSAGE, ExhibitFiles())
+
+
 def _aligned(path: Path) -> None:
     mark = path.with_name("aligned.mark.json")
     mark.write_bytes((CORPUS / "aligned.mark.json").read_bytes())
@@ -219,5 +224,8 @@ TARGETS = {
     "torch": Target(_bytes("*.pt") | _repacked("*.pt") | _described(), _read_weights),
     "legacy": Target(_bytes("*.pth"), _read_weights),
     "inspect": Target(_safetensors("model.safetensors") | _repacked("*.pt"), _inspect),
+    "suspect": Target(
+        _safetensors("protected-cwc.safetensors") | _bytes("protected-cwc.safetensors") | _repacked("model.pt"), _suspect
+    ),
     "aligned": Target(_safetensors("aligned.mark.safetensors") | _bytes("aligned.mark.safetensors"), _aligned),
 }
