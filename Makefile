@@ -4,6 +4,8 @@ PYTHON ?= python3
 DEVICE ?= auto
 SUITE ?= smoke
 BUDGET ?= 60m
+N ?= 100000
+SEED ?= 0
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -12,11 +14,12 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup bench test test-slow nightly nightly-speed perf lint docs coverage screenshots clean
+.PHONY: help setup bench test test-slow fuzz nightly nightly-speed perf lint docs coverage screenshots clean
 
 help:
 	@echo "make bench      set up, run suite smoke (SUITE=...) and print its leaderboard; DEVICE=auto|cpu|cuda"
 	@echo "make test       set up and run all tests but the slow ones; make test-slow runs those"
+	@echo "make fuzz       every reader of files against N=100000 changed files from SEED=0 on; TARGETS=torch for some"
 	@echo "make perf       speed of the library beside the naive way; make lint; make coverage"
 	@echo "make docs       the documentation as pages, under build/docs; links are checked"
 	@echo "make screenshots  pictures of the leaderboard page for docs/images; takes Chromium"
@@ -46,6 +49,9 @@ test: setup
 
 test-slow: setup
 	$(BIN)/pytest -m slow
+
+fuzz: setup
+	N=$(N) SEED=$(SEED) OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(TARGETS)
 
 screenshots: setup
 	CWWM_BROWSER_TESTS=required CWWM_SCREENSHOTS_OF=encodings $(BIN)/pytest tests/bench/page/test_screenshots.py

@@ -17,10 +17,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cwwm.bounds import text, whole
 from cwwm.errors import BadInput
 from cwwm.weights import FLOAT_DTYPES, TensorWeights, Weights
 
 LARGE_LAYER = 10_000
+_MOST_WEIGHTS = 1 << 48  # of a carrier
+_MOST_AXES = 32
+_MOST_NAME = 1024  # characters of a layer's name, and of a rule
 RULES = {
     "all": "every convolution and linear weight",
     "large": f"convolution and linear weights of layers with at least {LARGE_LAYER:,} weights",
@@ -43,7 +47,7 @@ def weight_kind(name: str, shape: Sequence[int]) -> str | None:
 
     Norms, biases, layer scales (all of one axis), embeddings and position tables are none.
     """
-    if not _WEIGHT.search(name) or len(shape) < 2 or math.prod(shape) == max(shape):
+    if not _WEIGHT.search(name) or len(shape) < 2 or math.prod(shape) in (0, max(shape)):
         return None
     if len(shape) >= 3:
         return "conv"
@@ -62,6 +66,14 @@ class Layer:
     def size(self) -> int:
         """Number of weights."""
         return math.prod(self.shape)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Layer":
+        """Read a layer of `Carrier.to_json`; KeyError, TypeError or BadInput if it is something else."""
+        if not 1 <= len(value["shape"]) <= _MOST_AXES or value["dtype"] not in FLOAT_DTYPES:
+            raise BadInput(f"a layer of a carrier has 1 to {_MOST_AXES} axes, and a dtype of {', '.join(FLOAT_DTYPES)}")
+        shape = tuple(whole(size, "a layer's size", 1, _MOST_WEIGHTS) for size in value["shape"])
+        return cls(text(value["name"], "a layer's name", _MOST_NAME), shape, str(value["dtype"]))
 
 
 @dataclass(frozen=True)
@@ -129,9 +141,15 @@ class Carrier:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Carrier":
-        """Read what `to_json` wrote; KeyError or TypeError if it is something else."""
-        layers = tuple(Layer(str(x["name"]), tuple(map(int, x["shape"])), str(x["dtype"])) for x in value["layers"])
-        return cls(str(value["rule"]), layers)
+        """Read what `to_json` wrote; KeyError, TypeError or BadInput if it is something else.
+
+        A carrier has layers, each once, none of them empty.
+        """
+        layers = tuple(map(Layer.from_json, value["layers"]))
+        if not layers or len({layer.name for layer in layers}) < len(layers):
+            raise BadInput("a carrier has at least one layer, and each only once")
+        whole(sum(layer.size for layer in layers), "the number of weights of a carrier", 1, _MOST_WEIGHTS)
+        return cls(text(value["rule"], "rule", _MOST_NAME), layers)
 
 
 class Placement:

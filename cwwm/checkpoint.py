@@ -6,11 +6,10 @@ weights into a synced copy, so names, order, metadata and every other byte stay 
 
 import contextlib
 import json
+import math
 import mmap
-import pickle
 import shutil
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cwwm.errors import BadInput
-from cwwm.files import atomic_path
+from cwwm.files import atomic_path, open_regular
+from cwwm.torch_files import Unusual, load_torch_file
 from cwwm.weights import TensorWeights, Weights
 
 _DTYPES = {
@@ -37,6 +37,9 @@ _DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+_MOST_HEADER = 32 << 20  # bytes: names and shapes of 200,000 tensors
+_MOST_AXES = 32
+_MOST_NAME = 1024  # characters of a tensor's name
 _TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 
 
@@ -50,13 +53,20 @@ class FileWeights(Weights):
             BadInput: if it is missing, truncated or no safetensors file.
         """
         self.path = path
-        _validate(path)
-        with path.open("rb") as file:
+        with open_regular(path, "checkpoint") as file:
+            header = int.from_bytes(file.read(8), "little")
+            if header > _MOST_HEADER:
+                raise BadInput(
+                    f"{path} is truncated or no safetensors file: its header has {header:,} bytes, {_MOST_HEADER:,} "
+                    "are the most"
+                )
+            _validate(path)
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        header = int.from_bytes(self._map[:8], "little")
         self._start = 8 + header
         entries: dict[str, Any] = json.loads(self._map[8 : self._start])
         self.metadata: dict[str, str] = entries.pop("__metadata__", {})
+        require_names(entries, path)
+        _require_shapes(entries, path)
         self._entries = {name: e for name, e in entries.items() if e["dtype"] in _DTYPES}
 
     def names(self) -> Sequence[str]:
@@ -132,10 +142,23 @@ def _validate(path: Path) -> None:
     try:
         with safe_open(path, framework="numpy"):
             pass
-    except FileNotFoundError as error:
-        raise BadInput(f"no checkpoint at {path}") from error
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError) as error:
         raise BadInput(f"{path} is truncated or no safetensors file: {error}") from error
+
+
+def require_names(names: Iterable[str], path: Path) -> None:
+    """Raise BadInput for a name that no tensor has: searching it could take long."""
+    for name in names:
+        if len(name) > _MOST_NAME:
+            raise BadInput(f"a tensor's name in {path} has {len(name):,} characters; {_MOST_NAME} are the most")
+
+
+def _require_shapes(entries: Mapping[str, Any], path: Path) -> None:
+    """Raise BadInput for shapes that torch takes not, or that no bytes bear out: one axis of an empty tensor."""
+    for name, entry in entries.items():
+        shape = entry["shape"]
+        if len(shape) > _MOST_AXES or math.prod(n or 1 for n in shape) >= 1 << 62:
+            raise BadInput(f"tensor {name} of {path} has an impossible shape")
 
 
 def open_weights(path: Path) -> Weights:
@@ -150,23 +173,17 @@ def open_weights(path: Path) -> Weights:
 
 
 def _load_torch(path: Path) -> dict[str, Tensor]:
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise BadInput(f"no checkpoint at {path}") from error
-    except pickle.UnpicklingError as error:
-        raise BadInput(
-            f"{path} holds more than tensors; loading it could run code, so it is refused; save its state dict"
-        ) from error
-    except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise BadInput(f"{path} is truncated or no torch checkpoint: {reason}") from error
+    loaded = load_torch_file(path)
     for wrapper in ("state_dict", "model", "model_state_dict"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
     if not isinstance(loaded, Mapping) or not loaded:
         raise BadInput(f"{path} holds no state dict")
+    for name, value in loaded.items():
+        if isinstance(value, Unusual):
+            raise BadInput(f"tensor {name} of {path} is {value.kind}; save it as a dense tensor with its values")
     tensors = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
+    require_names(tensors, path)
     if not tensors:
         raise BadInput(f"{path} holds no tensors")
     return {name: tensor.contiguous() for name, tensor in tensors.items()}

@@ -8,9 +8,9 @@ import numpy as np
 import typer
 
 from cwwm.codes import Bits
-from cwwm.console import DONE, NO, print_json, print_table, run_app
+from cwwm.console import DONE, NO, print_json, print_table, run_app, say
 from cwwm.errors import BadInput
-from cwwm.message import bits_to_hex, bits_to_text, hex_to_bits, text_to_bits
+from cwwm.message import bits_to_hex, bits_to_text, hex_to_bits, read_text, text_to_bits
 
 if TYPE_CHECKING:
     from cwwm.alignment import Alignment
@@ -80,6 +80,14 @@ Plugins = Annotated[
     list[str] | None,
     typer.Option("--plugin", help="A Python module with more schemes; its code is run. May repeat."),
 ]
+TextFile = Annotated[
+    str | None,
+    typer.Option(
+        "--message-file",
+        help="A file that holds the message as text, or - for standard input: the list of processes then does not "
+        "show it. One line end that closes it is left out.",
+    ),
+]
 Hex = Annotated[str | None, typer.Option("--hex", help="The message, as hexadecimal bytes.")]
 
 
@@ -96,7 +104,7 @@ def keygen(
     if json:
         print_json({"key": str(output), "digest": key.digest})
     else:
-        print(f"{output}: key {key.digest[:12]}; keep it secret and keep a copy")
+        say(f"{output}: key {key.digest[:12]}; keep it secret and keep a copy")
     return DONE
 
 
@@ -150,7 +158,8 @@ def _plan_protected(weights: "Weights", targets: "Targets", carrier: str | None,
         "probability that the message comes back whole, by law"
     )  # fmt: skip
     settings = " ".join(f"--set {name}={value}" for name, value in best.parameters.items() if name != "carrier")
-    print(f"\nembed with: --payload-bits {targets.payload_bits} --carrier '{best.carrier}' {settings}")
+    print()
+    say(f"embed with: --payload-bits {targets.payload_bits} --carrier '{best.carrier}' {settings}")
     return DONE
 
 
@@ -173,7 +182,8 @@ def _plan_plain(weights: "Weights", targets: "Targets", carrier: str, json: bool
     )  # fmt: skip
     title = f"{targets.payload_bits} bits in {pool.size:,} weights (carrier {carrier}), least energy first"
     print_table(columns, rows, title)
-    print(f"\nembed with: --scheme cwc --payload-bits {targets.payload_bits} --survive {targets.magnitude:g} "
+    print()
+    say(f"embed with: --scheme cwc --payload-bits {targets.payload_bits} --survive {targets.magnitude:g} "
           f"--carrier '{carrier}' --set length={options[0].length} --set weight={options[0].weight}")  # fmt: skip
     return DONE
 
@@ -184,6 +194,7 @@ def embed(
     key: KeyFile,
     output: Annotated[Path, typer.Option("-o", "--output", help="Marked checkpoint to write (.safetensors).")],
     message: Text = None,
+    message_file: TextFile = None,
     hex: Hex = None,
     payload_bits: PayloadBits = 256,
     carrier: Carrier = None,
@@ -211,7 +222,7 @@ def embed(
 
     load_plugins(plugin or ())
     owner, given = load_owner_key(key), _parameters(set_ or [])
-    bits = _message(message, hex, payload_bits)
+    bits = _message(message, message_file, hex, payload_bits)
     targets = Targets.parse(survive, payload_bits=payload_bits, energy=budget_energy, depth_energy=budget_depth)
     planned = plan_scheme(model, scheme, targets, carrier, given)
     if scheme in ("cwc", "protected-cwc"):
@@ -222,8 +233,8 @@ def embed(
         return DONE
     _print_report(dict(marked.mark.report))
     for path, advice in zip(marked.files, ("release this", "keep this", "publish this, dated, first"), strict=True):
-        print(f"{path}: {advice}")
-    print(f"{model}: keep this too, unmarked: the mark binds it, --reference and --original take it")
+        say(f"{path}: {advice}")
+    say(f"{model}: keep this too, unmarked: the mark binds it, --reference and --original take it")
     return DONE
 
 
@@ -250,12 +261,13 @@ def extract(
         return DONE if found.ok else NO
     _print_alignment(reading.alignment)
     if not found.applicable:
-        print(f"not applicable: {found.reason}")
+        say(f"not applicable: {found.reason}")
     elif not found.ok:
-        print("the message is lost; cwwm verify may still prove the mark")
+        say("the message is lost; cwwm verify may still prove the mark")
     else:
-        print(f"text: {bits_to_text(found.bits) or '(none)'}\nhex:  {bits_to_hex(found.bits)}")
-        print("this is no proof: see cwwm verify")
+        say(f"text: {bits_to_text(found.bits) or '(none)'}")
+        say(f"hex:  {bits_to_hex(found.bits)}")
+        say("this is no proof: see cwwm verify")
     return DONE if found.ok else NO
 
 
@@ -266,6 +278,7 @@ def verify(
     mark: Annotated[Path, typer.Option(help="Mark file written by embed.")],
     commitment: Annotated[Path | None, typer.Option(help="Commitment published before the model.")] = None,
     message: Text = None,
+    message_file: TextFile = None,
     hex: Hex = None,
     fpr: Annotated[float, typer.Option(help="False-positive rate that a proof may have.")] = 1e-12,
     reference: Reference = None,
@@ -307,7 +320,7 @@ def verify(
         suspect,
         load_owner_key(key),
         mark,
-        _message(message, hex, load_mark(mark).payload_bits),
+        _message(message, message_file, hex, load_mark(mark).payload_bits),
         files,
         rate=fpr,
         tried=Tried.parse(tried),
@@ -322,15 +335,15 @@ def verify(
     else:
         _print_alignment(found.alignment)
         if not found.extraction.applicable:
-            print(f"not applicable: {found.extraction.reason}")
+            say(f"not applicable: {found.extraction.reason}")
         for statistic, log10_p in found.evidence.log10_p.items():
-            print(f"{statistic}: log10 p = {log10_p:.1f}")
+            say(f"{statistic}: log10 p = {log10_p:.1f}")
         for name, log10_p in found.innocents.items():
-            print(f"innocent {name}: log10 p = {log10_p:.1f}")
+            say(f"innocent {name}: log10 p = {log10_p:.1f}")
         if found.plugin:
-            print(f"read by the plugin {found.plugin}: the verdict is worth what its code is worth, read it")
-        print(f"message whole: {'yes' if found.whole else 'no'}")
-        print(verdict.reason)
+            say(f"read by the plugin {found.plugin}: the verdict is worth what its code is worth, read it")
+        say(f"message whole: {'yes' if found.whole else 'no'}")
+        say(verdict.reason)
     return DONE if verdict.proven else NO
 
 
@@ -364,10 +377,12 @@ def inspect(model: Path, json: Json = False) -> int:
     return DONE
 
 
-def _message(text: str | None, digits: str | None, payload_bits: int) -> Bits:
-    if (text is None) == (digits is None):
-        raise BadInput("give the message once: --message TEXT or --hex DIGITS")
-    return text_to_bits(text, payload_bits) if text is not None else hex_to_bits(digits or "", payload_bits)
+def _message(text: str | None, file: str | None, digits: str | None, payload_bits: int) -> Bits:
+    if sum(given is not None for given in (text, file, digits)) != 1:
+        raise BadInput("give the message once: --message TEXT or --hex DIGITS, or --message-file FILE")
+    if digits is not None:
+        return hex_to_bits(digits, payload_bits)
+    return text_to_bits(read_text(file) if file is not None else text or "", payload_bits)
 
 
 def _parameters(pairs: list[str]) -> dict[str, Any]:
@@ -408,15 +423,15 @@ def _alignment_json(alignment: "Alignment | None") -> dict[str, Any]:
 def _print_alignment(alignment: "Alignment | None") -> None:
     if alignment is not None:
         counts = ", ".join(f"{count:,} {what}" for what, count in alignment.channels.items())
-        print(f"aligned: {alignment.score:.1%} of the owner's copy recognised; channels: {counts}")
+        say(f"aligned: {alignment.score:.1%} of the owner's copy recognised; channels: {counts}")
 
 
 def _print_report(report: dict[str, Any]) -> None:
     unprotected = report.pop("unprotected_layers", [])
     for name, value in report.items():
-        print(f"{name}: {value:.6g}" if isinstance(value, float) else f"{name}: {value}")
+        say(f"{name}: {value:.6g}" if isinstance(value, float) else f"{name}: {value}")
     if unprotected:
-        print(f"not protected under a ranking of their own: {', '.join(unprotected)}")
+        say(f"not protected under a ranking of their own: {', '.join(unprotected)}")
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import hmac
 from dataclasses import dataclass
 from pathlib import Path
 
+from cwwm.bounds import digits
 from cwwm.carrier import weights_digest
 from cwwm.errors import BadInput
 from cwwm.files import read_json, write_json
@@ -18,6 +19,7 @@ from cwwm.seeds import canonical_json
 from cwwm.weights import TensorWeights
 
 FORMAT = "cwwm-commitment v2"
+_DIGITS = 64  # of HMAC-SHA256
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,9 @@ class Commitment:
     def load(cls, path: Path) -> "Commitment":
         """Read a commitment file; BadInput if it is something else."""
         value = read_json(path, "commitment file")
-        if value.get("format") != FORMAT or not isinstance(value.get("digest"), str):
+        if value.get("format") != FORMAT:
             raise BadInput(f"{path} is not a commitment file: it does not say '{FORMAT}'")
-        return cls(value["digest"])
+        try:
+            return cls(digits(value.get("digest"), "digest", _DIGITS))
+        except BadInput as error:
+            raise BadInput(f"{path} is no whole commitment file: its {error}") from error

@@ -1,10 +1,13 @@
-"""What both command lines share: exit codes, one-line errors, JSON or table output."""
+"""What both command lines share: exit codes, one-line errors, JSON or table output, safe for every terminal."""
 
+import contextlib
+import io
 import json
+import os
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, TextIO, cast
 
 import typer
 from rich.console import Console
@@ -22,9 +25,21 @@ _UsageError = cast(
 
 
 def run_app(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit code: 0 done, 1 the answer is no, 2 bad input, 3 failed."""
+    """Run a command line and return its exit code: 0 done, 1 the answer is no, 2 bad input, 3 failed.
+
+    A reader that closes the pipe early changes none of them, and no locale makes printing fail.
+    """
+    with _patient_streams():
+        code = _run(app, name, arguments)
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+    return code
+
+
+def _run(app: typer.Typer, name: str, arguments: Sequence[str] | None) -> int:
     try:
         code = app(args=arguments, prog_name=name, standalone_mode=False)
+        sys.stdout.flush()
     except BadInput as error:
         return _refuse(name, str(error))
     except _UsageError as error:
@@ -45,8 +60,64 @@ def run_app(app: typer.Typer, name: str, arguments: Sequence[str] | None = None)
 
 def _refuse(name: str, reason: str) -> int:
     """Print one line, whatever the reason's text, and return the exit code for bad input."""
-    print(f"{name}: {' '.join(reason.split())}", file=sys.stderr)
+    print(f"{name}: {escaped(' '.join(reason.split()))}", file=sys.stderr)
     return BAD_INPUT
+
+
+class _Patient:
+    """A stream whose reader may leave: what is written after that is dropped."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            self._drop()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Lead the stream nowhere, so that what it still holds does no harm either."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _patient_streams() -> Iterator[None]:
+    """Print what the locale cannot say as backslash escapes, and go on when a reader leaves."""
+    streams = sys.stdout, sys.stderr
+    with open(os.devnull, "w") as nowhere:  # for a process that was started with a stream closed
+        for stream in streams:
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        sys.stdout, sys.stderr = (cast(TextIO, _Patient(stream or nowhere)) for stream in streams)
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = streams
+
+
+def escaped(text: str) -> str:
+    """Return a text with everything that is not printable as a backslash escape: controls, line ends, joiners."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def say(line: str) -> None:
+    """Print one line on standard output, whatever names from files are in it; see `escaped`."""
+    print(escaped(line))
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 (any JSON value)
@@ -55,8 +126,9 @@ def print_json(value: Any) -> None:  # noqa: ANN401 (any JSON value)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
-    """Print a table on standard output; every cell by `str`."""
+    """Print a table on standard output; every cell by `str`, escaped as `say` does."""
     table = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False).print(table)
+        table.add_row(*(escaped(str(cell)) for cell in row))
+    width = None if sys.stdout.isatty() else 160
+    Console(width=width, highlight=False, markup=False, emoji=False).print(table)

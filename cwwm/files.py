@@ -1,36 +1,105 @@
-"""The one place that writes files: beside the name, synced, renamed; a failure leaves nothing behind."""
+"""The one place that reads and writes whole files: regular ones of bounded size; beside the name, synced, renamed."""
 
 import contextlib
 import errno
 import json
+import math
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from cwwm.errors import BadInput, EnvironmentFault
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
+try:
+    import fcntl
+except ImportError:  # not POSIX: nothing to lock a folder with
+    fcntl = None  # type: ignore[assignment]
+
+MOST_JSON = 16 << 20  # bytes: a mark of 70,000 layers takes ten million
+_DEEPEST = 64  # levels of a JSON value
+_LARGEST = 1 << 63  # no number in a file is beyond it
+
 
 @contextlib.contextmanager
-def atomic_path(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
+def open_regular(path: Path, what: str, *, most: int | None = None) -> Iterator[BinaryIO]:
+    """Open a regular file for reading; never waits for a pipe.
+
+    Args:
+        path: of the file.
+        what: it should be, for the error.
+        most: bytes that it may have; any number by default.
+
+    Raises:
+        BadInput: if it is missing, a folder, a pipe or a device, or has too many bytes.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except FileNotFoundError as error:
+        raise BadInput(f"no {what} at {path}") from error
+    except (OSError, ValueError) as error:
+        raise BadInput(f"cannot read {what} {path}: {_reason(error)}") from error
+    state = os.fstat(descriptor)
+    if not stat.S_ISREG(state.st_mode):
+        os.close(descriptor)
+        raise BadInput(f"cannot read {what} {path}: it is a folder, a pipe or a device, not a regular file")
+    with open(descriptor, "rb") as file:
+        if most is not None and state.st_size > most:
+            raise BadInput(f"cannot read {what} {path}: it has {state.st_size:,} bytes; {most:,} are the most")
+        yield file
+
+
+def read_bounded(path: Path, what: str, most: int) -> bytes:
+    """Return the bytes of a regular file; BadInput, naming `what` it should have been, beyond `most` of them."""
+    with open_regular(path, what, most=most) as file:
+        data = file.read(most + 1)  # it may have grown
+    if len(data) > most:
+        raise BadInput(f"cannot read {what} {path}: it has more than {most:,} bytes")
+    return data
+
+
+def _reason(error: Exception) -> str:
+    """Return an error's text without the path, which the caller names."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path, *, mode: int = 0o644, exclusive: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync it and rename it over `path`.
+
+    Args:
+        path: to write. A file that is replaced keeps its mode.
+        mode: of a new file.
+        exclusive: refuse to replace a file, also one that appears meanwhile.
 
     Raises:
         EnvironmentFault: if the folder cannot be written, the disk is full, or the folder goes away meanwhile.
+        BadInput: if the file exists and `exclusive` is given.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _fault(path, error) from error
+    created = stat.S_IMODE(temporary.stat().st_mode)
     try:
         yield temporary
+        written = temporary.lstat()
+        if stat.S_ISREG(written.st_mode) and written.st_nlink == 1:  # no link to another file
+            temporary.chmod(created)  # some libraries write a file of their own over it
+            _keep_mode(path, temporary)
         _sync(temporary)
-        os.replace(temporary, path)
+        if exclusive:
+            _create(temporary, path)
+        else:
+            os.replace(temporary, path)
         _sync(path.parent)
     except OSError as error:
         if error.errno in _NO_ROOM or str(error.filename) == str(temporary):
@@ -41,8 +110,8 @@ def atomic_path(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _fault(path: Path, error: OSError) -> EnvironmentFault:
-    return EnvironmentFault(f"cannot write {path}: {error.strerror}; choose another output folder")
+def _fault(path: Path, error: Exception) -> EnvironmentFault:
+    return EnvironmentFault(f"cannot write {path}: {_reason(error)}; choose another output folder")
 
 
 def _sync(path: Path) -> None:
@@ -53,9 +122,127 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Write `data` to `path` so that a reader sees the old file or the whole new one."""
-    with atomic_path(path, mode=mode) as temporary:
+def _keep_mode(old: Path, new: Path) -> None:
+    """Give `new` the mode of the file that it is about to replace, if there is one."""
+    with contextlib.suppress(FileNotFoundError):
+        new.chmod(stat.S_IMODE(old.stat().st_mode))
+
+
+def _create(temporary: Path, path: Path) -> None:
+    """Give a finished file its final name, which nobody may have taken; BadInput if somebody has."""
+    try:
+        try:
+            os.link(temporary, path)  # the name appears with all its bytes
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EACCES):
+                raise
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # a file system without links
+            os.replace(temporary, path)
+    except FileExistsError as error:
+        raise BadInput(f"{path} exists; it is never overwritten, choose another name") from error
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What stood under a name at one moment, to notice that another process replaced it."""
+
+    device: int
+    inode: int
+    changed: int
+
+    @classmethod
+    def at(cls, path: Path) -> "_Seen | None":
+        try:
+            state = path.lstat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _fault(path, error) from error
+        return cls(state.st_dev, state.st_ino, state.st_mtime_ns)
+
+
+@contextlib.contextmanager
+def appearing_together(paths: Sequence[Path]) -> Iterator[Path]:
+    """Yield an empty folder beside `paths`; on success all files in it appear under these names, else none does.
+
+    What is written there has the names of `paths`, which lie in one folder; some may be missing in the end. They
+    appear in the order of `paths`, so the last one never stands without the others. Files that are replaced keep
+    their modes.
+
+    Raises:
+        BadInput: if the folder cannot be written, or one of the names was taken or replaced meanwhile: of two
+            processes that write to one name, one is refused.
+    """
+    before = [_Seen.at(path) for path in paths]
+    folder = paths[-1].parent
+    staging = folder / f".{paths[-1].name}.{secrets.token_hex(6)}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        staging.mkdir()
+    except (OSError, ValueError) as error:
+        raise _fault(paths[-1], error) from error
+    try:
+        yield staging
+        with _locked(folder):
+            _publish(staging, paths, before)
+            _sync(folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, where the system has one, so that two processes publish one after the other."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems lock no folders
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _publish(staging: Path, paths: Sequence[Path], before: Sequence[_Seen | None]) -> None:
+    """Move the staged files to their names, all or none."""
+    for path, seen in zip(paths, before, strict=True):
+        if _Seen.at(path) != seen:
+            raise BadInput(f"{path} was written by another process meanwhile; nothing was replaced")
+    kept = staging / "replaced"
+    kept.mkdir()
+    moved: list[tuple[Path, _Seen | None]] = []
+    try:
+        for path, seen in zip(paths, before, strict=True):
+            new = staging / path.name
+            if not new.exists():
+                continue
+            if seen is None:
+                _create(new, path)
+            else:
+                _keep(path, kept / path.name)
+                _keep_mode(kept / path.name, new)
+                os.replace(new, path)
+            moved.append((path, seen))
+    except BaseException:
+        for path, seen in reversed(moved):
+            if seen is None:
+                path.unlink(missing_ok=True)
+            else:
+                os.replace(kept / path.name, path)
+        raise
+
+
+def _keep(path: Path, kept: Path) -> None:
+    """Give a file that is about to be replaced a second name."""
+    try:
+        os.link(path, kept)
+    except OSError:  # a file system without links
+        shutil.copy2(path, kept)
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o644, exclusive: bool = False) -> None:
+    """Write `data` to `path` so that a reader sees the old file or the whole new one; as `atomic_path`."""
+    with atomic_path(path, mode=mode, exclusive=exclusive) as temporary:
         temporary.write_bytes(data)
 
 
@@ -65,11 +252,51 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 (any JSON value)
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
-    """Read a JSON object from `path`; BadInput, naming `what` it should have been, if it is none."""
+    """Read a JSON object from `path`; BadInput, naming `what` it should have been, if it is none.
+
+    The file is regular and of bounded size and depth, and its numbers are finite and below 2^63.
+    """
+    data = read_bounded(path, what, MOST_JSON)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        value = json.loads(data.decode("utf-8"), parse_constant=_no_number, parse_float=_real, parse_int=_whole)
+    except (ValueError, RecursionError) as error:  # a decoding error is a ValueError, too
         raise BadInput(f"cannot read {what} {path}: {error}") from error
     if not isinstance(value, dict):
         raise BadInput(f"{path} is not a {what}: it holds no JSON object")
+    if not _shallow(value):
+        raise BadInput(f"cannot read {what} {path}: it is nested deeper than {_DEEPEST} levels")
     return value
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _real(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:20]} is too large")
+    return value
+
+
+def _whole(text: str) -> int:
+    value = int(text) if len(text) < 30 else _LARGEST  # long ones take long
+    if not -_LARGEST < value < _LARGEST:
+        raise ValueError(f"the number {text[:20]} is too large")
+    return value
+
+
+def _shallow(value: object) -> bool:
+    """Say whether a JSON value has no more levels than `_DEEPEST`."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return True
+    return False
+
+
+def _children(value: object) -> Sequence[object]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else ()

@@ -18,12 +18,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from cwwm.bounds import whole
 from cwwm.errors import BadInput
-from cwwm.files import write_atomic
+from cwwm.files import open_regular, write_atomic
 from cwwm.seeds import canonical_json
 
 NONCE_BYTES = 16
 SALT_BYTES = 32
+_MOST_BYTES = 4096  # of a key file, which has about 130
 _BLOCK_WORDS = 8192
 _FIRST_WORDS = 64  # squeezed at least: a short stream does not pay for a whole block
 _HEADERS = {"owner": "cwwm-key v1", "harness": "cwwm-harness-key v1"}
@@ -52,11 +54,13 @@ class Stretch:
     p: int
 
     def __post_init__(self) -> None:
-        """Refuse what scrypt does not take, and costs that would stop a machine: above 1 GiB or 16 repetitions."""
+        """Refuse what scrypt does not take, and costs that would stop a machine: 256 MiB, or 1 GiB of work."""
         if self.n < 2 or self.n & (self.n - 1) or self.r < 1 or self.p < 1:
             raise BadInput(f"a stretch takes n a power of two above 1, r and p of at least 1, not {self}")
-        if self.memory > _MOST_MEMORY or self.p > _MOST_REPETITIONS:
-            raise BadInput(f"{self} costs more than 1 GiB or {_MOST_REPETITIONS} repetitions; no mark needs that")
+        if self.memory > _MOST_MEMORY or self.memory * self.p > _MOST_WORK or self.p > _MOST_REPETITIONS:
+            raise BadInput(f"{self} costs more than 256 MiB, or 1 GiB of work; no mark needs that")
+        if self.n.bit_length() > 16 * self.r:  # RFC 7914: n is below 2^(128 r / 8)
+            raise BadInput(f"a stretch takes n below 2^(16 r), not {self}")
 
     @property
     def memory(self) -> int:
@@ -78,11 +82,13 @@ class Stretch:
 
     @classmethod
     def from_json(cls, value: Mapping[str, int]) -> "Stretch":
-        """Read what `to_json` wrote; KeyError or TypeError if it is something else, BadInput beyond the limits."""
-        return cls(int(value["n"]), int(value["r"]), int(value["p"]))
+        """Read what `to_json` wrote; KeyError, TypeError or BadInput if it is something else or too large."""
+        n, r, p = (whole(value[name], f"{name} of a stretch", 1, 1 << 62) for name in ("n", "r", "p"))
+        return cls(n, r, p)
 
 
-_MOST_MEMORY = 1 << 30
+_MOST_MEMORY = 1 << 28
+_MOST_WORK = 1 << 30
 _MOST_REPETITIONS = 16
 #: of owners' marks: 64 MiB, some tenths of a second of one core; the least that a proof may rest on
 OWNER_STRETCH = Stretch(1 << 16, 8, 1)
@@ -159,19 +165,22 @@ class Key:
         return hmac.new(self._secret, f"cwwm-{purpose} v1\0".encode() + data, hashlib.sha256).hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write the key file with mode 0600; BadInput if it exists, for a lost key cannot be made again."""
-        if path.exists():
-            raise BadInput(f"{path} exists; a key is never overwritten, choose another name")
+        """Write the key file with mode 0600; BadInput if it exists, for a lost key cannot be made again.
+
+        Of several at once to one name, one succeeds.
+        """
         text = f"{_HEADERS[self.origin]}\ndigest: {self.digest}\nsecret: {self._secret.hex()}\n"
-        write_atomic(path, text.encode(), mode=0o600)
+        write_atomic(path, text.encode(), mode=0o600, exclusive=True)
 
     @classmethod
     def load(cls, path: Path) -> "Key":
         """Read a key file; BadInput if it is missing, malformed or readable by others."""
+        with open_regular(path, "key file", most=_MOST_BYTES) as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            data = file.read(_MOST_BYTES)
         try:
-            text = path.read_text(encoding="ascii")
-            mode = stat.S_IMODE(path.stat().st_mode)
-        except (OSError, UnicodeDecodeError) as error:
+            text = data.decode("ascii")
+        except UnicodeDecodeError as error:
             raise BadInput(f"cannot read key file {path}: {error}") from error
         if os.name == "posix" and mode & 0o077:
             raise BadInput(f"key file {path} has mode {mode:04o}: others can read it; run chmod 600 {path}")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from cwwm.bounds import MOST_PAYLOAD, digits, mapping, text, whole
 from cwwm.carrier import Carrier, weights_digest
 from cwwm.codes import Bits
 from cwwm.errors import BadInput
@@ -24,6 +25,8 @@ from cwwm.seeds import canonical_json
 from cwwm.weights import TensorWeights
 
 FORMAT = "cwwm-mark v2"
+_DIGEST, _KEY_DIGEST = 64, 32  # hexadecimal digits of SHA-256, and of a key's digest
+_MOST_NAME = 100  # characters of a scheme's name
 _BOUND, _LEARNED = "bound::", "learned::"  # lead the names of a mark's tensors where both kinds lie together
 
 
@@ -130,29 +133,27 @@ class Mark:
         if value.get("format") != FORMAT:
             raise BadInput(f"{where} is not a mark file: it does not say '{FORMAT}'")
         try:
-            mark = cls(
-                scheme=str(value["scheme"]),
-                parameters=dict(value["parameters"]),
-                payload_bits=int(value["payload_bits"]),
-                carrier=Carrier.from_json(value["carrier"]) if value["carrier"] else None,
-                nonce=bytes.fromhex(value["nonce"]),
-                original=str(value["original"]),
+            return cls(
+                scheme=text(value["scheme"], "scheme", _MOST_NAME),
+                parameters=mapping(value["parameters"], "parameters"),
+                payload_bits=whole(value["payload_bits"], "payload_bits", 1, MOST_PAYLOAD),
+                carrier=None if value["carrier"] is None else Carrier.from_json(value["carrier"]),
+                nonce=bytes.fromhex(digits(value["nonce"], "nonce", 2 * NONCE_BYTES)),
+                original=digits(value["original"], "original", _DIGEST),
                 stretch=Stretch.from_json(value["stretch"]),
-                key_digest=str(value["key_digest"]),
-                key_origin=str(value["key_origin"]),
-                state=dict(value["state"]),
+                key_digest=digits(value["key_digest"], "key_digest", _KEY_DIGEST),
+                key_origin=text(value["key_origin"], "key_origin", _MOST_NAME),
+                state=mapping(value["state"], "state"),
                 tensors=_named(packed or {}, _BOUND),
-                salt=bytes.fromhex(value["salt"]),
+                salt=bytes.fromhex(digits(value["salt"], "salt", 2 * SALT_BYTES)),
                 learned=_named(packed or {}, _LEARNED),
-                copy=None if value["copy"] is None else str(value["copy"]),
-                report=dict(value["report"]),
+                copy=None if value["copy"] is None else digits(value["copy"], "copy", _DIGEST),
+                report=mapping(value["report"], "report"),
             )
+        except BadInput as error:
+            raise BadInput(f"{where} is damaged: {error}") from error
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"{where} is damaged: {type(error).__name__} at {error}") from error
-        for name, found, bytes_ in (("salt", mark.salt, SALT_BYTES), ("nonce", mark.nonce, NONCE_BYTES)):
-            if len(found) != bytes_:
-                raise BadInput(f"{where} is damaged: its {name} has {len(found)} bytes, not {bytes_}")
-        return mark
 
     def packed(self) -> dict[str, Tensor]:
         """Return both kinds of tensors under names that tell them apart, as files and artefacts hold them."""

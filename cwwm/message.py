@@ -1,11 +1,35 @@
 """Text and hexadecimal messages as bits: byte by byte, b_0 the least significant bit of the first byte."""
 
+import sys
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 
 from cwwm.codes import Bits
 from cwwm.errors import BadInput
+from cwwm.files import read_bounded
+
+_MOST_BYTES = 1 << 17  # of a message
+
+
+def read_text(file: str) -> str:
+    """Return the text of a message file, or of standard input for ``"-"``, without the line end that closes it.
+
+    Raises:
+        BadInput: if it is no regular file, longer than any message, or not UTF-8.
+    """
+    if file == "-":
+        data = sys.stdin.buffer.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise BadInput(f"the message on standard input has more than {_MOST_BYTES:,} bytes")
+    else:
+        data = read_bounded(Path(file), "message file", _MOST_BYTES)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"the message in {file} is not UTF-8: {error}; give raw bytes with --hex") from error
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def bytes_to_bits(data: bytes, payload_bits: int) -> Bits:
@@ -23,7 +47,11 @@ def text_to_bits(text: str, payload_bits: int) -> Bits:
     """Return the UTF-8 bits of a text in normal form C; BadInput if it is empty, too long or holds a NUL."""
     if not text or "\0" in text:
         raise BadInput("a text message is not empty and holds no NUL character; give raw bytes with --hex")
-    return bytes_to_bits(unicodedata.normalize("NFC", text).encode(), payload_bits)
+    try:
+        data = unicodedata.normalize("NFC", text).encode()
+    except UnicodeEncodeError as error:  # an argument that is no text in the locale's encoding
+        raise BadInput(f"the message is not Unicode text: {error.reason}; give raw bytes with --hex") from error
+    return bytes_to_bits(data, payload_bits)
 
 
 def hex_to_bits(digits: str, payload_bits: int) -> Bits:
@@ -44,9 +72,9 @@ def bits_to_hex(bits: Bits) -> str:
 
 
 def bits_to_text(bits: Bits) -> str | None:
-    """Return the printable text that the bits spell, or None if they spell none."""
+    """Return the text that the bits spell, or None if they spell none; it may hold line ends and controls."""
     try:
         text = np.packbits(bits, bitorder="little").tobytes().rstrip(b"\0").decode()
     except UnicodeDecodeError:
         return None
-    return text if text and text.isprintable() else None
+    return text if text and "\0" not in text else None

@@ -1,6 +1,6 @@
 """What an owner does with files: mark a checkpoint, read a suspect, verify a claim."""
 
-import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from cwwm.commitment import Commitment
 from cwwm.design import CARRIERS, Targets, design
 from cwwm.errors import BadInput
 from cwwm.evidence import PROOF_RATE, Tried
+from cwwm.files import appearing_together
 from cwwm.keys import Key
 from cwwm.mark import Mark, load_mark, save_mark, tensors_path
 from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme, embed, scheme_of
@@ -71,34 +72,28 @@ def plan_scheme(
 def embed_file(
     source: Path, target: Path, scheme: Scheme, message: Bits, key: Key, *, force: bool = False
 ) -> Marked:
-    """Mark a checkpoint in one shot and write model, mark and commitment; on an error nothing is written.
+    """Mark a checkpoint in one shot and write model, mark and commitment: all appear together, or none does.
 
     Raises:
         BadInput: if `target` or its mark exists and `force` is not given, if the source cannot be read or
-            carry the message, or the folder cannot be written.
+            carry the message, if the folder cannot be written, or another process wrote to these names meanwhile.
     """
     files = (target, mark_path(target), commitment_path(target))
-    existing = [path for path in files if path.exists()]
+    existing = [path for path in files if os.path.lexists(path)]
     if existing and not force:
         raise BadInput(f"{existing[0]} exists; choose another -o, or --force to replace it (its mark is lost then)")
     if target.suffix != ".safetensors":
         raise BadInput(f"the output is safetensors; name it {target.with_suffix('.safetensors')}")
     if scheme.unproven:
         raise BadInput(f"a mark of scheme {scheme.name} proves nothing: {scheme.unproven}")
-    made = [path for path in (*files[1:], tensors_path(files[1])) if not path.exists()]
-    try:
-        with rewriting(source, target) as weights:
+    with appearing_together([tensors_path(files[1]), *files[1:], target]) as folder:
+        with rewriting(source, folder / target.name) as weights:
             _, mark = embed(scheme, weights, message, key, EmbedContext())
-            if mark.carrier is not None:  # nothing is written yet
+            if mark.carrier is not None:
                 require_provable(mark.carrier)
             mark = replace(mark, copy=copy_digest(weights))
-            save_mark(mark, files[1])
-            Commitment.to(Claim(key, mark, message)).save(files[2])
-    except BaseException:
-        for path in made:
-            with contextlib.suppress(OSError):  # the folder may be what could not be written
-                path.unlink(missing_ok=True)
-        raise
+        save_mark(mark, folder / files[1].name)
+        Commitment.to(Claim(key, mark, message)).save(folder / files[2].name)
     return Marked(mark, files)
 
 
@@ -133,13 +128,21 @@ def read_file(suspect: Path, key: Key, mark_file: Path, reference: Path | None =
     return Reading(mark, *read(scheme_of(mark), _suspect(suspect, mark), Claim(key, mark, _NO_MESSAGE), owner))
 
 
+_LARGE_POOL = 1 << 28  # weights of a carrier
+_MOST_ABSENT = 1000  # times as many weights as the suspect has of a large carrier
 _NO_MESSAGE = np.zeros(0, np.uint8)  # reading needs none: the salt is in the mark
 
 
 def _suspect(path: Path, mark: Mark) -> Weights:
     """Return the weights of a suspect; BadInput for NaN or infinite ones where the mark is read."""
     weights = open_weights(path)
-    for layer in mark.carrier.layers if mark.carrier else ():
+    layers = mark.carrier.layers if mark.carrier else ()
+    missing = mark.carrier.missing(weights) if mark.carrier else {}
+    stated = sum(layer.size for layer in layers)
+    there = sum(layer.size for index, layer in enumerate(layers) if index not in missing)
+    if stated > _LARGE_POOL and stated > _MOST_ABSENT * there:  # what reading takes would follow from the mark alone
+        raise BadInput(f"the mark was made in {stated:,} weights, and {path} has {there:,} of them; it cannot be read")
+    for layer in layers:
         if layer.name in weights and not all_finite(weights.tensor(layer.name)):
             raise BadInput(f"tensor {layer.name} of the suspect holds NaN or infinite weights; it cannot be read")
     return weights

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, TypeVar
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from cwwm.errors import BadInput, unknown_name
 
 T = TypeVar("T")
+_LARGEST = 2**63
 
 
 def build(kind: str, known: Mapping[str, type[T]], name: str, parameters: Mapping[str, Any], where: str = "") -> T:
@@ -21,7 +24,32 @@ def build(kind: str, known: Mapping[str, type[T]], name: str, parameters: Mappin
     for parameter in parameters:
         if parameter not in valid:
             raise unknown_name(f"parameter of {kind} '{name}'", parameter, valid, where)
+    lead = f"{where + ': ' if where else ''}{kind} '{name}': "
+    hints = get_type_hints(known[name])
+    for parameter, value in parameters.items():
+        if not _fits(value, hints[parameter]):
+            raise BadInput(f"{lead}{parameter} takes {_named(hints[parameter])}, not {value!r:.60}")
     try:
         return known[name](**parameters)
-    except TypeError as error:
-        raise BadInput(f"{where + ': ' if where else ''}{kind} '{name}': {error}") from error
+    except (TypeError, OverflowError) as error:
+        raise BadInput(f"{lead}{error}") from error
+
+
+def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 (a type or a union of types)
+    """Say whether a JSON value is of a type, a finite number of at most 2^63; other types than JSON's are not checked.
+
+    A whole number is a real one, a truth value is no number.
+    """
+    if isinstance(hint, UnionType) or get_origin(hint) is Union:
+        return any(_fits(value, one) for one in get_args(hint))
+    if hint in (int, float):
+        kind = Integral if hint is int else Real
+        return isinstance(value, kind) and not isinstance(value, bool) and abs(value) < _LARGEST
+    if hint in (bool, str, NoneType):
+        return type(value) is hint
+    return isinstance(value, Mapping) if get_origin(hint) is Mapping else True
+
+
+def _named(hint: Any) -> str:  # noqa: ANN401
+    names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text", NoneType: "none"}
+    return " or ".join(names.get(one, "an object") for one in (get_args(hint) or (hint,)))

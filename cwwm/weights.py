@@ -54,6 +54,11 @@ class TensorWeights(Weights):
         """View `tensors`; of tensors that share memory, the first name counts."""
         self._tensors = {name: tensor.detach() for name, tensor in tensors.items()}
         self._names = _untied(self._tensors)
+        self._known = frozenset(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether a tensor of that name is there."""
+        return name in self._known
 
     def names(self) -> Sequence[str]:
         """Return the names of tensors that do not share another's memory."""
@@ -116,6 +121,10 @@ def _untied(tensors: Mapping[str, Tensor]) -> list[str]:
 
 def all_finite(tensor: Tensor) -> bool:
     """Say whether a tensor holds no NaN and no infinity; reads it in chunks, copies nothing large."""
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor.detach().resolve_conj())
     chunks = torch.split(tensor.detach().reshape(-1), 1 << 20)
     return all(bool(torch.isfinite(chunk.sum(dtype=torch.float64))) for chunk in chunks)
 

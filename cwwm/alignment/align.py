@@ -16,6 +16,8 @@ from cwwm.alignment.similarity import LayerPair, dense
 from cwwm.carrier import classifier, prunable
 from cwwm.weights import Weights
 
+_LARGEST = 1e15  # magnitude of a weight
+
 
 @dataclass(frozen=True)
 class LayerAlignment:
@@ -109,11 +111,16 @@ def _pairs(owner: Weights, suspect: Weights, hidden: Mapping[str, Tensor]) -> li
     for name in prunable(owner):
         if name not in suspect or owner.shape(name)[2:] != suspect.shape(name)[2:]:
             continue
-        tensor = _three_axes(owner.tensor(name)).clone()
+        tensor = _sane(_three_axes(owner.tensor(name)))
         if name in hidden:
             tensor.view(-1)[hidden[name].cpu()] = 0
-        pairs.append(LayerPair(name, tensor, torch.nan_to_num(_three_axes(suspect.tensor(name)), 0.0, 0.0, 0.0)))
+        pairs.append(LayerPair(name, tensor, _sane(_three_axes(suspect.tensor(name)))))
     return pairs
+
+
+def _sane(tensor: Tensor) -> Tensor:
+    """Return a copy with zeros for what no network's weight is: not finite, or with a square that overflows."""
+    return torch.where(tensor.abs() <= _LARGEST, tensor, 0.0)
 
 
 def _three_axes(tensor: Tensor) -> Tensor:
@@ -188,7 +195,7 @@ class AlignedWeights(Weights):
 
     def _bring_back(self, name: str) -> Tensor:
         layer, shape = self.alignment.layers[name], self._owner.shape(name)
-        suspect = torch.nan_to_num(_three_axes(self._suspect.tensor(name)), 0.0, 0.0, 0.0)
+        suspect = _sane(_three_axes(self._suspect.tensor(name)))
         axes = _axes(shape)
         values = bring_back(suspect, axes, layer.outputs, layer.inputs)
         scales = layer.input_scales[_read_inputs(axes, len(layer.input_scales))]

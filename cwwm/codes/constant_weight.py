@@ -18,6 +18,8 @@ from cwwm.errors import BadInput
 
 # Codes with at most this many (position, index) pairs are read from a table of binomials, built once.
 _TABLE_CELLS = 2**17
+# Larger codes would fill the memory, or take minutes where gmpy2 is not installed.
+_MOST_SYMBOLS, _MOST_BITS = 2**31 - 1, 2**19
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,10 @@ class ConstantWeightCode:
             raise BadInput(
                 f"{self!r} carries no payload: weight must lie between 1 and length - 1 = {self.length - 1}"
             )
+        if self.length > _MOST_SYMBOLS or _bits(self.length, self.weight) > _MOST_BITS:
+            raise BadInput(
+                f"{self!r} is too large: {_MOST_SYMBOLS:,} symbols and {_MOST_BITS:,} payload bits are the most"
+            )
 
     @classmethod
     def smallest(cls, payload_bits: int, density: float) -> "ConstantWeightCode":
@@ -60,6 +66,8 @@ class ConstantWeightCode:
             raise BadInput(f"payload_bits is {payload_bits}; a code carries at least 1")
         if not 0 < density < 1:
             raise BadInput(f"density is {density}; it must lie strictly between 0 and 1")
+        if payload_bits > _MOST_BITS:
+            raise BadInput(f"payload_bits is {payload_bits}; {_MOST_BITS:,} are the most")
         length = _guess_length(payload_bits, density)
         while length > 2 and _capacity(length - 1, _weight(length - 1, density)) >= payload_bits:
             length -= 1
@@ -245,15 +253,24 @@ def _weight(length: int, density: float) -> int:
     return min(max(1, round(density * length)), length - 1)
 
 
+def _bits(length: int, weight: int) -> float:
+    """Return about log2 C(length, weight), at once."""
+    nats = math.lgamma(length + 1) - math.lgamma(weight + 1) - math.lgamma(length - weight + 1)
+    return nats / math.log(2)
+
+
 def _guess_length(payload_bits: int, density: float) -> int:
     """Return about the least length that suffices, by log-gamma; C(L, round(density L)) never falls with L."""
     goal = payload_bits * math.log(2)
 
     def suffices(length: int) -> bool:
-        weight = _weight(length, density)
-        return math.lgamma(length + 1) - math.lgamma(weight + 1) - math.lgamma(length - weight + 1) >= goal
+        return _bits(length, _weight(length, density)) * math.log(2) >= goal
 
     high = 2
     while not suffices(high):
+        if high > _MOST_SYMBOLS:
+            raise BadInput(
+                f"no code of at most {_MOST_SYMBOLS:,} symbols carries {payload_bits} bits at density {density:g}"
+            )
         high *= 2
     return max(2, bisect_left(range(high), True, key=suffices, lo=2))

@@ -15,6 +15,8 @@ from cwwm.keys import Stream
 Packed = npt.NDArray[np.uint64]
 Reals = npt.NDArray[np.floating[Any]]
 
+_MOST_ENTRIES = 2**27  # of a generator, a byte each
+_LONGEST = 2**31
 _SPARE = 10  # survivors beyond the information bits: a random code then fails with probability below 2^-10
 
 
@@ -48,6 +50,12 @@ class LinearCode:
             raise BadInput(
                 f"a codeword of {self.length} positions cannot carry {self.payload_bits} message bits and "
                 f"{self.check_bits} check bits; use a length of at least {self.information}"
+            )
+
+        if self.information * self.length > _MOST_ENTRIES:
+            raise BadInput(
+                f"a linear code of {self.length:,} positions for {self.payload_bits:,} bits is too large: its matrix "
+                f"has more than {_MOST_ENTRIES:,} entries"
             )
 
     @property
@@ -117,6 +125,8 @@ def shortest_length(information: int, survive: float, failure: float = 1e-3) -> 
     wanted = information + _SPARE - 1
     low, high = wanted, wanted + 1
     while bdtr(wanted, high, 1 - survive) > failure:
+        if high > _LONGEST:
+            raise BadInput(f"no linear code of at most {_LONGEST:,} positions survives {survive}")
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2

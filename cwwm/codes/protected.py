@@ -17,6 +17,9 @@ from cwwm.errors import BadInput
 
 Integers = npt.NDArray[np.int64]
 
+_MOST_BLOCK, _MOST_CELLS = 2**16, 2**22
+_MOST_LENGTH = 2**31 - 1
+_MOST_CHECKS = 256  # what the keyed check gives
 # Symbols searched at once: many suspects must not fill the memory.
 _SYMBOLS = 2**22
 
@@ -68,6 +71,11 @@ class ProtectedCode:
         for name in ("payload_bits", "blocks", "check_bits"):
             if getattr(self, name) < 1:
                 raise BadInput(f"{name} is {getattr(self, name)}; it must be at least 1")
+        require_block(self.block_length, self.block_weight)
+        if self.check_bits > _MOST_CHECKS or self.length > _MOST_LENGTH:
+            raise BadInput(
+                f"{self!r} is too large: {_MOST_CHECKS} check bits and {_MOST_LENGTH:,} symbols are the most"
+            )
         if not 0 < self.block_weight < self.block_length or self.symbol_bits < LEAST_BITS:
             raise BadInput(
                 f"a block of {self.block_length} symbols with {self.block_weight} ones carries less than "
@@ -324,6 +332,15 @@ class ProtectedCode:
             ones[:, index] = np.searchsorted(row, ranks, side="right") - 1
             ranks = ranks - row[ones[:, index]]
         return ones
+
+
+def require_block(length: int, weight: int) -> None:
+    """Raise BadInput for blocks whose words take long to count: 2^16 symbols, and 2^22 symbols times ones."""
+    if length > _MOST_BLOCK or length * weight > _MOST_CELLS:
+        raise BadInput(
+            f"a block of {length:,} symbols with {weight:,} ones is too large: {_MOST_BLOCK:,} symbols, and "
+            f"{_MOST_CELLS:,} symbols times ones, are the most"
+        )
 
 
 @dataclass

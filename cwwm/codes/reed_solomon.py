@@ -13,6 +13,8 @@ from cwwm.errors import BadInput
 Mask = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
 
+# Symbols of a codeword: the fixed matrices of longer ones fill the memory, and decoding takes minutes.
+LONGEST = 2**12
 # Symbols decoded at once; more gain nothing and cost memory.
 _SYMBOLS = 2**18
 # float32 counts exactly up to here.
@@ -60,6 +62,8 @@ class ReedSolomon:
             raise BadInput(
                 f"{self!r} is no code: it needs 1 <= data <= length <= {self._field.order} = 2^symbol_bits - 1"
             )
+        if self.length > LONGEST:
+            raise BadInput(f"{self!r} is too large: {LONGEST} symbols are the most")
 
     @property
     def redundancy(self) -> int:

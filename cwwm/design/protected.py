@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from cwwm.carrier import Carrier
+from cwwm.codes.reed_solomon import LONGEST
 from cwwm.design.pool import Pool
 from cwwm.errors import BadInput, unknown_name
 from cwwm.survival import misread_under_noise, whole_after_erasures, whole_after_errors
@@ -222,7 +223,7 @@ def fewest_blocks(
         data = -(-(-(-payload_bits // codewords) + CHECK_BITS) // bits)
         longest = 2**bits - 1
         least = max(data, (codewords - 1) * longest // codewords + 1)  # fewer blocks would need fewer codewords
-        counts = range(least, min(longest, most // codewords) + 1)
+        counts = range(least, min(longest, LONGEST, most // codewords) + 1)
 
         def whole(count: int, data: int = data, codewords: int = codewords) -> tuple[float, float]:
             laws = (whole_after_erasures(count, data, lost), whole_after_errors(count, data, wrong))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cwwm.bounds import MOST_PAYLOAD
 from cwwm.carrier import Carrier, host_digest
 from cwwm.codes import Bits
 from cwwm.errors import BadInput
@@ -145,8 +146,8 @@ class Scheme(ABC):
 
     def __post_init__(self) -> None:
         """Refuse an impossible payload."""
-        if self.payload_bits < 1:
-            raise BadInput(f"payload_bits is at least 1, not {self.payload_bits}")
+        if not 1 <= self.payload_bits <= MOST_PAYLOAD:
+            raise BadInput(f"payload_bits is from 1 to {MOST_PAYLOAD:,}, not {self.payload_bits}")
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class DitherModulation(Scheme):
         hosts = read_hosts(suspect, key, mark, self.hosts)
         if isinstance(hosts, str):
             return Extraction.not_applicable(self.payload_bits, hosts)
-        step, streams = float(mark.state["step"]), mark.streams(key)
+        step, streams = _step_of(mark), mark.streams(key)
         values = hosts.values.astype(np.float64)
         phase = np.mod(values - step * dither(streams, self.hosts), step) / step
         soft = np.where(values == 0, 0.0, 1 - 4 * np.abs(phase - 0.5))
@@ -104,6 +104,14 @@ class DitherModulation(Scheme):
         """Return (1 - p^S / 2)^k for magnitude and random pruning, p the law's share of zeroed hosts."""
         lost = self.lost(attack, strength)
         return None if lost is None else all_bits_right(lost, self.repetition, self.payload_bits)
+
+
+def _step_of(mark: Mark) -> float:
+    """Return the step in weight units; BadInput if the mark's state lacks it."""
+    step = mark.state.get("step")
+    if not isinstance(step, (int, float)) or isinstance(step, bool) or not 0 < step < float("inf"):
+        raise BadInput("the mark is damaged: its state has no step above 0")
+    return float(step)
 
 
 def dither(streams: Streams, count: int) -> npt.NDArray[np.float64]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cwwm.bounds import MOST_HOSTS
 from cwwm.carrier import Carrier, Placement
 from cwwm.codes import Bits, Check
 from cwwm.errors import BadInput
@@ -32,6 +33,8 @@ def place(carrier: Carrier, streams: Streams, count: int) -> Placement:
             f"carrier '{carrier.rule}' has {carrier.size:,} weights, the code needs {count:,}; "
             "choose a larger carrier or a shorter payload"
         )
+    if count > MOST_HOSTS:
+        raise BadInput(f"the code needs {count:,} weights; {MOST_HOSTS:,} are the most")
     return carrier.at(streams.stream("positions").sample(carrier.size, count))
 
 

@@ -16,6 +16,7 @@ from scipy.special import ndtri
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cwwm.bounds import MOST_ENTRIES
 from cwwm.carrier import Carrier, Layer, classifier, prunable, weight_kind
 from cwwm.codes import Bits
 from cwwm.errors import BadInput, unknown_name
@@ -27,13 +28,20 @@ from cwwm.schemes.keyed import match_evidence, pad_bits
 from cwwm.training import Batch
 from cwwm.weights import FLOAT_DTYPES, Weights, all_finite
 
+_CHUNK = 1 << 20
+
 LogitsOf = Callable[[Tensor], Tensor]
 
 
 def keyed_gaussian(stream: Stream, rows: int, columns: int) -> Tensor:
     """Return independent N(0, 1) entries, float32 (rows, columns), by the inverse normal of the stream."""
-    uniform = stream.uniform(rows * columns) + 2.0**-54  # never exactly 0
-    return torch.from_numpy(ndtri(uniform).astype(np.float32)).view(rows, columns)
+    if rows * columns > MOST_ENTRIES:
+        raise BadInput(f"a keyed matrix of {rows:,} times {columns:,} is too large; take a shorter payload")
+    entries = np.empty(rows * columns, np.float32)
+    for start in range(0, len(entries), _CHUNK):
+        uniform = stream.uniform(min(_CHUNK, len(entries) - start)) + 2.0**-54  # never exactly 0
+        entries[start : start + _CHUNK] = ndtri(uniform)
+    return torch.from_numpy(entries).view(rows, columns)
 
 
 def bit_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -147,6 +155,8 @@ class LayerScheme(TrainedScheme):
         missing = mark.carrier.missing(suspect)
         if missing:
             return Extraction.not_applicable(self.payload_bits, missing[0])
+        if vector_length(mark.carrier.layers[0].shape) < self.payload_bits:
+            raise BadInput("the mark is damaged: its layer is too small for its payload")
         weight = suspect.tensor(mark.carrier.layers[0].name).cpu().double()
         vector = filter_mean(torch.nan_to_num(weight, nan=0.0, posinf=0.0, neginf=0.0))
         return read_logits(self.logits(vector, key, mark), mark.streams(key))

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cwwm.codes import Bits, ProtectedCode, Word
-from cwwm.codes.protected import Symbols
+from cwwm.codes.protected import Symbols, require_block
 from cwwm.evidence import Evidence, log10_match_tail
 from cwwm.keys import Key, Streams
 from cwwm.mark import Mark
@@ -164,6 +164,7 @@ class ProtectedConstantWeight(MagnitudeScheme):
 
 def default_blocks(payload_bits: int, block_length: int, block_weight: int, check_bits: int) -> int:
     """Return how many blocks carry a payload at the default rate: 160 for 256 bits in one-hot blocks of 256."""
+    require_block(block_length, block_weight)
     bits = min(16, comb(block_length, block_weight).bit_length() - 1)
     for codewords in range(1, payload_bits + 1):
         data = ceil((ceil(payload_bits / codewords) + check_bits) / max(1, bits))

@@ -80,6 +80,9 @@ class Riga(LayerScheme):
         missing = [name for name in EXTRACTOR if name not in mark.learned]
         if missing:
             raise BadInput(f"the mark is damaged: it lacks its extractor's tensors {', '.join(missing)}")
+        found = [tuple(mark.learned[name].shape) for name in EXTRACTOR]
+        if found != [(self.hidden, len(vector)), (self.hidden,), (self.payload_bits, self.hidden), (self.payload_bits,)]:
+            raise BadInput("the mark is damaged: its extractor does not fit its layer and its payload")
         if vector.std() <= 1e-6 * vector.abs().max():  # constant but for rounding: nothing to standardise
             return vector.new_zeros(self.payload_bits)
         return _mlp(_standard(vector), *(mark.learned[name].to(vector) for name in EXTRACTOR))

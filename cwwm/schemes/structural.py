@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from cwwm.bounds import mapping, whole
 from cwwm.canonical import canonicalise
 from cwwm.channels import InteriorGroup, interior_groups, is_depthwise, refusing
 from cwwm.codes import Bits
@@ -28,6 +29,7 @@ from cwwm.schemes.keyed import keyed_check, match_evidence, pad_bits
 from cwwm.weights import Weights, as_weights
 
 _WIDTHS_STAY = ("magnitude", "random", "noise")
+_WIDEST = 2**31  # channels of a layer
 _IMAGES = 2  # to trace a network with; a single one is taken for an image without a batch
 
 
@@ -103,7 +105,7 @@ class Structural(Scheme):
         """
         if self.canonicalise and suspect.module is not None:
             suspect = _canonical(suspect.module, mark)
-        before: dict[str, int] = mark.state["widths"]
+        before = _widths_of(mark)
         now = {name: suspect.shape(name)[0] for name in before if name in suspect and len(suspect.shape(name)) > 1}
         if not now:
             return Extraction.not_applicable(self.payload_bits, f"it has no tensor {next(iter(before))}")
@@ -205,6 +207,14 @@ class StructuralEmbedding(Embedding):
         with refusing("structural: this network cannot lose its channels"):
             for group, channels in zip(groups, chosen, strict=True):
                 group.remove(channels)
+
+
+def _widths_of(mark: Mark) -> dict[str, int]:
+    """Return the widths that the host had, by group; BadInput if the mark's state lacks them."""
+    widths = mapping(mark.state.get("widths"), "the mark is damaged: its widths")
+    if not widths:
+        raise BadInput("the mark is damaged: its state has no widths")
+    return {name: whole(width, "the mark is damaged: a width", 1, _WIDEST) for name, width in widths.items()}
 
 
 def _keyed_order(count: int, streams: Streams) -> list[int]:

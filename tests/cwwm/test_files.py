@@ -1,0 +1,191 @@
+"""Laws of writing: whole files or none, several together, and of two writers to one name one is refused."""
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cwwm import files
+from cwwm.errors import BadInput
+from cwwm.files import appearing_together, atomic_path, write_atomic
+from cwwm.keys import Key
+from cwwm.owner import embed_file
+from cwwm.schemes import make_scheme
+from tests.fuzz.make_corpus import BITS, MESSAGE
+
+NAMES = ("a", "b", "c")
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def _contents(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def test_a_replaced_file_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    write_atomic(path, b"old")
+    path.chmod(0o640)
+    write_atomic(path, b"new")
+    assert (path.read_bytes(), _mode(path)) == (b"new", 0o640)
+
+
+def test_a_library_that_replaces_the_temporary_file_does_not_choose_its_mode(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "f") as temporary:
+        temporary.unlink()
+        os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert _mode(tmp_path / "f") == _mode(plain)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_an_exclusive_file_is_created_once(links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not links:
+        monkeypatch.setattr(os, "link", _no_links)
+    write_atomic(tmp_path / "f", b"first", exclusive=True)
+    with pytest.raises(BadInput, match="never overwritten"):
+        write_atomic(tmp_path / "f", b"second", exclusive=True)
+    assert _contents(tmp_path) == {"f": "first"}
+
+
+def _no_links(*_: object) -> None:
+    raise PermissionError(1, "Operation not permitted")
+
+
+def _write(folder: Path, names: Sequence[str], text: str) -> None:
+    with appearing_together([folder / name for name in NAMES]) as staging:
+        for name in names:
+            (staging / name).write_text(text)
+
+
+def test_files_appear_together(tmp_path: Path) -> None:
+    with appearing_together([tmp_path / name for name in NAMES]) as staging:
+        for name in NAMES:
+            (staging / name).write_text("new")
+        assert not any((tmp_path / name).exists() for name in NAMES)
+    assert _contents(tmp_path) == dict.fromkeys(NAMES, "new")
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("failing", range(3))
+@pytest.mark.parametrize("before", [(), ("a",), NAMES])
+def test_where_one_name_fails_none_changes(
+    links: bool, failing: int, before: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in before:
+        (tmp_path / name).write_text("old")
+    calls: list[Path] = []
+
+    def failing_sometimes(original: str) -> object:
+        function = getattr(files, original)
+
+        def call(first: Path, second: Path) -> None:
+            calls.append(second)
+            if len(calls) == failing + 1:
+                raise OSError(28, "No space left on device")
+            function(first, second)
+
+        return call
+
+    if not links:
+        monkeypatch.setattr(os, "link", _no_links)
+    for original in ("_create", "_keep"):  # each name takes one of them
+        monkeypatch.setattr(files, original, failing_sometimes(original))
+    with pytest.raises(OSError, match="No space left"):
+        _write(tmp_path, NAMES, "new")
+    assert _contents(tmp_path) == dict.fromkeys(before, "old")
+
+
+def test_names_that_another_process_wrote_meanwhile_are_refused(tmp_path: Path) -> None:
+    for taken in ("a", "c"):
+        with (
+            pytest.raises(BadInput, match="by another process meanwhile"),
+            appearing_together([tmp_path / name for name in NAMES]) as staging,
+        ):
+            (staging / "b").write_text("mine")
+            write_atomic(tmp_path / taken, b"theirs")
+    assert _contents(tmp_path) == {"a": "theirs", "c": "theirs"}
+
+
+def test_replaced_files_keep_their_modes(tmp_path: Path) -> None:
+    for name, mode in zip(NAMES, (0o600, 0o640, 0o444), strict=True):
+        (tmp_path / name).write_text("old")
+        (tmp_path / name).chmod(mode)
+    _write(tmp_path, NAMES, "new")
+    assert [_mode(tmp_path / name) for name in NAMES] == [0o600, 0o640, 0o444]
+    assert _contents(tmp_path) == dict.fromkeys(NAMES, "new")
+
+
+_RACE = """
+import sys, time
+from pathlib import Path
+from cwwm.console import run_app
+from cwwm.cli import app
+import cwwm.keys
+Path(sys.argv[1]).touch()
+while not Path("go").exists():
+    time.sleep(0.001)
+sys.exit(run_app(app, "cwwm", sys.argv[2:]))
+"""
+
+
+def _race(folder: Path, *arguments: str) -> list[int]:
+    """Start two equal commands, let both begin at one moment, and return their exit codes, sorted."""
+    both = [
+        subprocess.Popen([sys.executable, "-c", _RACE, name, *arguments], cwd=folder, stderr=subprocess.PIPE)
+        for name in ("one", "two")
+    ]
+    while not all((folder / name).exists() for name in ("one", "two")):
+        assert all(process.poll() is None for process in both)
+    (folder / "go").touch()
+    for process in both:
+        process.communicate(timeout=120)
+    for name in ("one", "two", "go"):
+        (folder / name).unlink()
+    return sorted(process.returncode for process in both)
+
+
+def test_of_two_keys_at_once_to_one_name_one_is_refused(tmp_path: Path) -> None:
+    for turn in range(3):
+        assert _race(tmp_path, "keygen", "-o", f"k{turn}") == [0, 2]
+        Key.load(tmp_path / f"k{turn}")
+
+
+def _model(folder: Path, state: dict[str, Tensor]) -> Path:
+    save_file(state, folder / "model.safetensors")
+    return folder / "model.safetensors"
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)])
+def test_of_two_marks_at_once_to_one_name_one_is_refused(
+    force: tuple[str, ...], tmp_path: Path, state: dict[str, Tensor]
+) -> None:
+    _model(tmp_path, state)
+    Key(bytes(range(32))).save(tmp_path / "k")
+    embed = ("embed", "model.safetensors", "--key", "k", "--message", "m", "-o", "m.safetensors")
+    options = ("--scheme", "sign", "--payload-bits", "16", *force)
+    assert _race(tmp_path, *embed, *options) == [0, 2]
+    names = {"model.safetensors", "k", "m.safetensors", "m.mark.json", "m.commitment.json"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    verify = ("verify", "m.safetensors", "--key", "k", "--mark", "m.mark.json", "--commitment", "m.commitment.json")
+    command = [sys.executable, "-m", "cwwm.cli", *verify, "--message", "m", "--fpr", "1e-4"]
+    assert subprocess.run(command, cwd=tmp_path, check=False, capture_output=True).returncode == 0
+
+
+def test_a_commitment_that_cannot_be_written_leaves_no_model(
+    tmp_path: Path, state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = _model(tmp_path, state)
+    monkeypatch.setattr("cwwm.commitment.write_json", _no_links)
+    with pytest.raises(PermissionError):
+        embed_file(source, tmp_path / "m.safetensors", make_scheme("sign", {"payload_bits": BITS}), MESSAGE, Key(bytes(32)))
+    assert list(tmp_path.iterdir()) == [source]

@@ -1,0 +1,112 @@
+"""Fuzzes the readers in a process of bounded memory: N=100000 python -m tests.fuzz [TARGET ...].
+
+N is the number of inputs of all targets together, SEED the first seed. An input that is neither accepted nor refused
+in one line, takes more than ten seconds or more than 1 GB stops the round; it is kept under build/fuzz.
+"""
+
+import contextlib
+import faulthandler
+import hashlib
+import os
+import resource
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import torch
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from tests.fuzz.targets import TARGETS, Target
+
+MEMORY = 1 << 30  # bytes above what the imports take
+SECONDS = 10
+ROUND = 1000  # inputs of one seed
+FOUND = Path("build/fuzz")
+
+
+class Slow(Exception):  # noqa: N818 (what an input is)
+    """An input that takes more than `SECONDS`."""
+
+
+def main() -> int:
+    """Run all targets, or those named; return 1 if an input was found that is answered wrong."""
+    total, first = int(os.environ.get("N", "10000")), int(os.environ.get("SEED", "0"))
+    names = sys.argv[1:] or list(TARGETS)
+    torch.set_num_threads(1)
+    _limit_memory()
+    failed = 0
+    for name in names:
+        start, accepted = time.monotonic(), Counter[bool]()
+        try:
+            fuzz(TARGETS[name], total // len(names), first, accepted)
+        except Exception as error:
+            failed += 1
+            print(f"{name}: FOUND {type(error).__name__}: {error}", flush=True)
+        count, seconds = accepted.total(), time.monotonic() - start
+        print(f"{name}: {count:,} inputs, {accepted[True]:,} accepted, {seconds:.0f} s", flush=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"peak memory of the process: {peak / 2**20:.2f} GiB")
+    return 1 if failed else 0
+
+
+def fuzz(target: Target, count: int, first: int, accepted: "Counter[bool]") -> None:
+    """Try `count` inputs on a target, a seed for each round of them; raise what one of them raises."""
+    with tempfile.TemporaryDirectory() as folder:
+        for start in range(0, count, ROUND):
+
+            @seed(first + start)
+            @settings(
+                max_examples=min(ROUND, count - start),
+                phases=(Phase.generate,),
+                deadline=None,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+            )
+            @given(target.inputs)
+            def trial(made: tuple[str, bytes]) -> None:
+                with _kept(*made), _timed():
+                    accepted[target.run(*made, Path(folder))] += 1
+
+            trial()
+
+
+@contextlib.contextmanager
+def _kept(name: str, data: bytes) -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        FOUND.mkdir(parents=True, exist_ok=True)
+        (FOUND / f"{hashlib.sha256(data).hexdigest()[:8]}-{name}").write_bytes(data)
+        raise
+
+
+@contextlib.contextmanager
+def _timed() -> Iterator[None]:
+    """Raise `Slow` after ten seconds; end the process, with its stack, where even that is not heard."""
+    signal.alarm(SECONDS)
+    faulthandler.dump_traceback_later(3 * SECONDS, exit=True)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _raise_slow(_: int, __: FrameType | None) -> None:
+    raise Slow(f"an input takes more than {SECONDS} s")
+
+
+def _limit_memory() -> None:
+    signal.signal(signal.SIGALRM, _raise_slow)
+    used = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData"))
+    limit = int(used.split()[1]) * 1024 + MEMORY
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

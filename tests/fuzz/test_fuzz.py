@@ -1,0 +1,42 @@
+"""A short round of `make fuzz`: the corpus itself, and some hundred inputs a reader."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.__main__ import fuzz
+from tests.fuzz.make_corpus import CORPUS
+from tests.fuzz.targets import TARGETS
+
+SHORT = 150  # inputs a target; `make fuzz` runs more
+
+WHOLE = {
+    "mark": "*.mark.json",
+    "verify": "*.mark.json",
+    "commitment": "*.commitment.json",
+    "key": "harness.key",
+    "message": "message.txt",
+    "safetensors": "*.safetensors",
+    "torch": "*.pt",
+    "legacy": "*.pth",
+    "inspect": "model.*",
+    "suspect": "protected-cwc.safetensors",
+    "aligned": "aligned.mark.safetensors",
+}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_files_of_the_corpus_are_read(name: str, tmp_path: Path) -> None:
+    (tmp_path / "aligned.mark.safetensors").write_bytes((CORPUS / "aligned.mark.safetensors").read_bytes())
+    files = sorted(CORPUS.glob(WHOLE[name]))
+    assert files
+    for file in files:
+        assert TARGETS[name].run(file.name, file.read_bytes(), tmp_path), file
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_changed_files_are_read_or_refused(name: str) -> None:
+    accepted = Counter[bool]()
+    fuzz(TARGETS[name], SHORT, 1, accepted)
+    assert accepted.total() >= SHORT // 2
