@@ -187,5 +187,7 @@ def test_a_commitment_that_cannot_be_written_leaves_no_model(
     source = _model(tmp_path, state)
     monkeypatch.setattr("cwwm.commitment.write_json", _no_links)
     with pytest.raises(PermissionError):
-        embed_file(source, tmp_path / "m.safetensors", make_scheme("sign", {"payload_bits": BITS}), MESSAGE, Key(bytes(32)))
+        embed_file(
+            source, tmp_path / "m.safetensors", make_scheme("sign", {"payload_bits": BITS}), MESSAGE, Key(bytes(32))
+        )
     assert list(tmp_path.iterdir()) == [source]

@@ -240,7 +240,15 @@ def test_old_files_of_torch_are_read(tmp_path: Path) -> None:
 
 
 def test_every_dtype_of_torch_files_is_read(tmp_path: Path) -> None:
-    dtypes = (torch.float64, torch.bfloat16, torch.int16, torch.bool, torch.complex64, torch.float8_e4m3fn, torch.uint32)
+    dtypes = (
+        torch.float64,
+        torch.bfloat16,
+        torch.int16,
+        torch.bool,
+        torch.complex64,
+        torch.float8_e4m3fn,
+        torch.uint32,
+    )
     state = {str(dtype): torch.tensor([[0, 1], [1, 0]]).to(dtype) for dtype in dtypes}
     torch.save(state, tmp_path / "m.pt")
     weights = open_weights(tmp_path / "m.pt")
@@ -256,7 +264,8 @@ def test_writing_to_a_torch_file_leaves_it_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "offsets"), [([0, 2**63], [0, 0]), ([1] * 1000, [0, 4]), ([0, 2**62], [0, 0]), ([2**32, 2**32], [0, 4])]
+    ("shape", "offsets"),
+    [([0, 2**63], [0, 0]), ([1] * 1000, [0, 4]), ([0, 2**62], [0, 0]), ([2**32, 2**32], [0, 4])],
 )
 def test_impossible_shapes_are_refused(shape: list[int], offsets: list[int], tmp_path: Path) -> None:
     header = json.dumps({"w.weight": {"dtype": "F32", "shape": shape, "data_offsets": offsets}}).encode()
