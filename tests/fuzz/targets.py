@@ -44,8 +44,7 @@ class Target:
         path.chmod(0o600)
         try:
             self.read(path)
-        except BadInput as error:
-            assert str(error)
+        except BadInput:
             return False
         finally:
             path.unlink(missing_ok=True)
@@ -83,7 +82,8 @@ def _safetensors(pattern: str) -> st.SearchStrategy[tuple[str, bytes]]:
 
 
 _REDUCED = st.sampled_from(
-    (b"c__builtin__\neval\n", b"ctorch\nTensor\n", b"cbuiltins\nbytearray\n", b"\x96\xff\xff\xff\xff\xff\xff\xff\x7f",
+    (b"c__builtin__\neval\n", b"ctorch\nTensor\n", b"cbuiltins\nbytearray\n",
+     b"\x96\xff\xff\xff\xff\xff\xff\xff\x7f",
      b"ctorch._utils\n_rebuild_sparse_tensor\n", b"r\xff\xff\xff\x7f", b"j\xff\xff\xff\x7f", b"2" * 50, b"]" * 5000)
 )  # fmt: skip
 
@@ -152,7 +152,7 @@ def _described() -> st.SearchStrategy[tuple[str, bytes]]:
 
     numbers = st.lists(_NUMBERS, max_size=4)
     same = st.lists(st.tuples(_NUMBERS, _NUMBERS), max_size=4).map(
-        lambda both: [list(x) for x in zip(*both)] or [[], []]
+        lambda both: [list(x) for x in zip(*both, strict=True)] or [[], []]
     )
     tensor = st.tuples(_NUMBERS, numbers, numbers) | same.flatmap(
         lambda both: st.tuples(st.sampled_from((0, 0, 0, 5)), st.just(both[0]), st.just(both[1]))
@@ -182,7 +182,9 @@ def _inspect(path: Path) -> None:
     with _silent() as (out, err):
         code = run_app(app, "cwwm", ["inspect", str(path)])
     assert code in (0, 2), err.getvalue()
-    assert code == 0 or err.getvalue().count("\n") == 1
+    if code == 2:
+        assert err.getvalue().count("\n") == 1
+        raise BadInput(err.getvalue())
     assert all(line.isprintable() for line in out.getvalue().split("\n"))
 
 
