@@ -71,7 +71,9 @@ class Layer:
     def from_json(cls, value: Mapping[str, Any]) -> "Layer":
         """Read a layer of `Carrier.to_json`; KeyError, TypeError or BadInput if it is something else."""
         if not 1 <= len(value["shape"]) <= _MOST_AXES or value["dtype"] not in FLOAT_DTYPES:
-            raise BadInput(f"a layer of a carrier has 1 to {_MOST_AXES} axes, and a dtype of {', '.join(FLOAT_DTYPES)}")
+            raise BadInput(
+                f"a layer of a carrier has 1 to {_MOST_AXES} axes, and a dtype of {', '.join(FLOAT_DTYPES)}"
+            )
         shape = tuple(whole(size, "a layer's size", 1, _MOST_WEIGHTS) for size in value["shape"])
         return cls(text(value["name"], "a layer's name", _MOST_NAME), shape, str(value["dtype"]))
 

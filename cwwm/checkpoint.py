@@ -57,8 +57,8 @@ class FileWeights(Weights):
             header = int.from_bytes(file.read(8), "little")
             if header > _MOST_HEADER:
                 raise BadInput(
-                    f"{path} is truncated or no safetensors file: its header has {header:,} bytes, {_MOST_HEADER:,} "
-                    "are the most"
+                    f"{path} is truncated or no safetensors file: its header has {header:,} bytes, "
+                    f"{_MOST_HEADER:,} are the most"
                 )
             _validate(path)
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)

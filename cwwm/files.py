@@ -1,4 +1,4 @@
-"""The one place that reads and writes whole files: regular ones of bounded size; beside the name, synced, renamed."""
+"""Reads regular files of bounded size; writes files whole: beside the name, synced, renamed, or none at all."""
 
 import contextlib
 import errno

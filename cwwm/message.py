@@ -20,7 +20,7 @@ def read_text(file: str) -> str:
         BadInput: if it is no regular file, longer than any message, or not UTF-8.
     """
     if file == "-":
-        data = sys.stdin.buffer.read(_MOST_BYTES + 1)
+        data = sys.stdin.buffer.read(_MOST_BYTES + 1) if sys.stdin else b""
         if len(data) > _MOST_BYTES:
             raise BadInput(f"the message on standard input has more than {_MOST_BYTES:,} bytes")
     else:

@@ -140,8 +140,12 @@ def _suspect(path: Path, mark: Mark) -> Weights:
     missing = mark.carrier.missing(weights) if mark.carrier else {}
     stated = sum(layer.size for layer in layers)
     there = sum(layer.size for index, layer in enumerate(layers) if index not in missing)
-    if stated > _LARGE_POOL and stated > _MOST_ABSENT * there:  # what reading takes would follow from the mark alone
-        raise BadInput(f"the mark was made in {stated:,} weights, and {path} has {there:,} of them; it cannot be read")
+    if (
+        stated > _LARGE_POOL and stated > _MOST_ABSENT * there
+    ):  # what reading takes would follow from the mark alone
+        raise BadInput(
+            f"the mark was made in {stated:,} weights, and {path} has {there:,} of them; it cannot be read"
+        )
     for layer in layers:
         if layer.name in weights and not all_finite(weights.tensor(layer.name)):
             raise BadInput(f"tensor {layer.name} of the suspect holds NaN or infinite weights; it cannot be read")

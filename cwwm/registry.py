@@ -36,7 +36,7 @@ def build(kind: str, known: Mapping[str, type[T]], name: str, parameters: Mappin
 
 
 def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 (a type or a union of types)
-    """Say whether a JSON value is of a type, a finite number of at most 2^63; other types than JSON's are not checked.
+    """Say whether a JSON value is of a type, a number finite and below 2^63; other types are not checked.
 
     A whole number is a real one, a truth value is no number.
     """
@@ -44,12 +44,18 @@ def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 (a type or a union 
         return any(_fits(value, one) for one in get_args(hint))
     if hint in (int, float):
         kind = Integral if hint is int else Real
-        return isinstance(value, kind) and not isinstance(value, bool) and abs(value) < _LARGEST
+        return isinstance(value, kind) and not isinstance(value, bool) and abs(float(value)) < _LARGEST
     if hint in (bool, str, NoneType):
         return type(value) is hint
     return isinstance(value, Mapping) if get_origin(hint) is Mapping else True
 
 
 def _named(hint: Any) -> str:  # noqa: ANN401
-    names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text", NoneType: "none"}
+    names = {
+        int: "a whole number",
+        float: "a finite number",
+        bool: "true or false",
+        str: "a text",
+        NoneType: "none",
+    }
     return " or ".join(names.get(one, "an object") for one in (get_args(hint) or (hint,)))

@@ -99,10 +99,12 @@ class _Inert:
     """Stands for an object that is read and not used, such as a device."""
 
 
-class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]  # the one in C can be made to fill the memory
+class _Unpickler(pickle._Unpickler):  # the one in C can be made to fill the memory
     """Reads what torch.save writes: containers, numbers, text and descriptions of tensors."""
 
-    dispatch: dict[int, Callable[[Any], None]]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+    stack: list[Any]
 
     def __init__(self, file: Any, **options: Any) -> None:  # noqa: ANN401
         super().__init__(file, **options)
@@ -173,7 +175,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]  # the o
 
 def _allowed() -> dict[int, Callable[[Any], None]]:
     """Return how opcodes are read, without those that torch.save does not write."""
-    known: dict[int, Callable[[Any], None]] = pickle._Unpickler.dispatch  # type: ignore[attr-defined]
+    known: dict[int, Callable[[Any], None]] = pickle._Unpickler.dispatch
     names = (
         "PROTO STOP FRAME MARK POP POP_MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE "
         "SHORT_BINUNICODE BINBYTES SHORT_BINBYTES BINSTRING SHORT_BINSTRING EMPTY_LIST APPEND APPENDS EMPTY_DICT "
@@ -329,7 +331,9 @@ class _Builder:
         if not isinstance(stored, _Stored) or not all(type(n) is int and 0 <= n < 1 << 62 for n in numbers):
             raise ValueError("a tensor has impossible sizes")
         if len(shape) != len(strides) or len(shape) > _MOST_AXES:
-            raise ValueError(f"a tensor has {len(shape)} axes and {len(strides)} strides; {_MOST_AXES} are the most")
+            raise ValueError(
+                f"a tensor has {len(shape)} axes and {len(strides)} strides; {_MOST_AXES} are the most"
+            )
         dtype = stored.dtype if view.dtype is None else view.dtype
         place = (stored.key, dtype, offset, shape, strides)
         if place not in self._known:

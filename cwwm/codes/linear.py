@@ -54,8 +54,8 @@ class LinearCode:
 
         if self.information * self.length > _MOST_ENTRIES:
             raise BadInput(
-                f"a linear code of {self.length:,} positions for {self.payload_bits:,} bits is too large: its matrix "
-                f"has more than {_MOST_ENTRIES:,} entries"
+                f"a linear code of {self.length:,} positions for {self.payload_bits:,} bits is too large: its "
+                f"matrix has more than {_MOST_ENTRIES:,} entries"
             )
 
     @property

@@ -81,7 +81,12 @@ class Riga(LayerScheme):
         if missing:
             raise BadInput(f"the mark is damaged: it lacks its extractor's tensors {', '.join(missing)}")
         found = [tuple(mark.learned[name].shape) for name in EXTRACTOR]
-        if found != [(self.hidden, len(vector)), (self.hidden,), (self.payload_bits, self.hidden), (self.payload_bits,)]:
+        if found != [
+            (self.hidden, len(vector)),
+            (self.hidden,),
+            (self.payload_bits, self.hidden),
+            (self.payload_bits,),
+        ]:
             raise BadInput("the mark is damaged: its extractor does not fit its layer and its payload")
         if vector.std() <= 1e-6 * vector.abs().max():  # constant but for rounding: nothing to standardise
             return vector.new_zeros(self.payload_bits)

@@ -1,4 +1,4 @@
-"""Laws of printing: no pipe, locale or message changes an exit code, and nothing writes to the terminal as it likes."""
+"""Laws of printing: no pipe, locale or message changes an exit code, and nothing writes to the terminal at will."""
 
 import os
 import subprocess
@@ -28,7 +28,17 @@ def marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: dict[str, Ten
     save_file(state, "model.safetensors")
     Key(bytes(range(32))).save(Path("k"))
     Path("message.txt").write_bytes(f"{ODD}\n".encode())
-    embed = ("embed", "model.safetensors", "--key", "k", "-o", "m.safetensors", "--message-file", "message.txt", *SIGN)
+    embed = (
+        "embed",
+        "model.safetensors",
+        "--key",
+        "k",
+        "-o",
+        "m.safetensors",
+        "--message-file",
+        "message.txt",
+        *SIGN,
+    )
     assert run_app(app, "cwwm", list(embed)) == DONE
     return tmp_path
 
@@ -49,8 +59,15 @@ def _process(*arguments: str, text: bytes = b"", **environment: str) -> "subproc
     return subprocess.run(command, input=text, capture_output=True, env={**os.environ, **environment}, check=False)
 
 
-@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"},
-                                         {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}])  # fmt: skip
+LOCALES = [
+    {"PYTHONIOENCODING": "ascii"},
+    {"LC_ALL": "C", "PYTHONUTF8": "0"},
+    {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+]
+INSPECT = ("inspect", "m.safetensors")
+
+
+@pytest.mark.parametrize("environment", LOCALES)
 def test_no_locale_makes_printing_fail(environment: dict[str, str], marked: Path) -> None:
     found = _process(*EXTRACT, **environment)
     assert (found.returncode, found.stderr) == (DONE, b"")
@@ -67,7 +84,7 @@ def test_a_message_from_standard_input(marked: Path) -> None:
     assert _process(*VERIFY, "--message-file", "-", text=b"x" * (1 << 18)).returncode == BAD_INPUT
 
 
-@pytest.mark.parametrize("arguments", [("inspect", "m.safetensors"), ("--help",), ("inspect", "m.safetensors", "--json")])
+@pytest.mark.parametrize("arguments", [INSPECT, (*INSPECT, "--json"), ("--help",)])
 def test_a_closed_pipe_changes_no_exit_code(arguments: tuple[str, ...], marked: Path) -> None:
     """The reader leaves before the first byte is written: what `| head -1` and `| grep -q` do now and then."""
     reading, writing = os.pipe()

@@ -107,13 +107,15 @@ def test_where_one_name_fails_none_changes(
 
 def test_names_that_another_process_wrote_meanwhile_are_refused(tmp_path: Path) -> None:
     for taken in ("a", "c"):
-        with (
-            pytest.raises(BadInput, match="by another process meanwhile"),
-            appearing_together([tmp_path / name for name in NAMES]) as staging,
-        ):
-            (staging / "b").write_text("mine")
-            write_atomic(tmp_path / taken, b"theirs")
+        with pytest.raises(BadInput, match="by another process meanwhile"):
+            _write_while_another_does(tmp_path, taken)
     assert _contents(tmp_path) == {"a": "theirs", "c": "theirs"}
+
+
+def _write_while_another_does(folder: Path, taken: str) -> None:
+    with appearing_together([folder / name for name in NAMES]) as staging:
+        (staging / "b").write_text("mine")
+        write_atomic(folder / taken, b"theirs")
 
 
 def test_replaced_files_keep_their_modes(tmp_path: Path) -> None:
@@ -187,5 +189,7 @@ def test_a_commitment_that_cannot_be_written_leaves_no_model(
     source = _model(tmp_path, state)
     monkeypatch.setattr("cwwm.commitment.write_json", _no_links)
     with pytest.raises(PermissionError):
-        embed_file(source, tmp_path / "m.safetensors", make_scheme("sign", {"payload_bits": BITS}), MESSAGE, Key(bytes(32)))
+        embed_file(
+            source, tmp_path / "m.safetensors", make_scheme("sign", {"payload_bits": BITS}), MESSAGE, Key(bytes(32))
+        )
     assert list(tmp_path.iterdir()) == [source]

@@ -86,26 +86,32 @@ def _layers(*shape: int, name: str = "fc.weight") -> dict[str, Any]:
 
 
 HUGE = 10**10
+
+
+def _parameters(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {"parameters": {"payload_bits": 16, **changes}}
+
+
 BAD_MARKS: dict[str, tuple[str, dict[str, Any], str]] = {
-    "huge lengths": ("cwc", {"parameters": {"length": HUGE, "weight": HUGE // 2, "payload_bits": 16}}, "too large"),
-    "a word of gigabytes": ("cwc", {"parameters": {"length": 2**30, "weight": 2**29, "payload_bits": 16}}, "too large"),
+    "huge lengths": ("cwc", _parameters(length=HUGE, weight=HUGE // 2), "too large"),
+    "a word of gigabytes": ("cwc", _parameters(length=2**30, weight=2**29), "too large"),
     "no density": ("cwc", {"payload_bits": 200, "parameters": {"density": 1e-300, "payload_bits": 200}}, "density"),
-    "huge block": ("protected-cwc", {"parameters": {"block_length": HUGE, "payload_bits": 16}}, "a block of"),
-    "many blocks": ("protected-cwc", {"parameters": {"blocks": HUGE, "payload_bits": 16}}, "too large"),
+    "huge block": ("protected-cwc", _parameters(block_length=HUGE), "a block of"),
+    "many blocks": ("protected-cwc", _parameters(blocks=HUGE), "too large"),
     "long codeword": (
         "protected-cwc",
-        {"parameters": {"blocks": 60_000, "block_length": 2**16, "payload_bits": 16}},
+        _parameters(blocks=60_000, block_length=2**16),
         "too large",
     ),
-    "many check bits": ("protected-cwc", {"parameters": {"check_bits": HUGE, "payload_bits": 16}}, "too large"),
-    "endless repetition": ("sign-repetition", {"parameters": {"repetition": HUGE, "payload_bits": 16}}, "the code needs"),
+    "many check bits": ("protected-cwc", _parameters(check_bits=HUGE), "too large"),
+    "endless repetition": ("sign-repetition", _parameters(repetition=HUGE), "the code needs"),
     "endless repetition in a huge carrier": (
         "sign-repetition",
         {"parameters": {"repetition": HUGE, "payload_bits": 16}, "carrier": _layers(2**40)},
         "cannot be read",
     ),
-    "certain survival": ("sign-erasure", {"parameters": {"survive": 1 - 1e-15, "payload_bits": 16}}, "too large"),
-    "huge matrix": ("spread-spectrum", {"parameters": {"length": HUGE, "payload_bits": 16}}, "too large"),
+    "certain survival": ("sign-erasure", _parameters(survive=1 - 1e-15), "too large"),
+    "huge matrix": ("spread-spectrum", _parameters(length=HUGE), "too large"),
     "huge projection": (
         "sign",
         {"scheme": "uchida", "payload_bits": 2**20, "parameters": {"payload_bits": 2**20}},
@@ -114,8 +120,8 @@ BAD_MARKS: dict[str, tuple[str, dict[str, Any], str]] = {
     "huge payload": ("sign", {"payload_bits": HUGE, "parameters": {"payload_bits": HUGE}}, "payload_bits"),
     "fractional payload": ("sign", {"payload_bits": 16.0}, "payload_bits"),
     "payload of text": ("sign", {"payload_bits": "16"}, "payload_bits"),
-    "float for a count": ("sign-repetition", {"parameters": {"repetition": 3.5, "payload_bits": 16}}, "whole number"),
-    "truth for a count": ("sign-repetition", {"parameters": {"repetition": True, "payload_bits": 16}}, "whole number"),
+    "float for a count": ("sign-repetition", _parameters(repetition=3.5), "whole number"),
+    "truth for a count": ("sign-repetition", _parameters(repetition=True), "whole number"),
     "no carrier": ("sign", {"carrier": {"rule": "all", "layers": []}}, "at least one layer"),
     "layers twice": ("sign", {"carrier": {"rule": "all", "layers": 2 * _layers(24, 40)["layers"]}}, "only once"),
     "huge layer": ("sign", {"carrier": _layers(2**40, 2**40)}, "number of weights"),
@@ -128,7 +134,7 @@ BAD_MARKS: dict[str, tuple[str, dict[str, Any], str]] = {
     "no widths": ("structural", {"state": {}}, "widths"),
     "widths of text": ("structural", {"state": {"widths": {"fc.weight": "24"}}}, "width"),
     "digest of a letter": ("sign", {"key_digest": "\u00fc" * 32}, "key_digest"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD_MARKS)
@@ -240,7 +246,15 @@ def test_old_files_of_torch_are_read(tmp_path: Path) -> None:
 
 
 def test_every_dtype_of_torch_files_is_read(tmp_path: Path) -> None:
-    dtypes = (torch.float64, torch.bfloat16, torch.int16, torch.bool, torch.complex64, torch.float8_e4m3fn, torch.uint32)
+    dtypes = (
+        torch.float64,
+        torch.bfloat16,
+        torch.int16,
+        torch.bool,
+        torch.complex64,
+        torch.float8_e4m3fn,
+        torch.uint32,
+    )
     state = {str(dtype): torch.tensor([[0, 1], [1, 0]]).to(dtype) for dtype in dtypes}
     torch.save(state, tmp_path / "m.pt")
     weights = open_weights(tmp_path / "m.pt")
@@ -256,7 +270,8 @@ def test_writing_to_a_torch_file_leaves_it_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "offsets"), [([0, 2**63], [0, 0]), ([1] * 1000, [0, 4]), ([0, 2**62], [0, 0]), ([2**32, 2**32], [0, 4])]
+    ("shape", "offsets"),
+    [([0, 2**63], [0, 0]), ([1] * 1000, [0, 4]), ([0, 2**62], [0, 0]), ([2**32, 2**32], [0, 4])],
 )
 def test_impossible_shapes_are_refused(shape: list[int], offsets: list[int], tmp_path: Path) -> None:
     header = json.dumps({"w.weight": {"dtype": "F32", "shape": shape, "data_offsets": offsets}}).encode()

@@ -1,7 +1,7 @@
 """Fuzzes the readers in a process of bounded memory: N=100000 python -m tests.fuzz [TARGET ...].
 
-N is the number of inputs of all targets together, SEED the first seed. An input that is neither accepted nor refused
-in one line, takes more than ten seconds or more than 1 GB stops the round; it is kept under build/fuzz.
+N is the number of inputs of all targets together, SEED the first seed. An input that is neither accepted nor
+refused in one line, takes more than ten seconds or more than 1 GB stops its target; it is kept under build/fuzz.
 """
 
 import contextlib

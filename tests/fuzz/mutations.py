@@ -12,7 +12,8 @@ _VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2, 3, 7, 8, 16, 255, 256, 257, 4096, 65535, 65536, 2**20, 2**24, 2**31 - 1, 2**31,
     2**32, 10**10, 5 * 10**9, 2**53, 2**62, 2**63, 2**64, 10**30, 0.0, 0.5, 0.999999999, 1.0, 1e-300, 1e308,
     float("inf"), float("-inf"), float("nan"), "", "x", "0" * 64, "\x1b[2J", "\ud800", "float32", "int8", "all", [],
-    {}, [0], [1, 1], [2**40, 2**40], {"a": 1}, [[[[]]]], "cwc", "protected-cwc", "structural", "riga", "uchida",
+    {}, [0], [1, 1], [2**40, 2**40], {"a": 1},
+    [[[[]]]], "cwc", "protected-cwc", "structural", "riga", "uchida",
     "st-dm", "deepsigns", "carriers", "ingrain", "aligned", "wrong-key", "sign-erasure", "spread-spectrum", "none",
 )  # fmt: skip
 _NAMES = ("length", "weight", "payload_bits", "repetition", "blocks", "block_length", "block_weight", "check_bits",

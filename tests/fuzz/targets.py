@@ -44,8 +44,7 @@ class Target:
         path.chmod(0o600)
         try:
             self.read(path)
-        except BadInput as error:
-            assert str(error)
+        except BadInput:
             return False
         finally:
             path.unlink(missing_ok=True)
@@ -83,7 +82,8 @@ def _safetensors(pattern: str) -> st.SearchStrategy[tuple[str, bytes]]:
 
 
 _REDUCED = st.sampled_from(
-    (b"c__builtin__\neval\n", b"ctorch\nTensor\n", b"cbuiltins\nbytearray\n", b"\x96\xff\xff\xff\xff\xff\xff\xff\x7f",
+    (b"c__builtin__\neval\n", b"ctorch\nTensor\n", b"cbuiltins\nbytearray\n",
+     b"\x96\xff\xff\xff\xff\xff\xff\xff\x7f",
      b"ctorch._utils\n_rebuild_sparse_tensor\n", b"r\xff\xff\xff\x7f", b"j\xff\xff\xff\x7f", b"2" * 50, b"]" * 5000)
 )  # fmt: skip
 
@@ -107,9 +107,9 @@ def _repacked(pattern: str) -> st.SearchStrategy[tuple[str, bytes]]:
         return source.name, buffer.getvalue()
 
     extra = st.none() | st.tuples(st.floats(0, 1, exclude_max=True), _REDUCED)
-    return st.tuples(st.sampled_from(_seeds(pattern)), byte_edits, extra, st.integers(0, 9).map(lambda n: not n)).map(
-        made
-    )
+    return st.tuples(
+        st.sampled_from(_seeds(pattern)), byte_edits, extra, st.integers(0, 9).map(lambda n: not n)
+    ).map(made)
 
 
 _NUMBERS = st.sampled_from((0, 1, 2, 3, -1, 40, 2**20, 2**31, 2**40, 2**62, 2**63, 10**30))
@@ -151,7 +151,9 @@ def _described() -> st.SearchStrategy[tuple[str, bytes]]:
         return "described.pt", buffer.getvalue()
 
     numbers = st.lists(_NUMBERS, max_size=4)
-    same = st.lists(st.tuples(_NUMBERS, _NUMBERS), max_size=4).map(lambda both: [list(x) for x in zip(*both)] or [[], []])
+    same = st.lists(st.tuples(_NUMBERS, _NUMBERS), max_size=4).map(
+        lambda both: [list(x) for x in zip(*both, strict=True)] or [[], []]
+    )
     tensor = st.tuples(_NUMBERS, numbers, numbers) | same.flatmap(
         lambda both: st.tuples(st.sampled_from((0, 0, 0, 5)), st.just(both[0]), st.just(both[1]))
     )
@@ -180,7 +182,9 @@ def _inspect(path: Path) -> None:
     with _silent() as (out, err):
         code = run_app(app, "cwwm", ["inspect", str(path)])
     assert code in (0, 2), err.getvalue()
-    assert code == 0 or err.getvalue().count("\n") == 1
+    if code == 2:
+        assert err.getvalue().count("\n") == 1
+        raise BadInput(err.getvalue())
     assert all(line.isprintable() for line in out.getvalue().split("\n"))
 
 
@@ -225,7 +229,8 @@ TARGETS = {
     "legacy": Target(_bytes("*.pth"), _read_weights),
     "inspect": Target(_safetensors("model.safetensors") | _repacked("*.pt"), _inspect),
     "suspect": Target(
-        _safetensors("protected-cwc.safetensors") | _bytes("protected-cwc.safetensors") | _repacked("model.pt"), _suspect
+        _safetensors("protected-cwc.safetensors") | _bytes("protected-cwc.safetensors") | _repacked("model.pt"),
+        _suspect,
     ),
     "aligned": Target(_safetensors("aligned.mark.safetensors") | _bytes("aligned.mark.safetensors"), _aligned),
 }
