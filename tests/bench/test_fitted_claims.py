@@ -86,9 +86,7 @@ def test_every_scheme_is_attacked() -> None:
 @pytest.mark.parametrize("fit", FITS, ids=str)
 def test_a_fitted_claim_is_not_proven_whatever_its_numbers(fit: Fit, world: World) -> None:
     small = {"structural": {"payload_bits": 8}, "protected-cwc": {"survive": 0.99, "low": 0.9}}
-    fit = replace(
-        fit, parameters={**fit.parameters, **small.get(fit.scheme, {})}
-    )  # room of three layers
+    fit = replace(fit, parameters={**fit.parameters, **small.get(fit.scheme, {})})  # room of three layers
     kept, follows = judged(world, [fit])
     assert kept.proven == follows.proven == 0
     assert kept.tried == follows.tried == 3
