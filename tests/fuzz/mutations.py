@@ -17,8 +17,7 @@ _VALUES: tuple[Any, ...] = (
     "st-dm", "deepsigns", "carriers", "ingrain", "aligned", "wrong-key", "sign-erasure", "spread-spectrum", "none",
 )  # fmt: skip
 _NAMES = ("length", "weight", "payload_bits", "repetition", "blocks", "block_length", "block_weight", "check_bits",
-          "survive", "density", "scheme", "settings", "step", "widths", "layers", "shape", "hidden",
-          "x")  # fmt: skip
+          "survive", "density", "scheme", "settings", "step", "widths", "layers", "hidden", "x")  # fmt: skip
 PLACE = st.floats(0, 1, exclude_max=True)
 
 Bytes = tuple[str, float, float, bytes]
