@@ -11,7 +11,7 @@ MODEL = " ".join((ROOT / "docs" / "threat-model.md").read_text().split())
 def rows(header: str) -> list[list[str]]:
     """Return the cells of the rows of the table whose header begins so."""
     lines = (ROOT / "results" / "forgery.md").read_text().splitlines()
-    start = next(i for i, line in enumerate(lines) if re.match(rf"\| {re.escape(header)} +\|", line))
+    start = next(i for i, line in enumerate(lines) if re.match(rf"\| *{re.escape(header)} +\|", line))
     found = []
     for line in lines[start + 2 :]:
         if not line.startswith("|"):
