@@ -264,11 +264,11 @@ def _check_tune(entry: SchemeEntry, where: str) -> None:
     """Refuse to tune what is no real-valued parameter of the scheme, or what the suite gives itself."""
     if (tune := entry.tune) is None:
         return
+    kinds = [f.type for f in fields(SCHEMES[entry.name]) if f.name == tune.parameter]  # none of an unknown name
+    if kinds and kinds[0] not in (float, float | None):
+        raise BadInput(f"{where}: '{tune.parameter}' of scheme '{entry.name}' takes no real number to search over")
     for strength in (tune.low, tune.high):
         _check_scheme(entry.name, {**entry.parameters, tune.parameter: strength}, where)
-    (kind,) = [f.type for f in fields(SCHEMES[entry.name]) if f.name == tune.parameter]
-    if kind not in (float, float | None):
-        raise BadInput(f"{where}: '{tune.parameter}' of scheme '{entry.name}' takes no real number to search over")
     if any(tune.parameter in given for given in (entry.parameters, *entry.at.values())):
         raise BadInput(f"{where}: '{tune.parameter}' is both given and tuned; drop one of the two")
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
+from torch import Tensor
 
 from cwwm.alignment import Alignment
 from cwwm.carrier import host_digest, prunable, require_provable, weights_digest
@@ -13,6 +14,7 @@ from cwwm.evidence import PROOF_RATE, Evidence, Tried, Verdict, judge
 from cwwm.mark import Mark
 from cwwm.schemes import Claim, Extraction, Scheme, scheme_of
 from cwwm.schemes.aligned import read_aligned
+from cwwm.schemes.keyed import hidden_hosts
 from cwwm.weights import Weights
 
 INNOCENT = -2.0  # log10 of the p-value above which a claim has nothing to do with a model
@@ -155,20 +157,36 @@ def _objections(scheme: Scheme, claim: Claim, exhibits: Exhibits) -> Iterator[st
                 "statistics only, the marked copy was made after the positions, and its channels could be in any "
                 "order; give --original too"
             )
-        elif not same_channels(exhibits.original, exhibits.reference):
+        elif not same_channels(
+            exhibits.original, exhibits.reference, hidden_hosts(claim.key, claim.mark, scheme.hosts)
+        ):
             yield "statistics only, the channels of the marked copy are not in the order of the original"
 
 
-def same_channels(original: Weights, copy: Weights) -> bool:
-    """Say whether every filter of a copy is still that of the original in its place, by cosine."""
+def same_channels(original: Weights, copy: Weights, hosts: Mapping[str, Tensor]) -> bool:
+    """Say whether every filter of a copy is still that of the original in its place, by cosine.
+
+    Args:
+        original, copy: the unmarked host and the marked one.
+        hosts: flat indices, int64, of weights that the mark may have changed, by tensor: they are left out.
+    """
     return all(
-        name in copy and copy.shape(name) == original.shape(name) and _same_filters(original, copy, name)
+        name in copy
+        and copy.shape(name) == original.shape(name)
+        and _same_filters(*(_without(weights.tensor(name), hosts.get(name)) for weights in (original, copy)))
         for name in prunable(original)
     )
 
 
-def _same_filters(original: Weights, copy: Weights, name: str) -> bool:
-    before, after = (weights.tensor(name).detach().float().flatten(1) for weights in (original, copy))
+def _without(weight: Tensor, hosts: Tensor | None) -> Tensor:
+    """Return a weight as filters, float32 (filters, M), zero at the hosts."""
+    flat = weight.detach().float().reshape(-1).clone()
+    if hosts is not None:
+        flat[hosts.to(flat.device)] = 0
+    return flat.view(len(weight), -1)
+
+
+def _same_filters(before: Tensor, after: Tensor) -> bool:
     norms = before.norm(dim=1) * after.norm(dim=1)
     alike = (before * after).sum(1) >= _SAME_CHANNEL * norms
     both_empty = (before == 0).all(1) == (after == 0).all(1)

@@ -116,8 +116,8 @@ def test_the_order_of_a_reference_is_found_out_with_the_original(world: World) -
     shown = verify(suspect, claim, replace(alone, original=suspect))
     assert "the channels of the marked copy are not in the order of the original" in shown.verdict.reason
     assert not shown.verdict.proven
-    assert same_channels(suspect, suspect)
-    assert not same_channels(suspect, fitted.reference)
+    assert same_channels(suspect, suspect, {})
+    assert not same_channels(suspect, fitted.reference, {})
 
 
 def test_an_honest_marked_copy_proves_with_the_original(world: World) -> None:
