@@ -344,6 +344,8 @@ def verify(
             say(f"read by the plugin {found.plugin}: the verdict is worth what its code is worth, read it")
         say(f"message whole: {'yes' if found.whole else 'no'}")
         say(verdict.reason)
+        if verdict.proven and not found.innocents:
+            say("no --innocent model was shown: a judge asks for the public base and for a stranger")
     return DONE if verdict.proven else NO
 
 

@@ -68,8 +68,8 @@ class Stretch:
         return 128 * self.n * self.r
 
     def cheaper_than(self, other: "Stretch") -> bool:
-        """Say whether this one takes less memory, or less work, than another."""
-        return self.memory < other.memory or self.memory * self.p < other.memory * other.p
+        """Say whether this one is less than another in any of its three costs."""
+        return self.n < other.n or self.r < other.r or self.p < other.p
 
     def apply(self, secret: bytes, salt: bytes) -> bytes:
         """Return scrypt(secret, salt), 32 bytes."""

@@ -117,19 +117,20 @@ def label_tails(carriers: int, classes: int) -> Iterator[Tail]:
 
 
 def coded_tails(length: int) -> Iterator[Tail]:
-    """Yield tails of coded bits over all generators of one message bit and one check bit, the message not all zero.
+    """Yield tails of coded bits over all generators of one message bit and one check bit, and all pads.
 
-    All information bits zero, of probability 2^-(k + 32) under a random pad, give the zero word under every
-    generator: below that the law does not hold.
+    The pad of the coded word makes the law hold for information bits that are all zero, too, which give the zero
+    word under every generator.
     """
     code = LinearCode(payload_bits=1, length=length, check_bits=1)
     read = np.arange(length) % 2 == 0
     counts: Counter[int] = Counter()
+    pads = np.array(list(product((False, True), repeat=length)))
     for bits in product((0, 1), repeat=2 * length):
         generator = np.array(bits, np.uint8).reshape(2, length)
-        for message, check in ((0, 1), (1, 0), (1, 1)):
+        for message, check in product((0, 1), repeat=2):
             word = code.encode([message], generator, _fixed(check))
-            counts[int(np.sum(word == read))] += 1
+            counts.update(np.sum((word ^ pads) == read, axis=1).tolist())
     yield from _upper(f"coded bits, n = {length}", counts, lambda count: log10_match_tail(count, length))
 
 

@@ -197,8 +197,7 @@ All forms together, over the nominal rate.
 
 All equally likely words, placements, hosts, pads, generators or turns of labels are counted one by one, in
 fractions and without a formula. Known ones stand above all others, which are tied; a tied place counts as no one.
-The law of coded bits holds for messages that, padded and with their check, are not all zero, as all but 2^-(k + 32)
-of them are: a p-value below that says too much.
+Coded words are padded once more than their messages, so that the word of all zeros is as fair as any.
 
 {exact}
 

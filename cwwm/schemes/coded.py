@@ -50,16 +50,21 @@ class CodedScheme(Scheme):
         return LinearCode(payload_bits=self.payload_bits, length=length, check_bits=CHECK_BITS)
 
     def codeword(self, message: Bits, streams: Streams) -> Word:
-        """Return the codeword of a message, bool (n,), whitened by the keyed pad."""
+        """Return the codeword of a message, bool (n,), whitened by a keyed pad of its own.
+
+        The message is padded, too; without the second pad the word of all zeros, which no generator changes, would
+        be n fair coins of which one in 2^(k + 32) is not.
+        """
         check = keyed_check(streams, CHECK_BITS)
-        return self.code.encode(pad_bits(message, streams), self._generator(streams), check)
+        return self.code.encode(pad_bits(message, streams), self._generator(streams), check) ^ self._pad(streams)
 
     def decode(self, values: npt.NDArray[np.floating[Any]], streams: Streams) -> Extraction:
         """Return the extraction of soft values, finite (n,): positive for one, exact zeros erased.
 
         `symbols` are the coded bits as read, int8 (n,), -1 where erased.
         """
-        decoded = self.code.decode(values, self._generator(streams), keyed_check(streams, CHECK_BITS))
+        plain = np.where(self._pad(streams), -values, values)
+        decoded = self.code.decode(plain, self._generator(streams), keyed_check(streams, CHECK_BITS))
         return Extraction(
             bits=pad_bits(decoded.bits, streams) if decoded.ok else decoded.bits,
             ok=decoded.ok,
@@ -72,7 +77,7 @@ class CodedScheme(Scheme):
     def evidence(self, extraction: Extraction, claim: Claim) -> Evidence:
         """Return the binomial tail of the coded bits read right.
 
-        Under a random key the codeword of a claimed message is n fair coins (pad and generator are keyed), so
+        Under a random key the codeword of a claimed message is n fair coins (its pad is keyed), so
         a mark whose message is lost is still proof if its coded bits lean to the claim. Erased ones are no trials.
         A whole message says nothing beside them: it takes more coded bits than it has bits of its own.
         """
@@ -91,6 +96,9 @@ class CodedScheme(Scheme):
     def _right(self, extraction: Extraction, claim: Claim) -> tuple[int, int]:
         word = self.codeword(claim.message, claim.streams)
         return int(np.sum(extraction.symbols == word)), int(np.sum(extraction.symbols != ERASED))
+
+    def _pad(self, streams: Streams) -> Word:
+        return streams.stream("coded pad").bits(self.code.length).astype(np.bool_)
 
     def _generator(self, streams: Streams) -> Bits:
         return self.code.generator(streams.stream("generator"))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cwwm.alignment import AlignedWeights
 from cwwm.codes import Bits, Word
 from cwwm.errors import BadInput
 from cwwm.evidence import log10_vacancy_tail
@@ -191,9 +192,14 @@ def _repeated(values: Tensor) -> Tensor:
 
 
 def survivor_counts(suspect: Weights, mark: Mark, hosts: HostReading) -> dict[str, int]:
-    """Return how many hosts are not exactly zero and, where some are, how many weights of the pool."""
+    """Return how many hosts are not exactly zero and, where some are, how many weights of the pool.
+
+    Not of the pool of an aligned suspect: which of its channels are zero follows from the hosts that the search
+    could not see, so no draw of hosts from the pool says how many are.
+    """
     counts = {"survivors": int(np.count_nonzero(hosts.values))}
-    if counts["survivors"] < len(hosts.values) and mark.carrier is not None:
+    aligned = isinstance(suspect, AlignedWeights)
+    if counts["survivors"] < len(hosts.values) and mark.carrier is not None and not aligned:
         survivors = count_survivors(suspect, mark.carrier, hosts.missing)
         counts |= {"pool": mark.carrier.size, "pool_survivors": survivors}
     return counts

@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
+from cwwm.alignment import AlignedWeights, align
 from cwwm.carrier import Carrier
 from cwwm.codes import ConstantWeightCode
 from cwwm.errors import BadInput
@@ -247,3 +248,19 @@ def test_the_draws_count_as_the_scheme_does(draws: Draws) -> None:
         evidence = scheme.evidence(scheme.extract(weights, key, mark), Claim(key, mark, message))
         assert evidence.details["overlap"] == overlap
         assert evidence.details["survivors"] == np.count_nonzero(magnitudes[draws.hosts[i]])
+
+
+def test_zeros_of_an_aligned_suspect_are_no_statistic() -> None:
+    """Which of its channels are zero follows from the hosts that the alignment could not see."""
+    magnitudes = _magnitudes(0.9)
+    weights = as_weights({"w.weight": torch.from_numpy(magnitudes).view(500, 1000)})
+    scheme, message, key = ConstantWeight(length=LENGTH, weight=WEIGHT), np.zeros(256, np.uint8), Key.for_harness()
+    mark = scheme.bind(weights, message, key, EmbedContext(), carrier=Carrier.choose(weights, "all"))
+    view = AlignedWeights(weights, weights, align(weights, weights))
+    plain, aligned = (scheme.extract(suspect, key, mark) for suspect in (weights, view))
+    claim = Claim(key, mark, message)
+    assert np.array_equal(plain.symbols, aligned.symbols)
+    assert "pool" in plain.counts
+    assert "pool" not in aligned.counts
+    assert scheme.evidence(aligned, claim).log10_p["vacancy"] == 0.0
+    assert len(scheme.evidence(aligned, claim).log10_p) == len(scheme.evidence(plain, claim).log10_p)

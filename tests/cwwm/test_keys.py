@@ -161,7 +161,9 @@ def test_a_stream_key_is_stretched_once_for_a_claim(key: Key, monkeypatch: pytes
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize("cheap", [HARNESS_STRETCH, Stretch(2**15, 8, 1), Stretch(2**16, 7, 1), Stretch(2, 1, 16)])
+@pytest.mark.parametrize(
+    "cheap", [HARNESS_STRETCH, Stretch(2**15, 8, 1), Stretch(2**16, 7, 1), Stretch(2, 1, 16), Stretch(2, 2**18, 1)]
+)
 def test_an_owners_key_takes_no_cheaper_stretch(key: Key, cheap: Stretch) -> None:
     with pytest.raises(BadInput, match="cheaper than"):
         key.streams(SALT, cheap)

@@ -303,7 +303,7 @@ def test_survival_is_a_probability_that_falls(name: str, parameters: dict[str, A
 @pytest.mark.parametrize(
     ("name", "parameters", "message"),
     [
-        ("cwc", {"payload_bits": 0}, "payload_bits is at least 1"),
+        ("cwc", {"payload_bits": 0}, "payload_bits is from 1 to"),
         ("cwc", {"survive": 1.0}, "low < survive < 1"),
         ("cwc", {"low": 0.95}, "low < survive < 1"),
         ("cwc", {"projection": "never"}, "'step' or 'end'"),
