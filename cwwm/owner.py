@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cwwm.alignment import Alignment
 from cwwm.carrier import require_provable
 from cwwm.checkpoint import open_weights, rewriting
@@ -125,12 +123,11 @@ def read_file(suspect: Path, key: Key, mark_file: Path, reference: Path | None =
     if reference is not None:
         owner = open_weights(reference)
         require_reference(owner, mark, str(reference))
-    return Reading(mark, *read(scheme_of(mark), _suspect(suspect, mark), Claim(key, mark, _NO_MESSAGE), owner))
+    return Reading(mark, *read(scheme_of(mark), _suspect(suspect, mark), key, mark, owner))
 
 
 _LARGE_POOL = 1 << 28  # weights of a carrier
 _MOST_ABSENT = 1000  # times as many weights as the suspect has of a large carrier
-_NO_MESSAGE = np.zeros(0, np.uint8)  # reading needs none: the salt is in the mark
 
 
 def _suspect(path: Path, mark: Mark) -> Weights:

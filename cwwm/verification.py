@@ -11,6 +11,7 @@ from cwwm.carrier import host_digest, prunable, require_provable, weights_digest
 from cwwm.commitment import Commitment
 from cwwm.errors import BadInput
 from cwwm.evidence import PROOF_RATE, Evidence, Tried, Verdict, judge
+from cwwm.keys import Key
 from cwwm.mark import Mark
 from cwwm.schemes import Claim, Extraction, Scheme, scheme_of
 from cwwm.schemes.aligned import read_aligned
@@ -84,7 +85,7 @@ def verify(
     scheme, tried = scheme_of(claim.mark), tried or Tried()
     if exhibits.reference is not None:
         tried = replace(tried, alignments=2 * tried.alignments)
-    extraction, alignment = read(scheme, suspect, claim, exhibits.reference)
+    extraction, alignment = read(scheme, suspect, claim.key, claim.mark, exhibits.reference)
     innocents = dict(_on_innocents(scheme, suspect, claim, exhibits))
     objections = [*_objections(scheme, claim, exhibits), *_fits(innocents)]
     evidence = scheme.evidence(extraction, claim)
@@ -96,12 +97,12 @@ def verify(
 
 
 def read(
-    scheme: Scheme, suspect: Weights, claim: Claim, reference: Weights | None
+    scheme: Scheme, suspect: Weights, key: Key, mark: Mark, reference: Weights | None
 ) -> tuple[Extraction, Alignment | None]:
-    """Return what a suspect says to a claim's key and mark, aligned to a reference first if there is one."""
+    """Return what a suspect says to a key and a mark, aligned to a reference first if there is one."""
     if reference is None:
-        return scheme.extract(suspect, claim.key, claim.mark), None
-    return read_aligned(scheme, suspect, reference, claim.key, claim.mark)
+        return scheme.extract(suspect, key, mark), None
+    return read_aligned(scheme, suspect, reference, key, mark)
 
 
 def copy_digest(weights: Weights) -> str:
@@ -201,7 +202,7 @@ def _on_innocents(
     for name, model in exhibits.innocents.items():
         if host_digest(model) == digest:
             raise BadInput(f"{name} is the suspect itself; an innocent model is one that cannot carry the mark")
-        extraction, alignment = read(scheme, model, claim, exhibits.reference)
+        extraction, alignment = read(scheme, model, claim.key, claim.mark, exhibits.reference)
         if alignment is None and not extraction.applicable:
             raise BadInput(f"{name} has no place for the mark ({extraction.reason}): it tells nothing of the claim")
         yield name, scheme.evidence(extraction, claim).combined
