@@ -18,6 +18,7 @@ from bench.options import (
     Device,
     Json,
     Models,
+    Numerics,
     Out,
     Payloads,
     Plugins,
@@ -70,6 +71,7 @@ def plan(
     seeds: Seeds = None,
     device: Device = "auto",
     threads: Threads = 1,
+    numerics: Numerics = None,
     out: Out = None,
     plugin: Plugins = None,
     json: Json = False,
@@ -111,6 +113,7 @@ def calibrate(
     again: Annotated[bool, typer.Option("--again", help="Also find the strengths that are found already.")] = False,
     device: Device = "auto",
     threads: Threads = 1,
+    numerics: Numerics = None,
     out: Out = None,
     plugin: Plugins = None,
 ) -> int:
@@ -154,6 +157,7 @@ def run(
     seeds: Seeds = None,
     device: Device = "auto",
     threads: Threads = 1,
+    numerics: Numerics = None,
     out: Out = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes, on the CPU only; timings are then shared.")] = 1,
     cache_gb: Annotated[float, typer.Option(help="Bound on stored models; the least used go first.")] = 20.0,
@@ -253,6 +257,7 @@ def check(
     ] = "60m",
     device: Device = "auto",
     threads: Threads = 1,
+    numerics: Numerics = None,
     plugin: Plugins = None,
 ) -> int:
     """Say whether results are accepted, or why not: their form, digests and tables, and some cells run again.

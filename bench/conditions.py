@@ -9,6 +9,7 @@ from typing import Any
 import numpy
 import torch
 
+from bench.numerics import processor_facts, processor_name
 from cwwm.errors import BadInput
 
 
@@ -26,7 +27,8 @@ def choose_device(name: str) -> torch.device:
 def prepare(device: torch.device, threads: int) -> dict[str, Any]:
     """Fix threads and deterministic algorithms, and return what results depend on beside the recipe.
 
-    One thread by default: results of a cell then repeat bit by bit, and a busy machine slows it no further.
+    That is versions, device and threads, and what the last bits follow: processor, instruction set, numerics. One
+    thread by default: results of a cell then repeat bit by bit, and a busy machine slows it no further.
     """
     torch.set_num_threads(threads)
     if device.type == "cuda":
@@ -35,19 +37,18 @@ def prepare(device: torch.device, threads: int) -> dict[str, Any]:
         torch.use_deterministic_algorithms(True, warn_only=True)
     import timm
 
-    return {"device": device.type, "threads": threads, "torch": torch.__version__, "timm": timm.__version__}
+    made_with = {"device": device.type, "threads": threads, "torch": torch.__version__, "timm": timm.__version__}
+    facts = processor_facts()
+    if device.type == "cuda":
+        facts["processor"] = f"{torch.cuda.get_device_name(device)}, {facts['processor']}"
+    return made_with | facts
 
 
 def hardware(device: torch.device) -> str:
     """Return the name of the processor or GPU that did the work."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{models[0]} ({os.cpu_count()} cores)" if models else platform.machine()
+    return f"{processor_name()} ({os.cpu_count()} cores)"
 
 
 def environment(device: torch.device) -> dict[str, Any]:

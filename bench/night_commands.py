@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bench.options import Baseline, Device, Plugins, Threads, chosen_suite, existing, say
+from bench.options import Baseline, Device, Numerics, Plugins, Threads, chosen_suite, existing, say
 from cwwm.console import DONE, FAILED, NO
 from cwwm.errors import BadInput
 
@@ -19,6 +19,7 @@ def nightly(
     budget: Annotated[str, typer.Option("--budget", help="Time for all of it, such as 60m.")] = "60m",
     device: Device = "auto",
     threads: Threads = 1,
+    numerics: Numerics = None,
     home: Annotated[
         Path | None, typer.Option("--home", help="Keeps hosts and history; default results/runs/nights/SUITE.")
     ] = None,

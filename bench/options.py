@@ -23,6 +23,25 @@ Seeds = Annotated[int | None, typer.Option("--seeds", help="Number of seeds.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Output folder; default results/runs/SUITE.")]
 Threads = Annotated[int, typer.Option(min=1, help="Torch threads; results repeat only at equal numbers.")]
+
+
+def _begin_numerics(setting: str | None) -> str | None:
+    from bench.numerics import begin
+
+    if setting is not None:
+        begin(setting)
+    return setting
+
+
+Numerics = Annotated[
+    str | None,
+    typer.Option(
+        "--numerics",
+        callback=_begin_numerics,
+        help="native (each library as fast as the processor allows) or portable: AVX2 everywhere, a tenth slower, "
+        "so that results should repeat on any x86-64 processor.",
+    ),
+]
 Budget = Annotated[
     str | None,
     typer.Option("--budget", help="Time, such as 60m: the most important cells first, and say what was cut."),

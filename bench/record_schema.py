@@ -124,6 +124,11 @@ class HostPart(Part):
     threads: Positive = Field(description="torch threads; results repeat at equal numbers only")
     torch: Name = Field(description="version")
     timm: Name = Field(description="version")
+    numerics: Name | None = Field(
+        None, description="native, portable, or the variables that steer kernels; absent in the oldest records"
+    )
+    processor: Name | None = Field(None, description="name, maker, family, model, stepping; x86-64 if portable")
+    instruction_set: Name | None = Field(None, description="what kernels use and the processor offers")
 
 
 class SchemePart(Part):
