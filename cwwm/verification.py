@@ -13,8 +13,8 @@ from cwwm.errors import BadInput
 from cwwm.evidence import PROOF_RATE, Evidence, Tried, Verdict, judge
 from cwwm.keys import Key
 from cwwm.mark import Mark
+from cwwm.readers import READERS, Aligned, Blind, view_of
 from cwwm.schemes import Claim, Extraction, Scheme, scheme_of
-from cwwm.schemes.aligned import read_aligned
 from cwwm.schemes.keyed import hidden_hosts
 from cwwm.weights import Weights
 
@@ -100,9 +100,10 @@ def read(
     scheme: Scheme, suspect: Weights, key: Key, mark: Mark, reference: Weights | None
 ) -> tuple[Extraction, Alignment | None]:
     """Return what a suspect says to a key and a mark, aligned to a reference first if there is one."""
-    if reference is None:
-        return scheme.extract(suspect, key, mark), None
-    return read_aligned(scheme, suspect, reference, key, mark)
+    view = view_of(
+        READERS[Blind.name if reference is None else Aligned.name], scheme, suspect, key, mark, reference
+    )
+    return view.extraction(scheme, key, mark), view.alignment
 
 
 def copy_digest(weights: Weights) -> str:

@@ -1,7 +1,8 @@
-"""Schemes: one file each, one registry."""
+"""Schemes: one file each; those of this package are known once it is imported, plugins add their own."""
 
 from cwwm.schemes.base import Claim, EmbedContext, Embedding, Extraction, Scheme, embed
-from cwwm.schemes.registry import SCHEMES, make_scheme, scheme_of
+from cwwm.schemes.known import SCHEMES, make_scheme, scheme_of
+from cwwm.schemes.registry import BUILT_IN
 
 __all__ = [
     "SCHEMES",
@@ -14,3 +15,5 @@ __all__ = [
     "make_scheme",
     "scheme_of",
 ]
+
+SCHEMES.update(BUILT_IN)

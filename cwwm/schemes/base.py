@@ -22,7 +22,6 @@ from cwwm.weights import Weights
 
 TRAINING = "training data"
 TRIGGERS = "trigger inputs"
-REFERENCE = "the owner's copy"
 FORWARD = "a forward pass"
 
 
@@ -127,7 +126,7 @@ class Scheme(ABC):
     Class attributes:
         name: as registered; one_shot: can mark a finished model without training;
         needs: what embedding needs (`TRAINING`, `TRIGGERS`); extraction_needs: what extraction needs
-        beside tensors (`FORWARD`, `REFERENCE`). The plan refuses a cell that lacks them.
+        beside tensors (`FORWARD`). The plan refuses a cell that lacks them.
         alignable: reads weights at places that an alignment can restore, not shapes or answers.
         unproven: why what it reads is no evidence by itself, if something that reading uses is made after the salt;
         empty for all that a key and a bound mark determine.
@@ -277,7 +276,6 @@ def check_message(message: Bits, payload_bits: int) -> Bits:
 
 __all__ = [
     "FORWARD",
-    "REFERENCE",
     "TRAINING",
     "TRIGGERS",
     "Claim",

@@ -1,12 +1,7 @@
-"""The one registry of schemes."""
+"""The schemes that come with this package."""
 
 from collections.abc import Mapping
-from typing import Any
 
-from cwwm.errors import BadInput
-from cwwm.mark import Mark
-from cwwm.registry import build
-from cwwm.schemes.aligned import Aligned
 from cwwm.schemes.base import Scheme
 from cwwm.schemes.carriers import Carriers
 from cwwm.schemes.constant_weight import ConstantWeight
@@ -26,7 +21,7 @@ from cwwm.schemes.uchida import Uchida
 from cwwm.schemes.unmarked import Unmarked
 from cwwm.schemes.wrong_key import WrongKey
 
-SCHEMES: dict[str, type[Scheme]] = {
+BUILT_IN: Mapping[str, type[Scheme]] = {
     scheme.name: scheme
     for scheme in (
         ProtectedConstantWeight,
@@ -41,7 +36,6 @@ SCHEMES: dict[str, type[Scheme]] = {
         SpreadTransformDither,
         DeepSigns,
         Riga,
-        Aligned,
         Structural,
         Carriers,
         Ingrain,
@@ -49,18 +43,3 @@ SCHEMES: dict[str, type[Scheme]] = {
         WrongKey,
     )
 }
-
-
-def make_scheme(name: str, parameters: Mapping[str, Any], where: str = "") -> Scheme:
-    """Return the scheme of that name with these parameters; BadInput names the nearest valid ones."""
-    return build("scheme", SCHEMES, name, parameters, where)
-
-
-def scheme_of(mark: Mark) -> Scheme:
-    """Return the scheme that made a mark; BadInput if the mark contradicts itself."""
-    scheme = make_scheme(mark.scheme, mark.parameters, "mark")
-    if scheme.payload_bits != mark.payload_bits:
-        raise BadInput(
-            f"the mark is damaged: its payload has {mark.payload_bits} bits, its scheme's {scheme.payload_bits}"
-        )
-    return scheme

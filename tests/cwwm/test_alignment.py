@@ -19,8 +19,8 @@ from cwwm.errors import BadInput
 from cwwm.evidence import Evidence
 from cwwm.keys import Key
 from cwwm.mark import Mark
+from cwwm.readers import find_reader, view_of
 from cwwm.schemes import Claim, EmbedContext, embed, make_scheme
-from cwwm.schemes.aligned import read_aligned
 from cwwm.schemes.keyed import hidden_hosts
 from cwwm.weights import as_weights
 
@@ -254,7 +254,8 @@ def _marked(name: str = "protected-cwc") -> tuple[State, Key, Mark]:
 
 def _evidence(owner: State, suspect: State, key: Key, mark: Mark) -> tuple[bool, Evidence]:
     scheme = make_scheme(mark.scheme, mark.parameters)
-    found, _ = read_aligned(scheme, as_weights(suspect), as_weights(owner), key, mark)
+    view = view_of(find_reader("aligned"), scheme, as_weights(suspect), key, mark, as_weights(owner))
+    found = view.extraction(scheme, key, mark)
     whole = found.ok and np.array_equal(found.bits, MESSAGE)
     return whole, scheme.evidence(found, Claim(key, mark, MESSAGE))
 
@@ -303,7 +304,7 @@ def test_the_hidden_hosts_are_where_the_mark_is() -> None:
 
 def test_schemes_that_read_no_weights_are_not_aligned() -> None:
     with pytest.raises(BadInput, match="deepsigns reads no weights"):
-        make_scheme("aligned", {"scheme": "deepsigns"})
+        find_reader("aligned").require(make_scheme("deepsigns", {}))
 
 
 def test_bring_back_of_a_grouped_layer_agrees_with_its_dense_form() -> None:

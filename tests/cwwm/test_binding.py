@@ -17,9 +17,8 @@ from cwwm.errors import BadInput
 from cwwm.keys import HARNESS_STRETCH, OWNER_STRETCH, Key, Stretch
 from cwwm.mark import Mark, load_mark, save_mark
 from cwwm.message import text_to_bits
-from cwwm.schemes import EmbedContext, Scheme, make_scheme
+from cwwm.schemes import SCHEMES, EmbedContext, Scheme, make_scheme
 from cwwm.schemes.base import Embedding
-from cwwm.schemes.registry import SCHEMES
 from cwwm.weights import as_weights
 from tests.plain_data import digits
 from tests.plain_net import TwoConvNet, plain_net
@@ -33,7 +32,6 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "structural": {"payload_bits": 8},
     "carriers": {"payload_bits": 32, "kind": "content"},
     "ingrain": {"payload_bits": 32, "kind": "content", "ingrainer_steps": 1},
-    "aligned": {"payload_bits": 32, "scheme": "sign"},
     "wrong-key": {"payload_bits": 32},
 }
 GREY, COLOUR = digits(400), digits(400, channels=3)
@@ -117,7 +115,7 @@ def test_other_trigger_inputs_are_another_mark(name: str) -> None:
 
 def test_what_is_learned_after_the_salt_is_named_as_such() -> None:
     unproven = {name for name in SCHEMES if _scheme(name).unproven}
-    assert unproven == {"riga", "aligned"}
+    assert unproven == {"riga"}
     _, mark = _begun("riga")
     assert not mark.tensors
 

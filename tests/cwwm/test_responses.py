@@ -7,13 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from cwwm.alignment import Responses, align, record_responses
+from cwwm.alignment import AlignedWeights, Responses, align, record_responses
 from cwwm.carrier import prunable
 from cwwm.codes import Bits
 from cwwm.keys import Key
 from cwwm.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, embed, make_scheme
-from cwwm.schemes.aligned import AlignedWeights
 from cwwm.schemes.keyed import hidden_hosts
 from cwwm.weights import as_weights
 from tests.plain_net import plain_net

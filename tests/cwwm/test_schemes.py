@@ -35,7 +35,6 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("dm-qim", {"repetition": 5, "step": 1.0}),
     ("fixed-weights", {}),
     ("spread-spectrum", {}),
-    ("aligned", {"scheme": "cwc"}),
     ("none", {}),
     ("wrong-key", {"scheme": "cwc"}),
 ]
@@ -46,10 +45,6 @@ ABSOLUTE = {"dm-qim"}  # a lattice of fixed step does not read a rescaled model
 
 all_schemes = pytest.mark.parametrize(("name", "parameters"), CASES)
 encodings = pytest.mark.parametrize(("name", "parameters"), [case for case in CASES if case[0] not in CONTROLS])
-ALIGNED = {"aligned"}  # has no carrier of its own, and refuses what it cannot recognise
-plain_encodings = pytest.mark.parametrize(
-    ("name", "parameters"), [case for case in CASES if case[0] not in CONTROLS | ALIGNED]
-)
 State = dict[str, Tensor]
 
 
@@ -180,7 +175,7 @@ def test_a_suspect_without_any_layer_is_not_applicable(
     assert scheme_of(mark).overlap(found, claim) == 0.0
 
 
-@plain_encodings
+@encodings
 def test_a_model_of_zeros_proves_nothing(
     name: str, parameters: dict[str, Any], state: State, harness_key: Key, nonce: bytes
 ) -> None:
@@ -221,7 +216,7 @@ def test_non_finite_weights_do_not_stop_extract(
     assert share < 1 or evidence.combined > -4  # a model of NaN proves nothing
 
 
-@plain_encodings
+@encodings
 def test_a_payload_too_large_for_the_pool_is_refused(
     name: str, parameters: dict[str, Any], state: State, harness_key: Key, nonce: bytes
 ) -> None:

@@ -1,0 +1,142 @@
+"""How a suspect is read: as it is, or brought back first to the order of the channels that the owner knows.
+
+A reader belongs to the reading, not to the mark: one marked model can be read by all of them.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from cwwm.alignment import AlignedWeights, Alignment, align
+from cwwm.carrier import prunable
+from cwwm.errors import BadInput, unknown_name
+from cwwm.keys import Key
+from cwwm.mark import Mark
+from cwwm.schemes import Extraction, Scheme
+from cwwm.schemes.keyed import hidden_hosts
+from cwwm.weights import Weights
+
+
+@dataclass(frozen=True)
+class View:
+    """A suspect as a reader shows it to a scheme.
+
+    Attributes:
+        weights: what the scheme reads.
+        refusal: why there is nothing to read; empty if there is.
+        alignment: to the reference, where the reader makes one.
+    """
+
+    weights: Weights
+    refusal: str = ""
+    alignment: Alignment | None = None
+
+    def extraction(self, scheme: Scheme, key: Key, mark: Mark) -> Extraction:
+        """Return what the scheme extracts; not applicable where there is nothing to read."""
+        if self.refusal:
+            return Extraction.not_applicable(mark.payload_bits, self.refusal)
+        return scheme.extract(self.weights, key, mark)
+
+    def reading(self, scheme: Scheme, key: Key, mark: Mark) -> Extraction:
+        """Return the same without decoding; see `Scheme.read`."""
+        if self.refusal:
+            return Extraction.not_applicable(mark.payload_bits, self.refusal)
+        return scheme.read(self.weights, key, mark)
+
+
+class Reader(ABC):
+    """One way to read.
+
+    Class attributes:
+        name: as registered. takes_reference: needs a network of the owner's beside the suspect.
+    """
+
+    name: ClassVar[str]
+    takes_reference: ClassVar[bool] = False
+
+    def require(self, scheme: Scheme) -> None:  # noqa: B027 (a hook, empty by intention)
+        """Raise BadInput for a scheme that cannot be read so."""
+
+    @abstractmethod
+    def view(self, suspect: Weights, reference: Weights | None, hidden: Mapping[str, Tensor]) -> View:
+        """Return the suspect as a scheme is to read it.
+
+        Args:
+            suspect: the model in question.
+            reference: the marked copy or the unmarked original; see `takes_reference`.
+            hidden: flat indices, int64, of the weights that the mark may have changed, by tensor: a search that
+                saw them could find the mark where there is none.
+        """
+
+
+class Blind(Reader):
+    """The suspect as it is: key and mark are enough."""
+
+    name: ClassVar[str] = "blind"
+
+    def view(self, suspect: Weights, reference: Weights | None, hidden: Mapping[str, Tensor]) -> View:
+        """Return the suspect itself."""
+        return View(suspect)
+
+
+class Aligned(Reader):
+    """The suspect with its channels brought back to those of a reference; see `cwwm.alignment`.
+
+    Derived for this project: keyed positions mean nothing in a network whose channels were permuted, scaled,
+    removed or added, which need not change an answer; but the owner has the network as it was.
+    """
+
+    name: ClassVar[str] = "aligned"
+    takes_reference: ClassVar[bool] = True
+
+    def require(self, scheme: Scheme) -> None:
+        """Raise BadInput for a scheme that reads shapes or answers: no alignment can restore these."""
+        if not scheme.alignable:
+            raise BadInput(
+                f"{scheme.name} reads no weights that an alignment could bring back; extract without one"
+            )
+
+    def view(self, suspect: Weights, reference: Weights | None, hidden: Mapping[str, Tensor]) -> View:
+        """Return the suspect through its alignment; a refusal where its channels are not recognised."""
+        if reference is None:
+            raise BadInput("an aligned reading needs a reference: the marked copy, or the original")
+        alignment = align(reference, suspect, hidden)
+        if not alignment.accepted:
+            return View(suspect, _refusal(alignment, reference, suspect), alignment)
+        return View(AlignedWeights(reference, suspect, alignment), alignment=alignment)
+
+
+READERS: Mapping[str, Reader] = {reader.name: reader for reader in (Blind(), Aligned())}
+
+
+def find_reader(name: str) -> Reader:
+    """Return the reader of that name; BadInput names the nearest valid ones."""
+    if name not in READERS:
+        raise unknown_name("reader", name, READERS)
+    return READERS[name]
+
+
+def view_of(
+    reader: Reader, scheme: Scheme, suspect: Weights, key: Key, mark: Mark, reference: Weights | None = None
+) -> View:
+    """Return a suspect as a reader shows it, with the hosts of this key's mark hidden from any search.
+
+    A scheme that reads whole layers has no hosts to hide: its echo is kept out by refusing suspects whose channels
+    are not recognised.
+
+    Raises:
+        BadInput: for a scheme that cannot be read so, or a reference that is missing.
+    """
+    reader.require(scheme)
+    hidden = hidden_hosts(key, mark, scheme.hosts) if reader.takes_reference else {}
+    return reader.view(suspect, reference, hidden)
+
+
+def _refusal(alignment: Alignment, reference: Weights, suspect: Weights) -> str:
+    names = prunable(reference)
+    if not any(name in suspect for name in names):
+        return f"it has no tensor of the owner's copy, such as {names[0]}"
+    return f"it does not match the owner's copy: {alignment.score:.1%} of it is recognised"
