@@ -12,13 +12,13 @@ from typing import Any
 from bench.artefacts import ArtefactStore, state_digest
 from bench.attacks import make_attack
 from bench.cell import Cell
-from bench.compatibility import TRIAL, UntrainedCell, architectures, is_untrained
+from bench.compatibility import UntrainedCell, architectures, is_untrained
 from bench.declared_cost import excess
 from bench.engines import Place, run_parallel
 from bench.journal import Journal, Record
 from bench.leaderboard import texts
-from bench.provenance import source_digest
-from bench.running import recipe, reproducible
+from bench.running import comparable, recipe
+from bench.sources import host_source
 from bench.submission import foreign_parts, gaps, inspect
 from bench.suite import AttackEntry, SchemeEntry
 from bench.workshop import split_tensors
@@ -198,7 +198,7 @@ def rebuilt(record: Record, runtime: Mapping[str, Any]) -> Cell | str:
     """
     made = record["recipe"]
     untrained = is_untrained(record)
-    host = {"source": source_digest(TRIAL if untrained else "bench.workshop"), **runtime}
+    host = {"source": host_source(made["host"]["model"]["data"], untrained=untrained), **runtime}
     if foreign_parts(made):
         return "they come from a plugin"
     for key, value in host.items():
@@ -231,7 +231,7 @@ def _differences(record: Record, again: Record) -> Iterator[str]:
     if again["status"] != record["status"]:
         yield f"{_name(record)}: run again it is {again['status']}: {again.get('reason', 'with results')}"
         return
-    old, new = reproducible(record), reproducible(again)
+    old, new = comparable(record, again)
     for key in old:
         if key not in _NOT_COMPARED and old[key] != new.get(key):
             yield f"{_name(record)}: '{key}' is another when run again"
