@@ -8,7 +8,8 @@ module or a function, to add what nothing names, or to edit another attack, sche
 - A class counts whole, with its bases. What an argument is, and so which methods are called on it, is not followed:
   whoever makes the object brings its class, or it is a root.
 - A statement at a module's level that is no definition counts with every definition of its module, and of those in
-  a package below, and so does a module that is imported and never named: it is imported for what it does.
+  a package below, and so does a module that is imported and never named: it is imported for what it does. One that
+  sets an attribute or item of a definition counts with that. What modules do that are only imported does not count.
 - Classes and decorated functions keep their names, which a decorator or a message may read.
 - Annotations count in pydantic models, and as ``ClassVar`` and the like in a dataclass.
 - A registry does not bring what is registered: who takes a scheme or an attack by its name adds it as a root.

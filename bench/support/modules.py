@@ -49,10 +49,10 @@ class Module:
 
     @cached_property
     def definitions(self) -> dict[str, list[ast.stmt]]:
-        """Return, by the names that they bind, the statements of the module's level, each in their order."""
+        """Return, by the names that they bind or change, the statements of the module's level, in their order."""
         found: dict[str, list[ast.stmt]] = {}
         for statement in _executed(self.tree.body):
-            for name in bound_names(within(statement)):
+            for name in bound_names(within(statement)) | (_changed_names(statement) & found.keys()):
                 found.setdefault(name, []).append(statement)
         return found
 
@@ -69,7 +69,16 @@ class Module:
     @cached_property
     def effects(self) -> list[ast.stmt]:
         """Return the statements at the module's level that do something, instead of defining or importing."""
-        return [statement for statement in _executed(self.tree.body) if _acts(statement)]
+        return [statement for statement in _executed(self.tree.body) if self._acts(statement)]
+
+    def _acts(self, statement: ast.stmt) -> bool:
+        """Say whether a statement is no definition, no change of one, no import and no text."""
+        if isinstance(statement, _SCOPES):
+            return False
+        changed = _changed_names(statement)
+        if changed and changed <= self.definitions.keys():
+            return False
+        return any(_acts_itself(node) for node in within(statement))
 
     @cached_property
     def for_effect(self) -> list[Imported]:
@@ -232,11 +241,19 @@ def _bound_by(node: ast.AST) -> set[str]:
     return {name} if name else set()
 
 
-def _acts(statement: ast.stmt) -> bool:
-    """Say whether a statement at a module's level is no definition, no import and no text."""
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return False
-    return any(_acts_itself(node) for node in within(statement))
+def _changed_names(statement: ast.stmt) -> set[str]:
+    """Return the names whose attributes or items a plain assignment sets, if it sets nothing else."""
+    targets = statement.targets if isinstance(statement, ast.Assign) else []
+    bases = [_base(target) for target in targets if isinstance(target, ast.Attribute | ast.Subscript)]
+    names = {base.id for base in bases if isinstance(base, ast.Name)}
+    return names if len(bases) == len(targets) else set()
+
+
+def _base(node: ast.AST) -> ast.AST:
+    """Return what is first in a chain of attributes and items."""
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node
 
 
 def _acts_itself(node: ast.AST) -> bool:
