@@ -10,24 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from bench.artefacts import ArtefactStore, state_digest
-from bench.attacks import make_attack
-from bench.cell import Cell
-from bench.compatibility import UntrainedCell, architectures, is_untrained
-from bench.declared_cost import excess
+from bench.compatibility import is_untrained
 from bench.engines import Place, run_parallel
 from bench.journal import Journal, Record
 from bench.leaderboard import texts
-from bench.running import comparable, recipe
-from bench.sources import host_source
+from bench.running import comparable
 from bench.submission import foreign_parts, gaps, inspect
-from bench.suite import AttackEntry, SchemeEntry
+from bench.verification.rebuild import Rebuilt, sort_out
+from bench.verification.rows import SEEDS, Row, disagreements, power_lines, rows_of
 from bench.workshop import split_tensors
-from bench.zoo import ModelSpec, find_models, load_zoo
 from cwwm.checkpoint import open_weights
 from cwwm.errors import BadInput
-from cwwm.seeds import canonical_json
 
 _NOT_COMPARED = ("trace",)  # of a failure: it names places of the machine
+_OF_CONDITIONS = ("identity", "recipe", "artefact")  # what names the processor, or follows from that
 
 Say = Callable[[str], None]
 
@@ -38,7 +34,8 @@ class Rerun:
 
     Attributes:
         place: a folder of its own, so that nothing recorded helps, and the processes that run there.
-        sample: how many cells. seed: of their choice; None draws one that nobody could foresee.
+        sample: how many cells, and how many rows of another processor.
+        seed: of their choice; None draws one that nobody could foresee.
         accept_unrun: how many records may be taken that cannot be run again here.
         time_limit: seconds that one cell may take, its models included.
     """
@@ -65,12 +62,26 @@ class Verdict:
     unrun: int = 0
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What is run again: cells to be equal bit by bit, and rows to be tested with all their seeds."""
+
+    exact: Sequence[Rebuilt]
+    rows: Sequence[Row]
+
+    @property
+    def all(self) -> list[Rebuilt]:
+        """Return every cell."""
+        return [*self.exact, *(one for row in self.rows for one in row)]
+
+
 def check_folder(journal: Journal, runtime: Mapping[str, Any], rerun: Rerun, say: Say) -> Verdict:
     """Return the verdict on an output folder; nothing is run for one that is refused without.
 
     Args:
         journal: of the output folder.
-        runtime: of this machine; cells recorded under another cannot be run again, and are counted.
+        runtime: of this machine. Cells of another processor are tested by rows; those of another device, number
+            of threads or version cannot be run again, and are counted.
         rerun: which cells are run again, and how.
         say: told what is being done.
     """
@@ -84,17 +95,29 @@ def check_folder(journal: Journal, runtime: Mapping[str, Any], rerun: Rerun, say
     reasons += [*_tables(journal, records), *_artefacts(journal.folder, records, say), *_from_plugins(records)]
     if not rerun.sample:
         return Verdict(reasons, len(records))
-    runnable, others = _sorted(records, runtime)
+    runnable, others = sort_out(records, runtime)
+    exact, rows, untested = by_conditions(runnable)
+    if untested:
+        others[f"on another processor, and their rows have fewer than {SEEDS} seeds"] += untested
     for reason, number in others.items():
         say(f"{number} records cannot be run again here: {reason}")
     unrun = others.total()
     reasons += _unrun(unrun, len(records), rerun.accept_unrun)
     if reasons:
         return Verdict(reasons, len(records), unrun=unrun)
+    chosen = _choose(exact, rows, rerun, say)
+    return Verdict(list(_run_again(chosen, rerun, say)), len(records), len(chosen.all), unrun)
+
+
+def _choose(exact: Sequence[Rebuilt], rows: Sequence[Row], rerun: Rerun, say: Say) -> Chosen:
     seed = secrets.randbits(32) if rerun.seed is None else rerun.seed
-    chosen = drawn(runnable, rerun.sample, seed)
-    say(f"{len(chosen)} cells chosen at random; --seed {seed} chooses them again")
-    return Verdict(list(_run_again(chosen, rerun, say)), len(records), len(chosen), unrun)
+    chosen = Chosen(
+        drawn(exact, rerun.sample, seed), random.Random(seed).sample(rows, min(rerun.sample, len(rows)))
+    )
+    say(f"{len(chosen.all)} cells chosen at random; --seed {seed} chooses them again")
+    if chosen.rows:
+        say(f"{len(chosen.rows)} whole rows among them, recorded on another processor: tested, not repeated")
+    return chosen
 
 
 def _unrun(unrun: int, records: int, accepted: int) -> Iterator[str]:
@@ -108,14 +131,28 @@ def _unrun(unrun: int, records: int, accepted: int) -> Iterator[str]:
         )
 
 
-def _run_again(chosen: Sequence[tuple[Cell, Record]], rerun: Rerun, say: Say) -> Iterator[str]:
+def _run_again(chosen: Chosen, rerun: Rerun, say: Say) -> Iterator[str]:
     """Run cells in a process of its own, which they can end or hold up, and yield what differs."""
-    recorded = {record["identity"]: record for _, record in chosen}
-    for _, record in chosen:
-        say(f"running again: {_name(record)}")
-    cells, journal = [cell for cell, _ in chosen], Journal(rerun.place.folder)
-    for again in run_parallel(cells, rerun.place, 1, journal, cell_timeout=rerun.time_limit):
-        yield from _differences(recorded[again["identity"]], again)
+    for one in chosen.all:
+        say(f"running again: {name(one.record)}")
+    cells, journal = [one.cell for one in chosen.all], Journal(rerun.place.folder)
+    ran = run_parallel(cells, rerun.place, 1, journal, cell_timeout=rerun.time_limit)
+    again = {record["identity"]: record for record in ran}
+    for one in chosen.exact:
+        yield from differences(one.record, again[one.cell.identity])
+    if chosen.rows:
+        theirs = [one for row in chosen.rows for one in row]
+        yield from _rows_again([(one.record, again[one.cell.identity]) for one in theirs], say)
+
+
+def _rows_again(pairs: Sequence[tuple[Record, Record]], say: Say) -> Iterator[str]:
+    """Yield what differs in rows of another processor beyond chance, and say what could have been seen."""
+    equal = sum(not list(differences(*pair)) for pair in pairs)
+    say(f"{equal} of {len(pairs)} cells of another processor are equal bit by bit; all are compared row by row")
+    recorded, again = [record for record, _ in pairs], [record for _, record in pairs]
+    for line in power_lines(recorded, again):
+        say(line)
+    yield from disagreements(recorded, again)
 
 
 def _tables(journal: Journal, records: Sequence[Record]) -> list[str]:
@@ -143,7 +180,7 @@ def _artefacts(folder: Path, records: Sequence[Record], say: Say) -> list[str]:
             digests[name] = _stored_digest(path)
     say(f"{len(digests)} stored models compared with their digests")
     return [
-        f"stored model {record['artefact']} is not the one recorded for {_name(record)}"
+        f"stored model {record['artefact']} is not the one recorded for {name(record)}"
         for record in marked
         if digests.get(record["artefact"], record["marked"]["digest"]) != record["marked"]["digest"]
     ]
@@ -167,93 +204,38 @@ def _from_plugins(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def _sorted(
-    records: Sequence[Record], runtime: Mapping[str, Any]
-) -> tuple[list[tuple[Cell, Record]], Counter[str]]:
-    """Return the records that can be run again here, with their cells, and how many cannot be, by the reason."""
-    runnable: list[tuple[Cell, Record]] = []
-    others: Counter[str] = Counter()
-    for record in records:
-        cell = rebuilt(record, runtime)
-        if isinstance(cell, str):
-            others[cell] += 1
-        else:
-            runnable.append((cell, record))
-    return runnable, others
+def by_conditions(runnable: Sequence[Rebuilt]) -> tuple[list[Rebuilt], list[Row], int]:
+    """Return what must be equal bit by bit, the rows to be tested, and how many have too few seeds for a test.
+
+    Untrained models follow from arithmetic that all processors agree on, so they are compared bit by bit.
+    """
+    exact = [one for one in runnable if not one.differing or is_untrained(one.record)]
+    rows, untested = rows_of([one for one in runnable if one.differing and not is_untrained(one.record)])
+    return exact, rows, untested
 
 
-def drawn(runnable: Sequence[tuple[Cell, Record]], count: int, seed: int) -> list[tuple[Cell, Record]]:
+def drawn(runnable: Sequence[Rebuilt], count: int, seed: int) -> list[Rebuilt]:
     """Return so many records by chance, from every scheme and attack one before any gives a second."""
-    groups: dict[tuple[str, str], list[tuple[Cell, Record]]] = {}
-    for cell, record in random.Random(seed).sample(runnable, len(runnable)):
-        groups.setdefault((record["key"]["scheme"], record["key"]["attack"]), []).append((cell, record))
+    groups: dict[tuple[str, str], list[Rebuilt]] = {}
+    for one in random.Random(seed).sample(runnable, len(runnable)):
+        groups.setdefault((one.record["key"]["scheme"], one.record["key"]["attack"]), []).append(one)
     rounds = zip_longest(*groups.values())
     return [found for one in rounds for found in one if found is not None][:count]
 
 
-def rebuilt(record: Record, runtime: Mapping[str, Any]) -> Cell | str:
-    """Return the cell of a record if this machine, with the source as it is, can run it again; else why not.
-
-    Its model must be one of the reader's own zoo: arguments of a stranger's model could load anything.
-    """
-    made = record["recipe"]
-    untrained = is_untrained(record)
-    host = {"source": host_source(made["host"]["model"]["data"], untrained=untrained), **runtime}
-    if foreign_parts(made):
-        return "they come from a plugin"
-    for key, value in host.items():
-        if (theirs := made["host"].get(key)) != value:
-            return "other source" if key == "source" else f"their {key} is {theirs}, here it is {value}"
-    if (asked := excess(made)) is not None:
-        return asked
-    try:
-        spec = _own_model(made["host"]["model"]["name"], untrained=untrained)
-        if canonical_json(spec.to_json()) != canonical_json(made["host"]["model"]):
-            return "their model is described otherwise in models.yaml here"
-        cell = cell_of(record, spec)
-        now = recipe(cell)
-    except Exception as error:  # a stranger's parameters can make a constructor fail in any way
-        return f"their recipe builds nothing here ({type(error).__name__})"
-    if cell.key != record["key"] or cell.identity != record["identity"]:
-        sources = (now["scheme"]["source"], now["source"]) != (made["scheme"].get("source"), made.get("source"))
-        return "other source" if sources else "their recipe is not what it builds"
-    return cell
-
-
-def _own_model(name: str, *, untrained: bool) -> ModelSpec:
-    """Return the model of a name as this machine's zoo describes it; of an untrained one, the architecture."""
-    if not untrained:
-        return find_models([name])[0]
-    return next(spec for spec in architectures([*load_zoo().values(), *find_models([name])]) if spec.name == name)
-
-
-def _differences(record: Record, again: Record) -> Iterator[str]:
+def differences(record: Record, again: Record) -> Iterator[str]:
+    """Yield which parts of a record are others in the one that was run again, timings and dates apart."""
     if again["status"] != record["status"]:
-        yield f"{_name(record)}: run again it is {again['status']}: {again.get('reason', 'with results')}"
+        yield f"{name(record)}: run again it is {again['status']}: {again.get('reason', 'with results')}"
         return
+    left_out = _NOT_COMPARED if again["identity"] == record["identity"] else (*_NOT_COMPARED, *_OF_CONDITIONS)
     old, new = comparable(record, again)
     for key in old:
-        if key not in _NOT_COMPARED and old[key] != new.get(key):
-            yield f"{_name(record)}: '{key}' is another when run again"
+        if key not in left_out and old[key] != new.get(key):
+            yield f"{name(record)}: '{key}' is another when run again"
 
 
-def _name(record: Record) -> str:
+def name(record: Record) -> str:
+    """Return what a record is of, in one line."""
     key = record["key"]
     return f"{key['model']}, {key['scheme']}, {key['payload']} bits, seed {key['seed']}, {key['attack']}"
-
-
-def cell_of(record: Record, spec: ModelSpec) -> Cell:
-    """Return the cell that a record says it is of, on a model.
-
-    Raises:
-        BadInput: for a scheme or attack that is not known, or parameters that it does not take.
-    """
-    made = record["recipe"]
-    if "copy" in made:
-        raise BadInput("only the marked copy that is attacked has records")
-    host = made["host"]
-    scheme = SchemeEntry(made["label"], made["scheme"]["name"], made["scheme"]["parameters"])
-    attack = AttackEntry(made["attack_label"], make_attack(made["attack"], "record"), tuple(made["strengths"]))
-    runtime = {k: v for k, v in host.items() if k not in ("model", "seed", "source", "weights")}
-    parts = (spec, scheme, made["payload"], host["seed"], attack, runtime)
-    return UntrainedCell(*parts, weights=host["weights"]) if "weights" in host else Cell(*parts)

@@ -247,7 +247,10 @@ def leaderboard(
 @app.command()
 def check(
     out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
-    sample: Annotated[int, typer.Option(min=0, help="Cells to run again, chosen at random.")] = 2,
+    sample: Annotated[
+        int,
+        typer.Option(min=0, help="Cells to run again, chosen at random; and so many rows of another processor."),
+    ] = 2,
     seed: Annotated[int | None, typer.Option(help="Choose the cells of an earlier check again.")] = None,
     accept_unrun: Annotated[
         int, typer.Option("--accept-unrun", min=0, help="Take so many records that cannot be run again here.")
@@ -263,21 +266,27 @@ def check(
     """Say whether results are accepted, or why not: their form, digests and tables, and some cells run again.
 
     The folder may be a stranger's: nothing in it is imported, and what a plugin made is not run unless you name
-    the plugin yourself.
+    the plugin yourself. Cells of equal processors are held against the records bit by bit. Of another processor
+    whole rows are run with all their seeds, and tested as the nightly gate does.
     """
     from bench.check import Rerun, check_folder
     from bench.conditions import choose_device, prepare
     from bench.engines import Place
     from bench.journal import Journal
+    from bench.numerics import PORTABLE, begin
     from bench.pacing import parse_budget
     from bench.plugins import load_plugins
+    from bench.verification.rebuild import recorded_numerics
 
+    journal = Journal(existing(out))
+    if sample and numerics is None and recorded_numerics(journal) == PORTABLE:
+        begin(PORTABLE)
     load_plugins(plugin)
     where, limit = choose_device(device), parse_budget(time_limit, "--time-limit")
     with tempfile.TemporaryDirectory() as scratch:
         place = Place(Path(scratch), 20 << 30, threads, tuple(plugin or ()), where.type)
         rerun = Rerun(place, sample, seed, accept_unrun, limit)
-        verdict = check_folder(Journal(existing(out)), prepare(where, threads), rerun, show)
+        verdict = check_folder(journal, prepare(where, threads), rerun, show)
     for reason in verdict.reasons[:_REASONS]:
         show(f"WRONG: {' '.join(reason.split())}")
     if verdict.reasons:

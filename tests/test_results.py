@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.check import rebuilt
 from bench.cli import app
 from bench.journal import Journal
+from bench.verification.rebuild import rebuilt
 from cwwm.console import run_app
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"

@@ -43,14 +43,14 @@ Pair = tuple[Floats, Floats]  # (old, new), each (seeds, strengths)
 
 
 @dataclass(frozen=True)
-class _Scale:
+class Scale:
     """How the gross test sees a metric, and the least deviation between seeds that it believes."""
 
     values: Callable[[Floats], Floats]
     least_deviation: float
 
 
-_SCALES = {EVIDENCE: _Scale(deviations, 0.1), ACCURACY: _Scale(lambda percent: percent, 0.25)}
+SCALES = {EVIDENCE: Scale(deviations, 0.1), ACCURACY: Scale(lambda percent: percent, 0.25)}
 
 
 class Side(NamedTuple):
@@ -118,7 +118,7 @@ class _Test(NamedTuple):
 def compare(old: Sequence[Record], new: Sequence[Record]) -> Comparison:
     """Return how the records of a new run differ from those of an old one of the same suite."""
     before, after = curves(old), curves(new)
-    lines = {(p, m): blocks for m in (EXACT, EVIDENCE, ACCURACY) for p, blocks in _lines(before, after, m).items()}
+    lines = compared_lines(before, after)
     tests = [*_exact_tests(lines), *_gross_tests(lines)]
     can = judgeable([test.least for test in tests], FAMILY_WISE)
     made = [test for test, may in zip(tests, can, strict=True) if may]
@@ -135,6 +135,14 @@ def compare(old: Sequence[Record], new: Sequence[Record]) -> Comparison:
         vanished={place: rows for place, rows in _only(before, after).items() if place not in lost},
         new=_only(after, before),
     )
+
+
+def compared_lines(
+    before: Mapping[Place, Curve], after: Mapping[Place, Curve]
+) -> dict[tuple[Place, str], list[Pair]]:
+    """Return the blocks of each line of the table: a curve, or all models together, and a metric."""
+    metrics = (EXACT, EVIDENCE, ACCURACY)
+    return {(place, m): blocks for m in metrics for place, blocks in _lines(before, after, m).items()}
 
 
 def _lines(before: Mapping[Place, Curve], after: Mapping[Place, Curve], metric: str) -> dict[Place, list[Pair]]:
@@ -176,13 +184,13 @@ def _better(pair: Pair, metric: str) -> Pair:
 def _gross_tests(lines: _Lines) -> list[_Test]:
     groups: dict[tuple[str, str], dict[Place, TwoSamples]] = {}
     for (place, metric), blocks in lines.items():
-        if metric in _SCALES and place.model != ALL_MODELS:
-            sides = (_SCALES[metric].values(side).mean(axis=1) for side in blocks[0])
+        if metric in SCALES and place.model != ALL_MODELS:
+            sides = (SCALES[metric].values(side).mean(axis=1) for side in blocks[0])
             groups.setdefault((place.attack, metric), {})[place] = TwoSamples(*sides)
     return [
         _Test(place, metric, p, 0.0)
         for (_, metric), rows in groups.items()
-        for place, p in zip(rows, gross_p(list(rows.values()), _SCALES[metric].least_deviation), strict=True)
+        for place, p in zip(rows, gross_p(list(rows.values()), SCALES[metric].least_deviation), strict=True)
         if p is not None
     ]
 

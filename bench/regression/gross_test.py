@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import nct
 from scipy.stats import t as student
 
 from bench.regression.curves import Floats
@@ -42,11 +44,43 @@ def gross_p(rows: Sequence[TwoSamples], least_deviation: float) -> list[float | 
         rows: those of one attack and metric.
         least_deviation: between seeds, below which no row is believed to vary.
     """
+    variance = _believed(rows, least_deviation)
+    return [
+        float(student.cdf((row.new.mean() - row.old.mean()) / _error(row, variance), row.freedom))
+        if row.freedom >= FREEDOM
+        else None
+        for row in rows
+    ]
+
+
+def gross_change(
+    rows: Sequence[TwoSamples], least_deviation: float, level: float, power: float
+) -> list[float | None]:
+    """Return for each row by how much its mean must fall to be seen with a probability; None below `FREEDOM`.
+
+    The statistic of such a fall has the noncentral t law.
+
+    Args:
+        rows, least_deviation: as for `gross_p`.
+        level: at or below which a p-value counts as seen. power: the probability.
+    """
+    variance = _believed(rows, least_deviation)
+    return [
+        _shift(row.freedom, level, power) * _error(row, variance) if row.freedom >= FREEDOM else None
+        for row in rows
+    ]
+
+
+def _shift(freedom: int, level: float, power: float) -> float:
+    critical = float(student.isf(level, freedom))
+    found = brentq(lambda shift: nct.sf(critical, freedom, shift) - power, 0.0, 3 * critical + 10)
+    return float(found)
+
+
+def _believed(rows: Sequence[TwoSamples], least_deviation: float) -> float:
     known = [row.variance for row in rows if row.freedom >= FREEDOM]
-    variance = max([*known, least_deviation**2])
-    return [_p(row, variance) if row.freedom >= FREEDOM else None for row in rows]
+    return max([*known, least_deviation**2])
 
 
-def _p(row: TwoSamples, variance: float) -> float:
-    error = np.sqrt(variance * (1 / len(row.old) + 1 / len(row.new)))
-    return float(student.cdf((row.new.mean() - row.old.mean()) / error, row.freedom))
+def _error(row: TwoSamples, variance: float) -> float:
+    return float(np.sqrt(variance * (1 / len(row.old) + 1 / len(row.new))))

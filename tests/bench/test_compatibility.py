@@ -14,7 +14,6 @@ from bench.provenance import dependencies
 from torch import nn
 
 from bench.attacks import make_attack
-from bench.check import cell_of
 from bench.cli import app
 from bench.compatibility import UntrainedCell, architectures, run_untrained
 from bench.compatibility.trial import perturb
@@ -22,6 +21,7 @@ from bench.journal import Journal, Record
 from bench.leaderboard.compatibility import shortfalls
 from bench.plan import cells
 from bench.suite import AttackEntry, SchemeEntry, load_suite
+from bench.verification.rebuild import cell_of
 from bench.zoo import ZOO_VARIABLE, ModelSpec, find_models, load_zoo
 from cwwm.console import run_app
 from cwwm.errors import BadInput

@@ -10,12 +10,12 @@ from torch import nn
 
 from bench.attacks import AttackContext, make_attack
 from bench.cell import Cell
-from bench.check import cell_of
 from bench.data import Dataset, load
 from bench.evaluate import accuracy
 from bench.plan import cells
 from bench.running import recipe
 from bench.suite import load_suite, narrow
+from bench.verification.rebuild import cell_of
 from bench.zoo import HostRecipe
 from cwwm.codes import Bits
 from cwwm.keys import Key, Stream

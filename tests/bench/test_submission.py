@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from bench.cell import Cell
-from bench.check import _sorted, cell_of, drawn
+from bench.check import drawn
 from bench.conditions import prepare
 from bench.journal import Journal, record_digest
 from bench.leaderboard import write
 from bench.reading import ARCHIVE_BYTES, RECORD_BYTES
 from bench.submission import _identity, foreign_parts, gaps, inspect, record_faults
+from bench.verification.rebuild import cell_of, sort_out
 from bench.zoo import find_models
 from cwwm.errors import BadInput
 from cwwm.schemes import SCHEMES
@@ -290,11 +291,11 @@ def test_a_seed_chooses_the_same_cells_and_another_others_from_every_scheme_and_
 ) -> None:
     monkeypatch.setenv("CWWM_MODELS", str(tiny / "models.yaml"))
     records, runtime = list(Journal(finished).records()), prepare(torch.device("cpu"), 1)
-    runnable, others = _sorted(records, runtime)
+    runnable, others = sort_out(records, runtime)
     assert (len(runnable), others.total()) == (16, 0)
 
     def chosen(seed: int, count: int = 4) -> list[str]:
-        return [record["identity"] for _, record in drawn(runnable, count, seed)]
+        return [one.record["identity"] for one in drawn(runnable, count, seed)]
 
     assert len({tuple(chosen(seed)) for seed in range(8)}) == 8
     assert chosen(3) == chosen(3)
@@ -302,5 +303,5 @@ def test_a_seed_chooses_the_same_cells_and_another_others_from_every_scheme_and_
         eight = set(chosen(seed, 8))
         met = {(r["key"]["scheme"], r["key"]["attack"]) for r in records if r["identity"] in eight}
         assert len(met) == 8, "two schemes, four attacks"
-    runnable, others = _sorted(records, {**runtime, "torch": "0.1"})
+    runnable, others = sort_out(records, {**runtime, "torch": "0.1"})
     assert (runnable, others) == ([], {f"their torch is {torch.__version__}, here it is 0.1": 16})

@@ -1,0 +1,1 @@
+"""Says whether an output folder is to be believed: forms, digests, tables, and cells run again."""

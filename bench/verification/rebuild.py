@@ -1,0 +1,123 @@
+"""From a record back to the cell that it says it is of, if that can be run again on this machine."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from bench.attacks import make_attack
+from bench.cell import Cell
+from bench.compatibility import UntrainedCell, architectures, is_untrained
+from bench.declared_cost import excess
+from bench.journal import Journal, Record
+from bench.numerics import NATIVE
+from bench.running import recipe
+from bench.submission import foreign_parts
+from bench.suite import AttackEntry, SchemeEntry
+from bench.zoo import ModelSpec, find_models, load_zoo
+from cwwm.errors import BadInput
+from cwwm.seeds import canonical_json
+
+#: conditions that change the last bits, and so all that training makes of them, but not what a cell is
+LAST_BITS = ("numerics", "processor", "instruction_set")
+
+
+class _Recorded(BaseModel):
+    class Recipe(BaseModel):
+        class Host(BaseModel):
+            numerics: str = NATIVE
+
+        host: Host
+
+    recipe: Recipe
+
+
+def recorded_numerics(journal: Journal) -> str:
+    """Return the numerics of the first record of a folder that may be a stranger's; native if it says none."""
+    try:
+        return next((_Recorded.model_validate(record).recipe.host.numerics for record in journal.records()), NATIVE)
+    except (BadInput, ValidationError):  # what is wrong with the folder, `check` says
+        return NATIVE
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A record and its cell as it is run here.
+
+    Attributes:
+        differing: which of `LAST_BITS` are others than the record's; empty where results must be equal bit by bit.
+    """
+
+    record: Record
+    cell: Cell
+    differing: tuple[str, ...] = ()
+
+
+def sort_out(records: Sequence[Record], runtime: Mapping[str, Any]) -> tuple[list[Rebuilt], Counter[str]]:
+    """Return the records that can be run again here, and how many cannot be, by the reason."""
+    runnable: list[Rebuilt] = []
+    others: Counter[str] = Counter()
+    for record in records:
+        found = rebuilt(record, runtime)
+        if isinstance(found, str):
+            others[found] += 1
+        else:
+            runnable.append(found)
+    return runnable, others
+
+
+def rebuilt(record: Record, runtime: Mapping[str, Any]) -> Rebuilt | str:
+    """Return a record with its cell if this machine, with the source as it is, can run it again; else why not.
+
+    Its model must be one of the reader's own zoo: arguments of a stranger's model could load anything.
+    """
+    made = record["recipe"]
+    if foreign_parts(made):
+        return "they come from a plugin"
+    for key, value in runtime.items():
+        if key not in LAST_BITS and (theirs := made["host"].get(key)) != value:
+            return f"their {key} is {theirs}, here it is {value}"
+    if (asked := excess(made)) is not None:
+        return asked
+    try:
+        spec = _own_model(made["host"]["model"]["name"], untrained=is_untrained(record))
+        if canonical_json(spec.to_json()) != canonical_json(made["host"]["model"]):
+            return "their model is described otherwise in models.yaml here"
+        cell = cell_of(record, spec)
+        now = recipe(cell)
+    except Exception as error:  # a stranger's parameters can make a constructor fail in any way
+        return f"their recipe builds nothing here ({type(error).__name__})"
+    if cell.key != record["key"] or cell.identity != record["identity"]:
+        return "other source" if _sources(now) != _sources(made) else "their recipe is not what it builds"
+    differing = tuple(part for part in LAST_BITS if made["host"].get(part) != runtime.get(part))
+    return Rebuilt(record, replace(cell, runtime=runtime), differing)
+
+
+def cell_of(record: Record, spec: ModelSpec) -> Cell:
+    """Return the cell that a record says it is of, on a model, under the conditions of the record.
+
+    Raises:
+        BadInput: for a scheme or attack that is not known, or parameters that it does not take.
+    """
+    made = record["recipe"]
+    if "copy" in made:
+        raise BadInput("only the marked copy that is attacked has records")
+    host = made["host"]
+    scheme = SchemeEntry(made["label"], made["scheme"]["name"], made["scheme"]["parameters"])
+    attack = AttackEntry(made["attack_label"], make_attack(made["attack"], "record"), tuple(made["strengths"]))
+    runtime = {k: v for k, v in host.items() if k not in ("model", "seed", "source", "weights")}
+    parts = (spec, scheme, made["payload"], host["seed"], attack, runtime)
+    return UntrainedCell(*parts, weights=host["weights"]) if "weights" in host else Cell(*parts)
+
+
+def _own_model(name: str, *, untrained: bool) -> ModelSpec:
+    """Return the model of a name as this machine's zoo describes it; of an untrained one, the architecture."""
+    if not untrained:
+        return find_models([name])[0]
+    return next(spec for spec in architectures([*load_zoo().values(), *find_models([name])]) if spec.name == name)
+
+
+def _sources(made: Mapping[str, Any]) -> tuple[Any, ...]:
+    return made["host"].get("source"), made["scheme"].get("source"), made.get("source")
