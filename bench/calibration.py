@@ -17,11 +17,11 @@ import numpy as np
 from bench.attack_strengths import chosen, try_strengths
 from bench.cell import Cell
 from bench.evaluate import Accuracy
-from bench.provenance import source_digest
 from bench.running import thief_context
 from bench.strength_search import Found, Trial, search
 from bench.strengths import AttackStrengths, Place, Target, read_strengths, strengths_path
 from bench.suite import SchemeEntry, Suite, Tune
+from bench.support.fingerprint import fingerprint, root
 from bench.workshop import Marked, Workshop
 from cwwm.errors import BadInput
 from cwwm.weights import as_weights
@@ -143,7 +143,7 @@ def calibrate(
         parameter = _tune(cell).parameter
         facts = {**found.facts(), "seed": cell.seed}
         read_strengths(path).adding(_place(cell), {parameter: found.strength}, facts).write(
-            path, source_digest(__name__)
+            path, fingerprint(root(calibrate))
         )
         yield Calibrated(_place(cell), parameter, found)
 
@@ -165,7 +165,7 @@ def calibrate_attacks(
         control, context = workshop.control(cell).model, thief_context(cell, workshop, None)
         tried, refused = try_strengths(entry.attack, entry.strengths, control, context, say)
         found = AttackStrengths(tried, chosen(tried, entry.lost), repr(entry.attack), cell.seed, refused)
-        read_strengths(path).adding_attack(target, found).write(path, source_digest(__name__))
+        read_strengths(path).adding_attack(target, found).write(path, fingerprint(root(calibrate_attacks)))
         yield CalibratedAttack(target, found)
 
 

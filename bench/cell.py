@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from bench.provenance import source_digest
+from bench.sources import attack_source, host_source, mark_source
 from bench.zoo import ModelSpec
 from cwwm.seeds import derive_seed, identity
 
@@ -35,7 +36,7 @@ class Cell:
     @property
     def host_recipe(self) -> dict[str, Any]:
         """Return what identifies the trained host, the source that makes it included."""
-        source = source_digest("bench.workshop")
+        source = host_source(self.model.data)
         return {"model": self.model.to_json(), "seed": self.seed, "source": source, **self.runtime}
 
     @property
@@ -44,7 +45,7 @@ class Cell:
         scheme = {
             "name": self.scheme.name,
             "parameters": dict(self.scheme.parameters),
-            "source": source_digest(*self.scheme.modules),
+            "source": self._mark_source,
         }
         return {"host": self.host_recipe, "scheme": scheme, "payload": self.payload, **self._number}
 
@@ -58,10 +59,14 @@ class Cell:
         return {
             "attack": self.attack.attack.to_json(),
             "strengths": list(self.attack.strengths),
-            "source": source_digest("bench.running", *self.attack.modules),
+            "source": attack_source(self.attack.classes, self.attack.attack.other_data),
         }
 
     @property
+    def _mark_source(self) -> str:
+        return mark_source(self.scheme.classes)
+
+    @cached_property
     def identity(self) -> str:
         """Return the cell's cache identity: all that its rows depend on."""
         return identity(mark=self.mark_recipe, **self.attack_recipe)

@@ -14,7 +14,7 @@ from bench.compatibility import is_untrained
 from bench.engines import Place, run_parallel
 from bench.journal import Journal, Record
 from bench.leaderboard import texts
-from bench.running import reproducible
+from bench.running import comparable
 from bench.submission import foreign_parts, gaps, inspect
 from bench.verification.rebuild import Rebuilt, sort_out
 from bench.verification.rows import SEEDS, Row, disagreements, power_lines, rows_of
@@ -229,7 +229,7 @@ def differences(record: Record, again: Record) -> Iterator[str]:
         yield f"{name(record)}: run again it is {again['status']}: {again.get('reason', 'with results')}"
         return
     left_out = _NOT_COMPARED if again["identity"] == record["identity"] else (*_NOT_COMPARED, *_OF_CONDITIONS)
-    old, new = reproducible(record), reproducible(again)
+    old, new = comparable(record, again)
     for key in old:
         if key not in left_out and old[key] != new.get(key):
             yield f"{name(record)}: '{key}' is another when run again"

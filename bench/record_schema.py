@@ -291,6 +291,13 @@ class Attempt(Part):
     fatal: bool = Field(False, description="the cell ended the process that ran it")
 
 
+class Beside(Part):
+    """Digests of the source of what is measured beside the results: no part of the identity, and renewed alone."""
+
+    detection: Identity = Field(description="of what measured marked.null and marked.covertness")
+    timing: Identity | None = Field(None, description="of what took the times and noted the environment")
+
+
 class RecordHead(Part):
     """What every record has."""
 
@@ -326,6 +333,7 @@ class RecordFile(RecordHead):
     marked: MarkedResult | None = Field(None, description="the marked model, if ok")
     rows: list[Row] | None = Field(None, description="one a strength, if ok", max_length=1000)
     timing: Timing | None = Field(None, description="if ok")
+    beside: Beside | None = Field(None, description="sources of what no row depends on; absent in older records")
 
     measured = ("artefact", "host", "marked", "rows", "timing")
 

@@ -2,19 +2,22 @@
 
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from bench.attacks import AttackContext, Attacked
 from bench.cell import Cell
 from bench.conditions import OthersLoad, environment
+from bench.detection import detection
 from bench.evaluate import accuracy
 from bench.outcome import outcome_of, told
+from bench.sources import detection_source, timing_source
 from bench.workshop import Marked, Workshop, marked_identity
-from cwwm.carrier import Carrier
+from bench.zoo import ModelSpec, build_model, find_models
 from cwwm.schemes import Claim, Extraction, Scheme
 from cwwm.timing import Stopwatch
 from cwwm.weights import as_weights
@@ -24,8 +27,6 @@ if TYPE_CHECKING:
 
 _EXTRACTIONS = 5  # the median of so many, or of as many as fit a second, is the extraction time
 _PATIENCE = 1.0
-_LAYERS = 12  # of a carrier whose statistics go into a record, the largest ones
-_DIGITS = 4  # significant ones of these statistics
 
 Advance = Callable[[int], None]
 
@@ -41,7 +42,8 @@ def run_cell(cell: Cell, workshop: Workshop, advance: Advance = lambda rows: Non
     load = OthersLoad()
     base: Record = {"identity": cell.identity, "key": cell.key, "recipe": recipe(cell)}
     measured = outcome_of(lambda: _measure(cell, workshop, advance), told)
-    return base | measured | {"environment": {**environment(workshop.device), "others_load": load.share()}}
+    conditions = {"environment": {**environment(workshop.device), "others_load": load.share()}}
+    return base | measured | {"beside": beside()} | conditions
 
 
 def recipe(cell: Cell) -> dict[str, Any]:
@@ -64,15 +66,30 @@ def thief_context(cell: Cell, workshop: Workshop, scheme: Scheme | None) -> Atta
         device=workshop.device,
         load=lambda name: workshop.data(cell.model, name),
         scheme=scheme,
-        build=lambda name, seed: workshop.fresh(cell.model, name, seed),
+        build=lambda name, seed: _fresh(cell.model, name, seed, workshop),
     )
+
+
+def _fresh(spec: ModelSpec, name: str | None, seed: int, workshop: Workshop) -> nn.Module:
+    """Return an untrained network for the data of `spec`: of its own architecture, or of timm's `name`.
+
+    Raises:
+        BadInput: for a name that timm does not know.
+    """
+    other = (
+        spec
+        if name is None
+        else replace(find_models([name])[0], data=spec.data, size=spec.size, channels=spec.channels)
+    )
+    fresh = build_model(replace(other, weights="random"), workshop.data(spec).classes, seed)
+    return fresh.to(workshop.device)
 
 
 def _measure(cell: Cell, workshop: Workshop, advance: Advance) -> dict[str, Any]:
     marked = workshop.marked(cell)
     control = workshop.control(cell)
     context = thief_context(cell, workshop, cell.scheme.build(cell.payload).encoding)
-    seen = workshop.detection(cell)
+    seen = detection(cell, workshop)
     before = _read(marked, as_weights(marked.model))
     rows = []
     others = cell.attack.attack.copies_needed(cell.attack.strengths) - 1
@@ -91,8 +108,7 @@ def _measure(cell: Cell, workshop: Workshop, advance: Advance) -> dict[str, Any]
             "noise_floor": marked.facts["noise_floor"],
             "report": dict(marked.mark.report),
             **before[0],
-            "null": seen["null"],
-            "covertness": _largest_layers(seen["covertness"], marked.mark.carrier),
+            **seen,
         },
         "rows": rows,
         "timing": {
@@ -134,28 +150,6 @@ def _read(marked: Marked, suspect: Any) -> tuple[dict[str, Any], float]:  # noqa
     return facts, 1e3 * statistics.median(seconds)
 
 
-def _largest_layers(facts: dict[str, Any] | None, carrier: Carrier | None) -> dict[str, Any] | None:
-    """Return covertness facts small enough for the record of every cell: few layers, few digits."""
-    if facts is None or carrier is None:
-        return None
-    sizes = [layer.size for layer in carrier.layers]
-    chosen = sorted(range(len(sizes)), key=lambda index: -sizes[index])[:_LAYERS]
-    layers = {
-        kind: [[_rounded(value) for value in facts[kind][index]] for index in chosen]
-        for kind in ("marked_layers", "control_layers")
-    }
-    return {
-        **facts,
-        "ks_statistic": _rounded(facts["ks_statistic"]),
-        "log10_p": _rounded(facts["log10_p"]),
-        **layers,
-    }
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{_DIGITS}g}")
-
-
 def _exact(extraction: Extraction, marked: Marked) -> bool:
     return extraction.ok and bool(np.array_equal(extraction.bits, marked.message))
 
@@ -183,9 +177,48 @@ def _row(cell: Cell, marked: Marked, item: Attacked, workshop: Workshop) -> dict
     }
 
 
+def beside() -> dict[str, str]:
+    """Return the digests of what is measured beside the numbers: they are in a record, and not in its identity."""
+    return {"detection": detection_source(), "timing": timing_source()}
+
+
+def is_stale(record: "Record") -> bool:
+    """Say whether the detection in a record is not that of the source as it is."""
+    found = "null" in (record.get("marked") or {})
+    return found and record.get("beside", {}).get("detection") != detection_source()
+
+
+def renewed(record: "Record", cell: Cell, workshop: Workshop) -> "Record | None":
+    """Return a record with its detection measured anew, and with everything else as it was.
+
+    None if that fails, or the marked model that is here is not the one recorded: then the cell is to be run again.
+    """
+
+    def measure() -> dict[str, Any]:
+        return {"digest": workshop.marked(cell).facts["digest"], "seen": detection(cell, workshop)}
+
+    found = outcome_of(measure, told)
+    if found.get("digest") != record["marked"]["digest"]:
+        return None
+    sources = {**record.get("beside", {}), "detection": detection_source()}
+    return record | {"marked": {**record["marked"], **found["seen"]}, "beside": sources}
+
+
 def reproducible(record: "Record") -> "Record":
     """Return the part of a record that the same source gives again on the same machine: no timings, no date."""
-    dropped = ("timing", "environment", "digest", "attempts", "format")
+    dropped = ("timing", "environment", "digest", "attempts", "format", "beside")
     kept = {key: value for key, value in record.items() if key not in dropped}
     kept["rows"] = [{k: v for k, v in row.items() if k != "timing"} for row in record.get("rows", [])]
     return kept
+
+
+def comparable(record: "Record", again: "Record") -> "tuple[Record, Record]":
+    """Return what is to be equal in a record and in that of the same cell run again.
+
+    Detection is, where the same source measured it.
+    """
+    old, new = reproducible(record), reproducible(again)
+    if is_stale(record):
+        for kept in (old, new):
+            kept["marked"] = {k: v for k, v in kept["marked"].items() if k not in ("null", "covertness")}
+    return old, new

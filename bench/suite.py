@@ -71,9 +71,11 @@ class SchemeEntry:
         return f"{self.label} (reconstruction)" if known is not None and known.reconstruction else self.label
 
     @property
-    def modules(self) -> tuple[str, ...]:
-        """Return the modules of the scheme and of one that it stands around; BadInput if there is none such."""
-        return _scheme_modules(self.name, *filter(None, [self.parameters.get("scheme")]))
+    def classes(self) -> tuple[type[Scheme], ...]:
+        """Return the class of the scheme and of one that it stands around; BadInput if there is none such."""
+        (own,) = _scheme_classes(self.name)
+        inner = self.parameters.get("scheme", getattr(own, "scheme", None))
+        return (own, *_scheme_classes(*filter(None, [inner])))
 
     def build(self, payload_bits: int) -> Scheme:
         """Return the scheme for a payload."""
@@ -81,12 +83,12 @@ class SchemeEntry:
         return make_scheme(self.name, parameters, f"scheme {self.label}")
 
 
-def _scheme_modules(*names: str) -> tuple[str, ...]:
-    """Return the modules of schemes; raise BadInput if there is none of a name."""
+def _scheme_classes(*names: str) -> tuple[type[Scheme], ...]:
+    """Return schemes by name; raise BadInput if there is none of a name."""
     for name in names:
         if name not in SCHEMES:
             raise unknown_name("scheme", name, sorted(SCHEMES))
-    return tuple(SCHEMES[name].__module__ for name in names)
+    return tuple(SCHEMES[name] for name in names)
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,11 @@ class AttackEntry:
     lost: tuple[float, ...] = ()
 
     @property
-    def modules(self) -> tuple[str, ...]:
-        """Return the modules of the attack, of its parts, and of watermarks that they embed by name."""
+    def classes(self) -> tuple[type, ...]:
+        """Return the class of the attack, of its parts, and of watermarks that they embed by name."""
         attacks = (self.attack, *self.attack.parts)
         named = [name for attack in attacks if (name := getattr(attack, "scheme", None)) in SCHEMES]
-        return tuple(sorted({*_scheme_modules(*named), *(type(attack).__module__ for attack in attacks)}))
+        return (*(type(attack) for attack in attacks), *_scheme_classes(*named))
 
     def is_settled(self, found: AttackStrengths | None) -> bool:
         """Say whether nothing is left to choose: `found` is of this attack, these candidates and levels."""

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -13,21 +13,18 @@ from torch import Tensor, nn
 from bench.artefacts import Artefact, ArtefactStore, state_digest, state_of
 from bench.attacks.base import restore
 from bench.cell import Cell
-from bench.covertness import covertness_facts
 from bench.data import Dataset, load
 from bench.evaluate import accuracy
-from bench.false_positives import affordable_trials, null_facts, null_log10_p
-from bench.zoo import ModelSpec, build_model, find_models
+from bench.zoo import ModelSpec, build_model
 from cwwm.carrier import Carrier
 from cwwm.codes import Bits
 from cwwm.keys import NONCE_BYTES, Key, Stream
 from cwwm.mark import Mark
 from cwwm.schemes import EmbedContext, Scheme
-from cwwm.schemes.base import FORWARD
 from cwwm.seeds import derive_seed, identity
 from cwwm.timing import Stopwatch
 from cwwm.training import TrainingReport, train
-from cwwm.weights import Weights, as_weights
+from cwwm.weights import as_weights
 
 Say = Callable[[str], None]
 T = TypeVar("T")
@@ -46,8 +43,16 @@ class Marked:
     facts: dict[str, Any]
 
 
-class Workshop:
-    """Makes or fetches models by identity; keeps the last of each kind in memory."""
+@dataclass(frozen=True)
+class Trained:
+    """An unmarked model on the device, and facts about its training."""
+
+    model: nn.Module
+    facts: dict[str, Any]
+
+
+class UnmarkedModels:
+    """Makes or fetches the models that hold no mark, by identity; keeps the last of each kind in memory."""
 
     def __init__(self, store: ArtefactStore, device: torch.device, say: Say = lambda text: None) -> None:
         """Work on `device`; `say` is told what is being made."""
@@ -62,65 +67,15 @@ class Workshop:
         """Return the host before the mark's phase: trained, or initial where the recipe trains none."""
         return self._model(cell, "host", self._train_host).model
 
-    def control(self, cell: Cell) -> "Trained":
+    def control(self, cell: Cell) -> Trained:
         """Return the unmarked twin of every marked model of this host: same batches, same steps."""
         return self._model(cell, "control", lambda c: self._second_phase(c, c.derive("second phase")))
 
-    def twin(self, cell: Cell) -> "Trained":
+    def twin(self, cell: Cell) -> Trained:
         """Return a second unmarked training with other batches: its distance is the noise floor of energy."""
         return self._model(cell, "twin", lambda c: self._second_phase(c, derive_seed(twin_of=c.derive("twin"))))
 
-    def marked(self, cell: Cell) -> Marked:
-        """Return the marked model of a cell.
-
-        Raises:
-            BadInput: if the scheme refuses this host.
-        """
-        name = marked_identity(cell)
-        return self._keep("marked", name, lambda: self._load_marked(cell, name))
-
-    def copies(self, cell: Cell, count: int) -> list[nn.Module]:
-        """Return what `count` other customers got: the same host, marked with keys and messages of their own.
-
-        Raises:
-            BadInput: if the scheme refuses this host.
-        """
-        return [
-            self._load_marked(copy, marked_identity(copy)).model for copy in map(cell.copy, range(1, count + 1))
-        ]
-
-    def fresh(self, spec: ModelSpec, name: str | None, seed: int) -> nn.Module:
-        """Return an untrained network for the data of `spec`: of its own architecture, or of timm's `name`.
-
-        Raises:
-            BadInput: for a name that timm does not know.
-        """
-        other = (
-            spec
-            if name is None
-            else replace(find_models([name])[0], data=spec.data, size=spec.size, channels=spec.channels)
-        )
-        return build_model(replace(other, weights="random"), self.data(spec).classes, seed).to(self.device)
-
-    def detection(self, cell: Cell) -> dict[str, Any]:
-        """Return what others see in the marked model of a cell, as JSON values.
-
-        An artefact of its own, for only records need it: making it takes longer than marking a small model.
-
-        Returns:
-            ``null``: what wrong keys find there and in its control (`null_facts`); ``covertness``: what shows
-            without a key (`covertness_facts`), None where the control has no such carrier.
-        """
-        name = identity(kind="detection", **cell.mark_recipe)
-
-        def fetch() -> dict[str, Any]:
-            artefact = self.store.get(name, lambda: self._detect(cell))
-            null = null_facts({suspect: values.numpy() for suspect, values in artefact.tensors.items()})
-            return {"null": null, "covertness": artefact.facts["covertness"]}
-
-        return self._keep("detection", name, fetch)
-
-    def _model(self, cell: Cell, kind: str, make: "Callable[[Cell], Artefact]") -> "Trained":
+    def _model(self, cell: Cell, kind: str, make: Callable[[Cell], Artefact]) -> Trained:
         name = identity(kind=kind, **cell.host_recipe)
 
         def fetch() -> Trained:
@@ -129,9 +84,10 @@ class Workshop:
             restore(model, artefact.tensors)
             return Trained(model.to(self.device), artefact.facts)
 
-        return self._keep(kind, name, fetch)
+        return self.keep(kind, name, fetch)
 
-    def _keep(self, kind: str, name: str, make: Callable[[], T]) -> T:
+    def keep(self, kind: str, name: str, make: Callable[[], T]) -> T:
+        """Return what was made last of a kind, if it has this name; else make it."""
         if self._kept.get(kind, ("", None))[0] != name:
             self._kept[kind] = (name, make())
         return cast(T, self._kept[kind][1])
@@ -157,6 +113,29 @@ class Workshop:
             "digest": state_digest(model.state_dict()),
             "training": asdict(report) if report else None,
         }
+
+
+class Workshop(UnmarkedModels):
+    """Makes or fetches the marked models too."""
+
+    def marked(self, cell: Cell) -> Marked:
+        """Return the marked model of a cell.
+
+        Raises:
+            BadInput: if the scheme refuses this host.
+        """
+        name = marked_identity(cell)
+        return self.keep("marked", name, lambda: self._load_marked(cell, name))
+
+    def copies(self, cell: Cell, count: int) -> list[nn.Module]:
+        """Return what `count` other customers got: the same host, marked with keys and messages of their own.
+
+        Raises:
+            BadInput: if the scheme refuses this host.
+        """
+        return [
+            self._load_marked(copy, marked_identity(copy)).model for copy in map(cell.copy, range(1, count + 1))
+        ]
 
     def _load_marked(self, cell: Cell, name: str) -> Marked:
         artefact = self.store.get(name, lambda: self._make_marked(cell))
@@ -192,21 +171,6 @@ class Workshop:
         extra = {_OF_MARK + name: tensor.detach().cpu() for name, tensor in mark.packed().items()}
         return Artefact({**state_of(model), **extra}, facts)
 
-    def _detect(self, cell: Cell) -> Artefact:
-        marked, control = self.marked(cell), self.control(cell).model
-        scheme, mark = marked.scheme, marked.mark
-        self.say("reading the mark with wrong keys")
-        suspects = {
-            "unmarked": _suspect(control, scheme),
-            "marked": _suspect(marked.model, scheme),
-        }
-        trials = affordable_trials(scheme, mark, suspects["marked"])
-        seed = derive_seed(wrong_keys_of=cell.derive("key"))
-        null = null_log10_p(scheme, mark, suspects, seed=seed, trials=trials)
-        carrier = shared_carrier(mark, control)
-        covertness = covertness_facts(marked.model, control, carrier) if carrier else None
-        return Artefact({k: torch.from_numpy(v) for k, v in null.items()}, {"covertness": covertness})
-
     def _energy(self, cell: Cell, model: nn.Module) -> dict[str, float | None]:
         """Return the change from the control, and the same between two controls; see `relative_change`.
 
@@ -220,14 +184,6 @@ class Workshop:
             "energy": relative_change(control, model, pool),
             "noise_floor": relative_change(control, self.twin(cell).model, pool),
         }
-
-
-@dataclass(frozen=True)
-class Trained:
-    """An unmarked model on the device, and facts about its training."""
-
-    model: nn.Module
-    facts: dict[str, Any]
 
 
 def split_tensors(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -247,18 +203,6 @@ def harness_secret(cell: Cell) -> tuple[Key, Bits]:
     key = Key.for_harness(seed=cell.derive("key"))
     message = Stream(cell.derive("message").to_bytes(32, "little")).bits(cell.payload)
     return key, np.asarray(message, np.uint8)
-
-
-def shared_carrier(mark: Mark, control: nn.Module) -> Carrier | None:
-    """Return the carrier of a mark; None if it has none, or one of other shapes than the control's."""
-    if mark.carrier is None or mark.carrier.missing(as_weights(control)):
-        return None
-    return mark.carrier
-
-
-def _suspect(model: nn.Module, scheme: Scheme) -> Weights:
-    """Return a model as thousands of extractions read it: its tensors on the CPU, unless they run it forward."""
-    return as_weights(model if FORWARD in scheme.extraction_needs else state_of(model))
 
 
 def relative_change(reference: nn.Module, changed: nn.Module, carrier: Carrier) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.cell import Cell
-from bench.provenance import source_digest
+from bench.sources import attack_source, host_source, mark_source
 from bench.zoo import HostRecipe, ModelSpec
 from cwwm.training import Recipe
 
@@ -14,7 +14,6 @@ WEIGHTS = {
     "initial": "as the architecture begins",
     "perturbed": "initial ones, each tensor with noise of 0.3 of its root mean square, or of 0.02 if it is zero",
 }
-TRIAL = "bench.compatibility.trial"
 KIND = "compatibility"  # in a record
 _UNTRAINED = HostRecipe(mark=Recipe(epochs=1))  # never used, but every thief has a recipe
 
@@ -46,7 +45,7 @@ class UntrainedCell(Cell):
     @property
     def host_recipe(self) -> dict[str, Any]:
         """Return what identifies the host: its architecture, seed and weights, and the source of the trial."""
-        source = source_digest(TRIAL)
+        source = host_source(self.model.data, untrained=True)
         return {
             "model": self.model.to_json(),
             "seed": self.seed,
@@ -58,7 +57,12 @@ class UntrainedCell(Cell):
     @property
     def attack_recipe(self) -> dict[str, Any]:
         """Return what identifies the attack, the source of it and of the trial included."""
-        return {**super().attack_recipe, "source": source_digest(TRIAL, *self.attack.modules)}
+        parts, data = self.attack.classes, self.attack.attack.other_data
+        return {**super().attack_recipe, "source": attack_source(parts, data, untrained=True)}
+
+    @property
+    def _mark_source(self) -> str:
+        return mark_source(self.scheme.classes, untrained=True)
 
     @property
     def key(self) -> dict[str, Any]:

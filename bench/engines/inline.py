@@ -5,14 +5,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from bench.cell import Cell
 from bench.compatibility import UntrainedCell, run_untrained
 from bench.journal import Journal, Record, is_final, with_attempts
-from bench.running import run_cell
+from bench.running import is_stale, renewed, run_cell
 from bench.workshop import Workshop
 
 
 def pending(cells: Sequence[Cell], journal: Journal) -> list[Cell]:
-    """Return the cells without a final record: new ones, and those that failed or ran out of memory."""
+    """Return the cells without a final record: new ones, and those that failed or ran out of memory.
+
+    Those whose detection was measured by older source are among them: see `next_record`.
+    """
     records = {cell.identity: journal.read(cell.identity) for cell in cells}
-    return [cell for cell in cells if (r := records[cell.identity]) is None or not is_final(r)]
+    return [cell for cell in cells if (r := records[cell.identity]) is None or not is_final(r) or is_stale(r)]
 
 
 def record_of(cell: Cell, workshop: Workshop, advance: Callable[[int], None] = lambda rows: None) -> Record:
@@ -20,6 +23,19 @@ def record_of(cell: Cell, workshop: Workshop, advance: Callable[[int], None] = l
     if isinstance(cell, UntrainedCell):
         return run_untrained(cell, workshop.device, advance)
     return run_cell(cell, workshop, advance)
+
+
+def next_record(
+    cell: Cell, earlier: Record | None, workshop: Workshop, advance: Callable[[int], None] = lambda rows: None
+) -> Record:
+    """Return the record that follows an earlier one of a cell, if there is any.
+
+    If that is final but for its detection, only this is measured anew; else the cell is run, and the record keeps
+    the earlier tries.
+    """
+    if earlier is None or not is_final(earlier):
+        return with_attempts(record_of(cell, workshop, advance), earlier)
+    return renewed(earlier, cell, workshop) or with_attempts(record_of(cell, workshop, advance), None)
 
 
 def run_inline(
@@ -42,6 +58,6 @@ def run_inline(
     for cell in cells:
         started(cell)
         earlier = journal.read(cell.identity)
-        record = with_attempts(record_of(cell, workshop, advance), earlier)
+        record = next_record(cell, earlier, workshop, advance)
         journal.write(record)
         yield record

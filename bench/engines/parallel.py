@@ -123,7 +123,8 @@ class _Pool:
         else:
             self._false_starts = 0
             if kind == "record" and worker.cell is not None:
-                yield self._keep(content)
+                self._journal.write(content)
+                yield content
             self._hand_out(worker)
 
     def _hand_out(self, worker: Worker) -> None:
@@ -134,7 +135,7 @@ class _Pool:
         if not group and self._again:
             group.append(self._again.popleft())
         if group:
-            worker.take(cell := group.popleft())
+            worker.take(cell := group.popleft(), self._journal.read(cell.identity))
             self._started(cell)
         else:
             del self._workers[worker]

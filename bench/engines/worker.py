@@ -16,7 +16,8 @@ import torch
 from bench.artefacts import ArtefactStore
 from bench.cell import Cell
 from bench.conditions import prepare
-from bench.engines.inline import record_of
+from bench.engines.inline import next_record
+from bench.journal import Record
 from bench.plugins import load_plugins
 from bench.workshop import Workshop
 
@@ -75,11 +76,11 @@ class Worker:
         """Return how long the cell has been in hand."""
         return time.monotonic() - self._began
 
-    def take(self, cell: Cell) -> None:
-        """Hand over a cell; if the worker is gone, the next news says so."""
+    def take(self, cell: Cell, earlier: Record | None) -> None:
+        """Hand over a cell with its earlier record; if the worker is gone, the next news says so."""
         self.cell, self._began = cell, time.monotonic()
         try:
-            self.pipe.send(cell)
+            self.pipe.send((cell, earlier))
         except OSError:
             return
 
@@ -119,10 +120,10 @@ def _serve(place: Place, pipe: "connection.Connection") -> None:
     pipe.send(("ready", None))
     while True:
         try:
-            cell = pipe.recv()
+            cell, earlier = pipe.recv()
         except EOFError:
             return
-        pipe.send(("record", record_of(cell, workshop)))
+        pipe.send(("record", next_record(cell, earlier, workshop)))
 
 
 def _end_with_parent() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from bench.provenance import dependencies
 from torch import nn
 
 from bench.attacks import make_attack
@@ -19,7 +20,6 @@ from bench.compatibility.trial import perturb
 from bench.journal import Journal, Record
 from bench.leaderboard.compatibility import shortfalls
 from bench.plan import cells
-from bench.provenance import dependencies
 from bench.suite import AttackEntry, SchemeEntry, load_suite
 from bench.verification.rebuild import cell_of
 from bench.zoo import ZOO_VARIABLE, ModelSpec, find_models, load_zoo

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from bench.provenance import dependencies
 
 from bench.attacks import ATTACKS
 from bench.journal import Journal
-from bench.provenance import dependencies
 from cwwm.checkpoint import save_tensors
 from cwwm.cli import app as owner_app
 from cwwm.console import run_app

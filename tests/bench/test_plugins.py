@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from bench.provenance import dependencies, source_digest
 
 from bench import provenance
 from bench.attacks import ATTACKS
 from bench.plugins import load_plugins
-from bench.provenance import dependencies, source_digest
 from bench.suite import AttackEntry, SchemeEntry
 from cwwm.errors import BadInput
 from cwwm.schemes import SCHEMES

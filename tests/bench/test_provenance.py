@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bench.provenance import dependencies, source_digest
 
 from bench import provenance
 from bench.attacks import ATTACKS
-from bench.provenance import dependencies, source_digest
 from cwwm.schemes import SCHEMES
 
 PARTS = ["bench.workshop", "bench.running", *{c.__module__ for c in (*ATTACKS.values(), *SCHEMES.values())}]

@@ -1,0 +1,48 @@
+"""Which definitions make each part of a result, and the digest of each part's source.
+
+The first three are part of a cell's identity: host, mark, and attack with measurement. What is measured beside the
+numbers has digests of its own in the record.
+"""
+
+from collections.abc import Iterable
+
+from bench.data.registry import DATASETS
+from bench.support.fingerprint import fingerprint, root
+
+_CELL = ("bench.cell:Cell", "bench.suite:SchemeEntry", "bench.conditions:prepare")
+_HOST = (*_CELL, "bench.workshop:UnmarkedModels", "bench.artefacts:ArtefactStore", "bench.zoo:ModelSpec")
+_MARK = ("bench.workshop:Workshop",)
+_ATTACK = ("bench.running:run_cell",)
+_UNTRAINED = (*_CELL, "bench.compatibility.cell:UntrainedCell", "bench.compatibility.trial:run_untrained")
+_TIMING = ("cwwm.timing:Stopwatch", "bench.conditions:OthersLoad", "bench.conditions:environment")
+
+
+def host_source(data: str, *, untrained: bool = False) -> str:
+    """Return the digest of what makes a host, or tries an untrained one, with the reader of its data set."""
+    return fingerprint(*(_UNTRAINED if untrained else _HOST), *_readers([data]))
+
+
+def mark_source(schemes: Iterable[type], *, untrained: bool = False) -> str:
+    """Return the digest of what marks a host with a scheme, and with those that it stands around."""
+    return fingerprint(*(() if untrained else _MARK), *map(root, schemes))
+
+
+def attack_source(parts: Iterable[type], data: Iterable[str] = (), *, untrained: bool = False) -> str:
+    """Return the digest of what attacks and measures: an attack's parts, schemes that it embeds, data it loads."""
+    return fingerprint(*(_UNTRAINED if untrained else _ATTACK), *map(root, parts), *_readers(data))
+
+
+def detection_source() -> str:
+    """Return the digest of what measures false positives and covertness; see `bench.detection`."""
+    return fingerprint("bench.detection:detection")
+
+
+def timing_source() -> str:
+    """Return the digest of what times, and notes the machine."""
+    return fingerprint(*_TIMING)
+
+
+def _readers(names: Iterable[str]) -> list[str]:
+    """Return what reads data sets; an unknown name brings nothing, and is refused where it is loaded."""
+    kinds = (name.partition(":")[0] for name in names)
+    return [root(DATASETS[kind].read) for kind in kinds if kind in DATASETS]

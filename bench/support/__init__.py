@@ -1,0 +1,1 @@
+"""What the parts of the laboratory rest on, and which knows none of them."""
