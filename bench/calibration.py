@@ -20,8 +20,8 @@ from bench.evaluate import Accuracy
 from bench.provenance import source_digest
 from bench.running import thief_context
 from bench.strength_search import Found, Trial, search
-from bench.strengths import AttackStrengths, Place, Target, read_strengths, strengths_path
 from bench.suite import SchemeEntry, Suite, Tune
+from bench.suite.calibration_file import AttackStrengths, Place, Target, read_strengths, strengths_path
 from bench.workshop import Marked, Workshop
 from cwwm.errors import BadInput
 from cwwm.weights import as_weights
