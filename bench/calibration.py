@@ -19,8 +19,8 @@ from bench.cell import Cell
 from bench.evaluate import Accuracy
 from bench.running import thief_context
 from bench.strength_search import Found, Trial, search
-from bench.strengths import AttackStrengths, Place, Target, read_strengths, strengths_path
 from bench.suite import SchemeEntry, Suite, Tune
+from bench.suite.calibration_file import AttackStrengths, Place, Target, read_strengths, strengths_path
 from bench.support.fingerprint import fingerprint, root
 from bench.workshop import Marked, Workshop
 from cwwm.errors import BadInput

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 
 from bench.attacks import ATTACKS
-from bench.config import read_yaml
 from bench.data import DATASETS
 from bench.suite import SUITES, suite_names
+from bench.suite.fields import read_suite_file
 from bench.zoo import ModelSpec, load_zoo
 from cwwm.errors import BadInput, unknown_name
 from cwwm.schemes import SCHEMES
@@ -91,9 +91,9 @@ def _data() -> tuple[tuple[str, ...], Rows]:
 
 
 def _suites() -> tuple[tuple[str, ...], Rows]:
-    suites = {name: read_yaml(SUITES / f"{name}.yaml") for name in suite_names()}
+    suites = {name: read_suite_file(SUITES / f"{name}.yaml") for name in suite_names()}
     return ("suite", "is", "models", "schemes"), [
-        (name, suite["description"], len(suite["models"]), len(suite["schemes"])) for name, suite in suites.items()
+        (name, suite.description, len(suite.models), len(suite.schemes)) for name, suite in suites.items()
     ]
 
 

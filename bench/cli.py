@@ -127,7 +127,7 @@ def calibrate(
     from bench.calibration import calibrate_attacks, waiting
     from bench.conditions import choose_device, prepare
     from bench.output_lock import writing
-    from bench.strengths import strengths_path
+    from bench.suite.calibration_file import strengths_path
     from bench.workshop import Workshop
 
     chosen = chosen_suite(suite, model, scheme, attack, None, payload, plugin)

@@ -73,9 +73,10 @@ def chosen_suite(
     """Return a suite as the options narrow it, once the plugins are known that it may name."""
     from bench.plugins import load_plugins
     from bench.suite import load_suite, narrow
+    from bench.zoo import idle_tags
 
     load_plugins(plugins)
-    return narrow(
+    suite = narrow(
         load_suite(name),
         models=models or (),
         schemes=schemes or (),
@@ -83,6 +84,9 @@ def chosen_suite(
         payloads=payloads or (),
         seeds=seeds,
     )
+    for line in idle_tags(suite.models):
+        say(line)
+    return suite
 
 
 def existing(folder: Path) -> Path:

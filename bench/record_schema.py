@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Va
 
 from bench.false_positives import NOMINAL
 from bench.journal import FORMAT, Record
+from bench.support.schema import plain_faults
 
 
 def _printable(text: str) -> str:
@@ -343,7 +344,7 @@ def schema_faults(record: Record, schema: type[RecordHead] = RecordFile) -> list
     try:
         schema.model_validate(record)
     except ValidationError as error:
-        return [f"{'.'.join(map(str, fault['loc'])) or 'record'}: {fault['msg']}" for fault in error.errors()]
+        return plain_faults(error, record)
     return []
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from bench.data.registry import DATASETS
 from bench.support.fingerprint import fingerprint, root
 
-_CELL = ("bench.cell:Cell", "bench.suite:SchemeEntry", "bench.conditions:prepare")
+_CELL = ("bench.cell:Cell", "bench.suite.entries:SchemeEntry", "bench.conditions:prepare")
 _HOST = (*_CELL, "bench.workshop:UnmarkedModels", "bench.artefacts:ArtefactStore", "bench.zoo:ModelSpec")
 _MARK = ("bench.workshop:Workshop",)
 _ATTACK = ("bench.running:run_cell",)

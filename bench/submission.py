@@ -16,6 +16,7 @@ from bench.compatibility.record_schema import UntrainedRecordFile
 from bench.journal import Journal, Record
 from bench.reading import read_object
 from bench.record_schema import Identity, Name, RecordFile, schema_faults
+from bench.support.schema import plain_faults
 from cwwm.errors import BadInput
 from cwwm.schemes import SCHEMES
 from cwwm.seeds import identity
@@ -99,12 +100,11 @@ def _run_file_faults(folder: Path) -> Iterator[str]:
     if not (folder / "run.json").exists():
         return
     try:
-        _RunFile.model_validate(read_object(folder / "run.json", "run file"))
+        _RunFile.model_validate(value := read_object(folder / "run.json", "run file"))
     except BadInput as error:
         yield str(error)
     except ValidationError as error:
-        fault = error.errors()[0]
-        yield f"run.json: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        yield f"run.json: {plain_faults(error, value)[0]}"
 
 
 def record_faults(record: Record, name: str) -> list[str]:

@@ -3,18 +3,18 @@
 import inspect
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bench.config import build_dataclass, check_fields, read_yaml
+from bench.timm_names import asked_hub, check_tag, on_hub, timm_with_ours, without_hub
+from bench.zoo_file import ModelFields, read_zoo_file
 from cwwm.errors import BadInput, EnvironmentFault, unknown_name
 from cwwm.training import Recipe
 
@@ -82,69 +82,74 @@ def load_zoo(path: Path | None = None) -> dict[str, ModelSpec]:
     """Read models.yaml, or another file like it.
 
     Raises:
-        BadInput: for an unknown field or recipe, naming the file, the key and the nearest valid name.
+        BadInput: for an unknown field or recipe, naming the file, the place and the nearest valid name.
     """
     return _read_zoo(path or zoo_path())
 
 
 @cache
 def _read_zoo(path: Path) -> dict[str, ModelSpec]:
-    root = check_fields(read_yaml(path), {"recipes", "models"}, str(path), required={"recipes", "models"})
-    recipes = {name: _host_recipe(value, f"{path}: recipes.{name}") for name, value in root["recipes"].items()}
-    return {
-        name: _spec(name, value or {}, recipes, f"{path}: models.{name}") for name, value in root["models"].items()
-    }
+    found = read_zoo_file(path)
+    recipes = {name: HostRecipe(recipe.mark, recipe.train) for name, recipe in found.recipes.items()}
+    return {name: _spec(name, entry, recipes[entry.recipe], path) for name, entry in found.models.items()}
 
 
-def _host_recipe(value: Any, where: str) -> HostRecipe:  # noqa: ANN401
-    phases = check_fields(value, {"train", "mark"}, where, required={"mark"})
-    built = {name: build_dataclass(Recipe, v, f"{where}.{name}") for name, v in phases.items() if v is not None}
-    return HostRecipe(**built)
-
-
-def _spec(name: str, value: Any, recipes: Mapping[str, HostRecipe], where: str) -> ModelSpec:  # noqa: ANN401
-    recipe = value.get("recipe", "small") if isinstance(value, Mapping) else "small"
-    if recipe not in recipes:
-        raise unknown_name("recipe", str(recipe), recipes, where)
-    pretrained = value.get("pretrained", False)
-    if pretrained not in (True, False, "packaged"):
-        raise BadInput(f"{where}: pretrained is true, false or packaged, not {pretrained!r}")
-    rest = {k: v for k, v in value.items() if k != "pretrained"}
-    weights = {True: "timm", False: "random", "packaged": "packaged"}[pretrained]
-    return build_dataclass(
-        ModelSpec, {"name": name, "timm": name, **rest, "weights": weights, "recipe": recipes[recipe]}, where
+def _spec(name: str, entry: ModelFields, recipe: HostRecipe, path: Path) -> ModelSpec:
+    architecture = without_hub(entry.timm or name)
+    if on_hub(architecture):
+        raise BadInput(
+            f"{path}: models.{name}: timm names an architecture, and '{architecture}' is a model on the hub; give "
+            "its architecture, and what that is made with as 'create'"
+        )
+    return ModelSpec(
+        name=name,
+        timm=architecture,
+        data=entry.data,
+        size=entry.size,
+        recipe=recipe,
+        channels=entry.channels,
+        create=entry.create,
+        weights=entry.pretrained,
+        family=entry.family,
     )
 
 
 def find_models(patterns: list[str]) -> list[ModelSpec]:
     """Return the specs of models.yaml that match names or wildcards; any other timm name gets the default entry.
 
+    ``timm/NAME`` and ``hf-hub:timm/NAME`` are NAME. ``hf-hub:OWNER/NAME`` is what the hub says of that model.
+
     Raises:
-        BadInput: for a name or pattern that neither models.yaml nor timm knows.
+        BadInput: for a name or pattern that neither models.yaml nor timm knows, or an unknown tag of weights.
+        EnvironmentFault: if the hub has to be asked and is out of reach.
     """
     zoo = load_zoo()
     found: dict[str, ModelSpec] = {}
-    for pattern in patterns:
+    for pattern in map(without_hub, patterns):
         matching = [spec for name, spec in zoo.items() if fnmatch(name, pattern)]
         for spec in matching or [_unlisted(pattern)]:
+            check_tag(spec.timm)
             found[spec.name] = spec
     return list(found.values())
 
 
-def _timm() -> ModuleType:
-    """Return timm, once it knows our own networks; imported late, for it takes seconds."""
-    import timm
-
-    from bench import networks  # noqa: F401 (importing it registers them)
-
-    return timm
-
-
 def _unlisted(name: str) -> ModelSpec:
-    timm = _timm()
-    if not timm.is_model(name):
+    architecture, create = asked_hub(name) if on_hub(name) else (name, {})
+    timm = timm_with_ours()
+    if not timm.is_model(architecture):
         raise unknown_name("model", name, [*load_zoo(), *timm.list_models()])
-    return replace(_read_zoo(_shipped_zoo())[_DEFAULT], name=name, timm=name, family="", create={})
+    default = _read_zoo(_shipped_zoo())[_DEFAULT]
+    return replace(default, name=name, timm=architecture, family="", create=create)
+
+
+def idle_tags(models: Iterable[ModelSpec]) -> list[str]:
+    """Return a line for each model whose name has a tag of weights that it does not start from."""
+    return [
+        f"{model.name}: its tag brings no weights, it starts from random ones; for those, give it an entry in "
+        "models.yaml with pretrained: true"
+        for model in models
+        if "." in model.timm and model.weights == "random"
+    ]
 
 
 def build_model(spec: ModelSpec, classes: int, seed: int) -> nn.Module:
@@ -153,7 +158,7 @@ def build_model(spec: ModelSpec, classes: int, seed: int) -> nn.Module:
     Raises:
         BadInput: if timm does not know it, or the pretrained weights are out of reach.
     """
-    timm = _timm()
+    timm = timm_with_ours()
     if not timm.is_model(spec.timm):
         raise unknown_name("model", spec.timm, timm.list_models())
     arguments: dict[str, Any] = {"num_classes": classes, "in_chans": spec.channels, **spec.create}
@@ -179,7 +184,7 @@ def build_model(spec: ModelSpec, classes: int, seed: int) -> nn.Module:
 def _takes_size(name: str) -> bool:
     """Say whether an architecture is created for images of one size, as most transformers and our own are."""
     with torch.device("meta"):  # no storage: only its class is looked at
-        network = _timm().create_model(name)
+        network = timm_with_ours().create_model(name)
     return any("img_size" in inspect.signature(kind).parameters for kind in type(network).__mro__)
 
 

@@ -22,10 +22,13 @@ class LowRank(Attack):
     name: ClassVar[str] = "low-rank"
     strength: ClassVar[str] = "share of the singular values dropped, in each layer"
 
-    @torch.no_grad()
-    def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
+    def check_strength(self, strength: float) -> None:
         if not 0 <= strength < 1:
             raise BadInput(f"low-rank: the share of singular values dropped is in [0, 1), not {strength:g}")
+
+    @torch.no_grad()
+    def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
+        self.check_strength(strength)
         tensors = prunable_tensors(model)
         before = {name: tensor.clone() for name, tensor in tensors.items()}
         stored = 0

@@ -111,6 +111,9 @@ class Attack(ABC):
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
         """Attack `model` in place (or return another in `Attacked.model`) at one strength."""
 
+    def check_strength(self, strength: float) -> None:  # noqa: B027 (an attack may take any strength)
+        """Raise BadInput for a strength that the attack takes on no model; the plan asks before anything is run."""
+
     def copies_needed(self, strengths: Sequence[float] = ()) -> int:
         """Return how many differently marked copies, the `targets` of `curve`, these strengths take; at least 1.
 
@@ -191,6 +194,11 @@ class Then(Attack):
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
         """Attack a copy of `model` at one strength."""
         return next(self.curve([model], [strength], context))
+
+    def check_strength(self, strength: float) -> None:
+        """Refuse what the first attack does, or the second at its fixed strength."""
+        self.first.check_strength(strength)
+        self.second.check_strength(self.second_strength)
 
     def copies_needed(self, strengths: Sequence[float] = ()) -> int:
         """Return what the first attack takes; the second has its outcome alone."""

@@ -25,6 +25,12 @@ class Clustering(Attack):
     name: ClassVar[str] = "cluster"
     strength: ClassVar[str] = "bits a weight (2^bits shared values a layer)"
 
+    def check_strength(self, strength: float) -> None:
+        """Refuse what is no integer from 1 to 8."""
+        if strength not in LEVEL_BITS:
+            low, high = LEVEL_BITS[0], LEVEL_BITS[-1]
+            raise BadInput(f"cluster: bits are an integer from {low} to {high}, not {strength:g}")
+
     @torch.no_grad()
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
         """Cluster in place; `achieved` counts the distinct non-zero values of each layer, and the most.
@@ -32,9 +38,7 @@ class Clustering(Attack):
         Raises:
             BadInput: unless the strength is an integer from 1 to 8.
         """
-        if strength not in LEVEL_BITS:
-            low, high = LEVEL_BITS[0], LEVEL_BITS[-1]
-            raise BadInput(f"cluster: bits are an integer from {low} to {high}, not {strength:g}")
+        self.check_strength(strength)
         tensors = prunable_tensors(model)
         before = {name: tensor.clone() for name, tensor in tensors.items()}
         with timed(context.device) as watch:

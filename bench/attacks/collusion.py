@@ -57,6 +57,10 @@ class Collusion(Attack):
         if not 0 <= self.beyond < math.inf:
             raise BadInput(f"collude: beyond is 0 or a positive number, not {self.beyond:g}")
 
+    def check_strength(self, strength: float) -> None:
+        """Refuse what is no number of copies."""
+        _copy_count(strength)
+
     def copies_needed(self, strengths: Sequence[float] = ()) -> int:
         """Return the largest number of copies, at least 2."""
         return max((2, *map(_copy_count, strengths)))

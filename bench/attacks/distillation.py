@@ -87,7 +87,9 @@ class Distillation(Attack):
             BadInput: unless the temperature is finite and above 0 (1 for hard labels), for a `top` that leaves
                 no class, a context that cannot build networks, or a student or data set that is not known.
         """
-        self._check(strength, context.data.classes)
+        self.check_strength(strength)
+        if self.labels == TOP_K and self.top >= (classes := context.data.classes):
+            raise BadInput(f"distill: top {self.top} of {classes} classes are all of them; take labels: {LOGITS}")
         if context.build is None:
             raise BadInput("distill needs a fresh student; give AttackContext its build")
         split, task = self._transfer(context)
@@ -128,13 +130,12 @@ class Distillation(Attack):
             taught if top is None else top_only(taught, top), logits, temperature, self.temp_power
         )
 
-    def _check(self, temperature: float, classes: int) -> None:
-        if not 0 < temperature < math.inf:
-            raise BadInput(f"distill: a temperature is finite and above 0, not {temperature:g}")
-        if self.labels == HARD and temperature != 1:
-            raise BadInput(f"distill: hard labels have no temperature; its strength is 1, not {temperature:g}")
-        if self.labels == TOP_K and self.top >= classes:
-            raise BadInput(f"distill: top {self.top} of {classes} classes are all of them; take labels: {LOGITS}")
+    def check_strength(self, strength: float) -> None:
+        """Refuse what is no temperature, and for hard labels any but 1."""
+        if not 0 < strength < math.inf:
+            raise BadInput(f"distill: a temperature is finite and above 0, not {strength:g}")
+        if self.labels == HARD and strength != 1:
+            raise BadInput(f"distill: hard labels have no temperature; its strength is 1, not {strength:g}")
 
     def _transfer(self, context: AttackContext) -> tuple[Split, Dataset]:
         """Return the thief's images, and the task whose test set no student has seen."""

@@ -48,14 +48,18 @@ class GradualPruning(Attack):
         if self.updates < 1 or (self.epochs is not None and self.epochs < 1):
             raise BadInput(f"{self.name}: updates and epochs are at least 1")
 
+    def check_strength(self, strength: float) -> None:
+        """Refuse what is no rate."""
+        if not 0 <= strength <= 1:
+            raise BadInput(f"{self.name}: a rate is between 0 and 1, not {strength:g}")
+
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
         """Prune and train in place; a run that diverges is yielded as it is, and says so.
 
         Raises:
             BadInput: unless the rate is between 0 and 1.
         """
-        if not 0 <= strength <= 1:
-            raise BadInput(f"{self.name}: a rate is between 0 and 1, not {strength:g}")
+        self.check_strength(strength)
         recipe = thief_recipe(context, 1.0, self.epochs)
         steps = step_count(len(context.data.train), recipe)
         schedule = sparsity_schedule(strength, steps, self.updates)

@@ -36,6 +36,11 @@ class Noise(Attack):
         if self.scope not in (GLOBAL, LAYER):
             raise BadInput(f"noise: scope is '{GLOBAL}' or '{LAYER}', not '{self.scope}'")
 
+    def check_strength(self, strength: float) -> None:
+        """Refuse a negative or infinite strength."""
+        if not 0 <= strength < math.inf:
+            raise BadInput(f"noise: a strength is 0 or a positive number of sigmas, not {strength:g}")
+
     @torch.no_grad()
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
         """Add the noise in place; weights that a mask holds at zero stay zero.
@@ -43,8 +48,7 @@ class Noise(Attack):
         Raises:
             BadInput: for a negative or infinite strength.
         """
-        if not 0 <= strength < math.inf:
-            raise BadInput(f"noise: a strength is 0 or a positive number of sigmas, not {strength:g}")
+        self.check_strength(strength)
         tensors = prunable_tensors(model)
         before = {name: tensor.clone() for name, tensor in tensors.items()}
         with timed(context.device) as watch:

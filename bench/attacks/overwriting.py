@@ -63,6 +63,10 @@ class Overwriting(Attack):
         if not 1 <= self.factor < math.inf:
             raise BadInput(f"overwrite: factor is a number of at least 1, not {self.factor:g}")
 
+    def check_strength(self, strength: float) -> None:
+        """Refuse what is no number of marks."""
+        _mark_count(strength)
+
     def curve(
         self, targets: Sequence[nn.Module], strengths: Sequence[float], context: AttackContext
     ) -> Iterator[Attacked]:

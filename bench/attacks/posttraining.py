@@ -44,6 +44,11 @@ class PostTrainingQuantisation(Attack):
         if self.algorithm not in _ALGORITHMS:
             raise BadInput(f"{self.name}: algorithm is '{MINMAX}' or '{HQQ}', not '{self.algorithm}'")
 
+    def check_strength(self, strength: float) -> None:
+        """Refuse what is no integer from 2 to 8."""
+        if strength not in _BITS:
+            raise BadInput(f"{self.name}: bits are an integer from {_BITS[0]} to {_BITS[-1]}, not {strength:g}")
+
     @torch.no_grad()
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
         """Quantise in place; `achieved` names library and layers, and counts the levels a channel has at most.
@@ -51,8 +56,7 @@ class PostTrainingQuantisation(Attack):
         Raises:
             BadInput: unless the strength is an integer from 2 to 8, and torchao is installed.
         """
-        if strength not in _BITS:
-            raise BadInput(f"{self.name}: bits are an integer from {_BITS[0]} to {_BITS[-1]}, not {strength:g}")
+        self.check_strength(strength)
         library, quantisation = _load()
         tensors = prunable_tensors(model)
         before = {name: tensor.clone() for name, tensor in tensors.items()}

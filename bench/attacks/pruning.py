@@ -41,6 +41,11 @@ class Pruning(Attack):
         if self.ranking not in (GLOBAL, LAYER):
             raise BadInput(f"{self.name}: ranking is '{GLOBAL}' or '{LAYER}', not '{self.ranking}'")
 
+    def check_strength(self, strength: float) -> None:
+        """Refuse what is no rate."""
+        if not 0 <= strength <= 1:
+            raise BadInput(f"{self.name}: a rate is between 0 and 1, not {strength:g}")
+
     @abstractmethod
     def masks(
         self, model: nn.Module, rates: Sequence[float], context: AttackContext
@@ -52,8 +57,7 @@ class Pruning(Attack):
     ) -> Iterator[Attacked]:
         """Yield the pruned model at each rate; one selection serves them all."""
         for rate in strengths:
-            if not 0 <= rate <= 1:
-                raise BadInput(f"{self.name}: a rate is between 0 and 1, not {rate:g}")
+            self.check_strength(rate)
         scratch = copy.deepcopy(targets[0])
         original = {name: value.clone() for name, value in targets[0].state_dict().items()}
         masks = self.masks(targets[0], strengths, context)

@@ -42,6 +42,11 @@ class Quantisation(Attack):
         if self.scheme not in (SYMMETRIC, AFFINE):
             raise BadInput(f"quantise: scheme is '{SYMMETRIC}' or '{AFFINE}', not '{self.scheme}'")
 
+    def check_strength(self, strength: float) -> None:
+        """Refuse what is no integer from 2 to 16."""
+        if strength not in _BITS:
+            raise BadInput(f"quantise: bits are an integer from {_BITS[0]} to {_BITS[-1]}, not {strength:g}")
+
     @torch.no_grad()
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
         """Quantise in place; `achieved` counts the levels that a tensor or channel holds at most.
@@ -49,8 +54,7 @@ class Quantisation(Attack):
         Raises:
             BadInput: unless the strength is an integer from 2 to 16.
         """
-        if strength not in _BITS:
-            raise BadInput(f"quantise: bits are an integer from {_BITS[0]} to {_BITS[-1]}, not {strength:g}")
+        self.check_strength(strength)
         tensors = prunable_tensors(model)
         before = {name: tensor.clone() for name, tensor in tensors.items()}
         rounded = affine if self.scheme == AFFINE else quantised

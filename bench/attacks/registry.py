@@ -1,6 +1,7 @@
 """The one registry of attacks."""
 
-from dataclasses import MISSING, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from bench.attacks.base import Attack, Then
@@ -23,8 +24,7 @@ from bench.attacks.search import Search
 from bench.attacks.symmetry import Insertion, Permutation, Rescaling
 from bench.attacks.targeted import Targeted
 from bench.attacks.training import BatchNormReestimation, FineTuning, NewHead
-from bench.config import check_fields
-from cwwm.errors import BadInput
+from cwwm.errors import BadInput, unknown_name
 from cwwm.registry import build
 
 ATTACKS: dict[str, type[Attack]] = {
@@ -74,7 +74,17 @@ def make_attack(value: Any, where: str) -> Attack:  # noqa: ANN401 (what YAML or
     parameters = {key: item for key, item in value.items() if key != "name"}
     own = fields(ATTACKS[value["name"]]) if value["name"] in ATTACKS else ()
     if nested := {item.name for item in own if item.type is Attack}:
-        required = {item.name for item in own if item.default is MISSING}
-        check_fields(parameters, {item.name for item in own}, where, required=required)
+        _check_named(parameters, own, where)
         parameters |= {name: make_attack(parameters[name], f"{where}.{name}") for name in sorted(nested)}
     return build("attack", ATTACKS, value["name"], parameters, where)
+
+
+def _check_named(parameters: Mapping[str, Any], own: Sequence[Field[Any]], where: str) -> None:
+    """Refuse unknown and missing fields before the attacks among them are looked at."""
+    known = {item.name: item.default for item in own}
+    for name in parameters:
+        if name not in known:
+            raise unknown_name("field", str(name), known, where)
+    for name, default in known.items():
+        if default is MISSING and name not in parameters:
+            raise BadInput(f"{where}: field '{name}' is missing")

@@ -60,6 +60,11 @@ class StructuredRemoval(Attack):
         if self.channels not in (ALL, INTERIOR):
             raise BadInput(f"{self.name}: channels is '{ALL}' or '{INTERIOR}', not '{self.channels}'")
 
+    def check_strength(self, strength: float) -> None:
+        """Refuse what is no rate, or all channels."""
+        if not 0 <= strength < 1:
+            raise BadInput(f"{self.name}: a rate is at least 0 and below 1, not {strength:g}")
+
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
         """Remove channels in place; the layers get new, smaller parameters.
 
@@ -71,8 +76,7 @@ class StructuredRemoval(Attack):
             BadInput: unless the rate is in [0, 1), without Torch-Pruning, or for a network that it cannot
                 follow or whose classifier has no classifier's name.
         """
-        if not 0 <= strength < 1:
-            raise BadInput(f"{self.name}: a rate is at least 0 and below 1, not {strength:g}")
+        self.check_strength(strength)
         head = classifier_layer(model, self.name)
         images = context.data.test.x[:_IMAGES]
         training, names = model.training, list(prunable_tensors(model))

@@ -25,6 +25,11 @@ class Scaling(Attack):
     name: ClassVar[str] = "scale"
     strength: ClassVar[str] = "factor on every weight"
 
+    def check_strength(self, strength: float) -> None:
+        """Refuse a factor that is not above zero and finite."""
+        if not 0 < strength < math.inf:
+            raise BadInput(f"scale: a factor is a number above 0, not {strength:g}")
+
     @torch.no_grad()
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
         """Scale in place.
@@ -32,8 +37,7 @@ class Scaling(Attack):
         Raises:
             BadInput: for a factor that is not above zero and finite.
         """
-        if not 0 < strength < math.inf:
-            raise BadInput(f"scale: a factor is a number above 0, not {strength:g}")
+        self.check_strength(strength)
         tensors = prunable_tensors(model)
         before = {name: tensor.clone() for name, tensor in tensors.items()}
         with timed(context.device) as watch:

@@ -54,6 +54,13 @@ class Search(Attack):
         if not 1 < self.resolution < math.inf:
             raise BadInput(f"{self.name}: resolution is a factor above 1, not {self.resolution:g}")
 
+    def check_strength(self, strength: float) -> None:
+        """Refuse what is no number of points, and ends of the range that the searched attack refuses."""
+        if not 0 <= strength < math.inf:
+            raise BadInput(f"{self.name}: a strength is 0 or more points of accuracy, not {strength:g}")
+        for end in (self.mildest, self.hardest):
+            self.attack.check_strength(end)
+
     def curve(
         self, targets: Sequence[nn.Module], strengths: Sequence[float], context: AttackContext
     ) -> Iterator[Attacked]:
@@ -77,8 +84,7 @@ class Search(Attack):
             return trials[strength].lost
 
         for points in strengths:
-            if not 0 <= points < math.inf:
-                raise BadInput(f"{self.name}: a strength is 0 or more points of accuracy, not {points:g}")
+            self.check_strength(points)
             tried = list(self._bisect(lost, points))
             affordable = [strength for strength in tried if trials[strength].lost <= points]
             hardest = max(affordable, key=lambda s: s * self._direction, default=None)

@@ -64,6 +64,11 @@ class Targeted(Attack):
         if not 0 < self.sigma < math.inf:
             raise BadInput(f"targeted: sigma is a number above 0, not {self.sigma:g}")
 
+    def check_strength(self, strength: float) -> None:
+        """Refuse what is no share."""
+        if not 0 <= strength <= 1:
+            raise BadInput(f"targeted: a share is between 0 and 1, not {strength:g}")
+
     @torch.no_grad()
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
         """Hit the suspects in place; weights that a mask holds at zero stay zero.
@@ -73,8 +78,7 @@ class Targeted(Attack):
         Raises:
             BadInput: unless the strength is between 0 and 1.
         """
-        if not 0 <= strength <= 1:
-            raise BadInput(f"targeted: a share is between 0 and 1, not {strength:g}")
+        self.check_strength(strength)
         tensors = prunable_tensors(model)
         before = {name: tensor.clone() for name, tensor in tensors.items()}
         with timed(context.device) as watch:

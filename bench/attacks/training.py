@@ -19,6 +19,11 @@ def thief_recipe(context: AttackContext, strength: float, epochs: int | None) ->
     return replace(base, lr=base.lr * strength, epochs=epochs or base.epochs)
 
 
+def _check_rate(attack: str, strength: float) -> None:
+    if not strength > 0:
+        raise BadInput(f"{attack}: a learning rate relative to that of training is above 0, not {strength:g}")
+
+
 def _cost(report: TrainingReport, fraction: float = 1.0) -> Cost:
     return Cost(report.seconds, report.steps, report.samples, fraction)
 
@@ -60,8 +65,13 @@ class FineTuning(Attack):
 
     epochs: int | None = None
 
+    def check_strength(self, strength: float) -> None:
+        """Refuse what is no learning rate."""
+        _check_rate(self.name, strength)
+
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
         """Fine-tune in place; a run that diverges is yielded as it is, and says so."""
+        self.check_strength(strength)
         recipe = thief_recipe(context, strength, self.epochs)
         cost, diverged = train_or_diverge(model, context.data.train, recipe, context, masks=context.masks)
         achieved = {"lr": recipe.lr, "epochs": recipe.epochs, "diverged": diverged, **measure_sparsity(model)}
@@ -90,6 +100,10 @@ class NewHead(Attack):
         if self.scope not in ("head", "all"):
             raise BadInput(f"new-head: scope is 'head' or 'all', not '{self.scope}'")
 
+    def check_strength(self, strength: float) -> None:
+        """Refuse what is no learning rate."""
+        _check_rate(self.name, strength)
+
     @property
     def other_data(self) -> tuple[str, ...]:
         """Return the new task."""
@@ -97,6 +111,7 @@ class NewHead(Attack):
 
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
         """Replace the classifier and train."""
+        self.check_strength(strength)
         task = context.load(self.task)
         recipe = thief_recipe(context, strength, self.epochs)
         with torch.random.fork_rng(devices=[]):

@@ -29,7 +29,9 @@ from bench.support.syntax import Definition
 #: What is named and not followed, with what stands for it: registries, what has a digest of its own, and what can
 #: not change a result: where values are part of the identity themselves, or no result is read from.
 STOPS = {
-    "cwwm.schemes.registry:SCHEMES": "registry of schemes",
+    "cwwm.schemes.known:SCHEMES": "registry of schemes",
+    "cwwm.schemes.registry:BUILT_IN": "registry of schemes",
+    "cwwm.readers:READERS": "registry of readers",
     "bench.attacks.registry:ATTACKS": "registry of attacks",
     "bench.data.registry:DATASETS": "registry of data sets",
     "bench.sources:host_source": "source of the host",

@@ -15,7 +15,7 @@ from bench.attacks import Attack, AttackContext, make_attack
 from bench.data import load
 from bench.journal import Record
 from bench.plan import cells
-from bench.strengths import AttackStrengths, read_strengths, strengths_path
+from bench.suite.calibration_file import AttackStrengths, read_strengths, strengths_path
 from bench.suite import load_suite, narrow
 from bench.zoo import ZOO_VARIABLE, HostRecipe
 from cwwm.errors import BadInput

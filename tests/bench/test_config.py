@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.config import read_yaml
+from bench.support.strict_yaml import read_yaml
 from bench.suite import load_suite
 from bench.zoo import load_zoo
 from cwwm.errors import BadInput
@@ -52,7 +52,7 @@ def test_an_error_in_a_suite_names_file_key_and_nearest_name(
     ("old", "new", "names"),
     [
         ("size: 32", "sice: 32", ["sice", "size", "models.test_resnet"]),
-        ("size: 32", "size: big", ["size", "big", "int"]),
+        ("size: 32", "size: big", ["size", "big", "whole number"]),
         ("epochs: 1", "epoch: 1", ["epoch", "epochs", "recipes.small.mark"]),
         ("epochs: 1", "epochs: 0", ["epochs"]),
         ("size: 32", "size: 32, recipe: smal", ["smal", "small"]),

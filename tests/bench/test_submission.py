@@ -77,14 +77,14 @@ def test_a_recipe_alone_gives_identity_and_key(
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
-        (lambda r: r["rows"][0].update(log10_p=3.0), "rows.0.log10_p: Input should be less than or equal to 0"),
-        (lambda r: r["rows"][0].update(exact=1), "rows.0.exact: Input should be a valid boolean"),
-        (lambda r: r["rows"][0].update(bit_error=-0.1), "rows.0.bit_error"),
+        (lambda r: r["rows"][0].update(log10_p=3.0), "rows[0].log10_p: 3.0 is more than 0"),
+        (lambda r: r["rows"][0].update(exact=1), "rows[0].exact: 1 is not true or false"),
+        (lambda r: r["rows"][0].update(bit_error=-0.1), "rows[0].bit_error: -0.1 is less than 0"),
         (lambda r: r["marked"]["accuracy"].update(correct=451), "451 of 450 answers cannot be right"),
-        (lambda r: r.update(note="x"), "note: Extra inputs are not permitted"),
+        (lambda r: r.update(note="x"), "unknown field 'note'"),
         (lambda r: r.pop("marked"), "a record of status ok lacks marked"),
-        (lambda r: r.update(artefact="../../../etc/passwd"), "artefact: String should match"),
-        (lambda r: r["key"].update(scheme="\x1b[2J"), "key.scheme: Value error, holds characters"),
+        (lambda r: r.update(artefact="../../../etc/passwd"), "artefact: '../../../etc/passwd' does not have the form"),
+        (lambda r: r["key"].update(scheme="\x1b[2J"), "key.scheme: holds characters"),
         (lambda r: r["key"].update(scheme="cwc strong"), "its key says scheme 'cwc strong', its recipe"),
         (lambda r: r["key"].update(seed=7), "its key says seed 7, its recipe "),
         (
@@ -189,9 +189,9 @@ def test_an_archive_is_unpacked_within_bounds(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('{"suite": "x", "cells": ["../x"]}', "cells.0"),
-        ('{"suite": "\\u001b[2J", "cells": []}', "suite: Value error"),
-        ('{"cells": []}', "suite: Field required"),
+        ('{"suite": "x", "cells": ["../x"]}', "cells[0]"),
+        ('{"suite": "\\u001b[2J", "cells": []}', "suite: holds characters"),
+        ('{"cells": []}', "field 'suite' is missing"),
         ('{"suite": "x", "cells": [], "archived": {"date": "today", "reason": "x"}}', "archived.date"),
         ('{"suite": "x", "cells": [], "archived": {"date": "2026-01-31", "reason": "\\n# x"}}', "archived.reason"),
         ("[]", "it holds no JSON object"),

@@ -121,12 +121,17 @@ class Analog(Attack):
         }
         return Attacked(model, strength, achieved, context.masks, Cost(seconds=watch.seconds))
 
+    def check_strength(self, strength: float) -> None:
+        """Refuse a time before the first that the device has a fit for."""
+        fit = DEVICES[self.device]
+        if not (strength == 0 or fit.earliest <= strength < math.inf):
+            least = f"0 or at least {fit.earliest:g}" if fit.earliest else "0 or more"
+            raise BadInput(f"{self.name}: '{self.device}' is read {least} seconds later, not {strength:g}")
+
     def _chip(self, seconds: float) -> "Chip":
         """Return the chip, if its noise model has a fit at this time."""
+        self.check_strength(seconds)
         fit = DEVICES[self.device]
-        if not (seconds == 0 or fit.earliest <= seconds < math.inf):
-            least = f"0 or at least {fit.earliest:g}" if fit.earliest else "0 or more"
-            raise BadInput(f"{self.name}: '{self.device}' is read {least} seconds later, not {seconds:g}")
         chip = _load(fit, self.compensate)
         times = getattr(chip.noise, "coeff_dic", None)  # the model that is fitted at single times only
         if times is not None and seconds not in times:

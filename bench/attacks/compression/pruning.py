@@ -52,6 +52,11 @@ class Admm(Attack):
             raise BadInput(f"{self.name}: stages is at least 1, lr and retrain_lr above 0, retrain not below 0")
         self.schedule()
 
+    def check_strength(self, strength: float) -> None:
+        """Refuse a ratio that would leave more weights than there are; how large it may be depends on the model."""
+        if not strength >= 1:
+            raise BadInput(f"{self.name}: a ratio is at least 1, not {strength:g}")
+
     def schedule(self) -> Schedule:
         """Return the ADMM schedule of one stage."""
         return Schedule(self.updates, self.steps, self.rho, self.growth)

@@ -128,7 +128,7 @@ class Symmetry(Attack):
         Raises:
             BadInput: for a strength out of range, without Torch-Pruning, or for a network that it cannot follow.
         """
-        self.check(strength)
+        self.check_strength(strength)
         images = _probe_images(context)
         before = {name: tensor.clone() for name, tensor in prunable_tensors(model).items()}
         expected = logits(model, images)
@@ -148,7 +148,7 @@ class Symmetry(Attack):
         return Attacked(model, strength, achieved, masks, Cost(seconds=watch.seconds))
 
     @abstractmethod
-    def check(self, strength: float) -> None:
+    def check_strength(self, strength: float) -> None:
         """Refuse a strength out of range."""
 
     @abstractmethod

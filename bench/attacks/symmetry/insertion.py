@@ -106,7 +106,7 @@ class Insertion(Symmetry):
         correct_widths(model, head, width)
         return attacked
 
-    def check(self, strength: float) -> None:
+    def check_strength(self, strength: float) -> None:
         """Refuse what adds nothing, or no number of channels."""
         if not 0 < strength <= _MOST:
             raise BadInput(

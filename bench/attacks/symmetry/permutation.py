@@ -45,7 +45,7 @@ class Permutation(Symmetry):
     name: ClassVar[str] = "permute"
     strength: ClassVar[str] = "share of the channel groups that get a new order"
 
-    def check(self, strength: float) -> None:
+    def check_strength(self, strength: float) -> None:
         """Refuse what is no share."""
         if not 0 <= strength <= 1:
             raise BadInput(f"permute: a share of the groups is between 0 and 1, not {strength:g}")

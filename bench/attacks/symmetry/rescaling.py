@@ -89,7 +89,7 @@ class Rescaling(Symmetry):
     name: ClassVar[str] = "rescale"
     strength: ClassVar[str] = "largest factor on a channel, s; the least is 1/s"
 
-    def check(self, strength: float) -> None:
+    def check_strength(self, strength: float) -> None:
         """Refuse what is no factor of at least 1."""
         if not 1 <= strength < math.inf:
             raise BadInput(f"rescale: the largest factor is a number of at least 1, not {strength:g}")

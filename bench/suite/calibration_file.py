@@ -1,14 +1,15 @@
 """The calibration file beside a suite: strengths fixed once, read strictly, written whole after every entry."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
+from pydantic import AfterValidator, Field
 
-from bench.config import check_fields, read_yaml
+from bench.support.schema import Fields, FromMapping, Name, Positive, validated
+from bench.support.strict_yaml import read_yaml
 from cwwm.errors import BadInput
 from cwwm.files import write_atomic
 
@@ -35,6 +36,11 @@ Place = tuple[str, int, str]
 #: attack label, model
 Target = tuple[str, str]
 
+#: a number for each number, or none
+Levels = Annotated[Mapping[float, float | None], Field(min_length=1)]
+
+Leaf = TypeVar("Leaf")
+
 
 @dataclass(frozen=True)
 class AttackStrengths:
@@ -48,8 +54,8 @@ class AttackStrengths:
         refused: the reason if the attack refused, else empty.
     """
 
-    tried: Mapping[float, float | None]
-    chosen: Mapping[float, float | None]
+    tried: Levels
+    chosen: Levels
     by: str
     seed: int
     refused: str = ""
@@ -58,6 +64,24 @@ class AttackStrengths:
         """Return the entry as YAML has it."""
         tree = {"tried": dict(self.tried), "chosen": dict(self.chosen), "by": self.by, "seed": self.seed}
         return tree | ({"refused": self.refused} if self.refused else {})
+
+
+def _chosen_of_tried(found: AttackStrengths) -> AttackStrengths:
+    for strength in found.chosen.values():
+        if strength is not None and strength not in found.tried:
+            raise BadInput(f"chosen {strength:g} is none of those tried")
+    return found
+
+
+_Checked = Annotated[AttackStrengths, FromMapping(), AfterValidator(_chosen_of_tried)]
+
+
+class CalibrationFile(Fields):
+    """The file as it is written: nested by scheme label, payload in bits and model, or attack label and model."""
+
+    values: dict[Name, dict[Positive, dict[Name, dict[Name, float | None]]]]
+    reached: dict[Name, dict[Positive, dict[Name, dict[Name, Any]]]] = Field({})
+    attacks: dict[Name, dict[Name, _Checked]] = Field({})
 
 
 @dataclass(frozen=True)
@@ -84,7 +108,7 @@ class Strengths:
 
     def write(self, path: Path, source: str) -> None:
         """Write the file atomically, sorted; `source` is the digest of the source that found the last entry."""
-        attacks: dict[str, dict[str, Any]] = {}
+        attacks: dict[str, dict[str, Any]] = Field({})
         for (label, model), found in sorted(self.attacks.items(), key=lambda item: item[0]):
             attacks.setdefault(label, {})[model] = found.to_tree()
         tree = {"values": _nested(self.values), "reached": _nested(self.reached), "attacks": attacks}
@@ -105,70 +129,22 @@ def read_strengths(path: Path) -> Strengths:
     """
     if not path.exists():
         return Strengths()
-    tree = check_fields(read_yaml(path), {"values", "reached", "attacks"}, str(path), required={"values"})
-    values = _flat(tree["values"], f"{path}: values")
-    for place, strength in values.items():
-        for value in strength.values():
-            if value is not None and not _is_number(value):
-                raise BadInput(
-                    f"{path}: values: {', '.join(map(str, place))}: {value!r} is neither a number nor null"
-                )
-    attacks = _attacks(tree.get("attacks", {}), f"{path}: attacks")
-    return Strengths(values, _flat(tree.get("reached", {}), f"{path}: reached"), attacks)
-
-
-def _attacks(tree: Any, where: str) -> dict[Target, AttackStrengths]:  # noqa: ANN401 (what YAML gave)
-    return {
-        (label, model): _attack(leaf, f"{where}.{label}.{model}")
-        for label, models in _mapping(tree, str, where).items()
-        for model, leaf in _mapping(models, str, f"{where}.{label}").items()
-    }
-
-
-def _attack(leaf: Any, where: str) -> AttackStrengths:  # noqa: ANN401
-    known = {"tried", "chosen", "by", "seed"}
-    leaf = check_fields(leaf, {*known, "refused"}, where, required=known)
-    tried, chosen = (_numbers(leaf[part], f"{where}.{part}") for part in ("tried", "chosen"))
-    if type(leaf["seed"]) is not int:
-        raise BadInput(f"{where}.seed: {leaf['seed']!r} is not an integer; calibrate the suite again")
-    for strength in chosen.values():
-        if strength is not None and strength not in tried:
-            raise BadInput(f"{where}.chosen: {strength:g} is none of those tried; calibrate the suite again")
-    return AttackStrengths(tried, chosen, str(leaf["by"]), leaf["seed"], str(leaf.get("refused", "")))
-
-
-def _numbers(value: Any, where: str) -> dict[float, float | None]:  # noqa: ANN401
-    """Return a mapping from numbers to numbers or None."""
-    if not isinstance(value, Mapping) or not value:
-        raise BadInput(f"{where}: expected a mapping from numbers, found {value!r}; calibrate the suite again")
-    for item in (*value, *(item for item in value.values() if item is not None)):
-        if not _is_number(item):
-            raise BadInput(f"{where}: {item!r} is not a number; calibrate the suite again")
-    return {float(key): None if item is None else float(item) for key, item in value.items()}
-
-
-def _is_number(value: Any) -> bool:  # noqa: ANN401
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    found = validated(CalibrationFile, read_yaml(path), str(path), remedy="; calibrate the suite again")
+    attacks = {(label, model): leaf for label, models in found.attacks.items() for model, leaf in models.items()}
+    return Strengths(_flat(found.values), _flat(found.reached), attacks)
 
 
 def _nested(places: Mapping[Place, Mapping[str, Any]]) -> dict[str, dict[int, dict[str, dict[str, Any]]]]:
-    tree: dict[str, dict[int, dict[str, dict[str, Any]]]] = {}
+    tree: dict[str, dict[int, dict[str, dict[str, Any]]]] = Field({})
     for (label, payload, model), leaf in sorted(places.items(), key=lambda item: item[0]):
         tree.setdefault(label, {}).setdefault(payload, {})[model] = dict(leaf)
     return tree
 
 
-def _flat(tree: Any, where: str) -> dict[Place, dict[str, Any]]:  # noqa: ANN401 (what YAML gave)
+def _flat(tree: Mapping[str, Mapping[int, Mapping[str, Leaf]]]) -> dict[Place, Leaf]:
     return {
-        (label, payload, model): dict(_mapping(leaf, str, f"{where}.{label}.{payload}.{model}"))
-        for label, payloads in _mapping(tree, str, where).items()
-        for payload, models in _mapping(payloads, int, f"{where}.{label}").items()
-        for model, leaf in _mapping(models, str, f"{where}.{label}.{payload}").items()
+        (label, payload, model): leaf
+        for label, payloads in tree.items()
+        for payload, models in payloads.items()
+        for model, leaf in models.items()
     }
-
-
-def _mapping(value: Any, kind: type, where: str) -> Mapping[Any, Any]:  # noqa: ANN401
-    if not isinstance(value, Mapping) or not all(isinstance(key, kind) for key in value):
-        keys = "payloads in bits" if kind is int else "names"
-        raise BadInput(f"{where}: expected a mapping from {keys}, found {value!r}; calibrate the suite again")
-    return value

@@ -1,0 +1,124 @@
+"""What a suite lists: schemes and attacks with their parameters, and what calibration is to fix of them."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from bench.attack_strengths import strengths_to_run
+from bench.attacks import Attack
+from bench.suite.calibration_file import AttackStrengths
+from cwwm.errors import BadInput, unknown_name
+from cwwm.schemes import SCHEMES, Scheme, make_scheme
+
+
+@dataclass(frozen=True)
+class Tune:
+    """Which parameter of a scheme calibration fixes, and the least and largest value it tries."""
+
+    parameter: str
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        """Refuse a range without a logarithm or an extent."""
+        if not 0 < self.low < self.high < math.inf:
+            raise BadInput(f"tune needs 0 < low < high, not {self.low:g} and {self.high:g}")
+
+
+@dataclass(frozen=True)
+class SchemeEntry:
+    """A scheme as a suite lists it; the payload is filled in by the plan.
+
+    Attributes:
+        label: how tables name it, but for `shown`; unique in its suite.
+        name: as registered.
+        parameters: for every payload.
+        at: parameters for single payloads, merged over those for all.
+        payloads: the only payloads it is run at; empty: all of the suite's.
+        tune: which parameter the suite's calibration file gives, or None.
+    """
+
+    label: str
+    name: str
+    parameters: Mapping[str, Any]
+    at: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    payloads: tuple[int, ...] = ()
+    tune: Tune | None = None
+
+    def fixed(self, payload_bits: int, strength: Mapping[str, float | None] | None = None) -> "SchemeEntry":
+        """Return the entry of one cell: all parameters in one mapping, and nothing left to choose.
+
+        Args:
+            payload_bits: of the cell.
+            strength: the tuned parameter and its value; None as value leaves the scheme's default.
+        """
+        given = {name: value for name, value in (strength or {}).items() if value is not None}
+        return SchemeEntry(self.label, self.name, {**self.parameters, **self.at.get(payload_bits, {}), **given})
+
+    @property
+    def shown(self) -> str:
+        """Return the label for tables, which says what is our reconstruction of a paper."""
+        known = SCHEMES.get(self.name)
+        return f"{self.label} (reconstruction)" if known is not None and known.reconstruction else self.label
+
+    @property
+    def classes(self) -> tuple[type[Scheme], ...]:
+        """Return the class of the scheme and of one that it stands around; BadInput if there is none such."""
+        (own,) = _scheme_classes(self.name)
+        inner = self.parameters.get("scheme", getattr(own, "scheme", None))
+        return (own, *_scheme_classes(*filter(None, [inner])))
+
+    def build(self, payload_bits: int) -> Scheme:
+        """Return the scheme for a payload."""
+        parameters = {**self.fixed(payload_bits).parameters, "payload_bits": payload_bits}
+        return make_scheme(self.name, parameters, f"scheme {self.label}")
+
+
+def _scheme_classes(*names: str) -> tuple[type[Scheme], ...]:
+    """Return schemes by name; raise BadInput if there is none of a name."""
+    for name in names:
+        if name not in SCHEMES:
+            raise unknown_name("scheme", name, sorted(SCHEMES))
+    return tuple(SCHEMES[name] for name in names)
+
+
+@dataclass(frozen=True)
+class AttackEntry:
+    """An attack as a suite lists it.
+
+    Attributes:
+        label: how tables name it; that of an attack with `lost` is unique in its suite.
+        attack: with its parameters.
+        strengths: all it is run at; with `lost`, the candidates from the mildest to the hardest.
+        payloads: the only payloads it is run at; empty: all of the suite's.
+        lost: levels, in points of accuracy lost on the unmarked control of each model: the calibration file
+            gives for each one the strength. Empty: all strengths are run.
+    """
+
+    label: str
+    attack: Attack
+    strengths: tuple[float, ...]
+    payloads: tuple[int, ...] = ()
+    lost: tuple[float, ...] = ()
+
+    @property
+    def classes(self) -> tuple[type, ...]:
+        """Return the class of the attack, of its parts, and of watermarks that they embed by name."""
+        attacks = (self.attack, *self.attack.parts)
+        named = [name for attack in attacks if (name := getattr(attack, "scheme", None)) in SCHEMES]
+        return (*(type(attack) for attack in attacks), *_scheme_classes(*named))
+
+    def is_settled(self, found: AttackStrengths | None) -> bool:
+        """Say whether nothing is left to choose: `found` is of this attack, these candidates and levels."""
+        if not self.lost:
+            return True
+        if found is None or found.by != repr(self.attack):
+            return False
+        return (tuple(found.tried), set(found.chosen)) == (self.strengths, set(self.lost))
+
+    def fixed(self, found: AttackStrengths | None) -> "AttackEntry":
+        """Return the entry of one cell: the chosen strengths only, the mildest if none was chosen."""
+        if not self.lost or found is None:
+            return self
+        return replace(self, strengths=strengths_to_run(self.strengths, found.chosen), lost=())

@@ -1,0 +1,231 @@
+"""A suite: which models x schemes x payloads x attacks x strengths x seeds, read strictly."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from bench.attack_strengths import check_comparable
+from bench.attacks import make_attack
+from bench.compatibility import WEIGHTS, architectures
+from bench.suite.calibration_file import SUFFIX, Strengths, read_strengths, strengths_path
+from bench.suite.entries import AttackEntry, SchemeEntry
+from bench.suite.fields import AttackFields, SchemeFields, SuiteFile, check_payloads, read_suite_file
+from bench.zoo import PACKAGE, ModelSpec, find_models
+from cwwm.errors import BadInput, unknown_name
+from cwwm.schemes import SCHEMES, make_scheme
+
+SUITES = PACKAGE / "suites"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What a run covers.
+
+    Attributes:
+        path: of its YAML file; its calibration lies beside it.
+        first_seed: seeds count from here; another gives other hosts, batches, keys and messages.
+        reference: the scheme whose energy calibration matches, or None for the noise floor; `narrow` keeps it.
+        calibrated: the strengths found for tuned schemes, and for attacks at levels of lost accuracy.
+        untrained: if any, nothing is trained: each architecture among the models is tried with these weights, keys
+            of `bench.compatibility.WEIGHTS`, and no accuracy is measured.
+    """
+
+    name: str
+    description: str
+    models: tuple[ModelSpec, ...]
+    schemes: tuple[SchemeEntry, ...]
+    attacks: tuple[AttackEntry, ...]
+    path: Path
+    payloads: tuple[int, ...] = (256,)
+    seeds: int = 1
+    first_seed: int = 0
+    reference: SchemeEntry | None = None
+    calibrated: Strengths = field(default_factory=Strengths)
+    untrained: tuple[str, ...] = ()
+
+    @property
+    def levels(self) -> dict[tuple[str, str], Mapping[float, float | None]]:
+        """Return, by (attack, model), the strength chosen for each level of points lost."""
+        labels, models = {entry.label for entry in self.attacks if entry.lost}, {m.name for m in self.models}
+        return {
+            place: found.chosen
+            for place, found in self.calibrated.attacks.items()
+            if place[0] in labels and place[1] in models
+        }
+
+    def payloads_of(self, entry: SchemeEntry | AttackEntry) -> tuple[int, ...]:
+        """Return the payloads of this suite at which a scheme or an attack is run."""
+        return tuple(p for p in self.payloads if not entry.payloads or p in entry.payloads)
+
+
+def suite_names() -> list[str]:
+    """Return the names of the suites that come with the bench."""
+    return sorted(path.stem for path in SUITES.glob("*.yaml") if not path.name.endswith(SUFFIX))
+
+
+def load_suite(name: str) -> Suite:
+    """Read a suite by name, or from the path of a YAML file, with the calibration file beside it.
+
+    Raises:
+        BadInput: for an unknown suite; for an unknown field, model, scheme, attack or payload in it or in its
+            calibration file; for a value of a wrong type, or a strength that its attack does not take.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else SUITES / f"{name}.yaml"
+    if not path.exists():
+        raise unknown_name("suite", name, suite_names())
+    file = read_suite_file(path)
+    schemes = [_scheme_entry(v, f"{path}: schemes[{i}]", file.payloads) for i, v in enumerate(file.schemes)]
+    attacks = [_attack_entry(v, f"{path}: attacks[{i}]", file.payloads) for i, v in enumerate(file.attacks)]
+    _check_labels(path, schemes, attacks)
+    _check_untrained(file, attacks, f"{path}: untrained")
+    return Suite(
+        name=path.stem,
+        description=file.description,
+        models=models_of(file.models, file.untrained),
+        schemes=tuple(schemes),
+        attacks=tuple(attacks),
+        path=path,
+        payloads=tuple(file.payloads),
+        seeds=file.seeds,
+        reference=_reference(file.reference, schemes, f"{path}: reference"),
+        calibrated=_calibrated(path, schemes, attacks),
+        untrained=tuple(file.untrained),
+    )
+
+
+def models_of(patterns: Sequence[str], untrained: Collection[str]) -> tuple[ModelSpec, ...]:
+    """Return the models of a suite; BadInput for a name that neither models.yaml nor timm knows."""
+    found = find_models(list(patterns))
+    return architectures(found) if untrained else tuple(found)
+
+
+def _check_untrained(file: SuiteFile, attacks: Sequence[AttackEntry], where: str) -> None:
+    """Refuse unknown weights to try without training, and what takes trained models beside them."""
+    for name in file.untrained:
+        if name not in WEIGHTS:
+            raise unknown_name("weights", name, WEIGHTS, where)
+    trained = {
+        "'reference' takes": file.reference is not None,
+        "'tune' takes": any(scheme.tune for scheme in file.schemes),
+        "'lost' counts points of accuracy, which takes": any(attack.lost for attack in attacks),
+    }
+    for what, given in trained.items():
+        if file.untrained and given:
+            raise BadInput(f"{where}: {what} trained models; drop one of the two")
+
+
+def _scheme_entry(given: SchemeFields, where: str, payloads: Collection[int]) -> SchemeEntry:
+    check_payloads(given.at, payloads, f"{where}.at")
+    check_payloads(given.payloads, payloads, f"{where}.payloads")
+    entry = SchemeEntry(
+        label=given.label or given.name,
+        name=given.name,
+        parameters=given.parameters,
+        at=given.at,
+        payloads=tuple(given.payloads),
+        tune=given.tune,
+    )
+    _check_scheme(entry.name, entry.parameters, where)
+    for payload in entry.at:
+        parameters = {**entry.fixed(payload).parameters, "payload_bits": payload}
+        _check_scheme(entry.name, parameters, f"{where}.at.{payload}")
+    _check_tune(entry, f"{where}.tune")
+    return entry
+
+
+def _check_scheme(name: str, parameters: Mapping[str, Any], where: str) -> None:
+    try:
+        make_scheme(name, parameters)
+    except BadInput as error:
+        raise BadInput(f"{where}: {error}") from error
+
+
+def _check_tune(entry: SchemeEntry, where: str) -> None:
+    """Refuse to tune what is no real-valued parameter of the scheme, or what the suite gives itself."""
+    if (tune := entry.tune) is None:
+        return
+    kinds = [f.type for f in fields(SCHEMES[entry.name]) if f.name == tune.parameter]  # none of an unknown name
+    if kinds and kinds[0] not in (float, float | None):
+        raise BadInput(f"{where}: '{tune.parameter}' of scheme '{entry.name}' takes no real number to search over")
+    for strength in (tune.low, tune.high):
+        _check_scheme(entry.name, {**entry.parameters, tune.parameter: strength}, where)
+    if any(tune.parameter in given for given in (entry.parameters, *entry.at.values())):
+        raise BadInput(f"{where}: '{tune.parameter}' is both given and tuned; drop one of the two")
+
+
+def _attack_entry(given: AttackFields, where: str, payloads: Collection[int]) -> AttackEntry:
+    check_payloads(given.payloads, payloads, f"{where}.payloads")
+    attack = make_attack({"name": given.name, **given.parameters}, where)
+    entry = AttackEntry(
+        label=given.label or attack.label,
+        attack=attack,
+        strengths=tuple(given.strengths),
+        payloads=tuple(given.payloads),
+        lost=tuple(given.lost),
+    )
+    _check_strengths(entry, f"{where}.strengths")
+    _check_lost(entry, where)
+    return entry
+
+
+def _check_strengths(entry: AttackEntry, where: str) -> None:
+    """Refuse, before anything is run, a strength that the attack refuses of every model."""
+    for strength in entry.strengths:
+        try:
+            entry.attack.check_strength(strength)
+        except BadInput as error:
+            raise BadInput(f"{where}: {error}") from error
+
+
+def _check_lost(entry: AttackEntry, where: str) -> None:
+    """Refuse levels of lost accuracy that no calibration could find or tell apart."""
+    if not entry.lost:
+        return
+    for name, numbers in (("strengths", entry.strengths), ("lost", entry.lost)):
+        if len(set(numbers)) < len(numbers):
+            raise BadInput(f"{where}.{name}: each number once, please, not {' '.join(f'{n:g}' for n in numbers)}")
+    if min(entry.lost) < 0:
+        raise BadInput(f"{where}.lost: points of accuracy are 0 or more, not {min(entry.lost):g}")
+    try:
+        check_comparable(entry.attack)
+    except BadInput as error:
+        raise BadInput(f"{where}.lost: {error}; drop 'lost'") from error
+
+
+def _reference(label: str | None, schemes: Sequence[SchemeEntry], where: str) -> SchemeEntry | None:
+    if label is None:
+        return None
+    found = [entry for entry in schemes if entry.label == label]
+    if not found:
+        raise unknown_name("scheme", label, (entry.label for entry in schemes), where)
+    if found[0].tune:
+        raise BadInput(f"{where}: scheme '{label}' is tuned itself; name one with parameters of its own")
+    return found[0]
+
+
+def _check_labels(path: Path, schemes: Sequence[SchemeEntry], attacks: Sequence[AttackEntry]) -> None:
+    """Refuse labels that would make entries of the calibration file mean two things."""
+    labels = [entry.label for entry in schemes]
+    _check_unique(labels, labels, "schemes", path)
+    levelled = {entry.label for entry in attacks if entry.lost}
+    _check_unique([entry.label for entry in attacks], levelled, "attacks", path)
+
+
+def _check_unique(labels: Sequence[str], unique: Collection[str], kind: str, path: Path) -> None:
+    for label in labels:
+        if label in unique and labels.count(label) > 1:
+            raise BadInput(f"{path}: {kind}: two {kind} are labelled '{label}'; give one of them another label")
+
+
+def _calibrated(path: Path, schemes: Sequence[SchemeEntry], attacks: Sequence[AttackEntry]) -> Strengths:
+    strengths = read_strengths(strengths_path(path))
+    tuned = {entry.label for entry in schemes if entry.tune}
+    levelled = {entry.label for entry in attacks if entry.lost}
+    for label, _, _ in strengths.values:
+        if label not in tuned:
+            raise unknown_name("tuned scheme", label, tuned, f"{strengths_path(path)}: values")
+    for label, _ in strengths.attacks:
+        if label not in levelled:
+            raise unknown_name("attack with 'lost'", label, levelled, f"{strengths_path(path)}: attacks")
+    return strengths
