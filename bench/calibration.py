@@ -15,18 +15,16 @@ from typing import Any
 import numpy as np
 
 from bench.attack_strengths import chosen, try_strengths
-from bench.cell import Cell
+from bench.cell import HostSpec, MarkSpec
 from bench.evaluate import Accuracy
-from bench.running import thief_context
+from bench.running import attacker_context
 from bench.strength_search import Found, Trial, search
-from bench.suite import SchemeEntry, Suite, Tune
+from bench.suite import AttackEntry, SchemeEntry, Suite, Tune
 from bench.suite.calibration_file import AttackStrengths, Place, Target, read_strengths, strengths_path
 from bench.support.fingerprint import fingerprint, root
 from bench.workshop import Marked, Workshop
 from cwwm.errors import BadInput
 from cwwm.weights import as_weights
-
-_UNMARKED = SchemeEntry("none", "none", {})  # controls do not depend on the scheme of their cell
 
 
 @dataclass(frozen=True)
@@ -70,10 +68,10 @@ class CalibratedAttack:
 
 @dataclass(frozen=True)
 class Waiting:
-    """What is to be found, a cell each; those of attacks are unmarked."""
+    """What is to be found: marks whose strength is left to choose, and attacks on unmarked hosts."""
 
-    schemes: Sequence[Cell]
-    attacks: Sequence[Cell]
+    schemes: Sequence[MarkSpec]
+    attacks: Sequence[tuple[HostSpec, AttackEntry]]
 
     def __len__(self) -> int:
         """Return how many entries of the calibration file are to be written."""
@@ -101,84 +99,87 @@ def waiting(
             f"suite {suite.name} tunes none of these schemes, and gives none of these attacks points to be lost; "
             "give a scheme a field 'tune', or an attack a field 'lost'"
         )
+    hosts = [HostSpec(model, seed, runtime) for model in suite.models]
     tuning = [
-        Cell(model, entry, payload, seed, suite.attacks[0], runtime)
-        for model in suite.models
+        MarkSpec(host, entry, payload)
+        for host in hosts
         for payload in suite.payloads
         for entry in tuned
         if payload in suite.payloads_of(entry)
     ]
     choosing = [
-        Cell(model, _UNMARKED, suite.payloads[0], seed, entry, runtime)
-        for model in suite.models
+        (host, entry)
+        for host in hosts
         for entry in levelled
-        if again or not entry.is_settled(suite.calibrated.attacks.get((entry.label, model.name)))
+        if again or not entry.is_settled(suite.calibrated.attacks.get((entry.label, host.model.name)))
     ]
-    return Waiting([cell for cell in tuning if again or not _is_found(suite, cell)], choosing)
+    return Waiting([mark for mark in tuning if again or not _is_found(suite, mark)], choosing)
 
 
-def _is_found(suite: Suite, cell: Cell) -> bool:
-    strength = suite.calibrated.values.get(_place(cell), {})
-    return set(strength) == {_tune(cell).parameter}
+def _is_found(suite: Suite, mark: MarkSpec) -> bool:
+    strength = suite.calibrated.values.get(_place(mark), {})
+    return set(strength) == {_tune(mark).parameter}
 
 
 def calibrate(
-    suite: Suite, cells: Sequence[Cell], workshop: Workshop, say: Callable[[str], None]
+    suite: Suite, marks: Sequence[MarkSpec], workshop: Workshop, say: Callable[[str], None]
 ) -> Iterator[Calibrated]:
-    """Find the strength of each cell that `waiting` gave, and yield it once it is in the calibration file.
+    """Find the strength of each mark that `waiting` gave, and yield it once it is in the calibration file.
 
     Args:
         suite: whose file beside it is written, and whose reference sets the budget.
-        cells: from `waiting`.
+        marks: from `waiting`.
         workshop: makes and keeps the models; a run in the same folder then finds the marks of this seed made.
         say: told each budget and trial.
     """
     path = strengths_path(suite.path)
     budgets: dict[tuple[str, int], float | None] = {}
-    for cell in cells:
-        host = (cell.model.name, cell.payload)
+    for mark in marks:
+        host = (mark.host.model.name, mark.payload)
         if host not in budgets:
-            budgets[host] = _budget(suite.reference, cell, workshop, say)
-        found = _find(cell, budgets[host], workshop, say)
-        parameter = _tune(cell).parameter
-        facts = {**found.facts(), "seed": cell.seed}
-        read_strengths(path).adding(_place(cell), {parameter: found.strength}, facts).write(
+            budgets[host] = _budget(suite.reference, mark, workshop, say)
+        found = _find(mark, budgets[host], workshop, say)
+        parameter = _tune(mark).parameter
+        facts = {**found.facts(), "seed": mark.host.seed}
+        read_strengths(path).adding(_place(mark), {parameter: found.strength}, facts).write(
             path, fingerprint(root(calibrate))
         )
-        yield Calibrated(_place(cell), parameter, found)
+        yield Calibrated(_place(mark), parameter, found)
 
 
 def calibrate_attacks(
-    suite: Suite, cells: Sequence[Cell], workshop: Workshop, say: Callable[[str], None]
+    suite: Suite,
+    attacks: Sequence[tuple[HostSpec, AttackEntry]],
+    workshop: Workshop,
+    say: Callable[[str], None],
 ) -> Iterator[CalibratedAttack]:
     """Choose the strengths of each attack that `waiting` gave, and yield them once they are in the file.
 
     Args:
         suite: whose file beside it is written.
-        cells: of attacks, from `waiting`.
+        attacks: with the hosts that they are tried on, from `waiting`.
         workshop: makes and keeps the controls; a run in the same folder then finds those of this seed made.
         say: told what each strength lost.
     """
     path = strengths_path(suite.path)
-    for cell in cells:
-        entry, target = cell.attack, (cell.attack.label, cell.model.name)
-        control, context = workshop.control(cell).model, thief_context(cell, workshop, None)
+    for host, entry in attacks:
+        target = (entry.label, host.model.name)
+        control, context = workshop.control(host).model, attacker_context(host, entry, workshop, None)
         tried, refused = try_strengths(entry.attack, entry.strengths, control, context, say)
-        found = AttackStrengths(tried, chosen(tried, entry.lost), repr(entry.attack), cell.seed, refused)
+        found = AttackStrengths(tried, chosen(tried, entry.lost), repr(entry.attack), host.seed, refused)
         read_strengths(path).adding_attack(target, found).write(path, fingerprint(root(calibrate_attacks)))
         yield CalibratedAttack(target, found)
 
 
 def _budget(
-    reference: SchemeEntry | None, cell: Cell, workshop: Workshop, say: Callable[[str], None]
+    reference: SchemeEntry | None, mark: MarkSpec, workshop: Workshop, say: Callable[[str], None]
 ) -> float | None:
     """Return the energy that all schemes of a host and payload share; None leaves it to the noise floor."""
     if reference is None:
         return None
-    cell = replace(cell, scheme=reference.fixed(cell.payload))
-    workshop.control(cell)
+    workshop.control(mark.host)
     try:
-        facts = workshop.marked(cell).facts
+        facts = workshop.marked(replace(mark, scheme=reference.fixed(mark.payload))).facts
     except BadInput as error:
         say(f"the reference {reference.label} refuses, the noise floor is the budget: {error}")
         return None
@@ -186,28 +187,28 @@ def _budget(
         say(f"the reference {reference.label} has no pool, the noise floor is the budget")
         return None
     budget = max(float(facts["energy"]), float(facts["noise_floor"]))
-    say(f"budget {budget:.3g} on {cell.model.name} at {cell.payload} bits: {reference.label}, or the noise floor")
+    place = f"{mark.host.model.name} at {mark.payload} bits"
+    say(f"budget {budget:.3g} on {place}: {reference.label}, or the noise floor")
     return budget
 
 
-def _find(cell: Cell, budget: float | None, workshop: Workshop, say: Callable[[str], None]) -> Found:
-    workshop.control(cell)  # first: what is wrong with a host or its data is no refusal of the scheme
+def _find(mark: MarkSpec, budget: float | None, workshop: Workshop, say: Callable[[str], None]) -> Found:
+    workshop.control(mark.host)  # first: what is wrong with a host or its data is no refusal of the scheme
 
     def measure(strength: float) -> Trial:
-        trial = _trial(cell, strength, workshop)
-        say(f"{_tune(cell).parameter} {strength:g}: energy {_show(trial.energy)}, {trial.lost:.2f} points lost")
+        trial = _trial(mark, strength, workshop)
+        say(f"{_tune(mark).parameter} {strength:g}: energy {_show(trial.energy)}, {trial.lost:.2f} points lost")
         return trial
 
     try:
-        return search(measure, _tune(cell), budget)
+        return search(measure, _tune(mark), budget)
     except BadInput as error:
         return Found(None, "refused", reason=str(error))
 
 
-def _trial(cell: Cell, strength: float, workshop: Workshop) -> Trial:
-    entry = cell.scheme.fixed(cell.payload, {_tune(cell).parameter: strength})
-    trial = replace(cell, scheme=entry)
-    marked, control = workshop.marked(trial), workshop.control(trial)
+def _trial(mark: MarkSpec, strength: float, workshop: Workshop) -> Trial:
+    entry = mark.scheme.fixed(mark.payload, {_tune(mark).parameter: strength})
+    marked, control = workshop.marked(replace(mark, scheme=entry)), workshop.control(mark.host)
     before, after = (Accuracy(**facts["accuracy"]).percent for facts in (control.facts, marked.facts))
     return Trial(strength, marked.facts["energy"], marked.facts["noise_floor"], before - after, _whole(marked))
 
@@ -217,15 +218,15 @@ def _whole(marked: Marked) -> bool:
     return extraction.ok and bool(np.array_equal(extraction.bits, marked.message))
 
 
-def _tune(cell: Cell) -> Tune:
-    tune = cell.scheme.tune
+def _tune(mark: MarkSpec) -> Tune:
+    tune = mark.scheme.tune
     if tune is None:
-        raise BadInput(f"scheme '{cell.scheme.label}' is not tuned")
+        raise BadInput(f"scheme '{mark.scheme.label}' is not tuned")
     return tune
 
 
-def _place(cell: Cell) -> Place:
-    return cell.scheme.label, cell.payload, cell.model.name
+def _place(mark: MarkSpec) -> Place:
+    return mark.scheme.label, mark.payload, mark.host.model.name
 
 
 def _show(value: float | None) -> str:

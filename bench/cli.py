@@ -397,7 +397,7 @@ def _attack_rows(suite: "Suite", todo: "list[Cell]") -> list[tuple[str, str, str
         if not entry.lost:
             rows.append((entry.label, "all", _bits(suite, entry), _numbers(entry.strengths)))
             continue
-        strengths = {c.model.name: c.attack.strengths for c in todo if c.attack.label == entry.label}
+        strengths = {c.host.model.name: c.attack.strengths for c in todo if c.attack.label == entry.label}
         rows += [(entry.label, model, _bits(suite, entry), _numbers(own)) for model, own in strengths.items()]
     return rows
 

@@ -5,17 +5,20 @@ Nothing else depends on it, so it has a digest of its own in a record, and is me
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from bench.artefacts import Artefact, state_of
-from bench.cell import Cell
+from bench.cell import MarkSpec
 from bench.covertness import covertness_facts
 from bench.false_positives import affordable_trials, null_facts, null_log10_p
+from bench.reading_marks import OwnersReading
 from bench.sources import detection_source
-from bench.workshop import Workshop
+from bench.workshop import Marked, Workshop
 from cwwm.carrier import Carrier
 from cwwm.mark import Mark
+from cwwm.readers import View
 from cwwm.schemes import Scheme
 from cwwm.schemes.base import FORWARD
 from cwwm.seeds import derive_seed, identity
@@ -25,8 +28,8 @@ _LAYERS = 12  # of a carrier whose statistics go into a record, the largest ones
 _DIGITS = 4  # significant ones of these statistics
 
 
-def detection(cell: Cell, workshop: Workshop) -> dict[str, Any]:
-    """Return what others see in the marked model of a cell, as JSON values for its record.
+def detection(spec: MarkSpec, workshop: Workshop) -> dict[str, Any]:
+    """Return what others see in a marked model, as JSON values for its record.
 
     An artefact of its own, for only records need it: making it takes longer than marking a small model.
 
@@ -34,31 +37,44 @@ def detection(cell: Cell, workshop: Workshop) -> dict[str, Any]:
         ``null``: what wrong keys find there and in its control (`null_facts`); ``covertness``: what shows
         without a key (`covertness_facts`) in the largest layers, None where the control has no such carrier.
     """
-    name = identity(kind="detection", detection=detection_source(), **cell.mark_recipe)
+    reader = spec.scheme.reader
+    name = identity(kind="detection", detection=detection_source(), reader=reader, **spec.recipe)
 
     def fetch() -> dict[str, Any]:
-        artefact = workshop.store.get(name, lambda: _detect(cell, workshop))
+        artefact = workshop.store.get(name, lambda: _detect(spec, workshop))
         null = null_facts({suspect: values.numpy() for suspect, values in artefact.tensors.items()})
-        carrier = workshop.marked(cell).mark.carrier
+        carrier = workshop.marked(spec).mark.carrier
         return {"null": null, "covertness": _largest_layers(artefact.facts["covertness"], carrier)}
 
     return workshop.keep("detection", name, fetch)
 
 
-def _detect(cell: Cell, workshop: Workshop) -> Artefact:
-    marked, control = workshop.marked(cell), workshop.control(cell).model
+def _detect(spec: MarkSpec, workshop: Workshop) -> Artefact:
+    marked, control = workshop.marked(spec), workshop.control(spec.host).model
     scheme, mark = marked.scheme, marked.mark
     workshop.say("reading the mark with wrong keys")
-    suspects = {
-        "unmarked": _suspect(control, scheme),
-        "marked": _suspect(marked.model, scheme),
-    }
-    trials = affordable_trials(scheme, mark, suspects["marked"])
-    seed = derive_seed(wrong_keys_of=cell.derive("key"))
-    null = null_log10_p(scheme, mark, suspects, seed=seed, trials=trials)
+    suspects = _suspects(marked, control, spec.scheme.reader)
+    trials = affordable_trials(scheme, mark, suspects["marked"].weights)
+    readable = {name: view.weights for name, view in suspects.items() if not view.refusal}
+    seed = derive_seed(wrong_keys_of=spec.derive("key"))
+    nothing = {name: np.empty(0) for name in suspects}  # where a reader finds nothing to read, no key is tried
+    null = nothing | null_log10_p(scheme, mark, readable, seed=seed, trials=trials)
     carrier = shared_carrier(mark, control)
     covertness = covertness_facts(marked.model, control, carrier) if carrier else None
     return Artefact({k: torch.from_numpy(v) for k, v in null.items()}, {"covertness": covertness})
+
+
+def _suspects(marked: Marked, control: nn.Module, reader: str) -> dict[str, View]:
+    """Return both models as thousands of keys read them: through one view each, made without any key.
+
+    A wrong key's own view would hide other weights and else find the same channels.
+    """
+    owner = OwnersReading.of(marked, reader)
+    models = {"unmarked": control, "marked": marked.model}
+    return {
+        name: owner.reader.view(_suspect(model, marked.scheme), owner.reference, {})
+        for name, model in models.items()
+    }
 
 
 def shared_carrier(mark: Mark, control: nn.Module) -> Carrier | None:

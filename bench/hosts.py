@@ -10,17 +10,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.artefacts import ArtefactStore
-from bench.cell import Cell
+from bench.cell import Cell, HostSpec
 from cwwm.files import atomic_path
-from cwwm.seeds import identity
 
 KINDS = ("host", "control", "twin")  # of `Workshop`, which hold no mark
 UNUSED_DAYS = 30.0  # after which a lent host is dropped
 
 
-def host_names(cell: Cell) -> list[str]:
-    """Return the identities under which a workshop stores the unmarked models of a cell."""
-    return [identity(kind=kind, **cell.host_recipe) for kind in KINDS]
+def host_names(host: HostSpec) -> list[str]:
+    """Return the identities under which a workshop stores the unmarked models of a host."""
+    return [host.identity(kind) for kind in KINDS]
 
 
 def share_hosts(cells: Iterable[Cell], source: Path, target: Path) -> int:
@@ -28,7 +27,7 @@ def share_hosts(cells: Iterable[Cell], source: Path, target: Path) -> int:
 
     Used both ways: from the shared folder before a run, and to it afterwards.
     """
-    names = {name for cell in cells for name in host_names(cell)}
+    names = {name for cell in cells for name in host_names(cell.host)}
     return sum(_share(name, ArtefactStore(source), ArtefactStore(target)) for name in sorted(names))
 
 

@@ -10,7 +10,6 @@ from bench.artefacts import ArtefactStore
 from bench.cell import Cell
 from bench.hosts import host_names
 from bench.suite import Suite
-from bench.workshop import marked_identity
 from cwwm.errors import BadInput
 from cwwm.files import read_json, write_json
 
@@ -37,7 +36,11 @@ def by_importance(cells: Sequence[Cell], suite: Suite) -> list[Cell]:
     """
     schemes = {entry.label: number for number, entry in enumerate(suite.schemes)}
     payloads = {payload: number for number, payload in enumerate(suite.payloads)}
-    return sorted(cells, key=lambda cell: (cell.seed, payloads[cell.payload], schemes[cell.scheme.label]))
+
+    def place(cell: Cell) -> tuple[int, int, int]:
+        return cell.host.seed, payloads[cell.mark.payload], schemes[cell.mark.scheme.label]
+
+    return sorted(cells, key=place)
 
 
 class Kind(NamedTuple):
@@ -52,11 +55,12 @@ class Kind(NamedTuple):
     @classmethod
     def of(cls, cell: Cell, store: ArtefactStore) -> "Kind":
         """Return the kind of a cell, given the models that are stored."""
-        if not all(store.path(name).exists() for name in host_names(cell)):
+        if not all(store.path(name).exists() for name in host_names(cell.host)):
             making = "host"
         else:
-            making = "nothing" if store.path(marked_identity(cell)).exists() else "mark"
-        return cls(cell.model.name, cell.scheme.label, cell.payload, cell.attack.label, making)
+            making = "nothing" if store.path(cell.mark.identity).exists() else "mark"
+        mark = cell.mark
+        return cls(cell.host.model.name, mark.scheme.label, mark.payload, cell.attack.label, making)
 
     def likes(self) -> list[tuple[str | int, ...]]:
         """Return what to look for among the kinds measured, the most alike first."""
@@ -129,7 +133,8 @@ def cut_rows(cut: Sequence[Cell]) -> list[Mapping[str, Any]]:
     """Return what was cut, a row a (seed, scheme, payload, model), as JSON values."""
     rows: dict[tuple[int, str, int, str], list[str]] = {}
     for cell in cut:
-        place = (cell.seed, cell.scheme.shown, cell.payload, cell.model.name)
+        mark = cell.mark
+        place = (mark.host.seed, mark.scheme.shown, mark.payload, mark.host.model.name)
         rows.setdefault(place, []).append(cell.attack.label)
     return [
         {"seed": seed, "scheme": scheme, "payload": payload, "model": model, "attacks": attacks}

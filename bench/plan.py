@@ -1,10 +1,9 @@
 """From a suite to its cells: which models x schemes x payloads x seeds x attacks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bench.cell import Cell
-from bench.compatibility import UntrainedCell
+from bench.cell import Cell, HostSpec, MarkSpec
 from bench.suite import SUITES, AttackEntry, SchemeEntry, Suite
 from bench.zoo import ModelSpec
 from cwwm.errors import BadInput
@@ -25,29 +24,26 @@ def cells(suite: Suite, runtime: Mapping[str, Any]) -> list[Cell]:
     """
     if suite.untrained:
         _check_one_shot(suite.schemes)
-        return _untrained(suite, runtime)
     return [
-        Cell(model, _strong(suite, scheme, payload, model), payload, seed, _levelled(suite, attack, model), runtime)
-        for model in suite.models
-        for seed in range(suite.first_seed, suite.first_seed + suite.seeds)
-        for scheme in suite.schemes
-        for payload in suite.payloads_of(scheme)
+        Cell(mark, _levelled(suite, attack, mark.host.model))
+        for host in _hosts(suite, runtime)
+        for mark in _marks(suite, host)
         for attack in suite.attacks
-        if payload in suite.payloads_of(attack)
+        if mark.payload in suite.payloads_of(attack)
     ]
 
 
-def _untrained(suite: Suite, runtime: Mapping[str, Any]) -> list[Cell]:
-    return [
-        UntrainedCell(model, scheme.fixed(payload), payload, seed, attack, runtime, weights=weights)
-        for model in suite.models
-        for seed in range(suite.seeds)
-        for weights in suite.untrained
-        for scheme in suite.schemes
-        for payload in suite.payloads_of(scheme)
-        for attack in suite.attacks
-        if payload in suite.payloads_of(attack)
-    ]
+def _hosts(suite: Suite, runtime: Mapping[str, Any]) -> Iterator[HostSpec]:
+    for model in suite.models:
+        for seed in range(suite.first_seed, suite.first_seed + suite.seeds):
+            for weights in suite.untrained or (None,):
+                yield HostSpec(model, seed, runtime, weights)
+
+
+def _marks(suite: Suite, host: HostSpec) -> Iterator[MarkSpec]:
+    for scheme in suite.schemes:
+        for payload in suite.payloads_of(scheme):
+            yield MarkSpec(host, _strong(suite, scheme, payload, host.model), payload)
 
 
 def _check_one_shot(schemes: Sequence[SchemeEntry]) -> None:

@@ -151,6 +151,7 @@ class RecipePart(Part):
     attack: Facts = Field(description="name and parameters of the attack, nested where it is made of others")
     strengths: list[float] = Field(description="at which it was run", min_length=1, max_length=1000)
     source: Identity | None = Field(None, description="digest of attack and measurement; absent in the oldest")
+    reader: Name | None = Field(None, description="how suspects were read; absent where it is blind")
     attack_label: Name = Field(description="of the attack in its suite")
     strength_means: Name = Field(description="what a strength is, with its unit")
 

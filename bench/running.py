@@ -5,25 +5,27 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from bench.attacks import AttackContext, Attacked
-from bench.cell import Cell
+from bench.cell import Cell, HostSpec, attack_seed
 from bench.conditions import OthersLoad, environment
+from bench.data import Dataset
 from bench.detection import detection
 from bench.evaluate import accuracy
 from bench.outcome import outcome_of, told
+from bench.reading_marks import OwnersReading
 from bench.sources import detection_source, timing_source
-from bench.workshop import Marked, Workshop, marked_identity
+from bench.workshop import Subjects, Workshop
 from bench.zoo import ModelSpec, build_model, find_models
-from cwwm.schemes import Claim, Extraction, Scheme
+from cwwm.schemes import Scheme
 from cwwm.timing import Stopwatch
-from cwwm.weights import as_weights
+from cwwm.weights import Weights, as_weights
 
 if TYPE_CHECKING:
     from bench.journal import Record
+    from bench.suite import AttackEntry
 
 _EXTRACTIONS = 5  # the median of so many, or of as many as fit a second, is the extraction time
 _PATIENCE = 1.0
@@ -40,33 +42,24 @@ def run_cell(cell: Cell, workshop: Workshop, advance: Advance = lambda rows: Non
         advance: told after each strength how many rows are done.
     """
     load = OthersLoad()
-    base: Record = {"identity": cell.identity, "key": cell.key, "recipe": recipe(cell)}
+    base: Record = {"identity": cell.identity, "key": cell.key, "recipe": cell.recipe}
     measured = outcome_of(lambda: _measure(cell, workshop, advance), told)
     conditions = {"environment": {**environment(workshop.device), "others_load": load.share()}}
     return base | measured | {"beside": beside()} | conditions
 
 
-def recipe(cell: Cell) -> dict[str, Any]:
-    """Return all that a cell is made from, for the reader of its record and for `check`."""
-    return {
-        **cell.mark_recipe,
-        "label": cell.scheme.label,
-        **cell.attack_recipe,
-        "attack_label": cell.attack.label,
-        "strength_means": type(cell.attack.attack).strength,
-    }
-
-
-def thief_context(cell: Cell, workshop: Workshop, scheme: Scheme | None) -> AttackContext:
-    """Return what the thief of a cell has; `scheme` is the public encoding, None where nothing is marked."""
+def attacker_context(
+    host: HostSpec, attack: "AttackEntry", workshop: Workshop, scheme: Scheme | None
+) -> AttackContext:
+    """Return what an attacker has; `scheme` is the public encoding, None where nothing is marked."""
     return AttackContext(
-        data=workshop.data(cell.model),
-        recipe=cell.model.recipe,
-        seed=cell.derive("attack"),
+        data=workshop.data(host.model),
+        recipe=host.model.recipe,
+        seed=attack_seed(host, attack),
         device=workshop.device,
-        load=lambda name: workshop.data(cell.model, name),
+        load=lambda name: workshop.data(host.model, name),
         scheme=scheme,
-        build=lambda name, seed: _fresh(cell.model, name, seed, workshop),
+        build=lambda name, seed: _fresh(host.model, name, seed, workshop),
     )
 
 
@@ -86,38 +79,40 @@ def _fresh(spec: ModelSpec, name: str | None, seed: int, workshop: Workshop) -> 
 
 
 def _measure(cell: Cell, workshop: Workshop, advance: Advance) -> dict[str, Any]:
-    marked = workshop.marked(cell)
-    control = workshop.control(cell)
-    context = thief_context(cell, workshop, cell.scheme.build(cell.payload).encoding)
-    seen = detection(cell, workshop)
-    before = _read(marked, as_weights(marked.model))
+    subjects = workshop.subjects(cell)
+    marked, attack = subjects.marked, cell.attack
+    context = attacker_context(cell.host, attack, workshop, marked.scheme.encoding)
+    seen = detection(cell.mark, workshop)
+    owner = OwnersReading.of(marked, cell.mark.scheme.reader)
+    before, extract_ms = _read(owner, as_weights(marked.model))
     rows = []
-    others = cell.attack.attack.copies_needed(cell.attack.strengths) - 1
-    targets = [marked.model, *workshop.copies(cell, others)]
-    for item in cell.attack.attack.curve(targets, cell.attack.strengths, context):
-        rows.append(_row(cell, marked, item, workshop))
+    for item in attack.attack.curve([marked.model, *subjects.copies], attack.strengths, context):
+        law = attack.attack.predicted(item.strength)
+        rows.append(_row(item, subjects.data, owner, marked.scheme.survival(*law) if law else None))
         advance(len(rows))
-    training, baseline = marked.facts["training"], control.facts["training"]
     return {
-        "artefact": marked_identity(cell),
-        "host": {"accuracy": control.facts["accuracy"], "digest": control.facts["digest"]},
+        "artefact": cell.mark.identity,
+        "host": {"accuracy": subjects.control.facts["accuracy"], "digest": subjects.control.facts["digest"]},
         "marked": {
-            "accuracy": marked.facts["accuracy"],
-            "digest": marked.facts["digest"],
-            "energy": marked.facts["energy"],
-            "noise_floor": marked.facts["noise_floor"],
+            **{fact: marked.facts[fact] for fact in ("accuracy", "digest", "energy", "noise_floor")},
             "report": dict(marked.mark.report),
-            **before[0],
+            **before,
             **seen,
         },
         "rows": rows,
-        "timing": {
-            "embed_ms": 1e3 * (marked.facts["begin_seconds"] + marked.facts["finish_seconds"]),
-            "extract_ms": before[1],
-            "step_ratio": _per_step(training) / _per_step(baseline),
-            "peak_bytes_marked": training["peak_bytes"],
-            "peak_bytes_control": baseline["peak_bytes"],
-        },
+        "timing": _timing(subjects, extract_ms),
+    }
+
+
+def _timing(subjects: Subjects, extract_ms: float) -> dict[str, Any]:
+    facts, training = subjects.marked.facts, subjects.marked.facts["training"]
+    baseline = subjects.control.facts["training"]
+    return {
+        "embed_ms": 1e3 * (facts["begin_seconds"] + facts["finish_seconds"]),
+        "extract_ms": extract_ms,
+        "step_ratio": _per_step(training) / _per_step(baseline),
+        "peak_bytes_marked": training["peak_bytes"],
+        "peak_bytes_control": baseline["peak_bytes"],
     }
 
 
@@ -125,44 +120,21 @@ def _per_step(training: dict[str, Any]) -> float:
     return float(training["seconds"] / training["steps"])
 
 
-def _read(marked: Marked, suspect: Any) -> tuple[dict[str, Any], float]:  # noqa: ANN401
+def _read(owner: OwnersReading, suspect: Weights) -> tuple[dict[str, Any], float]:
     """Return what extraction and evidence say of a suspect, and the median extraction time in ms."""
     seconds = []
     for _ in range(_EXTRACTIONS):
         with Stopwatch(torch.device("cpu")) as watch:
-            extraction = marked.scheme.extract(suspect, marked.key, marked.mark)
+            extraction = owner.extraction(suspect)
         seconds.append(watch.seconds)
         if sum(seconds) > _PATIENCE:
             break
-    claim = Claim(marked.key, marked.mark, marked.message)
-    evidence = marked.scheme.evidence(extraction, claim)
-    facts = {
-        "applicable": extraction.applicable,
-        "reason": extraction.reason,
-        "exact": _exact(extraction, marked),
-        "bit_error": _bit_error(extraction, marked),
-        "overlap": marked.scheme.overlap(extraction, claim),
-        "erased": extraction.erased,
-        "log10_p": evidence.combined,
-        "statistics": dict(evidence.log10_p),
-        "counts": dict(evidence.details),
-    }
-    return facts, 1e3 * statistics.median(seconds)
+    return owner.facts(extraction), 1e3 * statistics.median(seconds)
 
 
-def _exact(extraction: Extraction, marked: Marked) -> bool:
-    return extraction.ok and bool(np.array_equal(extraction.bits, marked.message))
-
-
-def _bit_error(extraction: Extraction, marked: Marked) -> float:
-    """Return the share of wrong bits; a message that is known to be lost tells nothing: 1/2."""
-    return float(np.mean(extraction.bits != marked.message)) if extraction.ok else 0.5
-
-
-def _row(cell: Cell, marked: Marked, item: Attacked, workshop: Workshop) -> dict[str, Any]:
-    task = item.task or workshop.data(cell.model)
-    facts, extract_ms = _read(marked, as_weights(item.model))
-    channel = cell.attack.attack.predicted(item.strength)
+def _row(item: Attacked, data: Dataset, owner: OwnersReading, law: float | None) -> dict[str, Any]:
+    task = item.task or data
+    facts, extract_ms = _read(owner, as_weights(item.model))
     cost = item.cost.to_json()
     seconds = cost.pop("seconds")
     return {
@@ -171,7 +143,7 @@ def _row(cell: Cell, marked: Marked, item: Attacked, workshop: Workshop) -> dict
         "task": task.name,
         "accuracy": asdict(accuracy(item.model, task.test)),
         **facts,
-        "law": marked.scheme.survival(*channel) if channel else None,
+        "law": law,
         "cost": cost,
         "timing": {"attack_s": seconds, "extract_ms": extract_ms},
     }
@@ -195,7 +167,7 @@ def renewed(record: "Record", cell: Cell, workshop: Workshop) -> "Record | None"
     """
 
     def measure() -> dict[str, Any]:
-        return {"digest": workshop.marked(cell).facts["digest"], "seen": detection(cell, workshop)}
+        return {"digest": workshop.marked(cell.mark).facts["digest"], "seen": detection(cell.mark, workshop)}
 
     found = outcome_of(measure, told)
     if found.get("digest") != record["marked"]["digest"]:

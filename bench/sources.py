@@ -8,12 +8,16 @@ from collections.abc import Iterable
 
 from bench.data.registry import DATASETS
 from bench.support.fingerprint import fingerprint, root
+from cwwm.readers import Blind, find_reader
 
-_CELL = ("bench.cell:Cell", "bench.suite.entries:SchemeEntry", "bench.conditions:prepare")
+_CELL = (
+    *("bench.cell:HostSpec", "bench.cell:MarkSpec", "bench.cell:Cell", "bench.cell:attack_seed"),
+    *("bench.suite.entries:SchemeEntry", "bench.conditions:prepare"),
+)
 _HOST = (*_CELL, "bench.workshop:UnmarkedModels", "bench.artefacts:ArtefactStore", "bench.zoo:ModelSpec")
 _MARK = ("bench.workshop:Workshop",)
 _ATTACK = ("bench.running:run_cell",)
-_UNTRAINED = (*_CELL, "bench.compatibility.cell:UntrainedCell", "bench.compatibility.trial:run_untrained")
+_UNTRAINED = (*_CELL, "bench.compatibility.trial:run_untrained")
 _TIMING = ("cwwm.timing:Stopwatch", "bench.conditions:OthersLoad", "bench.conditions:environment")
 
 
@@ -27,9 +31,17 @@ def mark_source(schemes: Iterable[type], *, untrained: bool = False) -> str:
     return fingerprint(*(() if untrained else _MARK), *map(root, schemes))
 
 
-def attack_source(parts: Iterable[type], data: Iterable[str] = (), *, untrained: bool = False) -> str:
-    """Return the digest of what attacks and measures: an attack's parts, schemes that it embeds, data it loads."""
-    return fingerprint(*(_UNTRAINED if untrained else _ATTACK), *map(root, parts), *_readers(data))
+def attack_source(
+    parts: Iterable[type], data: Iterable[str] = (), *, untrained: bool = False, reader: str = Blind.name
+) -> str:
+    """Return the digest of what attacks and measures.
+
+    Args:
+        parts: of the attack, and schemes that it embeds. data: names of data sets that it loads.
+        untrained: of a suite without training. reader: how suspects are read.
+    """
+    reads = [] if reader == Blind.name else [root(type(find_reader(reader)))]
+    return fingerprint(*(_UNTRAINED if untrained else _ATTACK), *map(root, parts), *_readers(data), *reads)
 
 
 def detection_source() -> str:

@@ -127,7 +127,7 @@ def record_faults(record: Record, name: str) -> list[str]:
 def _identity(made: Mapping[str, Any]) -> str:
     """Return the identity of the cell that was made so; see `Cell.identity`."""
     mark = {k: made[k] for k in ("host", "scheme", "payload", "copy") if k in made}
-    return identity(mark=mark, **{k: made[k] for k in ("attack", "strengths", "source") if k in made})
+    return identity(mark=mark, **{k: made[k] for k in ("attack", "strengths", "source", "reader") if k in made})
 
 
 def _key(record: Record) -> dict[str, Any]:

@@ -1,27 +1,25 @@
 """Makes the models that cells share: host, unmarked control, noise-floor twin and marked model, each once."""
 
 import copy
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bench.artefacts import Artefact, ArtefactStore, state_digest, state_of
 from bench.attacks.base import restore
-from bench.cell import Cell
+from bench.cell import Cell, HostSpec, MarkSpec
 from bench.data import Dataset, load
 from bench.evaluate import accuracy
 from bench.zoo import ModelSpec, build_model
 from cwwm.carrier import Carrier
 from cwwm.codes import Bits
-from cwwm.keys import NONCE_BYTES, Key, Stream
+from cwwm.keys import Key
 from cwwm.mark import Mark
 from cwwm.schemes import EmbedContext, Scheme
-from cwwm.seeds import derive_seed, identity
+from cwwm.seeds import derive_seed
 from cwwm.timing import Stopwatch
 from cwwm.training import TrainingReport, train
 from cwwm.weights import as_weights
@@ -63,24 +61,29 @@ class UnmarkedModels:
         """Return the model's data set, or another one at the model's input size, on the device."""
         return load(name or spec.data, size=spec.size, channels=spec.channels, device=self.device)
 
-    def host(self, cell: Cell) -> nn.Module:
+    def host(self, spec: HostSpec) -> nn.Module:
         """Return the host before the mark's phase: trained, or initial where the recipe trains none."""
-        return self._model(cell, "host", self._train_host).model
+        return self._model(spec, "host", lambda: self._train_host(spec)).model
 
-    def control(self, cell: Cell) -> Trained:
+    def control(self, spec: HostSpec) -> Trained:
         """Return the unmarked twin of every marked model of this host: same batches, same steps."""
-        return self._model(cell, "control", lambda c: self._second_phase(c, c.derive("second phase")))
+        return self._model(spec, "control", lambda: self._second_phase(spec, spec.derive("second phase")))
 
-    def twin(self, cell: Cell) -> Trained:
+    def twin(self, spec: HostSpec) -> Trained:
         """Return a second unmarked training with other batches: its distance is the noise floor of energy."""
-        return self._model(cell, "twin", lambda c: self._second_phase(c, derive_seed(twin_of=c.derive("twin"))))
+        seed = derive_seed(twin_of=spec.derive("twin"))
+        return self._model(spec, "twin", lambda: self._second_phase(spec, seed))
 
-    def _model(self, cell: Cell, kind: str, make: Callable[[Cell], Artefact]) -> Trained:
-        name = identity(kind=kind, **cell.host_recipe)
+    def fresh(self, spec: HostSpec) -> nn.Module:
+        """Return the network of a host as its initialisation leaves it, on the CPU."""
+        return build_model(spec.model, self.data(spec.model).classes, spec.derive("host"))
+
+    def _model(self, spec: HostSpec, kind: str, make: Callable[[], Artefact]) -> Trained:
+        name = spec.identity(kind)
 
         def fetch() -> Trained:
-            artefact = self.store.get(name, lambda: make(cell))
-            model = build_model(cell.model, self.data(cell.model).classes, cell.derive("host"))
+            artefact = self.store.get(name, make)
+            model = self.fresh(spec)
             restore(model, artefact.tensors)
             return Trained(model.to(self.device), artefact.facts)
 
@@ -92,19 +95,18 @@ class UnmarkedModels:
             self._kept[kind] = (name, make())
         return cast(T, self._kept[kind][1])
 
-    def _train_host(self, cell: Cell) -> Artefact:
+    def _train_host(self, spec: HostSpec) -> Artefact:
         self.say("training the host")
-        data = self.data(cell.model)
-        model = build_model(cell.model, data.classes, cell.derive("host")).to(self.device)
-        recipe = cell.model.recipe.train
-        report = train(model, data.train, recipe, seed=cell.derive("host")) if recipe else None
+        data, recipe = self.data(spec.model), spec.model.recipe.train
+        model = self.fresh(spec).to(self.device)
+        report = train(model, data.train, recipe, seed=spec.derive("host")) if recipe else None
         return Artefact(state_of(model), self._facts(model, data, report))
 
-    def _second_phase(self, cell: Cell, seed: int) -> Artefact:
+    def _second_phase(self, spec: HostSpec, seed: int) -> Artefact:
         self.say("training an unmarked control")
-        data = self.data(cell.model)
-        model = copy.deepcopy(self.host(cell))
-        report = train(model, data.train, cell.model.recipe.mark, seed=seed)
+        data = self.data(spec.model)
+        model = copy.deepcopy(self.host(spec))
+        report = train(model, data.train, spec.model.recipe.mark, seed=seed)
         return Artefact(state_of(model), self._facts(model, data, report))
 
     def _facts(self, model: nn.Module, data: Dataset, report: TrainingReport | None) -> dict[str, Any]:
@@ -115,74 +117,92 @@ class UnmarkedModels:
         }
 
 
+@dataclass(frozen=True)
+class Subjects:
+    """What a cell works on.
+
+    Attributes:
+        data: of the model's task.
+        marked: the marked model. control: its unmarked twin.
+        copies: what other customers got, for attackers who collude.
+    """
+
+    data: Dataset
+    marked: Marked
+    control: Trained
+    copies: Sequence[nn.Module]
+
+
 class Workshop(UnmarkedModels):
     """Makes or fetches the marked models too."""
 
-    def marked(self, cell: Cell) -> Marked:
-        """Return the marked model of a cell.
+    def subjects(self, cell: Cell) -> Subjects:
+        """Return all models that a cell needs.
 
         Raises:
             BadInput: if the scheme refuses this host.
         """
-        name = marked_identity(cell)
-        return self.keep("marked", name, lambda: self._load_marked(cell, name))
+        others = cell.attack.attack.copies_needed(cell.attack.strengths) - 1
+        marked, control = self.marked(cell.mark), self.control(cell.host)
+        return Subjects(self.data(cell.host.model), marked, control, self.copies(cell.mark, others))
 
-    def copies(self, cell: Cell, count: int) -> list[nn.Module]:
+    def marked(self, spec: MarkSpec) -> Marked:
+        """Return a marked model.
+
+        Raises:
+            BadInput: if the scheme refuses this host.
+        """
+        return self.keep("marked", spec.identity, lambda: self._load_marked(spec))
+
+    def copies(self, spec: MarkSpec, count: int) -> list[nn.Module]:
         """Return what `count` other customers got: the same host, marked with keys and messages of their own.
 
         Raises:
             BadInput: if the scheme refuses this host.
         """
-        return [
-            self._load_marked(copy, marked_identity(copy)).model for copy in map(cell.copy, range(1, count + 1))
-        ]
+        return [self._load_marked(spec.copy(number)).model for number in range(1, count + 1)]
 
-    def _load_marked(self, cell: Cell, name: str) -> Marked:
-        artefact = self.store.get(name, lambda: self._make_marked(cell))
+    def _load_marked(self, spec: MarkSpec) -> Marked:
+        artefact = self.store.get(spec.identity, lambda: self._make_marked(spec))
         weights, extra = split_tensors(artefact.tensors)
         mark = Mark.from_json(artefact.facts["mark"], packed=extra)
-        key, message = harness_secret(cell)
-        scheme = cell.scheme.build(cell.payload)
-        fresh = build_model(cell.model, self.data(cell.model).classes, cell.derive("host"))
-        model = scheme.rebuild(fresh, mark)
+        scheme, secret = spec.build(), spec.secret()
+        model = scheme.rebuild(self.fresh(spec.host), mark)
         restore(model, weights)
-        return Marked(model.to(self.device), scheme, mark, key, message, artefact.facts)
+        return Marked(model.to(self.device), scheme, mark, secret.key, secret.message, artefact.facts)
 
-    def _make_marked(self, cell: Cell) -> Artefact:
-        self.say(f"marking with {cell.scheme.label}, {cell.payload} bits")
-        data = self.data(cell.model)
-        host, seed = copy.deepcopy(self.host(cell)), cell.derive("second phase")
-        key, message = harness_secret(cell)
-        nonce = hashlib.sha256(str(cell.derive("message")).encode()).digest()[:NONCE_BYTES]
-        context = EmbedContext(data.train, data.classes, seed, self.device, nonce)
-        scheme = cell.scheme.build(cell.payload)
+    def _make_marked(self, spec: MarkSpec) -> Artefact:
+        self.say(f"marking with {spec.scheme.label}, {spec.payload} bits")
+        data, seed = self.data(spec.host.model), spec.host.derive("second phase")
+        host, secret = copy.deepcopy(self.host(spec.host)), spec.secret()
+        context = EmbedContext(data.train, data.classes, seed, self.device, secret.nonce)
         with Stopwatch(self.device) as begin:
-            embedding = scheme.begin(as_weights(host), message, key, context)
+            embedding = spec.build().begin(as_weights(host), secret.message, secret.key, context)
         model = embedding.weights.module or host
-        report = train(model, data.train, cell.model.recipe.mark, seed=seed, embedding=embedding)
+        report = train(model, data.train, spec.host.model.recipe.mark, seed=seed, embedding=embedding)
         with Stopwatch(self.device) as finish:
             mark = embedding.finish()
         facts = self._facts(model, data, report) | {
             "mark": mark.to_json(),
             "begin_seconds": begin.seconds,
             "finish_seconds": finish.seconds,
-            **self._energy(cell, model),
+            **self._energy(spec.host, model),
         }
         extra = {_OF_MARK + name: tensor.detach().cpu() for name, tensor in mark.packed().items()}
         return Artefact({**state_of(model), **extra}, facts)
 
-    def _energy(self, cell: Cell, model: nn.Module) -> dict[str, float | None]:
+    def _energy(self, spec: HostSpec, model: nn.Module) -> dict[str, float | None]:
         """Return the change from the control, and the same between two controls; see `relative_change`.
 
         Over all prunable weights, whatever the mark's carrier: the same pool for every scheme.
         """
-        control = self.control(cell).model
+        control = self.control(spec).model
         pool = Carrier.choose(as_weights(control), "all")
         if pool.missing(as_weights(model)):
             return {"energy": None, "noise_floor": None}  # a marked model of other shapes
         return {
             "energy": relative_change(control, model, pool),
-            "noise_floor": relative_change(control, self.twin(cell).model, pool),
+            "noise_floor": relative_change(control, self.twin(spec).model, pool),
         }
 
 
@@ -191,18 +211,6 @@ def split_tensors(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dic
     model = {name: tensor for name, tensor in tensors.items() if not name.startswith(_OF_MARK)}
     mark = {name.removeprefix(_OF_MARK): tensor for name, tensor in tensors.items() if name.startswith(_OF_MARK)}
     return model, mark
-
-
-def marked_identity(cell: Cell) -> str:
-    """Return the identity under which the marked model of a cell is stored."""
-    return identity(kind="marked", **cell.mark_recipe)
-
-
-def harness_secret(cell: Cell) -> tuple[Key, Bits]:
-    """Return the key and the message of a cell, both from its seeds; such a key proves nothing."""
-    key = Key.for_harness(seed=cell.derive("key"))
-    message = Stream(cell.derive("message").to_bytes(32, "little")).bits(cell.payload)
-    return key, np.asarray(message, np.uint8)
 
 
 def relative_change(reference: nn.Module, changed: nn.Module, carrier: Carrier) -> float:

@@ -5,7 +5,6 @@ with finite logits at every stage, and answer them equally, bit by bit, once it 
 """
 
 import contextlib
-import hashlib
 import json
 import tempfile
 import textwrap
@@ -19,18 +18,16 @@ from torch import Tensor, nn
 
 from bench.artefacts import state_digest, state_of
 from bench.attacks.base import AttackContext, Attacked
-from bench.cell import Cell
+from bench.cell import Cell, HostSpec, MarkSpec, attack_seed
 from bench.compatibility.cell import KIND
 from bench.conditions import OthersLoad, environment
 from bench.data import Dataset, Split
 from bench.outcome import outcome_of
-from bench.running import recipe
-from bench.workshop import Marked, harness_secret
+from bench.workshop import Marked
 from bench.zoo import build_model
 from cwwm.carrier import classifier
 from cwwm.checkpoint import open_weights, save_tensors
 from cwwm.errors import BadInput
-from cwwm.keys import NONCE_BYTES
 from cwwm.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, embed
 from cwwm.seeds import derive_seed
@@ -38,7 +35,6 @@ from cwwm.timing import Stopwatch
 from cwwm.weights import Weights, as_weights
 
 if TYPE_CHECKING:
-    from bench.compatibility.cell import UntrainedCell
     from bench.journal import Record
 
 CLASSES = 10
@@ -49,7 +45,7 @@ NOISE, NOISE_OF_ZERO = 0.3, 0.02  # see `bench.compatibility.cell.WEIGHTS`
 Advance = Callable[[int], None]
 
 
-def run_untrained(cell: "UntrainedCell", device: torch.device, advance: Advance = lambda rows: None) -> "Record":
+def run_untrained(cell: Cell, device: torch.device, advance: Advance = lambda rows: None) -> "Record":
     """Return the record of a cell; what goes wrong inside becomes its status, the reason led by the step.
 
     Args:
@@ -58,7 +54,7 @@ def run_untrained(cell: "UntrainedCell", device: torch.device, advance: Advance 
         advance: told after each strength how many rows are done.
     """
     load, steps = OthersLoad(), Steps(device)
-    base: Record = {"identity": cell.identity, "key": cell.key, "recipe": recipe(cell), "kind": KIND}
+    base: Record = {"identity": cell.identity, "key": cell.key, "recipe": cell.recipe, "kind": KIND}
     measured = outcome_of(lambda: _measure(cell, device, steps, advance), steps.reason)
     return base | measured | {"environment": {**environment(device), "others_load": load.share()}}
 
@@ -85,26 +81,27 @@ class Steps:
         return textwrap.shorten(f"{self.now}: {kind}{error}", _LONGEST, placeholder=" ...").removesuffix(":")
 
 
-def _measure(cell: "UntrainedCell", device: torch.device, steps: Steps, advance: Advance) -> dict[str, Any]:
+def _measure(cell: Cell, device: torch.device, steps: Steps, advance: Advance) -> dict[str, Any]:
+    host = cell.host
     with steps("build"):
-        model = build_model(cell.model, CLASSES, cell.derive("host")).to(device).eval()
-    if cell.weights == "perturbed":
-        perturb(model, derive_seed(perturbation_of=cell.derive("host")))
-    data = random_images(cell, device)
+        model = build_model(host.model, CLASSES, host.derive("host")).to(device).eval()
+    if host.weights == "perturbed":
+        perturb(model, derive_seed(perturbation_of=host.derive("host")))
+    data = random_images(host, device)
     with steps("answer"):
         answers(model, data.test.x)
     with steps("embed"):
-        marked = _mark(cell, model, device)
+        marked = _mark(cell.mark, model, device)
     with steps("extract"):
         found = read(marked, as_weights(marked.model))
     logits = answers(marked.model, data.test.x)
     digest = state_digest(marked.model.state_dict())
     with steps("reload"):
-        reloads = _reloads(cell, marked, data.test.x, logits)
+        reloads = _reloads(host, marked, data.test.x, logits)
     with steps("attack"):
         rows = _rows(cell, marked, data, device, advance)
     return {
-        "model": _facts(cell, marked),
+        "model": _facts(host, marked),
         "marked": {**found, "finite": finite(logits), "digest": digest, "report": dict(marked.mark.report)},
         "reloads": reloads,
         "rows": rows,
@@ -122,10 +119,10 @@ def perturb(model: nn.Module, seed: int) -> None:
         parameter.add_(noise.to(parameter.device, parameter.dtype))
 
 
-def random_images(cell: Cell, device: torch.device) -> Dataset:
+def random_images(host: HostSpec, device: torch.device) -> Dataset:
     """Return a few images of noise, float32 (n, channels, size, size), to be answered; labels mean nothing."""
-    generator = torch.Generator().manual_seed(derive_seed(images_of=cell.derive("host")))
-    shape = (IMAGES, cell.model.channels, cell.model.size, cell.model.size)
+    generator = torch.Generator().manual_seed(derive_seed(images_of=host.derive("host")))
+    shape = (IMAGES, host.model.channels, host.model.size, host.model.size)
     split = Split(torch.randn(shape, generator=generator), torch.arange(IMAGES)).to(device)
     return Dataset("random images", CLASSES, split, split, identity="", labelled=False)
 
@@ -149,15 +146,13 @@ def finite(logits: Tensor) -> bool:
     return bool(torch.isfinite(logits).all())
 
 
-def _mark(cell: Cell, model: nn.Module, device: torch.device) -> Marked:
+def _mark(spec: MarkSpec, model: nn.Module, device: torch.device) -> Marked:
     """Mark a finished model in one shot; the mark is what its owner reads back from a file."""
-    key, message = harness_secret(cell)
-    nonce = hashlib.sha256(str(cell.derive("message")).encode()).digest()[:NONCE_BYTES]
-    scheme = cell.scheme.build(cell.payload)
-    context = EmbedContext(seed=cell.derive("second phase"), device=device, nonce=nonce)
-    weights, mark = embed(scheme, as_weights(model), message, key, context)
+    scheme, secret = spec.build(), spec.secret()
+    context = EmbedContext(seed=spec.host.derive("second phase"), device=device, nonce=secret.nonce)
+    weights, mark = embed(scheme, as_weights(model), secret.message, secret.key, context)
     stored = Mark.from_json(json.loads(json.dumps(mark.to_json())), packed=mark.packed())
-    return Marked(weights.module or model, scheme, stored, key, message, {})
+    return Marked(weights.module or model, scheme, stored, secret.key, secret.message, {})
 
 
 def read(marked: Marked, suspect: Weights) -> dict[str, Any]:
@@ -174,13 +169,13 @@ def read(marked: Marked, suspect: Weights) -> dict[str, Any]:
     }
 
 
-def _facts(cell: Cell, marked: Marked) -> dict[str, Any]:
+def _facts(host: HostSpec, marked: Marked) -> dict[str, Any]:
     """Return how large the network and the mark's pool are; tied: names that share another's parameter."""
     carrier, model = marked.mark.carrier, marked.model
     names = sum(1 for _ in model.named_parameters(remove_duplicate=False))
     return {
-        "family": cell.model.family,
-        "size": cell.model.size,
+        "family": host.model.family,
+        "size": host.model.size,
         "weights": sum(parameter.numel() for parameter in model.parameters()),
         "carrier_weights": carrier.size if carrier else None,
         "pool_tensors": len(carrier.layers) if carrier else None,
@@ -189,9 +184,9 @@ def _facts(cell: Cell, marked: Marked) -> dict[str, Any]:
     }
 
 
-def _reloads(cell: Cell, marked: Marked, x: Tensor, logits: Tensor) -> dict[str, dict[str, Any]]:
+def _reloads(host: HostSpec, marked: Marked, x: Tensor, logits: Tensor) -> dict[str, dict[str, Any]]:
     """Return what comes back through a state dict and through a safetensors file, into a network built anew."""
-    fresh = build_model(cell.model, CLASSES, derive_seed(another=cell.derive("host"))).to(x.device)
+    fresh = build_model(host.model, CLASSES, derive_seed(another=host.derive("host"))).to(x.device)
     other = marked.scheme.rebuild(fresh, marked.mark)
     state = state_of(marked.model)
     found = {"state dict": _reloaded(marked, other, state, x, logits)}
@@ -222,9 +217,10 @@ def _reloaded(
 def _rows(
     cell: Cell, marked: Marked, data: Dataset, device: torch.device, advance: Advance
 ) -> list[dict[str, Any]]:
-    context = AttackContext(data, cell.model.recipe, cell.derive("attack"), device, _no_other_data)
+    attack, seed = cell.attack, attack_seed(cell.host, cell.attack)
+    context = AttackContext(data, cell.host.model.recipe, seed, device, _no_other_data)
     rows = []
-    for item in cell.attack.attack.curve([marked.model], cell.attack.strengths, context):
+    for item in attack.attack.curve([marked.model], attack.strengths, context):
         rows.append(_row(cell, marked, item, data.test.x))
         advance(len(rows))
     return rows

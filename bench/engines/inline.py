@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bench.cell import Cell
-from bench.compatibility import UntrainedCell, run_untrained
+from bench.compatibility import run_untrained
 from bench.journal import Journal, Record, is_final, with_attempts
 from bench.running import is_stale, renewed, run_cell
 from bench.workshop import Workshop
@@ -20,7 +20,7 @@ def pending(cells: Sequence[Cell], journal: Journal) -> list[Cell]:
 
 def record_of(cell: Cell, workshop: Workshop, advance: Callable[[int], None] = lambda rows: None) -> Record:
     """Return the record of a cell, whether its host is trained or not; arguments as `bench.running.run_cell`."""
-    if isinstance(cell, UntrainedCell):
+    if cell.host.untrained:
         return run_untrained(cell, workshop.device, advance)
     return run_cell(cell, workshop, advance)
 

@@ -7,13 +7,10 @@ from multiprocessing import connection
 import torch
 
 from bench.cell import Cell
-from bench.compatibility import UntrainedCell
 from bench.compatibility.cell import KIND
 from bench.conditions import environment
 from bench.engines.worker import Place, Worker
 from bench.journal import Journal, Record, is_given_up, with_attempts
-from bench.running import recipe
-from bench.workshop import marked_identity
 from cwwm.errors import EnvironmentFault
 
 Say = Callable[[str], None]
@@ -65,8 +62,8 @@ def lost_record(cell: Cell, place: Place, reason: str, *, fatal: bool) -> Record
     return {
         "identity": cell.identity,
         "key": cell.key,
-        "recipe": recipe(cell),
-        **({"kind": KIND} if isinstance(cell, UntrainedCell) else {}),
+        "recipe": cell.recipe,
+        **({"kind": KIND} if cell.host.untrained else {}),
         "status": "failed",
         "reason": reason,
         **({"fatal": True} if fatal else {}),
@@ -185,5 +182,5 @@ class _Pool:
 def _by_mark(cells: Sequence[Cell]) -> list[list[Cell]]:
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        groups.setdefault(marked_identity(cell), []).append(cell)
+        groups.setdefault(cell.mark.identity, []).append(cell)
     return list(groups.values())

@@ -1,7 +1,7 @@
 """The forms of reading that a suite or a plan can choose: what reading uses of a scheme, and the law that it has.
 
 Two encodings that differ only in how they write (carrier, thresholds, strength, training) read alike and are one
-form. `aligned` and `wrong-key` read as the scheme that they stand around, so they have its form.
+form. `wrong-key` reads as the scheme that it stands around, so it has its form.
 """
 
 from collections.abc import Iterator, Mapping

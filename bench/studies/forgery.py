@@ -15,8 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.artefacts import ArtefactStore, state_of
-from bench.attacks import make_attack
-from bench.cell import Cell
+from bench.cell import HostSpec, MarkSpec
 from bench.conditions import choose_device, prepare
 from bench.forgery import BestOfMany, CommitmentSpam, ExtractThenClaim, RandomKey, verdicts
 from bench.leaderboard.pictures import save
@@ -24,7 +23,7 @@ from bench.studies.fitted_claims import judged, stretch_seconds, world
 from bench.studies.forgery_page import RATE, Extracted, Found, Searched, page
 from bench.studies.grinding import draw_grinding
 from bench.studies.output import Output, publish
-from bench.suite import AttackEntry, SchemeEntry
+from bench.suite import SchemeEntry
 from bench.workshop import Workshop
 from bench.zoo import find_models
 from cwwm.console import DONE, run_app
@@ -78,10 +77,9 @@ class Target:
 def target(form: Form, workshop: Workshop, runtime: Mapping[str, Any]) -> Target:
     """Return the model of the study, marked while it was fine-tuned, and trained alike without a mark."""
     entry = SchemeEntry(form.scheme, form.scheme, {"carrier": "body", **form.parameters})
-    attack = AttackEntry("none", make_attack("noise", "study"), (0.0,))  # none is run
-    cell = Cell(find_models([MODEL])[0], entry, form.payload, 0, attack, runtime)
-    marked = workshop.marked(cell)
-    models = {"unmarked": workshop.control(cell).model, "marked": marked.model}
+    host = HostSpec(find_models([MODEL])[0], 0, runtime)
+    marked = workshop.marked(MarkSpec(host, entry, form.payload))
+    models = {"unmarked": workshop.control(host).model, "marked": marked.model}
     suspects = {name: as_weights(state_of(model)) for name, model in models.items()}
     return Target(marked.mark, tuple(marked.message.tolist()), suspects)
 

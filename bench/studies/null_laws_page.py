@@ -166,7 +166,7 @@ classifier, where that is part of the pool). For `structural`, of which widths a
 and narrowed. {measured}, one thread.
 
 {forms} forms: every scheme of every suite at every payload, and what `cwwm plan` can choose. Forms that differ only
-in how they write are one, and `aligned` and `wrong-key` read as the scheme that they stand around. Of plain codes
+in how they write are one, and `wrong-key` reads as the scheme that it stands around. Of plain codes
 all densities are tried at 256 bits, both ends and 0.1 at 64 and 1,024; of protected ones all kinds of blocks at 16
 bits, corners at 256 and 1,024, with the fewest blocks that stand random pruning of 0.5 (or of 0.3, 0.1, 0). Each
 form has 10,000 claims over all suspects, the slowest fewer (at least {least}), one of each law 100,000. A few forms

@@ -9,6 +9,7 @@ from bench.attack_strengths import strengths_to_run
 from bench.attacks import Attack
 from bench.suite.calibration_file import AttackStrengths
 from cwwm.errors import BadInput, unknown_name
+from cwwm.readers import Blind
 from cwwm.schemes import SCHEMES, Scheme, make_scheme
 
 
@@ -37,6 +38,7 @@ class SchemeEntry:
         at: parameters for single payloads, merged over those for all.
         payloads: the only payloads it is run at; empty: all of the suite's.
         tune: which parameter the suite's calibration file gives, or None.
+        reader: how suspects are read, by the name in `cwwm.readers`.
     """
 
     label: str
@@ -45,6 +47,7 @@ class SchemeEntry:
     at: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     payloads: tuple[int, ...] = ()
     tune: Tune | None = None
+    reader: str = Blind.name
 
     def fixed(self, payload_bits: int, strength: Mapping[str, float | None] | None = None) -> "SchemeEntry":
         """Return the entry of one cell: all parameters in one mapping, and nothing left to choose.
@@ -54,7 +57,8 @@ class SchemeEntry:
             strength: the tuned parameter and its value; None as value leaves the scheme's default.
         """
         given = {name: value for name, value in (strength or {}).items() if value is not None}
-        return SchemeEntry(self.label, self.name, {**self.parameters, **self.at.get(payload_bits, {}), **given})
+        parameters = {**self.parameters, **self.at.get(payload_bits, {}), **given}
+        return SchemeEntry(self.label, self.name, parameters, reader=self.reader)
 
     @property
     def shown(self) -> str:

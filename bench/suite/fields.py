@@ -10,6 +10,7 @@ from bench.suite.entries import Tune
 from bench.support.schema import Fields, FromMapping, Name, Positive, validated
 from bench.support.strict_yaml import read_yaml
 from cwwm.errors import BadInput
+from cwwm.readers import Blind
 
 Numbers = Annotated[list[float], Field(min_length=1)]
 Names = Annotated[list[Name], Field(min_length=1)]
@@ -43,6 +44,7 @@ class SchemeFields(_Entry):
     """A scheme; see `SchemeEntry`."""
 
     at: dict[Positive, dict[str, Any]] = Field({})
+    reader: Name = Blind.name
     tune: Annotated[Tune, FromMapping()] | None = None
 
 

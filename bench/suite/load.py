@@ -13,6 +13,7 @@ from bench.suite.entries import AttackEntry, SchemeEntry
 from bench.suite.fields import AttackFields, SchemeFields, SuiteFile, check_payloads, read_suite_file
 from bench.zoo import PACKAGE, ModelSpec, find_models
 from cwwm.errors import BadInput, unknown_name
+from cwwm.readers import find_reader
 from cwwm.schemes import SCHEMES, make_scheme
 
 SUITES = PACKAGE / "suites"
@@ -125,8 +126,10 @@ def _scheme_entry(given: SchemeFields, where: str, payloads: Collection[int]) ->
         at=given.at,
         payloads=tuple(given.payloads),
         tune=given.tune,
+        reader=given.reader,
     )
     _check_scheme(entry.name, entry.parameters, where)
+    _check_reader(entry, f"{where}.reader")
     for payload in entry.at:
         parameters = {**entry.fixed(payload).parameters, "payload_bits": payload}
         _check_scheme(entry.name, parameters, f"{where}.at.{payload}")
@@ -137,6 +140,14 @@ def _scheme_entry(given: SchemeFields, where: str, payloads: Collection[int]) ->
 def _check_scheme(name: str, parameters: Mapping[str, Any], where: str) -> None:
     try:
         make_scheme(name, parameters)
+    except BadInput as error:
+        raise BadInput(f"{where}: {error}") from error
+
+
+def _check_reader(entry: SchemeEntry, where: str) -> None:
+    """Refuse a reader that is not known, or that cannot read this scheme."""
+    try:
+        find_reader(entry.reader).require(make_scheme(entry.name, entry.parameters))
     except BadInput as error:
         raise BadInput(f"{where}: {error}") from error
 

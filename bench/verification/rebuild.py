@@ -8,16 +8,16 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from bench.attacks import make_attack
-from bench.cell import Cell
-from bench.compatibility import UntrainedCell, architectures, is_untrained
+from bench.cell import Cell, HostSpec, MarkSpec
+from bench.compatibility import architectures, is_untrained
 from bench.declared_cost import excess
 from bench.journal import Journal, Record
 from bench.numerics import NATIVE
-from bench.running import recipe
 from bench.submission import foreign_parts
 from bench.suite import AttackEntry, SchemeEntry
 from bench.zoo import ModelSpec, find_models, load_zoo
 from cwwm.errors import BadInput
+from cwwm.readers import Blind
 from cwwm.seeds import canonical_json
 
 #: conditions that change the last bits, and so all that training makes of them, but not what a cell is
@@ -86,13 +86,13 @@ def rebuilt(record: Record, runtime: Mapping[str, Any]) -> Rebuilt | str:
         if canonical_json(spec.to_json()) != canonical_json(made["host"]["model"]):
             return "their model is described otherwise in models.yaml here"
         cell = cell_of(record, spec)
-        now = recipe(cell)
+        now = cell.recipe
     except Exception as error:  # a stranger's parameters can make a constructor fail in any way
         return f"their recipe builds nothing here ({type(error).__name__})"
     if cell.key != record["key"] or cell.identity != record["identity"]:
         return "other source" if _sources(now) != _sources(made) else "their recipe is not what it builds"
     differing = tuple(part for part in LAST_BITS if made["host"].get(part) != runtime.get(part))
-    return Rebuilt(record, replace(cell, runtime=runtime), differing)
+    return Rebuilt(record, _under(cell, runtime), differing)
 
 
 def cell_of(record: Record, spec: ModelSpec) -> Cell:
@@ -105,11 +105,18 @@ def cell_of(record: Record, spec: ModelSpec) -> Cell:
     if "copy" in made:
         raise BadInput("only the marked copy that is attacked has records")
     host = made["host"]
-    scheme = SchemeEntry(made["label"], made["scheme"]["name"], made["scheme"]["parameters"])
+    reader = made.get("reader", Blind.name)
+    scheme = SchemeEntry(made["label"], made["scheme"]["name"], made["scheme"]["parameters"], reader=reader)
     attack = AttackEntry(made["attack_label"], make_attack(made["attack"], "record"), tuple(made["strengths"]))
     runtime = {k: v for k, v in host.items() if k not in ("model", "seed", "source", "weights")}
-    parts = (spec, scheme, made["payload"], host["seed"], attack, runtime)
-    return UntrainedCell(*parts, weights=host["weights"]) if "weights" in host else Cell(*parts)
+    return Cell(
+        MarkSpec(HostSpec(spec, host["seed"], runtime, host.get("weights")), scheme, made["payload"]), attack
+    )
+
+
+def _under(cell: Cell, runtime: Mapping[str, Any]) -> Cell:
+    """Return a cell under other conditions."""
+    return replace(cell, mark=replace(cell.mark, host=replace(cell.host, runtime=runtime)))
 
 
 def _own_model(name: str, *, untrained: bool) -> ModelSpec:

@@ -9,11 +9,11 @@ from bench.artefacts import ArtefactStore
 from bench.attacks import make_attack
 from bench.conditions import prepare
 from bench.plan import cells
-from bench.running import thief_context
+from bench.reading_marks import marked_copy
+from bench.running import attacker_context
 from bench.suite import load_suite
 from bench.workshop import Workshop
 from cwwm.alignment import AlignedWeights, Responses, align, record_responses
-from cwwm.schemes.aligned import Aligned, owners_copy
 from cwwm.schemes.keyed import hidden_hosts
 from cwwm.weights import as_weights
 
@@ -30,17 +30,17 @@ def test_after_sixty_percent_of_the_channels_were_removed(tmp_path: Path) -> Non
     cpu = torch.device("cpu")
     workshop = Workshop(ArtefactStore(tmp_path), cpu)
     todo = cells(load_suite("adaptive"), prepare(cpu, 1))
-    cell = next(cell for cell in todo if cell.scheme.label == "protected-cwc aligned")
-    marked, context = workshop.marked(cell), thief_context(cell, workshop, None)
+    cell = next(cell for cell in todo if cell.mark.scheme.label == "protected-cwc aligned")
+    marked, context = workshop.marked(cell.mark), attacker_context(cell.host, cell.attack, workshop, None)
     suspect = next(make_attack(ATTACK, "test").curve([marked.model], [1.0], context)).model
-    assert isinstance(marked.scheme, Aligned)
-    inner, mark, owner = marked.scheme.inner, marked.scheme.inner_mark(marked.mark), owners_copy(marked.mark)
-    hidden = hidden_hosts(marked.key, mark, inner.hosts)
+    owner = marked_copy(marked)
+    hidden = hidden_hosts(marked.key, marked.mark, marked.scheme.hosts)
     assert not align(owner, as_weights(suspect), hidden).accepted
     images = context.data.train.x[:256]
     responses = Responses(record_responses(marked.model, images), record_responses(suspect, images))
     alignment = align(owner, as_weights(suspect), hidden, responses)
     assert alignment.score > 0.9
-    found = inner.extract(AlignedWeights(owner, as_weights(suspect), alignment), marked.key, mark)
+    view = AlignedWeights(owner, as_weights(suspect), alignment)
+    found = marked.scheme.extract(view, marked.key, marked.mark)
     assert found.ok
     assert (found.bits == marked.message).all()

@@ -214,8 +214,8 @@ def test_a_calibration_moves_no_other_cell(calibrated: Path, tiny: Path, monkeyp
     before = {cell.identity: cell for cell in cells(suite, {})}
     after = {cell.identity for cell in cells(type(suite)(**{**vars(suite), "calibrated": moved}), {})}
     changed = [cell for identity, cell in before.items() if identity not in after]
-    assert [(cell.scheme.label, cell.payload) for cell in changed] == [("cwc", 16)]
-    assert [cell.payload for cell in cells(narrow(suite, payloads=[16], schemes=["signs"]), {})] == [16]
+    assert [(cell.mark.scheme.label, cell.mark.payload) for cell in changed] == [("cwc", 16)]
+    assert [cell.mark.payload for cell in cells(narrow(suite, payloads=[16], schemes=["signs"]), {})] == [16]
 
 
 @pytest.mark.parametrize(

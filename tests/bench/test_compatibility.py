@@ -15,7 +15,8 @@ from torch import nn
 
 from bench.attacks import make_attack
 from bench.cli import app
-from bench.compatibility import UntrainedCell, architectures, run_untrained
+from bench.cell import Cell, HostSpec, MarkSpec
+from bench.compatibility import architectures, run_untrained
 from bench.compatibility.trial import perturb
 from bench.journal import Journal, Record
 from bench.leaderboard.compatibility import shortfalls
@@ -57,14 +58,13 @@ QUICK = ("test_vit", "test_vit_relpos", "test_maxvit", "test_coatnet", "test_nfn
 
 def cell(
     model: str | ModelSpec, weights: str = "initial", scheme: str = "protected-cwc", **parameters: object
-) -> UntrainedCell:
+) -> Cell:
     """Return a cell of magnitude pruning at 0.5 and 0.9, of a scheme that fits the smallest networks."""
     (spec,) = architectures(find_models([model]) if isinstance(model, str) else [model])
     given = {"survive": 0.995, **parameters} if scheme == "protected-cwc" else parameters
     attack = AttackEntry("magnitude", make_attack({"name": "magnitude"}, "test"), (0.5, 0.9))
-    return UntrainedCell(
-        spec, SchemeEntry(scheme, scheme, given), 64, 0, attack, {"device": "cpu"}, weights=weights
-    )
+    host = HostSpec(spec, 0, {"device": "cpu"}, weights)
+    return Cell(MarkSpec(host, SchemeEntry(scheme, scheme, given), 64), attack)
 
 
 def shows(kind: str, network: nn.Module) -> bool:
@@ -245,8 +245,8 @@ def test_an_architecture_is_tried_once_whatever_its_data_and_recipe() -> None:
 
 def test_a_record_gives_its_cell_again(record: Record) -> None:
     made = cell("test_resnet")
-    assert cell_of(record, made.model) == made
-    assert cell_of(record, made.model).identity == record["identity"]
+    assert cell_of(record, made.host.model) == made
+    assert cell_of(record, made.host.model).identity == record["identity"]
 
 
 ZOO = """

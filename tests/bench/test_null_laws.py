@@ -98,7 +98,7 @@ def test_ten_thousand_claims_are_no_surer_than_their_law_says(law: str) -> None:
 
 
 def test_every_scheme_has_a_law_and_every_form_is_there_once() -> None:
-    assert {*LAWS, "aligned", "wrong-key"} == set(SCHEMES)
+    assert {*LAWS, "wrong-key"} == set(SCHEMES)
     assert {form.scheme for form in forms()} == set(LAWS)
     assert len({form.identity for form in forms()}) == len(forms())
     # thresholds, carriers and strengths only write

@@ -46,10 +46,10 @@ def test_all_is_covered_at_one_seed_before_the_next_and_schemes_keep_their_order
 ) -> None:
     ordered = by_importance(planned, suite)
     assert sorted(cell.identity for cell in ordered) == sorted(cell.identity for cell in planned)
-    assert [cell.seed for cell in ordered] == sorted(cell.seed for cell in planned)
-    first = [cell for cell in ordered if cell.seed == 0]
+    assert [cell.host.seed for cell in ordered] == sorted(cell.host.seed for cell in planned)
+    first = [cell for cell in ordered if cell.host.seed == 0]
     labels = [entry.label for entry in suite.schemes]
-    assert [labels.index(cell.scheme.label) for cell in first] == sorted(
+    assert [labels.index(cell.mark.scheme.label) for cell in first] == sorted(
         labels.index(c.scheme.label) for c in first
     )
 
@@ -86,7 +86,7 @@ def test_durations_last_on_one_machine_only(tmp_path: Path) -> None:
 
 
 def test_what_was_cut_is_told_by_seed_scheme_and_model(planned: list[Cell]) -> None:
-    rows = cut_rows([cell for cell in planned if cell.seed == 1])
+    rows = cut_rows([cell for cell in planned if cell.host.seed == 1])
     assert len(rows) == 2 * 3
     assert {row["seed"] for row in rows} == {1}
     assert sum(len(row["attacks"]) for row in rows) == len(planned) // 2

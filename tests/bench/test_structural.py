@@ -13,7 +13,6 @@ from bench.cell import Cell
 from bench.data import Dataset, load
 from bench.evaluate import accuracy
 from bench.plan import cells
-from bench.running import recipe
 from bench.suite import load_suite, narrow
 from bench.verification.rebuild import cell_of
 from bench.zoo import HostRecipe
@@ -161,4 +160,4 @@ def test_tables_say_that_it_is_a_reconstruction() -> None:
     found: dict[str, Cell] = {cell.key["scheme"]: cell for cell in cells(suite, {})}
     assert set(found) == {"structural (reconstruction)", "cwc"}
     cell = found["structural (reconstruction)"]
-    assert cell_of({"key": cell.key, "recipe": recipe(cell)}, cell.model).key == cell.key
+    assert cell_of({"key": cell.key, "recipe": cell.recipe}, cell.host.model).key == cell.key

@@ -34,15 +34,15 @@ def first_cell(model: str) -> Cell:
 
 
 def thief(workshop: Workshop, cell: Cell) -> AttackContext:
-    data = workshop.data(cell.model)
-    return AttackContext(data, cell.model.recipe, 1, torch.device("cpu"), lambda name: data)
+    data = workshop.data(cell.host.model)
+    return AttackContext(data, cell.host.model.recipe, 1, torch.device("cpu"), lambda name: data)
 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("ranking", ["global", "layer"])
 def test_whole_at_every_rate_up_to_the_design_and_lost_beyond(name: str, ranking: str, workshop: Workshop) -> None:
     cell = first_cell(name)
-    marked = workshop.marked(cell)
+    marked = workshop.marked(cell.mark)
     attack = make_attack({"name": "magnitude", "ranking": ranking}, "test")
     for item in attack.curve([marked.model], [*RATES, 0.92], thief(workshop, cell)):
         read = marked.scheme.extract(as_weights(item.model), marked.key, marked.mark)
@@ -59,7 +59,7 @@ def survivors(model: nn.Module, rate: float, workshop: Workshop, cell: Cell) -> 
         key = Key.for_harness(test="random law", rate=rate, index=index)
         message = Stream(index.to_bytes(32, "little")).bits(256)
         _, mark = embed(scheme, as_weights(marked), message, key, EmbedContext(nonce=index.to_bytes(16, "little")))
-        context = AttackContext(workshop.data(cell.model), cell.model.recipe, index, torch.device("cpu"), _no_other)
+        context = AttackContext(workshop.data(cell.host.model), cell.host.model.recipe, index, torch.device("cpu"), _no_other)
         pruned = next(make_attack("random", "test").curve([marked], [rate], context)).model
         read = scheme.extract(as_weights(pruned), key, mark)
         whole += bool(read.ok and np.array_equal(read.bits, message))
@@ -75,14 +75,14 @@ def _no_other(name: str) -> None:  # type: ignore[misc]
 @pytest.mark.parametrize("rate", [0.01, 0.05])
 def test_random_pruning_follows_the_law(name: str, rate: float, workshop: Workshop) -> None:
     cell = first_cell(name)
-    whole = survivors(workshop.control(cell).model, rate, workshop, cell)
+    whole = survivors(workshop.control(cell.host).model, rate, workshop, cell)
     low, high = binom.interval(0.999, KEYS, (1 - rate) ** 37)
     assert low <= whole <= high
 
 
 def test_random_pruning_follows_the_law_on_one_network(workshop: Workshop) -> None:
     cell = first_cell("test_resnet")
-    whole = survivors(workshop.control(cell).model, 0.02, workshop, cell)
+    whole = survivors(workshop.control(cell.host).model, 0.02, workshop, cell)
     low, high = binom.interval(0.999, KEYS, 0.98**37)
     assert low <= whole <= high
 
@@ -95,9 +95,9 @@ def test_marking_costs_at_most_half_a_point(scheme: str, tmp_path: Path) -> None
     workshop = Workshop(ArtefactStore(tmp_path), torch.device("cpu"))
     differences: dict[str, list[float]] = {}
     for cell in cells_of(suite, {}):
-        pair = [made.facts["accuracy"]["correct"] for made in (workshop.marked(cell), workshop.control(cell))]
-        total = workshop.control(cell).facts["accuracy"]["total"]
-        differences.setdefault(cell.model.name, []).append(100 * (pair[0] - pair[1]) / total)
+        pair = [made.facts["accuracy"]["correct"] for made in (workshop.marked(cell.mark), workshop.control(cell.host))]
+        total = workshop.control(cell.host).facts["accuracy"]["total"]
+        differences.setdefault(cell.host.model.name, []).append(100 * (pair[0] - pair[1]) / total)
     print(scheme, differences)
     for values in differences.values():
         assert len(values) == 5

@@ -11,7 +11,7 @@ from bench.attacks import Attacked
 from bench.cell import Cell
 from bench.evaluate import accuracy
 from bench.plan import cells
-from bench.running import thief_context
+from bench.running import attacker_context
 from bench.suite import load_suite
 from bench.workshop import Workshop
 
@@ -26,7 +26,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
     def attacked(label: str, **changed: object) -> tuple[Attacked, float]:
         cell = by_label[label]
-        control, context = workshop.control(cell).model, thief_context(cell, workshop, None)
+        control, context = workshop.control(cell.host).model, attacker_context(cell.host, cell.attack, workshop, None)
         attack = replace(cell.attack.attack, **changed)  # type: ignore[arg-type]
         found = next(attack.curve([control], cell.attack.strengths, context))
         before, after = (accuracy(model, context.data.test).percent for model in (control, found.model))
