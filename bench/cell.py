@@ -1,6 +1,6 @@
 """One cell of a suite: a (model, scheme, payload, seed, attack) curve, its identity and its seeds."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -85,15 +85,19 @@ class Cell:
 
     def derive(self, part: str) -> int:
         """Return the seed of a named part of this cell; parts do not see what they do not depend on."""
-        host = {"model": self.model.name, "seed": self.seed}
-        parameters = dict(self.scheme.parameters)
-        mark = {"scheme": self.scheme.name, "parameters": parameters, "payload": self.payload, **self._number}
-        depends: dict[str, dict[str, Any]] = {
-            "host": host,
-            "second phase": host,
-            "twin": host,
-            "message": {**host, **mark},
-            "key": {**host, **mark},
-            "attack": {**host, "attack": self.attack.attack.to_json()},
+        depends: dict[str, Callable[[], dict[str, Any]]] = {
+            "host": dict,
+            "second phase": dict,
+            "twin": dict,
+            "message": self._mark,
+            "key": self._mark,
+            "attack": self._attack,
         }
-        return derive_seed(part=part, **depends[part])
+        return derive_seed(part=part, model=self.model.name, seed=self.seed, **depends[part]())
+
+    def _mark(self) -> dict[str, Any]:
+        parameters = dict(self.scheme.parameters)
+        return {"scheme": self.scheme.name, "parameters": parameters, "payload": self.payload, **self._number}
+
+    def _attack(self) -> dict[str, Any]:
+        return {"attack": self.attack.attack.to_json()}

@@ -88,15 +88,9 @@ def _fresh(spec: ModelSpec, name: str | None, seed: int, workshop: Workshop) -> 
 def _measure(cell: Cell, workshop: Workshop, advance: Advance) -> dict[str, Any]:
     marked = workshop.marked(cell)
     control = workshop.control(cell)
-    context = thief_context(cell, workshop, cell.scheme.build(cell.payload).encoding)
     seen = detection(cell, workshop)
     before = _read(marked, as_weights(marked.model))
-    rows = []
-    others = cell.attack.attack.copies_needed(cell.attack.strengths) - 1
-    targets = [marked.model, *workshop.copies(cell, others)]
-    for item in cell.attack.attack.curve(targets, cell.attack.strengths, context):
-        rows.append(_row(cell, marked, item, workshop))
-        advance(len(rows))
+    rows = attacked_rows(cell, workshop, advance)
     training, baseline = marked.facts["training"], control.facts["training"]
     return {
         "artefact": marked_identity(cell),
@@ -119,6 +113,19 @@ def _measure(cell: Cell, workshop: Workshop, advance: Advance) -> dict[str, Any]
             "peak_bytes_control": baseline["peak_bytes"],
         },
     }
+
+
+def attacked_rows(cell: Cell, workshop: Workshop, advance: Advance = lambda rows: None) -> list[dict[str, Any]]:
+    """Return what is read and measured at each strength of the attack, as JSON values; see `run_cell`."""
+    marked = workshop.marked(cell)
+    context = thief_context(cell, workshop, cell.scheme.build(cell.payload).encoding)
+    others = cell.attack.attack.copies_needed(cell.attack.strengths) - 1
+    targets = [marked.model, *workshop.copies(cell, others)]
+    rows = []
+    for item in cell.attack.attack.curve(targets, cell.attack.strengths, context):
+        rows.append(_row(cell, marked, item, workshop))
+        advance(len(rows))
+    return rows
 
 
 def _per_step(training: dict[str, Any]) -> float:
