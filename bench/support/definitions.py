@@ -61,8 +61,11 @@ class Definitions:
         return parts
 
     def _for_effect(self, importer: Module, target: Imported) -> list[Part]:
-        """Return a module that is imported and never named, whole; a member that nobody names does nothing."""
-        name = target.loaded or f"{target.module}.{target.name}"
+        """Return a module that is imported and never named, whole; a member that nobody names does nothing.
+
+        One whose names are all imported, by a star, is never named either.
+        """
+        name = target.module if target.name == "*" else target.loaded or f"{target.module}.{target.name}"
         known = self._modules.counts(name, importer) and self._modules.get(name) is not None
         return [Definition(name)] if known else []
 
