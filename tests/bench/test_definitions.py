@@ -65,7 +65,7 @@ CASES: list[tuple[str, str, Edit, bool]] = [
     ("another function of the same library", "from math import floor as f\ndef make(x):\n    return f(x)\n",
      (MADE, "import floor", "import ceil"), True),
     ("the same function by another name", "from math import floor as f\ndef make(x):\n    return f(x)\n",
-     (MADE, "import floor as f\ndef make(x):\n    return f(", "import floor\ndef make(x):\n    return floor("), False),
+     (MADE, "floor as f\ndef make(x):\n    return f(", "floor\ndef make(x):\n    return floor("), False),
     ("a library as a whole", "import math as m\ndef make(x):\n    return m.floor(x)\n",
      (MADE, "import math as m\ndef make(x):\n    return m.floor(", SAME), False),
     ("a number for one that equals it", "def make():\n    return 1\n", (MADE, "1", "1.0"), True),
