@@ -14,12 +14,13 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup bench test test-slow fuzz portable nightly nightly-speed perf lint docs coverage screenshots clean
+.PHONY: help setup bench test test-slow fuzz portable golden nightly nightly-speed perf lint docs coverage screenshots clean
 
 help:
 	@echo "make bench      set up, run suite smoke (SUITE=...) and print its leaderboard; DEVICE=auto|cpu|cuda"
 	@echo "make test       set up and run all tests but the slow ones; make test-slow runs those"
 	@echo "make fuzz       every reader of files against N=100000 changed files from SEED=0 on; TARGETS=torch for some"
+	@echo "make golden     rows of the golden cells again, to be committed where they were meant to change"
 	@echo "make portable   digests of portable numerics against the committed ones; with QEMU also on emulated processors"
 	@echo "make perf       speed of the library beside the naive way; make lint; make coverage"
 	@echo "make docs       the documentation as pages, under build/docs; links are checked"
@@ -53,6 +54,9 @@ test-slow: setup
 
 fuzz: setup
 	N=$(N) SEED=$(SEED) OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(TARGETS)
+
+golden: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.golden
 
 portable: setup
 	$(BIN)/python -m tests.portable

@@ -80,16 +80,11 @@ def _fresh(spec: ModelSpec, name: str | None, seed: int, workshop: Workshop) -> 
 
 def _measure(cell: Cell, workshop: Workshop, advance: Advance) -> dict[str, Any]:
     subjects = workshop.subjects(cell)
-    marked, attack = subjects.marked, cell.attack
-    context = attacker_context(cell.host, attack, workshop, marked.scheme.encoding)
+    marked = subjects.marked
     seen = detection(cell.mark, workshop)
     owner = OwnersReading.of(marked, cell.mark.scheme.reader)
     before, extract_ms = _read(owner, as_weights(marked.model))
-    rows = []
-    for item in attack.attack.curve([marked.model, *subjects.copies], attack.strengths, context):
-        law = attack.attack.predicted(item.strength)
-        rows.append(_row(item, subjects.data, owner, marked.scheme.survival(*law) if law else None))
-        advance(len(rows))
+    rows = attacked_rows(cell, subjects, owner, workshop, advance)
     return {
         "artefact": cell.mark.identity,
         "host": {"accuracy": subjects.control.facts["accuracy"], "digest": subjects.control.facts["digest"]},
@@ -102,6 +97,20 @@ def _measure(cell: Cell, workshop: Workshop, advance: Advance) -> dict[str, Any]
         "rows": rows,
         "timing": _timing(subjects, extract_ms),
     }
+
+
+def attacked_rows(
+    cell: Cell, subjects: Subjects, owner: OwnersReading, workshop: Workshop, advance: Advance = lambda rows: None
+) -> list[dict[str, Any]]:
+    """Return what is read and measured at each strength of the attack, as JSON values; see `run_cell`."""
+    marked, attack = subjects.marked, cell.attack
+    context = attacker_context(cell.host, attack, workshop, marked.scheme.encoding)
+    rows = []
+    for item in attack.attack.curve([marked.model, *subjects.copies], attack.strengths, context):
+        law = attack.attack.predicted(item.strength)
+        rows.append(_row(item, subjects.data, owner, marked.scheme.survival(*law) if law else None))
+        advance(len(rows))
+    return rows
 
 
 def _timing(subjects: Subjects, extract_ms: float) -> dict[str, Any]:

@@ -12,46 +12,64 @@ from cwwm.readers import Blind, find_reader
 
 _CELL = (
     *("bench.cell:HostSpec", "bench.cell:MarkSpec", "bench.cell:Cell", "bench.cell:attack_seed"),
-    *("bench.suite.entries:SchemeEntry", "bench.conditions:prepare"),
+    *("bench.suite.entries:SchemeEntry", "bench.zoo:ModelSpec", "bench.conditions:prepare"),
 )
-_HOST = (*_CELL, "bench.workshop:UnmarkedModels", "bench.artefacts:ArtefactStore", "bench.zoo:ModelSpec")
+_HOST = (*_CELL, "bench.workshop:UnmarkedModels", "bench.artefacts:ArtefactStore", "cwwm.training:Recipe")
 _MARK = ("bench.workshop:Workshop",)
 _ATTACK = ("bench.running:run_cell",)
 _UNTRAINED = (*_CELL, "bench.compatibility.trial:run_untrained")
-_TIMING = ("cwwm.timing:Stopwatch", "bench.conditions:OthersLoad", "bench.conditions:environment")
+DETECTION = ("bench.detection:detection",)
+TIMING = ("cwwm.timing:Stopwatch", "bench.conditions:OthersLoad", "bench.conditions:environment")
 
 
-def host_source(data: str, *, untrained: bool = False) -> str:
-    """Return the digest of what makes a host, or tries an untrained one, with the reader of its data set."""
-    return fingerprint(*(_UNTRAINED if untrained else _HOST), *_readers([data]))
+def host_roots(data: str, *, untrained: bool = False) -> tuple[str, ...]:
+    """Return what makes a host, or tries an untrained one, with the reader of its data set."""
+    return (*(_UNTRAINED if untrained else _HOST), *_readers([data]))
 
 
-def mark_source(schemes: Iterable[type], *, untrained: bool = False) -> str:
-    """Return the digest of what marks a host with a scheme, and with those that it stands around."""
-    return fingerprint(*(() if untrained else _MARK), *map(root, schemes))
+def mark_roots(schemes: Iterable[type], *, untrained: bool = False) -> tuple[str, ...]:
+    """Return what marks a host with a scheme, and with those that it stands around."""
+    return (*(() if untrained else _MARK), *map(root, schemes))
 
 
-def attack_source(
+def attack_roots(
     parts: Iterable[type], data: Iterable[str] = (), *, untrained: bool = False, reader: str = Blind.name
-) -> str:
-    """Return the digest of what attacks and measures.
+) -> tuple[str, ...]:
+    """Return what attacks and measures.
 
     Args:
         parts: of the attack, and schemes that it embeds. data: names of data sets that it loads.
         untrained: of a suite without training. reader: how suspects are read.
     """
     reads = [] if reader == Blind.name else [root(type(find_reader(reader)))]
-    return fingerprint(*(_UNTRAINED if untrained else _ATTACK), *map(root, parts), *_readers(data), *reads)
+    return (*(_UNTRAINED if untrained else _ATTACK), *map(root, parts), *_readers(data), *reads)
+
+
+def host_source(data: str, *, untrained: bool = False) -> str:
+    """Return the digest of `host_roots`."""
+    return fingerprint(*host_roots(data, untrained=untrained))
+
+
+def mark_source(schemes: Iterable[type], *, untrained: bool = False) -> str:
+    """Return the digest of `mark_roots`."""
+    return fingerprint(*mark_roots(schemes, untrained=untrained))
+
+
+def attack_source(
+    parts: Iterable[type], data: Iterable[str] = (), *, untrained: bool = False, reader: str = Blind.name
+) -> str:
+    """Return the digest of `attack_roots`."""
+    return fingerprint(*attack_roots(parts, data, untrained=untrained, reader=reader))
 
 
 def detection_source() -> str:
     """Return the digest of what measures false positives and covertness; see `bench.detection`."""
-    return fingerprint("bench.detection:detection")
+    return fingerprint(*DETECTION)
 
 
 def timing_source() -> str:
     """Return the digest of what times, and notes the machine."""
-    return fingerprint(*_TIMING)
+    return fingerprint(*TIMING)
 
 
 def _readers(names: Iterable[str]) -> list[str]:

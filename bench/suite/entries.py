@@ -111,7 +111,7 @@ class AttackEntry:
         """Return the class of the attack, of its parts, and of watermarks that they embed by name."""
         attacks = (self.attack, *self.attack.parts)
         named = [name for attack in attacks if (name := getattr(attack, "scheme", None)) in SCHEMES]
-        return (*(type(attack) for attack in attacks), *_scheme_classes(*named))
+        return tuple(dict.fromkeys((*(type(attack) for attack in attacks), *_scheme_classes(*named))))
 
     def is_settled(self, found: AttackStrengths | None) -> bool:
         """Say whether nothing is left to choose: `found` is of this attack, these candidates and levels."""

@@ -49,22 +49,34 @@ class Definitions:
         if not definition.name:
             return self._whole(module) if module.ours else self._foreign(module)
         statements = module.definitions[definition.name]
-        writer = Writer(module, self._follow, self._imported, model=self._is_model(module, definition.name))
+        model = self._is_model(module, definition.name)
+        writer = Writer(module, self._follow, self._imported, self._for_effect, model=model)
         return [*writer.write(statements), *self._effective(module)]
 
     def _effects(self, module: Module) -> list[Part]:
         """Return what importing a module does: its statements, and modules imported for what they do."""
-        parts = Writer(module, self._follow, self._imported).write(module.effects)
+        parts = Writer(module, self._follow, self._imported, self._for_effect).write(module.effects)
         for target in module.for_effect:
-            if self._modules.counts(target.loaded or target.module, module):
-                parts += self._imported(module, imported_whole(target), [])
+            parts += self._for_effect(module, target)
         return parts
+
+    def _for_effect(self, importer: Module, target: Imported) -> list[Part]:
+        """Return a module that is imported and never named, whole; a member that nobody names does nothing.
+
+        One whose names are all imported, by a star, is never named either.
+        """
+        name = target.module if target.name == "*" else target.loaded or f"{target.module}.{target.name}"
+        known = self._modules.counts(name, importer) and self._modules.get(name) is not None
+        return [Definition(name)] if known else []
 
     def _effective(self, module: Module) -> list[Part]:
         """Return the effects of a module and of the packages around it, those that have any."""
         places = module.name.split(".")
         around = [self._modules.get(".".join(places[:length])) for length in range(1, len(places) + 1)]
-        return [Definition(m.name, EFFECTS) for m in around if m and (m.effects or m.for_effect)]
+        return [Definition(m.name, EFFECTS) for m in around if m and self._does_something(m)]
+
+    def _does_something(self, module: Module) -> bool:
+        return bool(module.effects) or any(self._for_effect(module, target) for target in module.for_effect)
 
     def _whole(self, module: Module) -> list[Part]:
         """Return all that a module defines, under its names, and what a package hands on."""

@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
@@ -112,6 +112,10 @@ class Module:
         return resolve_name("." * node.level + (node.module or ""), package)
 
 
+#: a module of the same source is parsed once, in however many checkouts it lies
+_parsed = lru_cache(maxsize=1024)(Module)
+
+
 class Modules:
     """The modules of a checkout, or of the one that runs, each read once."""
 
@@ -138,7 +142,7 @@ class Modules:
         if path is None:
             return None
         ours, is_package = name.partition(".")[0] in OURS, path.name == "__init__.py"
-        return Module(name, path.read_bytes(), ours, is_package, compiled=path.suffix in _COMPILED)
+        return _parsed(name, path.read_bytes(), ours, is_package, path.suffix in _COMPILED)
 
     def _file(self, name: str) -> Path | None:
         top, *rest = name.split(".")

@@ -31,6 +31,7 @@ Part = str | Definition
 #: what a name of a module stands for, followed through imports and by further attributes, in parts
 Follow = Callable[[Module, str, list[str]], list[Part] | None]
 Import = Callable[[Module, Imported, list[str]], list[Part]]
+Unnamed = Callable[[Module, Imported], list[Part]]
 
 _RUNTIME = {"ClassVar", "InitVar", "KW_ONLY"}  # annotations that change what a dataclass makes of a field
 _UNSEEN = ("annotation", "returns", "type_params")
@@ -61,9 +62,18 @@ class Scope:
 class Writer:
     """Writes statements of one module down as parts: text, and definitions that are named."""
 
-    def __init__(self, module: Module, follow: Follow, follow_import: Import, *, model: bool = False) -> None:
-        """Resolve the names of `module` by `follow` and imports by `follow_import`; `model` keeps annotations."""
-        self._module, self._follow, self._import, self._model = module, follow, follow_import, model
+    def __init__(
+        self,
+        module: Module,
+        follow: Follow,
+        follow_import: Import,
+        unnamed: Unnamed,
+        *,
+        model: bool = False,
+    ) -> None:
+        """Resolve the names of `module` by `follow`, and imports by the next two; `model` keeps annotations."""
+        self._module, self._model = module, model
+        self._follow, self._import, self._unnamed = follow, follow_import, unnamed
         self.parts: list[Part] = []
 
     def write(self, statements: Iterable[ast.stmt]) -> list[Part]:
@@ -156,7 +166,7 @@ class Writer:
         if imports:
             read = used_names(*body)
             for name in (name for name in imports if name not in read):
-                self.parts += self._import(self._module, imported_whole(imports[name]), [])
+                self.parts += self._unnamed(self._module, imports[name])
         return scope.within(arguments | bound_names(nodes) | imports.keys(), imports, outer)
 
     def _class(self, node: ast.ClassDef, scope: Scope) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from bench.provenance import dependencies
 from torch import nn
 
 from bench.attacks import make_attack
@@ -21,7 +20,10 @@ from bench.compatibility.trial import perturb
 from bench.journal import Journal, Record
 from bench.leaderboard.compatibility import shortfalls
 from bench.plan import cells
+from bench.sources import host_roots
 from bench.suite import AttackEntry, SchemeEntry, load_suite
+from bench.support.fingerprint import Fingerprints
+from bench.support.modules import Modules
 from bench.verification.rebuild import cell_of
 from bench.zoo import ZOO_VARIABLE, ModelSpec, find_models, load_zoo
 from cwwm.console import run_app
@@ -362,10 +364,11 @@ def test_an_untrained_suite_refuses_what_takes_training(old: str, new: str, name
         load_suite(str(tmp_path / "suite.yaml"))
 
 
-def test_records_depend_on_networks_and_attacks_and_not_on_tables_or_suites() -> None:
-    found = dependencies("bench.compatibility.trial")
-    assert {"bench.zoo", "cwwm.carrier", "cwwm.checkpoint"} <= found
-    assert not [name for name in found if name.startswith(("bench.leaderboard", "bench.suite", "bench.journal"))]
+def test_records_depend_on_networks_and_not_on_tables_or_accuracy() -> None:
+    found = Fingerprints(Modules()).reached(host_roots("none", untrained=True))
+    assert {"bench.zoo:build_model", "bench.networks", "cwwm.checkpoint:save_tensors"} <= found
+    others = ("bench.leaderboard", "bench.plan", "bench.journal", "bench.workshop:Workshop", "bench.evaluate")
+    assert not [name for name in found if name.startswith(others)]
 
 
 def test_schemes_that_train_are_refused_by_the_plan() -> None:

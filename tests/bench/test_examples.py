@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from bench.provenance import dependencies
 
 from bench.attacks import ATTACKS
 from bench.journal import Journal
+from bench.support.fingerprint import Fingerprints
+from bench.support.modules import Modules
 from cwwm.checkpoint import save_tensors
 from cwwm.cli import app as owner_app
 from cwwm.console import run_app
@@ -86,8 +87,8 @@ def test_lists_and_plans_know_plugins(bench: Bench, capsys: pytest.CaptureFixtur
 
 
 def test_the_digest_of_a_plugin_covers_its_source_and_what_it_builds_on() -> None:
-    found = dependencies("examples.patchwork")
-    assert {"examples.patchwork", "cwwm.schemes.keyed", "cwwm.schemes.sign", "cwwm.schemes.base"} <= found
+    found = Fingerprints(Modules()).reached(["examples.patchwork:Patchwork"])
+    assert {"examples.patchwork", "cwwm.schemes.keyed:KeyedEmbedding", "cwwm.schemes.base:Scheme"} <= found
     assert "examples.low_rank" not in found
 
 

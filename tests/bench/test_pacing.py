@@ -50,7 +50,7 @@ def test_all_is_covered_at_one_seed_before_the_next_and_schemes_keep_their_order
     first = [cell for cell in ordered if cell.host.seed == 0]
     labels = [entry.label for entry in suite.schemes]
     assert [labels.index(cell.mark.scheme.label) for cell in first] == sorted(
-        labels.index(c.scheme.label) for c in first
+        labels.index(c.mark.scheme.label) for c in first
     )
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from bench.provenance import dependencies, source_digest
 
-from bench import provenance
 from bench.attacks import ATTACKS
 from bench.plugins import load_plugins
 from bench.suite import AttackEntry, SchemeEntry
+from bench.support import fingerprint as fingerprints
+from bench.support.fingerprint import Fingerprints, fingerprint, root
+from bench.support.modules import Modules
 from cwwm.errors import BadInput
 from cwwm.schemes import SCHEMES
 
@@ -47,8 +48,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def forget() -> None:
-    for cached in (provenance.source_digest, provenance._imports, provenance._file):
-        cached.cache_clear()
+    fingerprints.fingerprint.cache_clear()
+    fingerprints._running.cache_clear()
     importlib.invalidate_caches()
 
 
@@ -145,23 +146,37 @@ def test_an_edit_anywhere_in_a_plugin_is_another_identity(folder: Path, edited: 
     write(folder, "own_side.py", "SIDE = 1\n")
     write(folder, "own_package/scheme.py", SCHEME.format(helper="own_package", name="mine"))
     load_plugins(["own_package.scheme"])
-    entry = SchemeEntry("mine", "mine", {})
-    (module,) = entry.modules
+    (scheme,) = SchemeEntry("mine", "mine", {}).classes
+    mine, builtin = root(scheme), "cwwm.schemes.sign:Sign"
+    found = Fingerprints(Modules()).reached([mine])
     own = {"own_package.scheme", "own_package.core", "own_package.deep", "own_side"}
-    assert {name for name in dependencies(module) if name.startswith("own")} == own
-    before, builtin = source_digest(module), source_digest("cwwm.schemes.sign")
+    assert {name for name in found if name.startswith("own")} == own
+    assert {builtin, "cwwm.schemes.sign:SignScheme"} <= found
+    before, ours = fingerprint(mine), fingerprint(builtin)
     write(folder, edited, (folder / edited).read_text() + "# another\n")
-    assert source_digest(module) != before
-    assert source_digest("cwwm.schemes.sign") == builtin
-    written = source_digest(module)
+    assert fingerprint(mine) != before
+    assert fingerprint(builtin) == ours
+    written = fingerprint(mine)
     write(folder, "own_package/other.py", "UNUSED = 2\n")
-    assert source_digest(module) == written
+    assert fingerprint(mine) == written
+
+
+def test_a_compiled_module_of_a_plugin_counts_by_its_bytes(folder: Path) -> None:
+    sys.path.append(str(folder))
+    write(folder, "own_scheme.py", "from own_binary import fast\n")
+    digests = []
+    for content in (b"\x7fELF one", b"\x7fELF two"):
+        (folder / "own_binary.so").write_bytes(content)
+        forget()
+        sys.path_importer_cache.clear()
+        digests.append(Fingerprints(Modules(), {}).of(["own_scheme"]))
+    assert digests[0] != digests[1]
 
 
 def test_who_names_a_plugin_scheme_depends_on_it(folder: Path) -> None:
     write(folder, "own_scheme.py", SCHEME.format(helper="cwwm.errors", name="mine").replace("REPEATS", "BadInput"))
     load_plugins(["own_scheme"])
     control = SchemeEntry("control", "wrong-key", {"scheme": "mine"})
-    assert control.modules == ("cwwm.schemes.wrong_key", "own_scheme")
+    assert control.classes == (SCHEMES["wrong-key"], SCHEMES["mine"])
     thief = ATTACKS["overwrite"](scheme="mine")  # type: ignore[call-arg]
-    assert AttackEntry("thief", thief, (1.0,)).modules == ("bench.attacks.overwriting", "own_scheme")
+    assert AttackEntry("thief", thief, (1.0,)).classes == (ATTACKS["overwrite"], SCHEMES["mine"])

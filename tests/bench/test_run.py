@@ -2,14 +2,17 @@
 
 import csv
 import json
+import operator
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.journal import Journal, record_digest
 from bench.leaderboard import TIMING_COLUMNS
+from bench.running import comparable
 from cwwm.files import write_json
 
 Bench = Callable[..., int]
@@ -67,6 +70,46 @@ def test_failed_cells_are_tried_again_and_their_attempts_kept(
     assert again is not None
     assert again["status"] == "ok"
     assert [attempt["reason"] for attempt in again["attempts"]] == ["the power went"]
+
+
+def stale(record: dict[str, Any], *, digest: str | None = None) -> dict[str, Any]:
+    """Return a record whose false positives were counted by older source, and of another marked model if given."""
+    null = {kind: {**found, "lowest": [-99.0]} for kind, found in record["marked"]["null"].items()}
+    marked = {**record["marked"], "null": null, "digest": digest or record["marked"]["digest"]}
+    changed = {**record, "marked": marked, "beside": {**record["beside"], "detection": "0" * 32}}
+    return {k: v for k, v in changed.items() if k not in ("digest", "format")}
+
+
+def test_stale_detection_is_not_compared_and_everything_else_is(finished: Path) -> None:
+    record = next(iter(Journal(finished).records()))
+    assert operator.eq(*comparable(record, record))
+    assert operator.eq(*comparable(stale(record), record))
+    assert operator.ne(*comparable(stale(record, digest="0" * 64), record))
+    newer = {**record, "marked": {**record["marked"], "null": None}}
+    assert operator.ne(*comparable(record, newer))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_detection_of_older_source_is_measured_again_alone(
+    tiny: Path, finished: Path, bench: Bench, tmp_path: Path, jobs: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished, tmp_path / "out")
+    journal = Journal(tmp_path / "out")
+    whole, changed, *_ = journal.records()
+    rows = [{**row, "timing": {"attack_s": 77.0, "extract_ms": 7.0}} for row in whole["rows"]]
+    journal.write({**stale(whole), "rows": rows})
+    journal.write(stale(changed, digest="0" * 64))
+    arguments = (tiny / "tiny.yaml", "--out", tmp_path / "out", "--device", "cpu")
+    assert bench("plan", *arguments) == 0
+    assert "16 cells, 14 of them recorded" in capsys.readouterr().out
+    assert bench("run", *arguments, "--jobs", jobs) == 0
+    renewed, again = (journal.read(record["identity"]) for record in (whole, changed))
+    assert renewed is not None
+    assert again is not None
+    assert (renewed["marked"], renewed["beside"], renewed["rows"]) == (whole["marked"], whole["beside"], rows)
+    assert (renewed["attempts"], renewed["environment"]) == (whole["attempts"], whole["environment"])
+    assert (again["marked"], again["beside"]) == (changed["marked"], changed["beside"])
+    assert again["environment"]["date"] >= changed["environment"]["date"]
 
 
 def test_a_refusal_is_final_and_says_why(tiny: Path, bench: Bench, tmp_path: Path) -> None:
