@@ -10,14 +10,13 @@ from bench.data.registry import DATASETS
 from bench.support.fingerprint import fingerprint, root
 from cwwm.readers import Blind, find_reader
 
-_CELL = (
-    *("bench.cell:HostSpec", "bench.cell:MarkSpec", "bench.cell:Cell", "bench.cell:attack_seed"),
-    *("bench.suite.entries:SchemeEntry", "bench.zoo:ModelSpec", "bench.conditions:prepare"),
-)
-_HOST = (*_CELL, "bench.workshop:UnmarkedModels", "bench.artefacts:ArtefactStore", "cwwm.training:Recipe")
-_MARK = ("bench.workshop:Workshop",)
-_ATTACK = ("bench.running:run_cell",)
-_UNTRAINED = (*_CELL, "bench.compatibility.trial:run_untrained")
+_ANY = ("bench.cell:HostSpec", "bench.zoo:ModelSpec", "bench.conditions:prepare")
+_HOST = (*_ANY, "bench.workshop:UnmarkedModels", "bench.artefacts:ArtefactStore", "cwwm.training:Recipe")
+_SPEC = ("bench.cell:MarkSpec", "bench.suite.entries:SchemeEntry")
+_MARK = (*_SPEC, "bench.workshop:Workshop")
+_CELL = ("bench.cell:Cell", "bench.cell:attack_seed")
+_ATTACK = (*_CELL, "bench.running:run_cell")
+_UNTRAINED = (*_ANY, *_SPEC, *_CELL, "bench.compatibility.trial:run_untrained")
 DETECTION = ("bench.detection:detection",)
 TIMING = ("cwwm.timing:Stopwatch", "bench.conditions:OthersLoad", "bench.conditions:environment")
 

@@ -15,8 +15,8 @@ from bench.attacks import Attack, AttackContext, make_attack
 from bench.data import load
 from bench.journal import Record
 from bench.plan import cells
-from bench.suite.calibration_file import AttackStrengths, read_strengths, strengths_path
 from bench.suite import load_suite, narrow
+from bench.suite.calibration_file import AttackStrengths, read_strengths, strengths_path
 from bench.zoo import ZOO_VARIABLE, HostRecipe
 from cwwm.errors import BadInput
 from cwwm.training import Recipe

@@ -10,8 +10,8 @@ import yaml
 
 from bench.plan import cells
 from bench.strength_search import LOST, NEAR, TRAININGS, Trial, search
-from bench.suite.calibration_file import Strengths, read_strengths, strengths_path
 from bench.suite import Tune, load_suite, narrow
+from bench.suite.calibration_file import Strengths, read_strengths, strengths_path
 from bench.zoo import ZOO_VARIABLE
 from cwwm.errors import BadInput
 

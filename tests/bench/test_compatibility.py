@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from bench.attacks import make_attack
-from bench.cli import app
 from bench.cell import Cell, HostSpec, MarkSpec
+from bench.cli import app
 from bench.compatibility import architectures, run_untrained
 from bench.compatibility.trial import perturb
 from bench.journal import Journal, Record

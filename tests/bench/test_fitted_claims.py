@@ -25,8 +25,7 @@ from cwwm.console import NO, run_app
 from cwwm.keys import Key
 from cwwm.mark import save_mark
 from cwwm.message import bits_to_hex
-from cwwm.schemes import Claim, EmbedContext, embed, make_scheme
-from cwwm.schemes import SCHEMES
+from cwwm.schemes import SCHEMES, Claim, EmbedContext, embed, make_scheme
 from cwwm.training import Recipe, train
 from cwwm.verification import Exhibits, copy_digest, same_channels, verify
 from cwwm.weights import TensorWeights, as_weights

@@ -59,7 +59,9 @@ def survivors(model: nn.Module, rate: float, workshop: Workshop, cell: Cell) -> 
         key = Key.for_harness(test="random law", rate=rate, index=index)
         message = Stream(index.to_bytes(32, "little")).bits(256)
         _, mark = embed(scheme, as_weights(marked), message, key, EmbedContext(nonce=index.to_bytes(16, "little")))
-        context = AttackContext(workshop.data(cell.host.model), cell.host.model.recipe, index, torch.device("cpu"), _no_other)
+        context = AttackContext(
+            workshop.data(cell.host.model), cell.host.model.recipe, index, torch.device("cpu"), _no_other
+        )
         pruned = next(make_attack("random", "test").curve([marked], [rate], context)).model
         read = scheme.extract(as_weights(pruned), key, mark)
         whole += bool(read.ok and np.array_equal(read.bits, message))
@@ -95,7 +97,9 @@ def test_marking_costs_at_most_half_a_point(scheme: str, tmp_path: Path) -> None
     workshop = Workshop(ArtefactStore(tmp_path), torch.device("cpu"))
     differences: dict[str, list[float]] = {}
     for cell in cells_of(suite, {}):
-        pair = [made.facts["accuracy"]["correct"] for made in (workshop.marked(cell.mark), workshop.control(cell.host))]
+        pair = [
+            made.facts["accuracy"]["correct"] for made in (workshop.marked(cell.mark), workshop.control(cell.host))
+        ]
         total = workshop.control(cell.host).facts["accuracy"]["total"]
         differences.setdefault(cell.host.model.name, []).append(100 * (pair[0] - pair[1]) / total)
     print(scheme, differences)

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from bench.attacks import make_attack
-from bench.cell import Cell
-from bench.compatibility import UntrainedCell, architectures
+from bench.cell import Cell, HostSpec, MarkSpec
+from bench.compatibility import architectures
 from bench.suite import AttackEntry, SchemeEntry
 from bench.zoo import HostRecipe, ModelSpec
+from cwwm.readers import Blind
 from cwwm.training import Recipe
 
 TINY = ModelSpec(
@@ -26,6 +27,7 @@ TINY = ModelSpec(
 )
 PAYLOAD = 16
 MARK = ("sign-repetition", {"repetition": 5})  # of the model that is attacked
+ALIGNED = "permute, aligned"  # read through an alignment
 FULL = "cwc in full"  # the one cell that is run as a whole, detection included
 SHORT = {"updates": 2, "steps": 5, "retrain": 1}
 
@@ -38,7 +40,6 @@ ONE_SHOT: dict[str, dict[str, Any]] = {
     "dm-qim": {},
     "fixed-weights": {},
     "spread-spectrum": {},
-    "aligned": {"scheme": "sign-repetition"},
     "wrong-key": {"scheme": "sign-repetition"},
     "none": {},
 }
@@ -75,6 +76,7 @@ ATTACKS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "search": ({"name": "search", "attack": "magnitude", "mildest": 0.1, "hardest": 0.9, "resolution": 2}, (5,)),
 }
 NEEDS = {
+    ALIGNED: "torch_pruning",
     "structural": "torch_pruning",
     "structured-removed": "torch_pruning",
     "permute": "torch_pruning",
@@ -85,15 +87,23 @@ NEEDS = {
 
 def golden_cells() -> Iterator[tuple[str, Cell]]:
     """Yield all cells by name: first those of the same network."""
-    mark, magnitude = SchemeEntry(MARK[0], *MARK), _attack("magnitude")
-    yield FULL, Cell(TINY, SchemeEntry("cwc", "cwc", ONE_SHOT["cwc"]), PAYLOAD, 0, magnitude)
-    for name in ATTACKS:
-        yield name, Cell(TINY, mark, PAYLOAD, 0, _attack(name))
-    for name, parameters in TRAINED.items():
-        yield name, Cell(TINY, SchemeEntry(name, name, parameters), PAYLOAD, 0, magnitude)
     (bare,) = architectures([TINY])
+    trained, untrained = HostSpec(TINY, 0), HostSpec(bare, 0, weights="initial")
+    yield FULL, _cell(trained, "cwc", ONE_SHOT["cwc"])
+    for name in ATTACKS:
+        yield name, _cell(trained, *MARK, name)
+    yield ALIGNED, _cell(trained, *MARK, "permute", reader="aligned")
+    for name, parameters in TRAINED.items():
+        yield name, _cell(trained, name, parameters)
     for name, parameters in ONE_SHOT.items():
-        yield f"{name}, untrained", UntrainedCell(bare, SchemeEntry(name, name, parameters), PAYLOAD, 0, magnitude)
+        yield f"{name}, untrained", _cell(untrained, name, parameters)
+
+
+def _cell(
+    host: HostSpec, scheme: str, parameters: dict[str, Any], attack: str = "magnitude", reader: str = Blind.name
+) -> Cell:
+    entry = SchemeEntry(scheme, scheme, parameters, reader=reader)
+    return Cell(MarkSpec(host, entry, PAYLOAD), _attack(attack))
 
 
 def _attack(name: str) -> AttackEntry:

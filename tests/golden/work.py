@@ -21,8 +21,9 @@ import bench
 import cwwm
 from bench.artefacts import ArtefactStore
 from bench.cell import Cell
-from bench.compatibility import UntrainedCell, run_untrained
+from bench.compatibility import run_untrained
 from bench.conditions import prepare
+from bench.reading_marks import OwnersReading
 from bench.running import attacked_rows, reproducible, run_cell
 from bench.sources import DETECTION, TIMING, attack_roots, host_roots, mark_roots
 from bench.support.fingerprint import Fingerprints
@@ -33,21 +34,22 @@ from tests.golden.cells import FULL, NEEDS, golden_cells
 _ROOT = Path(bench.__file__).parent.parent
 _LARGE = ("report", "covertness", "counts")
 _NO_SOURCE = (  # what names a cell and files its record
-    *("bench.sources:", "bench.support.", "bench.suite:AttackEntry", "bench.running:recipe"),
-    *("bench.running:reproducible", "bench.running:beside", "bench.workshop:marked_identity"),
+    *("bench.sources:", "bench.support.", "bench.suite.entries:AttackEntry"),
+    *("bench.running:reproducible", "bench.running:beside"),
 )
 
 
 def rows_of(name: str, cell: Cell, workshop: Workshop) -> dict[str, Any]:
     """Return what a cell's rows hold but for times, and what they follow from."""
-    if isinstance(cell, UntrainedCell):
+    if cell.host.untrained:
         record = reproducible(run_untrained(cell, workshop.device))
     elif name == FULL:
         record = reproducible(run_cell(cell, workshop))
     else:
-        facts = workshop.marked(cell).facts
-        kept = {part: facts[part] for part in ("accuracy", "digest", "energy", "noise_floor")}
-        record = {"status": "ok", "marked": kept, "rows": attacked_rows(cell, workshop)}
+        subjects = workshop.subjects(cell)
+        kept = {part: subjects.marked.facts[part] for part in ("accuracy", "digest", "energy", "noise_floor")}
+        owner = OwnersReading.of(subjects.marked, cell.mark.scheme.reader)
+        record = {"status": "ok", "marked": kept, "rows": attacked_rows(cell, subjects, owner, workshop)}
     if record["status"] != "ok":
         raise RuntimeError(f"golden cell {name} is {record['status']}: {record['reason']}")
     rows = [{k: v for k, v in row.items() if k != "timing"} for row in record["rows"]]
@@ -58,13 +60,13 @@ def rows_of(name: str, cell: Cell, workshop: Workshop) -> dict[str, Any]:
 
 def stages(name: str, cell: Cell, workshop: Workshop) -> Iterator[tuple[Callable[[], Any], tuple[str, ...]]]:
     """Yield the steps of a cell, the last of which gives its rows, each with the roots that must cover it."""
-    untrained, attack = isinstance(cell, UntrainedCell), cell.attack.attack
-    host = (*host_roots(cell.model.data, untrained=untrained), *TIMING)
-    mark = (*host, *mark_roots(cell.scheme.classes, untrained=untrained))
+    spec, untrained, attack = cell.mark, cell.host.untrained, cell.attack.attack
+    host = (*host_roots(cell.host.model.data, untrained=untrained), *TIMING)
+    mark = (*host, *mark_roots(spec.scheme.classes, untrained=untrained))
     if not untrained:
-        yield lambda: (workshop.control(cell), workshop.twin(cell)), host
-        yield lambda: workshop.marked(cell), mark
-    attacks = attack_roots(cell.attack.classes, attack.other_data, untrained=untrained)
+        yield lambda: (workshop.control(spec.host), workshop.twin(spec.host)), host
+        yield lambda: workshop.marked(spec), mark
+    attacks = attack_roots(cell.attack.classes, attack.other_data, untrained=untrained, reader=spec.scheme.reader)
     yield lambda: rows_of(name, cell, workshop), (*mark, *attacks, *DETECTION)
 
 

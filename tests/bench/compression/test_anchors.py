@@ -26,7 +26,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
     def attacked(label: str, **changed: object) -> tuple[Attacked, float]:
         cell = by_label[label]
-        control, context = workshop.control(cell.host).model, attacker_context(cell.host, cell.attack, workshop, None)
+        control, context = (
+            workshop.control(cell.host).model,
+            attacker_context(cell.host, cell.attack, workshop, None),
+        )
         attack = replace(cell.attack.attack, **changed)  # type: ignore[arg-type]
         found = next(attack.curve([control], cell.attack.strengths, context))
         before, after = (accuracy(model, context.data.test).percent for model in (control, found.model))
