@@ -1,4 +1,4 @@
-"""The one place that reads YAML: plain values only, no key twice, and errors that name the file and the line."""
+"""The one place that reads and writes YAML: plain values, no key twice; errors name the file and the line."""
 
 import re
 from collections.abc import Iterator
@@ -168,4 +168,23 @@ def plain(text: str) -> Scalar:
         return float(text)
     if _SPECIAL.fullmatch(text):
         return float(text.replace(".", ""))
+    return text
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes every value out, and quotes each text that would be read as something else."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401
+        return True
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", text, None if isinstance(plain(text), str) else "'")
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
+def dump_yaml(value: Any) -> str:  # noqa: ANN401 (what YAML can hold)
+    """Return the text of lists, mappings and scalars, the innermost in one line, which `read_yaml` reads alike."""
+    text: str = yaml.dump(value, Dumper=_Dumper, default_flow_style=None, sort_keys=False, width=1000)
     return text

@@ -10,8 +10,8 @@ import yaml
 
 from bench.plan import cells
 from bench.strength_search import LOST, NEAR, TRAININGS, Trial, search
-from bench.suite.calibration_file import Strengths, read_strengths, strengths_path
 from bench.suite import Tune, load_suite, narrow
+from bench.suite.calibration_file import Strengths, read_strengths, strengths_path
 from bench.zoo import ZOO_VARIABLE
 from cwwm.errors import BadInput
 
@@ -251,7 +251,7 @@ def test_an_error_in_a_tuned_suite_is_named(
     [
         ("values: {}\nvalue: {}", ["value", "values"]),
         ("values: {cvc: {64: {tiny: {survive: 0.9}}}}", ["cvc", "cwc"]),
-        ("values: {cwc: {tiny: {survive: 0.9}}}", ["payloads", "cwc"]),
+        ("values: {cwc: {tiny: {survive: 0.9}}}", ["values.cwc", "key 'tiny' is text, not a whole number"]),
         ("values: {cwc: {64: {tiny: 0.9}}}", ["cwc.64.tiny", "0.9"]),
         ("values: {cwc: {64: {tiny: {survive: high}}}}", ["high", "number"]),
         ("values: {", ["not YAML"]),

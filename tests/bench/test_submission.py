@@ -82,7 +82,10 @@ def test_a_recipe_alone_gives_identity_and_key(
         (lambda r: r["marked"]["accuracy"].update(correct=451), "451 of 450 answers cannot be right"),
         (lambda r: r.update(note="x"), "unknown field 'note'"),
         (lambda r: r.pop("marked"), "a record of status ok lacks marked"),
-        (lambda r: r.update(artefact="../../../etc/passwd"), "artefact: '../../../etc/passwd' does not have the form"),
+        (
+            lambda r: r.update(artefact="../../../etc/passwd"),
+            "artefact: '../../../etc/passwd' does not have",
+        ),
         (lambda r: r["key"].update(scheme="\x1b[2J"), "key.scheme: holds characters"),
         (lambda r: r["key"].update(scheme="cwc strong"), "its key says scheme 'cwc strong', its recipe"),
         (lambda r: r["key"].update(seed=7), "its key says seed 7, its recipe "),
