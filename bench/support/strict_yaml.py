@@ -100,7 +100,7 @@ class _Builder:
         if isinstance(event, yaml.AliasEvent):
             return self._repeated(event)
         if event.tag is not None:
-            raise self._error(event, f"tag {event.tag.rpartition(':')[2]} is not taken; drop it")
+            raise self._error(event, f"tag {event.tag.removeprefix('tag:yaml.org,2002:')} is not taken; drop it")
         if depth > _DEPTH:
             raise self._error(event, f"nested deeper than {_DEPTH} lists and mappings")
         before = self._count
