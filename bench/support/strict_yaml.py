@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from cwwm.errors import BadInput
+from cwwm.files import read_bounded
 
 _PARSER = yaml.CBaseLoader if yaml.__with_libyaml__ else yaml.BaseLoader  # the same events, ten times as fast
 _DEPTH = 32  # of lists and mappings in one another
@@ -33,14 +34,7 @@ def read_yaml(path: Path) -> dict[Any, Any]:
     Raises:
         BadInput: one line with the file and, but for a file that cannot be read, the line.
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read(_BYTES + 1)
-    except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror}") from error
-    if len(content) > _BYTES:
-        raise BadInput(f"{path} has more than {_BYTES >> 20} MiB, too much for a file of settings")
-    value = parse(_decoded(content, path), path)
+    value = parse(_decoded(read_bounded(path, "YAML file", _BYTES), path), path)
     if not isinstance(value, dict):
         raise BadInput(f"{path} holds no mapping of names to values")
     return value

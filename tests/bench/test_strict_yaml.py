@@ -69,7 +69,7 @@ def test_what_cannot_be_read_is_told_in_one_line(text: str, said: str, parser: o
         (b"", "holds no mapping"),
         (b"- 1", "holds no mapping"),
         (b"just words", "holds no mapping"),
-        (b"# " + b"x" * (16 << 20), "more than 16 MiB"),
+        (b"# " + b"x" * (16 << 20), "16,777,216"),
     ],
 )
 def test_a_file_of_another_kind_is_told_in_one_line(content: bytes, said: str, tmp_path: Path) -> None:
@@ -77,13 +77,17 @@ def test_a_file_of_another_kind_is_told_in_one_line(content: bytes, said: str, t
     path.write_bytes(content)
     with pytest.raises(BadInput) as refusal:
         read_yaml(path)
-    assert str(refusal.value).startswith(str(path))
+    assert f"{path}" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
     assert said in str(refusal.value)
 
 
-@pytest.mark.parametrize("path", ["no/such.yaml", "."])
-def test_a_file_that_cannot_be_read_is_named(path: str) -> None:
-    with pytest.raises(BadInput, match=f"cannot read {path}: "):
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [("no/such.yaml", "no YAML file at no/such.yaml"), (".", "cannot read YAML file .: it is a folder, a pipe")],
+)
+def test_a_file_that_cannot_be_read_is_named(path: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
         read_yaml(Path(path))
 
 
