@@ -47,15 +47,16 @@ def asked_hub(name: str) -> tuple[str, dict[str, Any]]:
     return architecture, dict(arguments or {})
 
 
-def check_tag(name: str) -> None:
-    """Raise BadInput if a name such as ``resnet18.a1_in1k`` has a tag for which timm knows no weights."""
+def check_tag(name: str, where: str = "") -> None:
+    """Raise BadInput, led by `where`, for ``NAME.TAG`` if timm has no weights of that tag."""
     architecture, dot, tag = name.partition(".")
     if not dot:
         return
     timm = timm_with_ours()
     if not timm.is_model(architecture):
-        raise unknown_name("model", architecture, timm.list_models())
+        raise unknown_name("model", architecture, timm.list_models(), where)
     known = [full.partition(".")[2] for full in timm.list_models(architecture, pretrained=True)]
     if tag not in known:
         named = f"its tags are {', '.join(known)}" if any(known) else "it has none"
-        raise BadInput(f"model '{architecture}' has no weights with the tag '{tag}'; {named}")
+        lead = f"{where}: " if where else ""
+        raise BadInput(f"{lead}model '{architecture}' has no weights with the tag '{tag}'; {named}")

@@ -114,10 +114,11 @@ def _spec(name: str, entry: ModelFields, recipe: HostRecipe, path: Path) -> Mode
     )
 
 
-def find_models(patterns: list[str]) -> list[ModelSpec]:
+def find_models(patterns: list[str], where: str = "") -> list[ModelSpec]:
     """Return the specs of models.yaml that match names or wildcards; any other timm name gets the default entry.
 
     ``timm/NAME`` and ``hf-hub:timm/NAME`` are NAME. ``hf-hub:OWNER/NAME`` is what the hub says of that model.
+    `where` (file and key) leads the text of errors.
 
     Raises:
         BadInput: for a name or pattern that neither models.yaml nor timm knows, or an unknown tag of weights.
@@ -127,17 +128,17 @@ def find_models(patterns: list[str]) -> list[ModelSpec]:
     found: dict[str, ModelSpec] = {}
     for pattern in map(without_hub, patterns):
         matching = [spec for name, spec in zoo.items() if fnmatch(name, pattern)]
-        for spec in matching or [_unlisted(pattern)]:
-            check_tag(spec.timm)
+        for spec in matching or [_unlisted(pattern, where)]:
+            check_tag(spec.timm, where)
             found[spec.name] = spec
     return list(found.values())
 
 
-def _unlisted(name: str) -> ModelSpec:
+def _unlisted(name: str, where: str) -> ModelSpec:
     architecture, create = asked_hub(name) if on_hub(name) else (name, {})
     timm = timm_with_ours()
     if not timm.is_model(architecture):
-        raise unknown_name("model", name, [*load_zoo(), *timm.list_models()])
+        raise unknown_name("model", name, [*load_zoo(), *timm.list_models()], where)
     default = _read_zoo(_shipped_zoo())[_DEFAULT]
     return replace(default, name=name, timm=architecture, family="", create=create)
 

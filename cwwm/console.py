@@ -4,9 +4,11 @@ import contextlib
 import io
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, requires
 from typing import Any, TextIO, cast
 
 import typer
@@ -15,6 +17,7 @@ from rich.table import Table
 
 from cwwm.errors import BadInput
 
+_PACKAGES = {"yaml": "pyyaml", "sklearn": "scikit-learn", "skimage": "scikit-image"}  # by the module to import
 DONE, NO, BAD_INPUT, FAILED = 0, 1, 2, 3
 INTERRUPTED = 130  # as shells have it
 
@@ -49,13 +52,27 @@ def _run(app: typer.Typer, name: str, arguments: Sequence[str] | None) -> int:
         return _refuse(name, f"{error.format_message()} (see {name} --help)")
     except (typer.Abort, KeyboardInterrupt):
         code = INTERRUPTED
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and (remedy := _install(error)):
+            return _refuse(name, remedy)
         traceback.print_exc()
         print(f"{name}: the work failed; the lines above say where", file=sys.stderr)
         return FAILED
     if code == INTERRUPTED:  # newer versions of typer return it
         print(f"{name}: interrupted", file=sys.stderr)
     return code if isinstance(code, int) else DONE
+
+
+def _install(error: ModuleNotFoundError) -> str:
+    """Return which extra of ours brings a missing package; empty if none does."""
+    module = (error.name or "").partition(".")[0]
+    package = _PACKAGES.get(module, module)
+    try:
+        needs = requires("cwwm") or []
+    except PackageNotFoundError:  # a bare checkout
+        return ""
+    extras = [need.partition("extra ==")[2].strip(" \"'") for need in needs if re.match(rf"{package}\b", need)]
+    return f"package {package} is not installed; pip install 'cwwm[{extras[0]}]'" if any(extras) else ""
 
 
 def _refuse(name: str, reason: str) -> int:

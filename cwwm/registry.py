@@ -31,6 +31,8 @@ def build(kind: str, known: Mapping[str, type[T]], name: str, parameters: Mappin
             raise BadInput(f"{lead}{parameter} takes {_named(hints[parameter])}, not {value!r:.60}")
     try:
         return known[name](**parameters)
+    except BadInput as error:
+        raise type(error)(f"{where}: {error}" if where else str(error)) from error
     except (TypeError, OverflowError) as error:
         raise BadInput(f"{lead}{error}") from error
 

@@ -5,11 +5,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import yaml
 from pydantic import AfterValidator, Field
 
 from bench.support.schema import Fields, FromMapping, Name, Positive, validated
-from bench.support.strict_yaml import read_yaml
+from bench.support.strict_yaml import dump_yaml, read_yaml
 from cwwm.errors import BadInput
 from cwwm.files import write_atomic
 
@@ -108,11 +107,11 @@ class Strengths:
 
     def write(self, path: Path, source: str) -> None:
         """Write the file atomically, sorted; `source` is the digest of the source that found the last entry."""
-        attacks: dict[str, dict[str, Any]] = Field({})
+        attacks: dict[str, dict[str, Any]] = {}
         for (label, model), found in sorted(self.attacks.items(), key=lambda item: item[0]):
             attacks.setdefault(label, {})[model] = found.to_tree()
         tree = {"values": _nested(self.values), "reached": _nested(self.reached), "attacks": attacks}
-        text = yaml.safe_dump(tree, default_flow_style=None, sort_keys=False, width=1000)
+        text = dump_yaml(tree)
         write_atomic(path, (_HEADER.format(suite=path.name.removesuffix(SUFFIX), source=source) + text).encode())
 
 
@@ -135,7 +134,7 @@ def read_strengths(path: Path) -> Strengths:
 
 
 def _nested(places: Mapping[Place, Mapping[str, Any]]) -> dict[str, dict[int, dict[str, dict[str, Any]]]]:
-    tree: dict[str, dict[int, dict[str, dict[str, Any]]]] = Field({})
+    tree: dict[str, dict[int, dict[str, dict[str, Any]]]] = {}
     for (label, payload, model), leaf in sorted(places.items(), key=lambda item: item[0]):
         tree.setdefault(label, {}).setdefault(payload, {})[model] = dict(leaf)
     return tree

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from bench.suite.entries import Tune
-from bench.support.schema import Fields, FromMapping, Name, Positive, validated
+from bench.support.schema import Fields, FromMapping, Name, Positive, refuse_numbers, validated
 from bench.support.strict_yaml import read_yaml
 from cwwm.errors import BadInput
 from cwwm.readers import Blind
@@ -33,10 +33,8 @@ class _Entry(Fields):
 
 
 def _entry(value: Any) -> Any:  # noqa: ANN401 (what YAML gave)
-    """Return a mapping for an entry that is a name alone; refuse keys that can be no names."""
-    for key in value if isinstance(value, dict) else ():
-        if not isinstance(key, str):
-            raise BadInput(f"{key!r} is no name of a parameter; decimals take a point, since 0,9 is two entries")
+    """Return a mapping for an entry that is a name alone."""
+    refuse_numbers(value)
     return {"name": value} if isinstance(value, str) else value
 
 

@@ -83,7 +83,7 @@ def load_suite(name: str) -> Suite:
     return Suite(
         name=path.stem,
         description=file.description,
-        models=models_of(file.models, file.untrained),
+        models=models_of(file.models, file.untrained, f"{path}: models"),
         schemes=tuple(schemes),
         attacks=tuple(attacks),
         path=path,
@@ -95,9 +95,9 @@ def load_suite(name: str) -> Suite:
     )
 
 
-def models_of(patterns: Sequence[str], untrained: Collection[str]) -> tuple[ModelSpec, ...]:
+def models_of(patterns: Sequence[str], untrained: Collection[str], where: str = "") -> tuple[ModelSpec, ...]:
     """Return the models of a suite; BadInput for a name that neither models.yaml nor timm knows."""
-    found = find_models(list(patterns))
+    found = find_models(list(patterns), where)
     return architectures(found) if untrained else tuple(found)
 
 

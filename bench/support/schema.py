@@ -45,7 +45,15 @@ class FromMapping:
         return core_schema.no_info_before_validator_function(check, schema)
 
 
+def refuse_numbers(value: Any) -> None:  # noqa: ANN401
+    """Raise BadInput for a mapping with a number among its names: half of a decimal with a comma, most likely."""
+    for key in value if isinstance(value, Mapping) else ():
+        if str(key).isdigit():
+            raise BadInput(f"{key} is no name; decimals take a point, since 0,9 is two entries")
+
+
 def _refuse_unknown(value: Any, known: Mapping[str, Any] | Sequence[str]) -> None:  # noqa: ANN401
+    refuse_numbers(value)
     for key in value if isinstance(value, Mapping) else ():
         if key not in known:
             raise unknown_name("field", str(key), known)

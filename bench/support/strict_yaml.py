@@ -1,4 +1,4 @@
-"""The one place that reads YAML: plain values only, no key twice, and errors that name the file and the line."""
+"""The one place that reads and writes YAML: plain values, no key twice; errors name the file and the line."""
 
 import re
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from cwwm.errors import BadInput
+from cwwm.files import read_bounded
 
 _PARSER = yaml.CBaseLoader if yaml.__with_libyaml__ else yaml.BaseLoader  # the same events, ten times as fast
 _DEPTH = 32  # of lists and mappings in one another
@@ -33,14 +34,7 @@ def read_yaml(path: Path) -> dict[Any, Any]:
     Raises:
         BadInput: one line with the file and, but for a file that cannot be read, the line.
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read(_BYTES + 1)
-    except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror}") from error
-    if len(content) > _BYTES:
-        raise BadInput(f"{path} has more than {_BYTES >> 20} MiB, too much for a file of settings")
-    value = parse(_decoded(content, path), path)
+    value = parse(_decoded(read_bounded(path, "YAML file", _BYTES), path), path)
     if not isinstance(value, dict):
         raise BadInput(f"{path} holds no mapping of names to values")
     return value
@@ -100,7 +94,7 @@ class _Builder:
         if isinstance(event, yaml.AliasEvent):
             return self._repeated(event)
         if event.tag is not None:
-            raise self._error(event, f"tag {event.tag.rpartition(':')[2]} is not taken; drop it")
+            raise self._error(event, f"tag {event.tag.removeprefix('tag:yaml.org,2002:')} is not taken; drop it")
         if depth > _DEPTH:
             raise self._error(event, f"nested deeper than {_DEPTH} lists and mappings")
         before = self._count
@@ -168,4 +162,23 @@ def plain(text: str) -> Scalar:
         return float(text)
     if _SPECIAL.fullmatch(text):
         return float(text.replace(".", ""))
+    return text
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes every value out, and quotes each text that would be read as something else."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401
+        return True
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", text, None if isinstance(plain(text), str) else "'")
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
+def dump_yaml(value: Any) -> str:  # noqa: ANN401 (what YAML can hold)
+    """Return the text of lists, mappings and scalars, the innermost in one line, which `read_yaml` reads alike."""
+    text: str = yaml.dump(value, Dumper=_Dumper, default_flow_style=None, sort_keys=False, width=1000)
     return text

@@ -246,17 +246,17 @@ def test_a_refusal_is_written_with_its_reason_and_recorded_by_the_run(
     levelled: Path, bench: Bench, tmp_path: Path
 ) -> None:
     suite, out = tmp_path / "refused.yaml", levelled.parent / "out"  # whose models are made already
-    attack = "{name: magnitude, label: refused, strengths: [1.5, 2], lost: [1]}"
+    attack = "{name: admm-prune, label: refused, strengths: [1.0e+7, 2.0e+7], lost: [1]}"
     suite.write_text(
         f"models: [tiny]\npayloads: [16]\nschemes: [{{name: none, carrier: body}}]\nattacks: [{attack}]\n"
     )
     assert bench("calibrate", suite, "--out", out, "--device", "cpu", "--model", "tiny") == 0
     found = read_strengths(strengths_path(suite)).attacks["refused", "tiny"]
-    assert (found.tried, found.chosen) == ({1.5: None, 2: None}, {1: None})
-    assert "a rate is between 0 and 1" in found.refused
+    assert (found.tried, found.chosen) == ({1e7: None, 2e7: None}, {1: None})
+    assert "ratio 1e+07 is not between 1 and " in found.refused
     assert bench("run", suite, "--out", out, "--device", "cpu") == 0
     (record,) = records_of(out, "refused")
-    assert (record["status"], record["recipe"]["strengths"]) == ("refused", [1.5])
+    assert (record["status"], record["recipe"]["strengths"]) == ("refused", [1e7])
 
 
 @pytest.mark.usefixtures("zoo")
@@ -299,7 +299,7 @@ def test_an_error_in_the_levels_of_a_suite_is_named(tmp_path: Path, old: str, ne
         ("0.5: 1.25", "0.5: much", ["much", "number", "tried"]),
         ("chosen: {0: null}", "chosen: {}", ["chosen"]),
         ("chosen: {0: null}", "chosen: {0: 0.7}", ["chosen", "0.7", "none of those tried"]),
-        ("{tiny: {tried", "{1: {tried", ["attacks.hard", "names"]),
+        ("{tiny: {tried", "{1: {tried", ["attacks.hard", "key 1 is a number, not text"]),
     ],
 )
 def test_an_error_in_the_attacks_of_a_calibration_file_is_named(

@@ -306,14 +306,14 @@ def test_a_bad_attack_is_refused_in_one_line(spec: object, named: str) -> None:
         make_attack(spec, "suite.yaml: attacks[0]")
 
 
-def test_a_rate_outside_zero_to_one_is_refused(model: nn.Module, context: AttackContext) -> None:
-    with pytest.raises(BadInput, match="between 0 and 1"):
-        next(make_attack("magnitude", "test").curve([model], [1.5], context))
-
-
 @pytest.mark.parametrize(
     ("name", "strength", "why"),
     [
+        ("magnitude", 1.5, "between 0 and 1"),
+        ("random", -0.5, "between 0 and 1"),
+        ("structured", float("nan"), "between 0 and 1"),
+        ("finetune", 0.0, "above 0"),
+        ("new-head", -1.0, "above 0"),
         ("noise", -0.1, "positive number of sigmas"),
         ("noise", float("nan"), "positive number of sigmas"),
         ("quantise", 1, "integer from 2 to 16"),
@@ -350,6 +350,31 @@ def test_an_impossible_strength_is_refused_in_one_line(
     with pytest.raises(BadInput, match=why) as refusal:
         next(make_attack(name, "test").curve([model], [strength], context))
     assert "\n" not in str(refusal.value)
+    if (name, strength) not in ON_THIS_MODEL:
+        with pytest.raises(BadInput, match=name):
+            make_attack(name, "test").check_strength(strength)
+
+
+ON_THIS_MODEL = [("admm-structured", 1e9), ("collude", 2)]  # other models, or more copies, take them
+
+
+@pytest.mark.parametrize(("spec", "strengths"), TABLE, ids=IDS)
+def test_the_plan_takes_what_an_attack_takes(spec: dict[str, Any], strengths: list[float]) -> None:
+    for strength in strengths:
+        make_attack(spec, "test").check_strength(strength)
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"name": "then", "first": PRUNE, "second": "cluster", "second_strength": 0}, "cluster: bits"),
+        ({"name": "then", "first": "cluster", "second": "bn"}, "cluster: bits"),
+        ({"name": "search", "attack": PRUNE, "mildest": 0.5, "hardest": 2}, "between 0 and 1, not 2"),
+    ],
+)
+def test_an_attack_made_of_others_takes_what_they_take(spec: dict[str, Any], why: str) -> None:
+    with pytest.raises(BadInput, match=why):
+        make_attack(spec, "test").check_strength(0.5)
 
 
 def snapshots(

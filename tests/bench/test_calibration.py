@@ -251,10 +251,18 @@ def test_an_error_in_a_tuned_suite_is_named(
     [
         ("values: {}\nvalue: {}", ["value", "values"]),
         ("values: {cvc: {64: {tiny: {survive: 0.9}}}}", ["cvc", "cwc"]),
-        ("values: {cwc: {tiny: {survive: 0.9}}}", ["payloads", "cwc"]),
+        ("values: {cwc: {tiny: {survive: 0.9}}}", ["values.cwc", "key 'tiny' is text, not a whole number"]),
         ("values: {cwc: {64: {tiny: 0.9}}}", ["cwc.64.tiny", "0.9"]),
         ("values: {cwc: {64: {tiny: {survive: high}}}}", ["high", "number"]),
         ("values: {", ["not YAML"]),
+        ("values: {}\nvalues: {}", ["line 2", "'values' is given twice"]),
+        ("values: {cwc: {'64': {tiny: {survive: 0.9}}}}", ["values.cwc: key '64' is text, not a whole number"]),
+        ("values: {cwc: {64: {tiny: {survive: yes}}}}", ["values.cwc.64.tiny.survive: True is a boolean"]),
+        ("values: {cwc: {64: {tiny: {survive: .nan}}}}", ["survive: nan is not a finite number"]),
+        ("values: {cwc: {64: {no: {survive: 0.9}}}}", ["values.cwc.64: key False is a boolean, not text"]),
+        ("values:", ["values: None is nothing, not a mapping"]),
+        ("values: []", ["values: [] is a list, not a mapping"]),
+        ("values: {}\nattacks: {hard: {tiny: 3}}", ["attacks.hard.tiny: 3 is not a mapping"]),
     ],
 )
 def test_an_error_in_a_calibration_file_is_named(
@@ -266,3 +274,4 @@ def test_an_error_in_a_calibration_file_is_named(
     with pytest.raises(BadInput) as caught:
         load_suite(str(tmp_path / "mine.yaml"))
     assert all(name in str(caught.value) for name in (*names, "mine.calibration.yaml")), str(caught.value)
+    assert "\n" not in str(caught.value)

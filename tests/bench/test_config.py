@@ -92,12 +92,3 @@ def test_every_scheme_is_compared() -> None:
     assert compared["encodings"] | compared["adaptive"] | {"wrong-key"} == set(SCHEMES)
     # no network of suite `encodings` has the widths for its payloads; the others answer what it does not ask
     assert compared["adaptive"] - compared["encodings"] == {"structural", "carriers", "ingrain"}
-
-
-@pytest.mark.parametrize(
-    ("text", "value"), [("1e-3", 1e-3), ("2E4", 2e4), (".5e-1", 0.05), ("e3", "e3"), ("1e", "1e")]
-)
-def test_numbers_in_scientific_notation_are_numbers(text: str, value: object, tmp_path: Path) -> None:
-    path = tmp_path / "numbers.yaml"
-    path.write_text(f"rho: {text}\n")
-    assert read_yaml(path) == {"rho": value}

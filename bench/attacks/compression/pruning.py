@@ -135,6 +135,8 @@ def measure_ratio(model: nn.Module) -> dict[str, float]:
 
 
 def _refuse_fractions(where: str, fractions: Mapping[str, float]) -> None:
+    if not isinstance(fractions, Mapping):
+        raise BadInput(f"{where}: expected fractions to keep by name, not {fractions!r:.60}")
     for name, fraction in fractions.items():
         if not 0 < fraction <= 1:
             raise BadInput(f"{where}: '{name}' is a fraction to keep, above 0 and at most 1, not {fraction:g}")
@@ -193,12 +195,12 @@ class AdmmStructured(Admm):
         if not self.groups or set(self.groups) - {"filters", "channels", "shapes"}:
             raise BadInput(f"{self.name}: groups are some of filters, channels, shapes, not {list(self.groups)}")
         for layer, fractions in (self.layout or {}).items():
-            unknown = sorted(set(fractions) - set(self.groups))
+            _refuse_fractions(f"{self.name}: layout of '{layer}'", fractions)
+            unknown = sorted(map(str, set(fractions) - set(self.groups)))
             if unknown:
                 raise BadInput(
                     f"{self.name}: layout of '{layer}' has '{unknown[0]}', but groups are {', '.join(self.groups)}"
                 )
-            _refuse_fractions(f"{self.name}: layout of '{layer}'", fractions)
 
     def projections(self, model: nn.Module, ratio: float, masks: Masks) -> Projections:
         """Return the group set of each layer; weights that a stage before removed have no norm."""
