@@ -1,7 +1,7 @@
 """The one place that reads YAML: strict, with errors that name the file, the key and the nearest valid name."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,8 +9,13 @@ from typing import Any, TypeVar
 import yaml
 
 from cwwm.errors import BadInput, unknown_name
+from cwwm.files import read_bounded
 
 T = TypeVar("T")
+
+MOST_BYTES = 1 << 20  # of a YAML file; the largest of ours has 21,000
+_DEEPEST = 32  # levels of its value
+_MOST_PARTS = 200_000  # of its value, aliases followed
 
 
 class _Loader(yaml.SafeLoader):
@@ -25,14 +30,35 @@ _Loader.add_implicit_resolver(
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping; BadInput, naming the file, if it is missing, malformed or no mapping."""
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+        value = yaml.load(read_bounded(path, "YAML file", MOST_BYTES).decode("utf-8"), _Loader)
+    except RecursionError:
+        raise BadInput(f"{path} is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # not UTF-8, or a date or number that there is not
+        if isinstance(error, BadInput):
+            raise
         raise BadInput(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not _bounded(value):
+        raise BadInput(f"{path} is nested deeper than {_DEEPEST} levels, or its aliases repeat too much")
     if not isinstance(value, dict):
         raise BadInput(f"{path} holds no mapping of names to values")
     return value
+
+
+def _bounded(value: object) -> bool:
+    """Say whether a value has few levels and parts; what an alias names counts as often as it is used."""
+    level, seen = [value], 0
+    for _ in range(_DEEPEST):
+        level = [child for parent in level for child in _children(parent)]
+        seen += len(level)
+        if not level or seen > _MOST_PARTS:
+            break
+    return not level and seen <= _MOST_PARTS
+
+
+def _children(value: object) -> Collection[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, (list, tuple, set)) else ()
 
 
 def check_fields(value: Any, known: set[str], where: str, *, required: set[str] = frozenset()) -> dict[str, Any]:  # type: ignore[assignment]  # noqa: ANN401
