@@ -14,6 +14,7 @@ from cwwm.files import read_bounded
 T = TypeVar("T")
 
 MOST_BYTES = 1 << 20  # of a YAML file; the largest of ours has 21,000
+LARGEST_INTEGER = 2**63  # that it may hold: no formula overflows
 _DEEPEST = 32  # levels of its value
 _MOST_PARTS = 200_000  # of its value, aliases followed
 
@@ -38,27 +39,34 @@ def read_yaml(path: Path) -> dict[str, Any]:
             raise
         raise BadInput(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not _bounded(value):
-        raise BadInput(f"{path} is nested deeper than {_DEEPEST} levels, or its aliases repeat too much")
+        raise BadInput(
+            f"{path} is nested deeper than {_DEEPEST} levels, has aliases that repeat too much, or whole numbers "
+            f"beyond {LARGEST_INTEGER:g}"
+        )
     if not isinstance(value, dict):
         raise BadInput(f"{path} holds no mapping of names to values")
     return value
 
 
 def _bounded(value: object) -> bool:
-    """Say whether a value has few levels and parts; what an alias names counts as often as it is used."""
+    """Say whether a value has few levels and parts, none too large; an alias counts as often as it is used."""
     level, seen = [value], 0
     for _ in range(_DEEPEST):
         level = [child for parent in level for child in _children(parent)]
         seen += len(level)
-        if not level or seen > _MOST_PARTS:
+        if not level or seen > _MOST_PARTS or any(map(_too_large, level)):
             break
     return not level and seen <= _MOST_PARTS
 
 
 def _children(value: object) -> Collection[object]:
     if isinstance(value, dict):
-        return value.values()
+        return [*value, *value.values()]
     return value if isinstance(value, (list, tuple, set)) else ()
+
+
+def _too_large(value: object) -> bool:
+    return isinstance(value, int) and abs(value) > LARGEST_INTEGER
 
 
 def check_fields(value: Any, known: set[str], where: str, *, required: set[str] = frozenset()) -> dict[str, Any]:  # type: ignore[assignment]  # noqa: ANN401

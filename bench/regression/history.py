@@ -56,7 +56,7 @@ class _NightLine(BaseModel):
     cells: Count
     cut: Count
     failed: Count
-    schemes: dict[Annotated[Name, Field(max_length=400)], _Means]
+    schemes: dict[Annotated[str, Field(max_length=400)], _Means]
 
 
 def scheme_facts(records: Sequence[Record]) -> dict[str, dict[str, float]]:
@@ -129,9 +129,8 @@ def draw_trend(nights: Sequence[Night]) -> "Figure":
             style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
             axis.plot(*zip(*own, strict=True), label=in_picture(scheme), markersize=4, linewidth=1.3, **style)
         axis.set_title(title, fontsize=9)
-        axis.set_xticks(
-            range(len(shown)), [in_picture(night["date"][5:10]) for night in shown], rotation=60, fontsize=7
-        )
+        days = [in_picture(night["date"][5:10]) for night in shown]
+        axis.set_xticks(range(len(shown)), days, rotation=60, fontsize=7)
         axis.tick_params(axis="y", labelsize=7)
         axis.grid(alpha=0.3)
     handles, labels = figure.axes[0].get_legend_handles_labels()

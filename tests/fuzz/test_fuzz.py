@@ -23,6 +23,13 @@ WHOLE = {
     "inspect": "model.*",
     "suspect": "protected-cwc.safetensors",
     "aligned": "aligned.mark.safetensors",
+    "record": "*.record.json",
+    "run-file": "*.run.json",
+    "progress": "last.progress.json",
+    "durations": "durations.json",
+    "history": "history.jsonl",
+    "note": "accepted.note.json",
+    "calibration": "*.calibration.yaml",
 }
 
 
