@@ -14,12 +14,13 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup bench test test-slow fuzz nightly nightly-speed perf lint docs coverage screenshots clean
+.PHONY: help setup bench test test-slow fuzz kills nightly nightly-speed perf lint docs coverage screenshots clean
 
 help:
 	@echo "make bench      set up, run suite smoke (SUITE=...) and print its leaderboard; DEVICE=auto|cpu|cuda"
 	@echo "make test       set up and run all tests but the slow ones; make test-slow runs those"
 	@echo "make fuzz       every reader of files against N=100000 changed files from SEED=0 on; TARGETS=torch for some"
+	@echo "make kills      commands killed N=60 times at random moments from SEED=0 on; nothing may be lost or half-written"
 	@echo "make perf       speed of the library beside the naive way; make lint; make coverage"
 	@echo "make docs       the documentation as pages, under build/docs; links are checked"
 	@echo "make screenshots  pictures of the leaderboard page for docs/images; takes Chromium"
@@ -52,6 +53,10 @@ test-slow: setup
 
 fuzz: setup
 	N=$(N) SEED=$(SEED) OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(TARGETS)
+
+kills: N = 60
+kills: setup
+	N=$(N) SEED=$(SEED) OMP_NUM_THREADS=1 $(BIN)/python -m tests.kills
 
 screenshots: setup
 	CWWM_BROWSER_TESTS=required CWWM_SCREENSHOTS_OF=encodings $(BIN)/pytest tests/bench/page/test_screenshots.py
