@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.commit import current_commit
-from bench.reading import RECORD_BYTES, archive_lines, parse_object, read_bounded, read_object
+from bench.reading import RECORD_BYTES, RECORDS_BYTES, archive_lines, parse_object, read_bounded, read_object
 from bench.run_file import RunFile, parse_run_file, read_run_file
 from cwwm.errors import BadInput, EnvironmentFault
 from cwwm.files import write_atomic, write_json
@@ -161,8 +161,15 @@ class Journal:
         return [] if (run := self._noted) is None else run.cells
 
     def identities(self) -> list[str]:
-        """Return the identities of the records that the last run covered (of all, if none was noted), sorted."""
-        found = {path.stem for path in self.cells.glob("*.json")} | self._packed.keys()
+        """Return the identities of the records that the last run covered (of all, if none was noted), sorted.
+
+        Raises:
+            BadInput: for a damaged run file or archive, or more records than are read at once.
+        """
+        files = list(self.cells.glob("*.json"))
+        if (size := sum(path.lstat().st_size for path in files)) > RECORDS_BYTES:
+            raise BadInput(f"the records in {self.cells} have {size:,} bytes; at most {RECORDS_BYTES:,} are read")
+        found = {path.stem for path in files} | self._packed.keys()
         return sorted(found if (run := self._noted) is None else found.intersection(run.cells))
 
     @property
