@@ -9,7 +9,9 @@ import random
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
+from itertools import cycle, islice
 from pathlib import Path
 
 from tabulate import tabulate
@@ -37,10 +39,10 @@ def main() -> int:
 
 def kills(stage: Stage, folder: Path, total: int, seed: int) -> Iterator[Victim]:
     """Kill each command its share of the times, run it to its end after that, and yield it."""
-    for number, kind in enumerate(VICTIMS):
+    shares = Counter(islice(cycle(kind for kind in VICTIMS for _ in range(kind.weight)), total))
+    for kind, share in shares.items():
         moments, began = random.Random(f"{seed} {kind.name}"), time.monotonic()
         victim = kind(stage, folder / kind.__name__.lower())
-        share = total // len(VICTIMS) + (number < total % len(VICTIMS))
         for _ in range(share):
             victim.kill(moments)
         victim.finish()

@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,12 @@ class Stage:
     model: Path
     key: Path
 
-    @property
+    @cached_property
     def reproducible(self) -> dict[str, dict[str, Any]]:
         """Return what every run must record, by identity."""
         return {record["identity"]: reproducible(record) for record in Journal(self.finished).records()}
 
-    @property
+    @cached_property
     def tables(self) -> Tables:
         """Return the tables that every run must end with."""
         return tables(self.finished)

@@ -29,6 +29,7 @@ class Victim(ABC):
 
     name: ClassVar[str]
     command: ClassVar[str] = "cwwm-bench"
+    weight: ClassVar[int] = 2  # of its share of the kills
 
     def __init__(self, stage: Stage, folder: Path, seconds: float | None = None) -> None:
         """Prepare `folder`.
