@@ -14,7 +14,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup bench test test-slow fuzz portable golden nightly nightly-speed perf lint docs coverage screenshots clean
+.PHONY: help setup bench test test-slow fuzz kills golden portable nightly nightly-speed perf lint docs coverage screenshots clean
 
 help:
 	@echo "make bench      set up, run suite smoke (SUITE=...) and print its leaderboard; DEVICE=auto|cpu|cuda"
@@ -22,6 +22,7 @@ help:
 	@echo "make fuzz       every reader of files against N=100000 changed files from SEED=0 on; TARGETS=torch for some"
 	@echo "make golden     rows of the golden cells again, to be committed where they were meant to change"
 	@echo "make portable   digests of portable numerics against the committed ones; with QEMU also on emulated processors"
+	@echo "make kills      commands killed N=60 times at random moments from SEED=0 on; nothing may be lost or half-written"
 	@echo "make perf       speed of the library beside the naive way; make lint; make coverage"
 	@echo "make docs       the documentation as pages, under build/docs; links are checked"
 	@echo "make screenshots  pictures of the leaderboard page for docs/images; takes Chromium"
@@ -60,6 +61,9 @@ golden: setup
 
 portable: setup
 	$(BIN)/python -m tests.portable
+kills: N = 60
+kills: setup
+	N=$(N) SEED=$(SEED) OMP_NUM_THREADS=1 $(BIN)/python -m tests.kills
 
 screenshots: setup
 	CWWM_BROWSER_TESTS=required CWWM_SCREENSHOTS_OF=encodings $(BIN)/pytest tests/bench/page/test_screenshots.py

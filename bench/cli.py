@@ -89,7 +89,7 @@ def plan(
     if json:
         print_json([{"identity": c.identity, **c.key, "recorded": c.identity not in waiting} for c in todo])
         return DONE
-    print(f"suite {chosen.name}: {chosen.description}")
+    show(f"suite {chosen.name}: {chosen.description}")
     rows = [
         (m.name, m.data, s.shown, _bits(chosen, s), chosen.seeds, len(chosen.attacks))
         for m in chosen.models
@@ -98,7 +98,7 @@ def plan(
     print_table(("model", "data", "scheme", "bits", "seeds", "attacks"), rows)
     print_table(("attack", "model", "bits", "strengths"), _attack_rows(chosen, todo))
     recorded = sum(cell.identity not in waiting for cell in todo)  # cells of two labels may share a record
-    print(f"{len(todo)} cells, {recorded} of them recorded in {journal.folder}")
+    show(f"{len(todo)} cells, {recorded} of them recorded in {journal.folder}")
     return DONE
 
 
@@ -140,7 +140,7 @@ def calibrate(
     with writing(folder, "cwwm-bench calibrate"):
         for number, entry in enumerate(found, 1):
             say(f"[{number}/{len(todo)}] {entry}")
-    print(
+    show(
         f"{len(todo.schemes)} strengths found, those of {len(todo.attacks)} attacks chosen, "
         f"in {strengths_path(chosen.path)}"
     )
@@ -191,7 +191,7 @@ def run(
     todo, journal = cells(chosen, prepare(where, threads)), Journal(folder)
     with writing(folder, "cwwm-bench run"):
         done = run_suite(chosen, todo, journal, means)
-        print(f"{done.run} cells run, {done.taken} taken from {folder}", file=sys.stderr)
+        say(f"{done.run} cells run, {done.taken} taken from {folder}")
         _write_leaderboard(journal, page=folder / "leaderboard.html")
     _print_cut(done.cut)
     return FAILED if done.failed else DONE
@@ -313,9 +313,7 @@ def pack(
     with writing(to, "cwwm-bench pack"):
         packed = journal.pack(to)
         paths = write(packed)
-    print(
-        f"{len(list(packed.records()))} records packed; written: " + ", ".join(map(str, [packed.archive, *paths]))
-    )
+    show(f"{len(list(packed.records()))} records packed; written: " + ", ".join(map(str, [packed.archive, *paths])))
     return DONE
 
 
@@ -335,7 +333,7 @@ def archive(
     with writing(out, "cwwm-bench archive"):
         journal.note_archived(datetime.datetime.now(datetime.UTC).date().isoformat(), reason)
         paths = write(journal)
-    print(f"{journal.archived}\nwritten: " + ", ".join(map(str, paths)))
+    show(f"{journal.archived}\nwritten: " + ", ".join(map(str, paths)))
     return DONE
 
 
@@ -417,8 +415,9 @@ def _write_leaderboard(journal: "Journal", page: Path | None) -> None:
     paths = write(journal)
     if page:
         paths.append(write_page(journal, page))
-    show(paths[0].read_text())  # last: whoever reads only its head closes the pipe, and that ends the command
-    print("written: " + ", ".join(map(str, paths)), file=sys.stderr)
+    # last: whoever reads only its head closes the pipe, and that ends the command
+    show(paths[0].read_text(encoding="utf-8"))
+    say("written: " + ", ".join(map(str, paths)))
 
 
 def main() -> None:

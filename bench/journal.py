@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.commit import current_commit
-from bench.reading import RECORD_BYTES, archive_lines, parse_object, read_object
+from bench.reading import RECORD_BYTES, RECORDS_BYTES, archive_lines, parse_object, read_bounded, read_object
+from bench.run_file import RunFile, parse_run_file, read_run_file
 from cwwm.errors import BadInput, EnvironmentFault
 from cwwm.files import write_atomic, write_json
 from cwwm.seeds import canonical_json
@@ -82,10 +83,31 @@ class Journal:
         """Return the record of a cell, or None if it has none.
 
         Raises:
+            BadInput: if the file or the archive is damaged: a digest does not match its content, or the record
+                does not have the form of one.
+        """
+        from bench.record_form import form_faults  # late: that module takes this one's names
+
+        record = self.stored(identity)
+        if record is None:
+            return None
+        if record["identity"] != identity:
+            raise BadInput(f"record {identity} of {self.folder} is damaged: it is that of {record['identity']}")
+        if faults := form_faults(record):
+            raise BadInput(
+                f"record {identity} of {self.folder} is damaged: {faults[0]}; "
+                f"cwwm-bench check {self.folder} says what is wrong with all of them"
+            )
+        return record
+
+    def stored(self, identity: str) -> Record | None:
+        """Return what is stored as the record of a cell, whatever its form, or None.
+
+        Raises:
             BadInput: if the file or the archive is damaged: a digest does not match its content.
         """
         path = self.cells / f"{identity}.json"
-        return self._load(path) if path.exists() else self._packed.get(identity)
+        return self._load(path) if path.exists() or path.is_symlink() else self._packed.get(identity)
 
     def write(self, record: Record) -> None:
         """Store a record under its identity, with its digest.
@@ -122,35 +144,44 @@ class Journal:
     @property
     def suite(self) -> str:
         """Return the name of the suite last run here, or the folder's name if none was noted."""
-        return str(read_object(self._plan, "run file")["suite"]) if self._plan.exists() else self.folder.name
+        return self.folder.name if (run := self._noted) is None else run.suite
 
     @property
     def levels(self) -> Levels:
         """Return the strengths that the last run's attacks were given for levels of points lost."""
-        noted = read_object(self._plan, "run file").get("levels", []) if self._plan.exists() else []
-        return {(entry["attack"], entry["model"]): dict(entry["chosen"]) for entry in noted}
+        levels = [] if (run := self._noted) is None else run.levels
+        return {
+            (entry.attack, entry.model): {level: strength for level, strength in entry.chosen if level is not None}
+            for entry in levels
+        }
 
     @property
     def covered(self) -> list[str]:
         """Return the identities of the cells that the last run covered, in its order; none if none was noted."""
-        return list(read_object(self._plan, "run file")["cells"]) if self._plan.exists() else []
+        return [] if (run := self._noted) is None else run.cells
 
     def identities(self) -> list[str]:
-        """Return the identities of the records that the last run covered (of all, if none was noted), sorted."""
-        found = {path.stem for path in self.cells.glob("*.json")} | self._packed.keys()
-        return sorted(found & set(self.covered) if self._plan.exists() else found)
+        """Return the identities of the records that the last run covered (of all, if none was noted), sorted.
+
+        Raises:
+            BadInput: for a damaged run file or archive, or more records than are read at once.
+        """
+        files = list(self.cells.glob("*.json"))
+        if (size := sum(path.lstat().st_size for path in files)) > RECORDS_BYTES:
+            raise BadInput(f"the records in {self.cells} have {size:,} bytes; at most {RECORDS_BYTES:,} are read")
+        found = {path.stem for path in files} | self._packed.keys()
+        return sorted(found if (run := self._noted) is None else found.intersection(run.cells))
 
     @property
     def commit(self) -> str | None:
         """Return the commit of the source that last ran here, if it was noted."""
-        noted = read_object(self._plan, "run file").get("commit") if self._plan.exists() else None
-        return None if noted is None else str(noted)
+        return None if (run := self._noted) is None else run.commit
 
     @property
     def archived(self) -> str | None:
         """Return the note that these records are of older source, in one line, if they are kept as such."""
-        noted = read_object(self._plan, "run file").get("archived") if self._plan.exists() else None
-        return None if noted is None else f"Archived on {noted['date']}: {noted['reason']}"
+        note = None if (run := self._noted) is None else run.archived
+        return None if note is None else f"Archived on {note.date}: {note.reason}"
 
     def note_archived(self, date: str, reason: str) -> None:
         """Note that the records are kept though the source went on; the next run here drops the note.
@@ -162,8 +193,9 @@ class Journal:
         Raises:
             BadInput: if no run was noted here.
         """
-        run = read_object(self._plan, "run file")
-        write_json(self._plan, run | {"archived": {"date": date, "reason": reason}})
+        run = read_object(self._plan, "run file") | {"archived": {"date": date, "reason": reason}}
+        parse_run_file(run, self._plan)
+        write_json(self._plan, run)
 
     def records(self) -> Iterator[Record]:
         """Yield the records that the last run covered (all, if none was noted), in order of identity."""
@@ -185,7 +217,7 @@ class Journal:
         lines = [json.dumps(r, separators=(",", ":"), allow_nan=False) + "\n" for r in self.records()]
         write_atomic(packed.archive, lzma.compress("".join(lines).encode()))
         if self._plan.exists():
-            write_atomic(packed._plan, self._plan.read_bytes())
+            write_atomic(packed._plan, read_bounded(self._plan, "run file"))
         return packed
 
     def ensure_packable(self, folder: Path) -> None:
@@ -198,6 +230,11 @@ class Journal:
     @property
     def _plan(self) -> Path:
         return self.folder / "run.json"
+
+    @property
+    def _noted(self) -> RunFile | None:
+        """Return what the last run noted of itself, read anew: another process may run here."""
+        return read_run_file(self._plan)
 
     @cached_property
     def _packed(self) -> dict[str, Record]:

@@ -1,12 +1,12 @@
 """Commands of cwwm-bench that tell one night, or one commit, from another."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bench.options import Baseline, Device, Numerics, Plugins, Threads, chosen_suite, existing, say
+from bench.plain_text import show
 from cwwm.console import DONE, FAILED, NO
 from cwwm.errors import BadInput
 
@@ -42,8 +42,8 @@ def nightly(
     means = Means(where, threads, plugins=tuple(plugin or ()))
     with writing(place.folder, "cwwm-bench nightly"):
         night = run_night(chosen, place, means, budget=seconds, baseline=accepted)
-    print(night.summary)
-    print(f"written: {night.journal.folder}, {place.history}", file=sys.stderr)
+    show(night.summary)
+    say(f"written: {night.journal.folder}, {place.history}")
     if night.comparison and night.comparison.is_worse:
         return NO
     nothing = night.comparison is not None and not night.comparison.judgements
@@ -66,7 +66,7 @@ def compare(out: Annotated[Path, typer.Argument(help="Output folder of a run.")]
         )
     records = list(old.records()), list(new.records())
     found = judge(*records)
-    print(markdown(found, *records))
+    show(markdown(found, *records))
     return NO if found.is_worse else DONE
 
 
@@ -88,7 +88,7 @@ def speed(
     found = timing.ratios(timing.alternate(other, timing.this_side(), pairs, say))
     table = timing.ratio_table(found) + "\n"
     write_atomic(to / "speed.md", table.encode())
-    print(table)
+    show(table)
     return NO if any(ratio.is_slower for ratio in found) else DONE
 
 
@@ -104,5 +104,5 @@ def accept_baseline(
 
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     moved = accept(Journal(existing(out)), today, baseline)
-    print(f"{len(list(moved.records()))} records are the baseline of suite {moved.suite}: commit {moved.folder}")
+    show(f"{len(list(moved.records()))} records are the baseline of suite {moved.suite}: commit {moved.folder}")
     return DONE

@@ -17,6 +17,7 @@ from bench.leaderboard import write
 from bench.leaderboard.page import write_page
 from bench.leaderboard.pictures import save
 from bench.pacing import cut_rows
+from bench.plain_text import in_markdown
 from bench.plan import cells
 from bench.regression import Comparison, compare
 from bench.regression.baseline import accepted
@@ -139,26 +140,32 @@ def _summary(
     nights: Sequence[dict[str, Any]],
 ) -> str:
     head = (
-        f"## Suite {facts['suite']}, night {facts['date']}\n\n{facts['cells']} cells on {facts['hardware']}, "
-        f"commit {facts['commit'][:10] or 'unknown'}; {facts['failed']} failed, {facts['cut']} cut by the budget."
+        f"## Suite {in_markdown(facts['suite'])}, night {facts['date']}\n\n{facts['cells']} cells on "
+        f"{in_markdown(facts['hardware'])}, commit {_commit(facts['commit'])}; "
+        f"{facts['failed']} failed, {facts['cut']} cut by the budget."
     )
     if comparison is None or baseline is None:
-        judged = f"**Nothing to compare with**: accept a baseline by `cwwm-bench accept-baseline {journal.folder}`."
+        folder = in_markdown(str(journal.folder))
+        judged = f"**Nothing to compare with**: accept a baseline by `cwwm-bench accept-baseline {folder}`."
     else:
         note = accepted(baseline)
-        judged = f"Baseline: commit {note.get('commit', '')[:10] or 'unknown'}, {note.get('date', 'no date')}.\n\n"
+        judged = f"Baseline: commit {_commit(note.commit)}, {in_markdown(note.date) or 'no date'}.\n\n"
         judged += markdown(comparison, list(baseline.records()), list(journal.records()))
     parts = [head, judged, cut_text(outcome), f"### Trend\n\n{trend_table(nights)}"]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _commit(commit: str) -> str:
+    return in_markdown(commit[:10]) or "unknown"
+
+
 def cut_text(outcome: Outcome) -> str:
     """Return what the budget cut, as Markdown; empty if nothing."""
     lines = [
-        f"- seed {row['seed']}, {row['scheme']}, {row['payload']} bits, {row['model']}: {', '.join(row['attacks'])}"
+        f"seed {row['seed']}, {row['scheme']}, {row['payload']} bits, {row['model']}: {', '.join(row['attacks'])}"
         for row in cut_rows(outcome.cut)
     ]
-    return "\n".join(["### Cut by the budget\n", *lines]) if lines else ""
+    return "\n".join(["### Cut by the budget\n", *(f"- {in_markdown(line)}" for line in lines)]) if lines else ""
 
 
 def _publish(summary: str, folder: Path, comparison: Comparison | None) -> None:

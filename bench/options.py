@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.plain_text import show
 from cwwm.errors import BadInput
 
 if TYPE_CHECKING:
@@ -100,4 +101,4 @@ def existing(folder: Path) -> Path:
 
 def say(text: str) -> None:
     """Tell how the work goes, beside its results."""
-    print(text, file=sys.stderr, flush=True)
+    show(text, sys.stderr)

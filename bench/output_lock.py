@@ -57,7 +57,8 @@ def sweep(folder: Path) -> None:
         if place.is_symlink() and name:
             continue  # it is not of this folder
         for part in place.glob(".*.part"):
-            part.unlink(missing_ok=True)
+            if part.is_symlink() or not part.is_dir():  # no command makes folders there
+                part.unlink(missing_ok=True)
 
 
 def _locked(path: Path) -> int:

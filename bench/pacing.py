@@ -6,12 +6,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel, ValidationError
+
 from bench.artefacts import ArtefactStore
 from bench.cell import Cell
 from bench.hosts import host_names
+from bench.record_fields import Amount, Name, Positive
 from bench.suite import Suite
+from bench.support.schema import plain_faults
 from cwwm.errors import BadInput
 from cwwm.files import read_json, write_json
+
+_Cell = tuple[Name, Name, Positive, Name, Name, Amount]  # a kind, and the seconds that it took
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _KEPT = 5  # durations of the latest cells of a kind; the longest of them is what the next may take
@@ -80,9 +86,8 @@ class Durations:
         """Read what is known from `path`, if it is of this hardware."""
         self._path, self._hardware = path, hardware
         self._seconds: dict[tuple[str | int, ...], deque[float]] = {}
-        known = read_json(path, "file of durations") if path.exists() else {}
-        for *kind, seconds in known.get("cells", []) if known.get("hardware") == hardware else []:
-            self._note(Kind(*kind), seconds)
+        for model, scheme, payload, attack, making, seconds in _known(path, hardware):
+            self._note(Kind(model, scheme, payload, attack, making), seconds)
 
     def add(self, kind: Kind, seconds: float) -> None:
         """Note how long a cell took."""
@@ -97,6 +102,27 @@ class Durations:
     def _note(self, kind: Kind, seconds: float) -> None:
         for like in kind.likes():
             self._seconds.setdefault(like, deque(maxlen=_KEPT)).append(seconds)
+
+
+class _DurationsFile(BaseModel):
+    """What `Durations` keeps."""
+
+    hardware: Name
+    cells: list[_Cell]
+
+
+def _known(path: Path, hardware: str) -> list[_Cell]:
+    """Return what a file of durations says of this hardware; nothing where there is no file."""
+    if not path.exists():
+        return []
+    value = read_json(path, "file of durations")
+    try:
+        found = _DurationsFile.model_validate(value)
+    except ValidationError as error:
+        raise BadInput(
+            f"file of durations {path}: {plain_faults(error, value)[0]}; delete it, it holds no results"
+        ) from error
+    return found.cells if found.hardware == hardware else []
 
 
 class Pace:

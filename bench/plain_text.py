@@ -1,6 +1,7 @@
-"""Text of strangers, made harmless where it is shown: on terminals, in Markdown and in spreadsheets."""
+"""Text of strangers, made harmless where it is shown: on terminals, in Markdown, spreadsheets and pictures."""
 
 import re
+from typing import TextIO
 
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _FORMULA = "=+-@\t\r"  # begin a formula in a spreadsheet
@@ -16,9 +17,9 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
-def show(text: str) -> None:
-    """Print a text on standard output, `plain`."""
-    print(plain(text))
+def show(text: str, file: TextIO | None = None) -> None:
+    """Print a text, `plain`, on standard output or another stream."""
+    print(plain(text), file=file, flush=file is not None)
 
 
 def in_markdown(text: str) -> str:
@@ -27,6 +28,11 @@ def in_markdown(text: str) -> str:
         text = plain(" ".join(text.split()))
     text = _TAG.sub("&lt;", text.replace("|", "&#124;"))
     return text.replace("![", "!&#91;").replace("](", "]&#40;").replace("][", "]&#91;")
+
+
+def in_picture(text: str) -> str:
+    """Return a text that matplotlib draws as it is: no formula in it, however many dollars."""
+    return plain(text).replace("$", r"\$")
 
 
 def in_spreadsheet(cell: object) -> object:

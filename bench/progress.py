@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import FiniteFloat, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -22,10 +22,13 @@ from bench.cell import Cell
 from bench.journal import FINAL, Record
 from bench.plain_text import plain
 from bench.reading import read_object
+from bench.record_fields import Amount, Count, Positive
 from cwwm.errors import BadInput, EnvironmentFault
 from cwwm.files import write_json
 
 LAST = 5  # results and failures that are shown
+_Line = Annotated[str, Field(max_length=200_000)]  # names a cell, and says a reason as long as a record may have
+_Lines = Annotated[list[_Line], Field(max_length=LAST)]
 RUNNING, ENDED, STOPPED = "running", "ended", "stopped"
 
 
@@ -41,21 +44,21 @@ class Progress:
         state: RUNNING, ENDED, or STOPPED before the end. pid, machine: of the process that runs it.
     """
 
-    suite: str
-    total: int
-    taken: int = 0
-    done: int = 0
-    failed: int = 0
-    began: float = field(default_factory=time.time)
-    updated: float = field(default_factory=time.time)
-    seconds: FiniteFloat = 0.0
-    doing: str = ""
-    cell: str = ""
-    last: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-    state: str = RUNNING
-    pid: int = field(default_factory=os.getpid)
-    machine: str = field(default_factory=socket.gethostname)
+    suite: _Line
+    total: Count
+    taken: Count = 0
+    done: Count = 0
+    failed: Count = 0
+    began: Amount = field(default_factory=time.time)
+    updated: Amount = field(default_factory=time.time)
+    seconds: Amount = 0.0
+    doing: _Line = ""
+    cell: _Line = ""
+    last: _Lines = field(default_factory=list)
+    failures: _Lines = field(default_factory=list)
+    state: _Line = RUNNING
+    pid: Positive = field(default_factory=os.getpid)
+    machine: _Line = field(default_factory=socket.gethostname)
 
     @property
     def per_minute(self) -> float | None:
@@ -77,7 +80,7 @@ def progress_path(folder: Path) -> Path:
 def read_progress(folder: Path) -> Progress | None:
     """Return how far the last run into a folder is, or None if there was none; a killed run counts as stopped."""
     path = progress_path(folder)
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return None
     value = read_object(path, "file of progress")
     if value.keys() != {f.name for f in fields(Progress)}:

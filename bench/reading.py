@@ -10,7 +10,7 @@ from typing import Any
 from cwwm.errors import BadInput
 
 RECORD_BYTES = 1 << 20  # of one record; the largest of ours has 25,000
-ARCHIVE_BYTES = 1 << 30  # of all records of an archive, unpacked; the largest of ours has 55 million
+RECORDS_BYTES = 256 << 20  # of all records of a folder, unpacked; the most of ours have 55 million
 FILE_BYTES = 64 << 20  # of a run file, which lists cells
 _UNPACKING_BYTES = 256 << 20  # of memory that an archive may ask for
 _CHUNK = 1 << 16
@@ -65,7 +65,7 @@ def archive_lines(path: Path) -> Iterator[bytes]:
     for piece in _unpacked(path):
         size += len(piece)
         *lines, rest = (rest + piece).split(b"\n")
-        if size > ARCHIVE_BYTES or max(map(len, [*lines, rest])) > RECORD_BYTES:
+        if size > RECORDS_BYTES or max(map(len, [*lines, rest])) > RECORD_BYTES:
             raise BadInput(f"archive {path} holds more than records can, after record {number}; it is not unpacked")
         number += len(lines)
         yield from lines
@@ -75,7 +75,7 @@ def archive_lines(path: Path) -> Iterator[bytes]:
 
 def _unpacked(path: Path) -> Iterator[bytes]:
     """Yield the content of an xz file in pieces of bounded size."""
-    packed = read_bounded(path, "archive", ARCHIVE_BYTES)
+    packed = read_bounded(path, "archive", RECORDS_BYTES)
     machine = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_UNPACKING_BYTES)
     try:
         yield machine.decompress(packed, _CHUNK)

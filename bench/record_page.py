@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.compatibility.record_schema import UntrainedRecordFile
+from bench.record_fields import LARGEST
 from bench.record_schema import RecordFile, json_schema
 
 _HEAD = """\
@@ -15,7 +16,7 @@ from them and from nothing else.
 
 `cwwm-bench check` holds every record against this schema. This page is made from it by
 `cwwm-bench schema --page > docs/record-schema.md`; `cwwm-bench schema` prints it as JSON Schema. A record has at
-most 1 MiB, and no number in it is NaN or infinite."""
+most 1 MiB, and no number that it names is NaN, infinite or beyond 1e100."""
 
 _NAMES = {"string": "text", "integer": "integer", "number": "number", "boolean": "true or false", "null": "null"}
 
@@ -93,7 +94,7 @@ def _kind(value: Part) -> str:
 
 
 def _bounds(value: Part) -> str:
-    low, high = value.get("minimum"), value.get("maximum")
+    low, high = (bound if abs(bound or 0) < LARGEST else None for bound in map(value.get, ("minimum", "maximum")))
     if low is not None and high is not None:
         return f" from {low:g} to {high:g}"
     bounds = {"least": low, "most": high}

@@ -1,37 +1,25 @@
 """What a record is, field by field: the models that `check` holds records against and docs are made from."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from bench.false_positives import NOMINAL
 from bench.journal import FORMAT, Record
+from bench.record_fields import (
+    Amount,
+    Count,
+    Digest,
+    Identity,
+    Log10,
+    Name,
+    Number,
+    Positive,
+    Share,
+    Text,
+)
 from bench.support.schema import plain_faults
 
-
-def _printable(text: str) -> str:
-    """Refuse control characters: names are printed on terminals and pages."""
-    if not text.isprintable():
-        raise ValueError("holds characters that cannot be printed")
-    return text
-
-
-def _countable(number: int) -> int:
-    """Refuse integers that are no exact floating-point number: formulas take them for one."""
-    if number > 2**53:
-        raise ValueError("is larger than anything that is counted")
-    return number
-
-
-Name = Annotated[str, Field(max_length=300), AfterValidator(_printable)]
-Text = Annotated[str, Field(max_length=100_000)]
-Identity = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
-Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Share = Annotated[float, Field(ge=0, le=1)]
-Log10 = Annotated[float, Field(le=0)]
-Count = Annotated[int, Field(ge=0), AfterValidator(_countable)]
-Positive = Annotated[int, Field(ge=1), AfterValidator(_countable)]
-Amount = Annotated[float, Field(ge=0)]
 Facts = dict[str, JsonValue]
 
 
@@ -54,19 +42,19 @@ class Achieved(Open):
 
     sparsity: Share | None = Field(None, description="share of exact zeros over all prunable weights")
     change: Amount | None = Field(None, description="squared change over the squared norm of these")
-    layers: dict[str, float | None] = Field({}, description="the main value of each layer")
-    bits: float | None = Field(None, description="a weight")
-    accuracy: float | None = Field(None, description="as the attack saw it")
-    parameters: float | None = Field(None, description="left")
-    parameters_before: float | None = Field(None, description="before the attack")
-    weight_ratio: float | None = Field(None, description="weights before over weights kept")
-    data_ratio: float | None = Field(None, description="bits before over bits of the values kept")
-    ratio: float | None = Field(None, description="bits before over all bits kept")
-    ratio_with_index: float | None = Field(None, description="the same, with the places of the weights")
-    hard_accuracy: float | None = Field(None, description="after pruning for good, before retraining")
-    pruned_accuracy: float | None = Field(None, description="after retraining")
-    quantised_accuracy: float | None = Field(None, description="after quantisation")
-    difference: float | None = Field(None, description="largest, of the answers, where they should be kept")
+    layers: dict[str, Number | None] = Field({}, description="the main value of each layer")
+    bits: Number | None = Field(None, description="a weight")
+    accuracy: Number | None = Field(None, description="as the attack saw it")
+    parameters: Number | None = Field(None, description="left")
+    parameters_before: Number | None = Field(None, description="before the attack")
+    weight_ratio: Number | None = Field(None, description="weights before over weights kept")
+    data_ratio: Number | None = Field(None, description="bits before over bits of the values kept")
+    ratio: Number | None = Field(None, description="bits before over all bits kept")
+    ratio_with_index: Number | None = Field(None, description="the same, with the places of the weights")
+    hard_accuracy: Number | None = Field(None, description="after pruning for good, before retraining")
+    pruned_accuracy: Number | None = Field(None, description="after retraining")
+    quantised_accuracy: Number | None = Field(None, description="after quantisation")
+    difference: Number | None = Field(None, description="largest, of the answers, where they should be kept")
 
 
 class Report(Open):
@@ -149,7 +137,7 @@ class RecipePart(Part):
     copy_number: int | None = Field(None, alias="copy", description="of a colluder's copy; absent for the first")
     label: Name = Field(description="of the scheme in its suite")
     attack: Facts = Field(description="name and parameters of the attack, nested where it is made of others")
-    strengths: list[float] = Field(description="at which it was run", min_length=1, max_length=1000)
+    strengths: list[Number] = Field(description="at which it was run", min_length=1, max_length=1000)
     source: Identity | None = Field(None, description="digest of attack and measurement; absent in the oldest")
     reader: Name | None = Field(None, description="how suspects were read; absent where it is blind")
     attack_label: Name = Field(description="of the attack in its suite")
@@ -167,7 +155,7 @@ class Reading(Part):
     erased: Count = Field(description="symbols that were unknown")
     log10_p: Log10 = Field(description="log10 of the smallest p-value, corrected for the number of statistics")
     statistics: dict[Name, Log10] = Field(description="log10 p of each statistic by name")
-    counts: dict[Name, float] = Field(description="the counts behind them")
+    counts: dict[Name, Number] = Field(description="the counts behind them")
 
 
 class Cost(Part):
@@ -188,7 +176,7 @@ class RowTiming(Part):
 class Row(Reading):
     """One strength of the attack."""
 
-    strength: float = Field(description="as asked for; see strength_means")
+    strength: Number = Field(description="as asked for; see strength_means")
     achieved: Achieved = Field(description="what was measured: sparsity, bits, change, with a value a layer")
     task: Name = Field(description="data set that the model answers now; another one if the attack changed it")
     accuracy: Accuracy = Field(description="of the attacked model")
@@ -233,8 +221,8 @@ class Covertness(Part):
     repeats: Count = Field(description="magnitudes that repeat beyond chance")
     ks_statistic: Share = Field(description="of the two-sample test by Kolmogorov and Smirnov")
     log10_p: Log10 = Field(description="of that test")
-    marked_layers: list[list[float]] = Field(description="statistics of the largest layers, for the classifier")
-    control_layers: list[list[float]] = Field(description="the same of the control")
+    marked_layers: list[list[Number]] = Field(description="statistics of the largest layers, for the classifier")
+    control_layers: list[list[Number]] = Field(description="the same of the control")
 
     @model_validator(mode="after")
     def _alike(self) -> "Covertness":

@@ -5,48 +5,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Any
 
 from bench.attacks import ATTACKS
 from bench.attacks.overwriting import Overwriting
 from bench.compatibility import is_untrained
-from bench.compatibility.record_schema import UntrainedRecordFile
 from bench.journal import Journal, Record
-from bench.reading import read_object
-from bench.record_schema import Identity, Name, RecordFile, schema_faults
-from bench.support.schema import plain_faults
+from bench.record_form import form_faults
+from bench.run_file import read_run_file
 from cwwm.errors import BadInput
 from cwwm.schemes import SCHEMES
 from cwwm.seeds import identity
 
 _FILES = 1_000_000  # that a folder may hold
 _FAULTS = 3  # told of one record
-
-
-class _RunFile(BaseModel):
-    """What tables need of run.json."""
-
-    model_config = ConfigDict(strict=True)
-
-    class Levels(BaseModel):
-        """The strengths of one attack on one model at levels of points lost."""
-
-        attack: Name
-        model: Name
-        chosen: list[Annotated[list[float | None], Field(min_length=2, max_length=2)]]
-
-    class Archived(BaseModel):
-        """The note that the records are of older source."""
-
-        date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
-        reason: Name
-
-    suite: Name
-    cells: Annotated[list[Identity], Field(max_length=_FILES)]
-    levels: list[Levels] = []
-    archived: Archived | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +44,7 @@ def inspect(journal: Journal) -> Submission:
     records, faults = [], []
     for name in identities:
         try:
-            record = journal.read(name)
+            record = journal.stored(name)
         except BadInput as error:
             faults.append(str(error))
             continue
@@ -97,19 +69,15 @@ def _strange_files(folder: Path) -> Iterator[str]:
 
 
 def _run_file_faults(folder: Path) -> Iterator[str]:
-    if not (folder / "run.json").exists():
-        return
     try:
-        _RunFile.model_validate(value := read_object(folder / "run.json", "run file"))
+        read_run_file(folder / "run.json")
     except BadInput as error:
         yield str(error)
-    except ValidationError as error:
-        yield f"run.json: {plain_faults(error, value)[0]}"
 
 
 def record_faults(record: Record, name: str) -> list[str]:
     """Return where a record breaks the schema or contradicts itself; `name` is that of its file."""
-    if faults := schema_faults(record, UntrainedRecordFile if is_untrained(record) else RecordFile):
+    if faults := form_faults(record):
         return faults
     made = record["recipe"]
     faults = [] if record["identity"] == name else [f"it is filed under another name than {record['identity']}"]

@@ -6,21 +6,14 @@ import json
 import math
 import os
 import secrets
-import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from cwwm.errors import BadInput, EnvironmentFault
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
-
-try:
-    import fcntl
-except ImportError:  # not POSIX: nothing to lock a folder with
-    fcntl = None  # type: ignore[assignment]
 
 MOST_JSON = 16 << 20  # bytes: a mark of 70,000 layers takes ten million
 _DEEPEST = 64  # levels of a JSON value
@@ -87,34 +80,36 @@ def atomic_path(path: Path, *, mode: int = 0o644, exclusive: bool = False) -> It
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
     except (OSError, ValueError) as error:
-        raise _fault(path, error) from error
+        raise write_fault(path, error) from error
     created = stat.S_IMODE(temporary.stat().st_mode)
     try:
         yield temporary
         written = temporary.lstat()
         if stat.S_ISREG(written.st_mode) and written.st_nlink == 1:  # no link to another file
             temporary.chmod(created)  # some libraries write a file of their own over it
-            _keep_mode(path, temporary)
-        _sync(temporary)
+            keep_mode(path, temporary)
+        sync(temporary)
         if exclusive:
-            _create(temporary, path)
+            create(temporary, path)
         else:
             os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         if error.errno in _NO_ROOM or str(error.filename) == str(temporary):
-            raise _fault(path, error) from error
+            raise write_fault(path, error) from error
         raise
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
-def _fault(path: Path, error: Exception) -> EnvironmentFault:
+def write_fault(path: Path, error: Exception) -> EnvironmentFault:
+    """Return the error for a file that cannot be written."""
     return EnvironmentFault(f"cannot write {path}: {_reason(error)}; choose another output folder")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -122,13 +117,13 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _keep_mode(old: Path, new: Path) -> None:
+def keep_mode(old: Path, new: Path) -> None:
     """Give `new` the mode of the file that it is about to replace, if there is one."""
     with contextlib.suppress(FileNotFoundError):
         new.chmod(stat.S_IMODE(old.stat().st_mode))
 
 
-def _create(temporary: Path, path: Path) -> None:
+def create(temporary: Path, path: Path) -> None:
     """Give a finished file its final name, which nobody may have taken; BadInput if somebody has."""
     try:
         try:
@@ -140,104 +135,6 @@ def _create(temporary: Path, path: Path) -> None:
             os.replace(temporary, path)
     except FileExistsError as error:
         raise BadInput(f"{path} exists; it is never overwritten, choose another name") from error
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What stood under a name at one moment, to notice that another process replaced it."""
-
-    device: int
-    inode: int
-    changed: int
-
-    @classmethod
-    def at(cls, path: Path) -> "_Seen | None":
-        try:
-            state = path.lstat()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise _fault(path, error) from error
-        return cls(state.st_dev, state.st_ino, state.st_mtime_ns)
-
-
-@contextlib.contextmanager
-def appearing_together(paths: Sequence[Path]) -> Iterator[Path]:
-    """Yield an empty folder beside `paths`; on success all files in it appear under these names, else none does.
-
-    What is written there has the names of `paths`, which lie in one folder; some may be missing in the end. They
-    appear in the order of `paths`, so the last one never stands without the others. Files that are replaced keep
-    their modes.
-
-    Raises:
-        BadInput: if the folder cannot be written, or one of the names was taken or replaced meanwhile: of two
-            processes that write to one name, one is refused.
-    """
-    before = [_Seen.at(path) for path in paths]
-    folder = paths[-1].parent
-    staging = folder / f".{paths[-1].name}.{secrets.token_hex(6)}.part"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        staging.mkdir()
-    except (OSError, ValueError) as error:
-        raise _fault(paths[-1], error) from error
-    try:
-        yield staging
-        with _locked(folder):
-            _publish(staging, paths, before)
-            _sync(folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, where the system has one, so that two processes publish one after the other."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some network file systems lock no folders
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _publish(staging: Path, paths: Sequence[Path], before: Sequence[_Seen | None]) -> None:
-    """Move the staged files to their names, all or none."""
-    for path, seen in zip(paths, before, strict=True):
-        if _Seen.at(path) != seen:
-            raise BadInput(f"{path} was written by another process meanwhile; nothing was replaced")
-    kept = staging / "replaced"
-    kept.mkdir()
-    moved: list[tuple[Path, _Seen | None]] = []
-    try:
-        for path, seen in zip(paths, before, strict=True):
-            new = staging / path.name
-            if not new.exists():
-                continue
-            if seen is None:
-                _create(new, path)
-            else:
-                _keep(path, kept / path.name)
-                _keep_mode(kept / path.name, new)
-                os.replace(new, path)
-            moved.append((path, seen))
-    except BaseException:
-        for path, seen in reversed(moved):
-            if seen is None:
-                path.unlink(missing_ok=True)
-            else:
-                os.replace(kept / path.name, path)
-        raise
-
-
-def _keep(path: Path, kept: Path) -> None:
-    """Give a file that is about to be replaced a second name."""
-    try:
-        os.link(path, kept)
-    except OSError:  # a file system without links
-        shutil.copy2(path, kept)
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644, exclusive: bool = False) -> None:

@@ -14,9 +14,9 @@ from cwwm.commitment import Commitment
 from cwwm.design import CARRIERS, Targets, design
 from cwwm.errors import BadInput
 from cwwm.evidence import PROOF_RATE, Tried
-from cwwm.files import appearing_together
 from cwwm.keys import Key
 from cwwm.mark import Mark, load_mark, save_mark, tensors_path
+from cwwm.publication import appearing_together, undo_unfinished
 from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme, embed, scheme_of
 from cwwm.verification import Exhibits, Verification, copy_digest, read, require_reference, verify
 from cwwm.weights import Weights, all_finite
@@ -77,6 +77,8 @@ def embed_file(
             carry the message, if the folder cannot be written, or another process wrote to these names meanwhile.
     """
     files = (target, mark_path(target), commitment_path(target))
+    names = [tensors_path(files[1]), *files[1:], target]
+    undo_unfinished(names)
     existing = [path for path in files if os.path.lexists(path)]
     if existing and not force:
         raise BadInput(f"{existing[0]} exists; choose another -o, or --force to replace it (its mark is lost then)")
@@ -84,7 +86,7 @@ def embed_file(
         raise BadInput(f"the output is safetensors; name it {target.with_suffix('.safetensors')}")
     if scheme.unproven:
         raise BadInput(f"a mark of scheme {scheme.name} proves nothing: {scheme.unproven}")
-    with appearing_together([tensors_path(files[1]), *files[1:], target]) as folder:
+    with appearing_together(names) as folder:
         with rewriting(source, folder / target.name) as weights:
             _, mark = embed(scheme, weights, message, key, EmbedContext())
             if mark.carrier is not None:

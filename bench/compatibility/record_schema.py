@@ -4,22 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from bench.record_schema import (
-    Achieved,
-    Amount,
-    Count,
-    Digest,
-    HostPart,
-    Log10,
-    Name,
-    Part,
-    RecipePart,
-    RecordHead,
-    Report,
-    RowKey,
-    Share,
-    Text,
-)
+from bench.record_fields import Amount, Count, Digest, Log10, Name, Number, Share, Text
+from bench.record_schema import Achieved, HostPart, Part, RecipePart, RecordHead, Report, RowKey
 
 
 class UntrainedKey(RowKey):
@@ -81,7 +67,7 @@ class Reloaded(Found):
 class UntrainedRow(Found):
     """One strength of the attack."""
 
-    strength: float = Field(description="as asked for; see strength_means")
+    strength: Number = Field(description="as asked for; see strength_means")
     achieved: Achieved = Field(description="what was measured")
     finite: bool = Field(description="every logit is a finite number")
     law: Share | None = Field(description="predicted probability that the message is whole, where a law is known")

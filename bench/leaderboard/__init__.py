@@ -9,7 +9,7 @@ from bench.leaderboard.capacity import capacities, several_payloads
 from bench.leaderboard.capacity_picture import draw_capacity
 from bench.leaderboard.compatibility import all_untrained, compatibility_texts
 from bench.leaderboard.levels import at_levels
-from bench.leaderboard.pictures import LINES, draw, save
+from bench.leaderboard.pictures import LINES, PANELS, draw, save
 from bench.leaderboard.points import Point, by_scheme, gather
 from bench.leaderboard.survival_map import draw_map
 from bench.leaderboard.tables import TIMING_COLUMNS, conditions, csv_text, markdown
@@ -57,7 +57,8 @@ def _figures(suite: str, points: Sequence[Point], levels: Levels) -> dict[str, "
     """Return the pictures of a leaderboard by name: lines while a panel can hold them apart, else a map."""
     if not points:
         return {}
-    title, few = f"suite {suite}", len(by_scheme(points)) <= LINES
+    title, attacks = f"suite {suite}", {point.attack for point in points}
+    few = len(by_scheme(points)) <= LINES and len(attacks) <= PANELS
     if matched := at_levels(points, levels):
         figures = {"leaderboard.png": draw_map(matched, f"{title}, at points lost on the unmarked model")}
     else:

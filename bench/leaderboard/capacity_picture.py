@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.leaderboard.capacity import Capacity, capacities
 from bench.leaderboard.pictures import COLOURS, MARKERS
 from bench.leaderboard.points import Point
+from bench.plain_text import in_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,10 +72,10 @@ def draw_capacity(points: Sequence[Point], title: str) -> "Figure":
     axes = figure.subplots(1, len(attacks), squeeze=False)[0]
     for axis, attack in zip(axes, attacks, strict=True):
         _panel(axis, [c for c in found if c.attack == attack], schemes, layout)
-        axis.set_title(attack)
+        axis.set_title(in_picture(attack))
     axes[0].set_ylabel("largest payload whole in every run, bits (a track a scheme in each band)")
     _energy_legend(figure, layout)
-    figure.suptitle(title)
+    figure.suptitle(in_picture(title))
     return figure
 
 
@@ -88,7 +89,7 @@ def _panel(axis: Any, found: Sequence[Capacity], schemes: Sequence[str], layout:
         if kept[scheme]:
             _line(axis, kept[scheme], strengths, track, schemes.index(scheme), layout)
         else:
-            axis.text(-0.4, layout.below(row), scheme, color="0.3", fontsize=6.5, va="center")
+            axis.text(-0.4, layout.below(row), in_picture(scheme), color="0.3", fontsize=6.5, va="center")
             row += 1
     axis.set_yscale("log")
     axis.set_ylim(layout.below(row), layout.payloads[-1] * 10 ** (0.6 * layout.band))
@@ -119,14 +120,15 @@ def _line(
     shift = layout.shift(track)
     x = [strengths.index(c.strength) + _SPREAD * shift for c in kept]
     y = [c.payload * 10 ** (shift * layout.band) for c in kept]
-    colour, style = _READABLE[number % len(_READABLE)], _STYLES[number // len(_READABLE) % len(_STYLES)]
-    axis.step(x, y, where="post", color=colour, linestyle=style, linewidth=1.1)
+    colour, dashes = _READABLE[number % len(_READABLE)], _STYLES[number // len(_READABLE) % len(_STYLES)]
+    axis.step(x, y, where="post", color=colour, linestyle=dashes, linewidth=1.1)
     last = [i for i, c in enumerate(kept) if i + 1 == len(kept) or kept[i + 1].payload != c.payload]
     areas = [layout.area(kept[i].energy) for i in last]
     marker = MARKERS[number % len(MARKERS)]
     axis.scatter([x[i] for i in last], [y[i] for i in last], s=areas, color=colour, marker=marker, zorder=3)
     paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.4}
-    axis.text(x[-1] + 0.15, y[-1], kept[0].scheme, color=colour, fontsize=6.5, va="center", zorder=4, bbox=paper)
+    style = {"color": colour, "fontsize": 6.5, "va": "center", "zorder": 4, "bbox": paper}
+    axis.text(x[-1] + 0.15, y[-1], in_picture(kept[0].scheme), **style)
 
 
 def _energy_legend(figure: "Figure", layout: _Layout) -> None:

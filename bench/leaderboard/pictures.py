@@ -1,10 +1,12 @@
 """The picture of few schemes: exact match and accuracy against strength, a column an attack, a line a scheme."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.leaderboard.points import Point, percent, pooled
+from bench.plain_text import in_picture
 from cwwm.files import atomic_path
 
 if TYPE_CHECKING:
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 MARKERS = "osD^vPX*"
 LINES = len(COLOURS)  # that a panel can hold apart
+PANELS = 60  # attacks that one picture of lines can hold
+_DPI = 110
+_LONGEST, _LARGEST = 30_000, 100_000_000  # pixels of a picture's side, and of all of it
 _ENOUGH = 3  # runs at a strength from which on a band says something
 
 
@@ -42,7 +47,7 @@ def draw(points: Sequence[Point], title: str) -> "Figure":
                 _lines(upper, lower, own, number)
         _dress(upper, lower, attacks[index], first=index % columns == 0)
     _legend(figure, schemes)
-    figure.suptitle(title)
+    figure.suptitle(in_picture(title))
     return figure
 
 
@@ -67,7 +72,7 @@ def _lines(upper: Any, lower: Any, points: Sequence[Point], number: int) -> None
 
 
 def _dress(upper: Any, lower: Any, attack: str, *, first: bool) -> None:  # noqa: ANN401 (axes)
-    upper.set_title(attack, fontsize=9)
+    upper.set_title(in_picture(attack), fontsize=9)
     upper.set_ylim(-0.05, 1.05)
     lower.set_ylim(0, 102)
     lower.set_xlabel("strength", fontsize=8)
@@ -82,9 +87,10 @@ def _dress(upper: Any, lower: Any, attack: str, *, first: bool) -> None:  # noqa
 def _legend(figure: "Figure", schemes: Sequence[tuple[str, int]]) -> None:
     from matplotlib.lines import Line2D
 
+    names = [in_picture(f"{scheme}, {bits} bits") for scheme, bits in schemes]
     handles = [
-        Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], label=f"{s}, {bits} bits")
-        for i, (s, bits) in enumerate(schemes)
+        Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], label=name)
+        for i, name in enumerate(names)
     ]
     handles.append(Line2D([], [], color="grey", linestyle="--", label="law"))
     figure.legend(
@@ -95,4 +101,10 @@ def _legend(figure: "Figure", schemes: Sequence[tuple[str, int]]) -> None:
 def save(figure: "Figure", path: Path) -> None:
     """Write a figure as PNG, without a date in it, so that equal results give equal files."""
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
+        figure.savefig(temporary, format="png", dpi=_dpi(figure), metadata={"Software": None})
+
+
+def _dpi(figure: "Figure") -> float:
+    """Return the dots per inch of a picture: fewer where very many schemes or attacks would make it too large."""
+    width, height = figure.get_size_inches()
+    return float(min(_DPI, _LONGEST / max(width, height), math.sqrt(_LARGEST / (width * height))))

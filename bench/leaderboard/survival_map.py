@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.leaderboard.points import Point, percent
 from bench.leaderboard.ranking import RANKED_AT, rank
+from bench.plain_text import in_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,6 +49,7 @@ def draw_map(points: Sequence[Point], title: str) -> "Figure":
             own = [point for point in points if point.attack == attack]
             _panel(figure.add_axes(box), own, marks, strengths, attack, named=x == left)
             x += _WIDE * _room(strengths)
+    title = in_picture(title)
     text = f"{title}: message whole in every run yellow, in none dark blue, not run white; above: accuracy after, %"
     figure.text(_MARGIN / width, 1 - 0.5 * _HEAD / height, text, fontsize=9, va="center")
     return figure
@@ -87,7 +89,8 @@ def _panel(
 ) -> None:
     axis.imshow(_rates(points, marks, strengths), cmap="cividis", vmin=0, vmax=1, aspect="auto")
     axis.set_xticks(range(len(strengths)), [f"{s:g}" for s in strengths], fontsize=6.5, rotation=90)
-    axis.set_yticks(range(len(marks)), map(_name, marks) if named else [""] * len(marks), fontsize=7)
+    names = [in_picture(_name(mark)) if named else "" for mark in marks]
+    axis.set_yticks(range(len(marks)), names, fontsize=7)
     axis.tick_params(length=0)
     axis.set_xticks(np.arange(0.5, len(strengths) - 1), minor=True)
     axis.set_yticks(np.arange(0.5, len(marks) - 1), minor=True)
@@ -102,7 +105,7 @@ def _panel(
     for index in range(1, len(marks)):
         if marks[index][1] != marks[index - 1][1]:
             axis.axhline(index - 0.5, color="black", linewidth=1)
-    name = textwrap.fill(attack, int(_TITLE * (_room(strengths) - 0.5)))
+    name = textwrap.fill(in_picture(attack), int(_TITLE * (_room(strengths) - 0.5)))
     axis.annotate(name, (0, 1), (0, 14), xycoords="axes fraction", textcoords="offset points", fontsize=8)
 
 

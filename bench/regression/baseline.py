@@ -1,16 +1,26 @@
 """The last accepted results of a suite: packed records in a committed folder, and the commit that they are of."""
 
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from bench.commit import current_commit
 from bench.journal import Journal
 from bench.leaderboard import write
 from bench.output_lock import writing
+from bench.record_fields import Name
+from bench.support.schema import plain_faults
 from cwwm.errors import BadInput
 from cwwm.files import read_json, write_json
 
 BASELINES = Path("results", "baseline")  # under the working directory; a folder a suite
+
+
+class Note(BaseModel):
+    """What is noted beside accepted records, or of a night; empty where it was not noted."""
+
+    commit: Name = ""
+    date: Name = ""
 
 
 def baseline_of(suite: str, folder: Path | None = None) -> Journal | None:
@@ -22,21 +32,29 @@ def baseline_of(suite: str, folder: Path | None = None) -> Journal | None:
 def accepted_commit(folder: Path | None = None) -> str:
     """Return the commit of the latest accepted baseline of any suite; BadInput if none was noted."""
     notes = [accepted(Journal(path.parent)) for path in (folder or BASELINES).glob("*/accepted.json")]
-    if not notes:
+    if not (notes := [note for note in notes if note.commit]):
         raise BadInput(f"{folder or BASELINES} holds no accepted baseline; name the commit to compare with")
-    return str(max(notes, key=lambda note: note["date"])["commit"])
+    return max(notes, key=lambda note: note.date).commit
 
 
-def accepted(journal: Journal) -> dict[str, Any]:
+def accepted(journal: Journal) -> Note:
     """Return when a baseline was accepted and of which commit it is; empty where that was not noted."""
-    path = journal.folder / "accepted.json"
-    return read_json(path, "note of acceptance") if path.exists() else {}
+    return _note(journal.folder / "accepted.json", "note of acceptance")
 
 
-def night_note(folder: Path) -> dict[str, Any]:
+def night_note(folder: Path) -> Note:
     """Return what a night noted of itself; empty for the folder of another run."""
-    path = folder / "night.json"
-    return read_json(path, "note of a night") if path.exists() else {}
+    return _note(folder / "night.json", "note of a night")
+
+
+def _note(path: Path, what: str) -> Note:
+    if not path.exists():
+        return Note()
+    value = read_json(path, what)
+    try:
+        return Note.model_validate(value)
+    except ValidationError as error:
+        raise BadInput(f"{what} {path}: {plain_faults(error, value)[0]}") from error
 
 
 def accept(out: Journal, date: str, folder: Path | None = None) -> Journal:
@@ -49,7 +67,7 @@ def accept(out: Journal, date: str, folder: Path | None = None) -> Journal:
     if failed:
         raise BadInput(f"{len(failed)} cells of {out.folder} failed; see cwwm-bench status {out.folder}, run again")
     target = (folder or BASELINES) / out.suite
-    commit = night_note(out.folder).get("commit") or current_commit() or ""
+    commit = night_note(out.folder).commit or current_commit() or ""
     out.ensure_packable(target)
     with writing(target, "cwwm-bench accept-baseline"):
         packed = out.pack(target)

@@ -4,13 +4,18 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from tabulate import tabulate
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.journal import Record
 from bench.leaderboard.pictures import COLOURS, MARKERS
 from bench.leaderboard.points import by_scheme, gather, percent
+from bench.leaderboard.tables import table_text
+from bench.plain_text import in_picture
+from bench.reading import parse_object, read_bounded
+from bench.record_fields import Amount, Count, Log10, Name, Share
+from bench.support.schema import plain_faults
 from cwwm.errors import BadInput
 from cwwm.files import write_atomic
 
@@ -25,7 +30,34 @@ _PANELS = {
     "extract_ms": "extraction, ms (not judged)",
 }
 
+_HISTORY_BYTES = 64 << 20  # a night takes a few thousand
+
 Night = dict[str, Any]
+
+
+class _Means(BaseModel):
+    """What `scheme_facts` says of a scheme."""
+
+    model_config = ConfigDict(strict=True)
+
+    exact: Share
+    log10_p: Log10
+    accuracy: Amount
+    extract_ms: Amount
+
+
+class _NightLine(BaseModel):
+    """A line of the history: what the trend shows of a night."""
+
+    model_config = ConfigDict(strict=True)
+
+    date: Name
+    commit: Name
+    verdict: Name
+    cells: Count
+    cut: Count
+    failed: Count
+    schemes: dict[Annotated[str, Field(max_length=400)], _Means]
 
 
 def scheme_facts(records: Sequence[Record]) -> dict[str, dict[str, float]]:
@@ -46,10 +78,17 @@ def read_history(path: Path) -> list[Night]:
     """Return the nights of a history file, the oldest first; none where there is no file."""
     if not path.exists():
         return []
+    lines = read_bounded(path, "history", _HISTORY_BYTES).splitlines()
+    return [_night(line, f"line {number} of history {path}") for number, line in enumerate(lines, 1)]
+
+
+def _night(line: bytes, where: str) -> Night:
+    night = parse_object(line, where)
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BadInput(f"history {path} is damaged: {error}; mend or remove it") from error
+        _NightLine.model_validate(night)
+    except ValidationError as error:
+        raise BadInput(f"{where} is damaged: {plain_faults(error, night)[0]}; mend or remove it") from error
+    return night
 
 
 def append_night(path: Path, night: Night) -> list[Night]:
@@ -62,7 +101,7 @@ def append_night(path: Path, night: Night) -> list[Night]:
 def trend_table(nights: Sequence[Night]) -> str:
     """Return the last nights as a Markdown table, the latest first."""
     schemes = sorted({scheme for night in nights[-NIGHTS:] for scheme in night["schemes"]})
-    rows = [
+    rows: list[list[object]] = [
         [
             night["date"],
             night["commit"][:10],
@@ -71,8 +110,8 @@ def trend_table(nights: Sequence[Night]) -> str:
         ]
         for night in reversed(nights[-NIGHTS:])
     ]
-    columns = ("night", "commit", "verdict", "cells", "cut", "failed", *(f"whole: {s}" for s in schemes))
-    return tabulate(rows, columns, tablefmt="github", disable_numparse=True)
+    columns = ["night", "commit", "verdict", "cells", "cut", "failed", *(f"whole: {s}" for s in schemes)]
+    return table_text((columns, rows))
 
 
 def _exact(facts: Mapping[str, Mapping[str, float]], scheme: str) -> str:
@@ -89,9 +128,10 @@ def draw_trend(nights: Sequence[Night]) -> "Figure":
         for number, scheme in enumerate(sorted({s for night in shown for s in night["schemes"]})):
             own = [(i, n["schemes"][scheme][fact]) for i, n in enumerate(shown) if scheme in n["schemes"]]
             style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
-            axis.plot(*zip(*own, strict=True), label=scheme, markersize=4, linewidth=1.3, **style)
+            axis.plot(*zip(*own, strict=True), label=in_picture(scheme), markersize=4, linewidth=1.3, **style)
         axis.set_title(title, fontsize=9)
-        axis.set_xticks(range(len(shown)), [night["date"][5:10] for night in shown], rotation=60, fontsize=7)
+        days = [in_picture(night["date"][5:10]) for night in shown]
+        axis.set_xticks(range(len(shown)), days, rotation=60, fontsize=7)
         axis.tick_params(axis="y", labelsize=7)
         axis.grid(alpha=0.3)
     handles, labels = figure.axes[0].get_legend_handles_labels()

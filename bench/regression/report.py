@@ -4,10 +4,10 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 
-from tabulate import tabulate
-
 from bench.journal import Record
 from bench.leaderboard.points import by_scheme, gather
+from bench.leaderboard.tables import table_text
+from bench.plain_text import in_spreadsheet
 from bench.regression.compare import FAMILY_WISE, Comparison, Judgement, Side
 from bench.regression.curves import ACCURACY, EVIDENCE, EXACT, Place
 
@@ -60,7 +60,7 @@ def markdown(comparison: Comparison, old: Sequence[Record], new: Sequence[Record
 def _table(title: str, columns: Sequence[str], rows: Rows) -> str:
     if not rows:
         return ""
-    return f"### {title}\n\n" + tabulate(rows, columns, tablefmt="github", disable_numparse=True)
+    return f"### {title}\n\n" + table_text((list(columns), [list(row) for row in rows]))
 
 
 def strengths_rows(places: Mapping[Place, Iterable[float]]) -> Rows:
@@ -105,5 +105,5 @@ def csv_text(judgements: Iterable[Judgement]) -> str:
     table.writerow([*Place._fields, "metric", *sides, "p"])
     for j in judgements:
         numbers = [f"{value:.6g}" for side in (j.before, j.after) for value in side]
-        table.writerow([*j.place, j.metric, *numbers, f"{j.p:.3g}"])
+        table.writerow(map(in_spreadsheet, [*j.place, j.metric, *numbers, f"{j.p:.3g}"]))
     return text.getvalue()

@@ -8,30 +8,7 @@ import pytest
 from bench.cli import app
 from bench.zoo import ZOO_VARIABLE
 from cwwm.console import run_app
-
-ZOO = """
-recipes:
-  tiny:
-    train: {epochs: 2, batch_size: 64, lr: 0.006, shift: 1}
-    mark: {epochs: 1, batch_size: 64, lr: 0.002}
-models:
-  tiny: {timm: test_resnet, data: digits, size: 16, recipe: tiny}
-"""
-
-SUITE = """
-description: a tiny suite for tests
-models: [tiny]
-seeds: 2
-payloads: [64]
-schemes:
-  - {name: cwc, carrier: body, survive: 0.9}
-  - {name: sign-repetition, carrier: body, repetition: 5}
-attacks:
-  - {name: magnitude, strengths: [0.5, 0.89, 0.95]}
-  - {name: random, strengths: [0.02, 0.3]}
-  - {name: structured, strengths: [0.3]}
-  - {name: then, first: magnitude, second: bn, strengths: [0.8]}
-"""
+from tests.tiny_suite import write_tiny
 
 Bench = Callable[..., int]
 
@@ -39,10 +16,7 @@ Bench = Callable[..., int]
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with models.yaml and tiny.yaml."""
-    folder = tmp_path_factory.mktemp("tiny")
-    (folder / "models.yaml").write_text(ZOO)
-    (folder / "tiny.yaml").write_text(SUITE)
-    return folder
+    return write_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from bench.suite import load_suite
-from bench.support.strict_yaml import read_yaml
 from bench.zoo import load_zoo
 from cwwm.errors import BadInput
 from cwwm.schemes import SCHEMES

@@ -1,9 +1,6 @@
 """The leaderboard of invented records: capacity, rankings by payload, and pictures of few and of many schemes."""
 
-import math
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,77 +12,9 @@ from bench.leaderboard.detection import detection_table, flagged
 from bench.leaderboard.levels import at_levels, levels_table
 from bench.leaderboard.points import gather
 from cwwm.console import run_app
-from cwwm.seeds import identity
-
-Record = dict[str, Any]
+from tests.bench.invented import journal_of, many, record, refused
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
-RATES = {
-    "magnitude": [0.1, 0.3, 0.5, 0.7, 0.8, 0.89, 0.92, 0.95, 0.98],
-    "random": [0.005, 0.02, 0.1, 0.3, 0.5, 0.7],
-}
-ATTACKS = {
-    "magnitude": {"name": "magnitude", "ranking": "global"},
-    "magnitude (layer)": {"name": "magnitude", "ranking": "layer"},
-    "random": {"name": "random", "ranking": "global"},
-    "finetune (epochs=2)": {"name": "finetune", "epochs": 2},
-}
-
-
-def record(
-    scheme: str, payload: int, attack: str, dies_at: float, *, seed: int = 0, model: str = "m", energy: float = 1e-3
-) -> Record:
-    """Return a record of a mark that is whole below the strength `dies_at`."""
-    strengths = RATES.get(attack.split(" ")[0], [0.1, 1.0])
-    rows = [
-        {
-            "strength": s, "achieved": {}, "task": "digits",
-            "accuracy": {"correct": int(980 * (1 - s**6)), "total": 1000},
-            "exact": s < dies_at, "bit_error": 0.0 if s < dies_at else 0.5, "overlap": 1.0, "law": None,
-            "log10_p": -20.0 if s < dies_at else 0.0, "timing": {"attack_s": 0.1, "extract_ms": 1.0},
-        }
-        for s in strengths
-    ]  # fmt: skip
-    timing = dict.fromkeys(("embed_ms", "extract_ms", "step_ratio"), 1.0)
-    accuracy = {"correct": 980, "total": 1000}
-    key = {"model": model, "data": "digits", "scheme": scheme, "payload": payload, "seed": seed, "attack": attack}
-    return {
-        "identity": identity(**key), "key": key, "status": "ok", "rows": rows,
-        "recipe": {"attack": ATTACKS[attack]}, "host": {"accuracy": accuracy},
-        "marked": {"accuracy": accuracy, "energy": energy, "noise_floor": 1e-3, "report": {"touched": payload}},
-        "timing": {**timing, "peak_bytes_marked": 1 << 20, "peak_bytes_control": 1 << 20},
-        "environment": {
-            "hardware": "invented", "threads": 1, "torch": "2", "others_load": 0.0, "date": "2026-01-01T00:00:00",
-        },
-    }  # fmt: skip
-
-
-def refused(scheme: str, payload: int, attack: str, *, seed: int) -> Record:
-    """Return the record of a host that refused a mark."""
-    return {**record(scheme, payload, attack, 0.0, seed=seed), "status": "refused", "reason": "no room", "rows": []}
-
-
-def many(schemes: int = 25, payloads: tuple[int, ...] = (64, 256, 1024)) -> Iterator[Record]:
-    """Yield records of many schemes, which die the earlier the more they carry; the last ones carry nothing."""
-    for number in range(schemes):
-        name = f"scheme {number} of many" if number % 3 else f"a scheme with a long name, {number}"
-        for bits in payloads:
-            for attack in ATTACKS:
-                if attack.startswith("finetune") and bits != 256:
-                    continue
-                life = (schemes - number) / schemes * (64 / bits) ** (0.05 + 0.05 * (number % 4))
-                dies_at = 0.0 if number >= schemes - 2 else (0.3 + 0.7 * life if attack != "random" else life)
-                energy = 1e-3 * math.sqrt(bits / 64) * (1 + number)
-                yield from (record(name, bits, attack, dies_at, seed=seed, energy=energy) for seed in (0, 1))
-
-
-def journal_of(folder: Path, suite: str, records: Sequence[Record], levels: Levels | None = None) -> Journal:
-    """Return a journal of invented records."""
-    journal = Journal(folder)
-    for made in records:
-        journal.write(made)
-    journal.plan(suite, [made["identity"] for made in records], levels)
-    return journal
 
 
 def test_capacity_is_the_largest_payload_whole_in_every_run() -> None:

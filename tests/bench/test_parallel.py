@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from bench.journal import Journal, Record
 from bench.running import reproducible
 from bench.submission import inspect
 from bench.zoo import ZOO_VARIABLE
+from tests.processes import gone, recorded, until, workers
 
 Bench = Callable[..., int]
 
@@ -136,31 +136,10 @@ def start(tiny: Path, suite: Path, out: Path, *more: str) -> "subprocess.Popen[s
     return subprocess.Popen(command(suite, out, *more), stderr=subprocess.PIPE, env=environment, text=True)
 
 
-def children(pid: int) -> list[int]:
-    """Return the workers of a process; the one that tracks resources is not among them."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-            line = (path.parent / "cmdline").read_text()
-        except OSError:
-            continue
-        if parent == pid and "spawn_main" in line:
-            found.append(int(path.parent.name))
-    return sorted(found)
-
-
-def until(what: Callable[[], object], seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.05)
-
-
 def test_a_killed_worker_is_replaced(tiny: Path, finished: Path, tmp_path: Path) -> None:
     process = start(tiny, tiny / "tiny.yaml", tmp_path, "--jobs", "2")
-    until(lambda: list((tmp_path / "cells").glob("*.json")))
-    os.kill(children(process.pid)[-1], signal.SIGKILL)
+    until(lambda: recorded(tmp_path))
+    os.kill(workers(process.pid)[-1], signal.SIGKILL)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert "16 cells run" in said
@@ -175,12 +154,12 @@ def test_a_killed_worker_is_replaced(tiny: Path, finished: Path, tmp_path: Path)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_workers_end_with_their_parent(tiny: Path, tmp_path: Path, number: signal.Signals) -> None:
     process = start(tiny, tiny / "tiny.yaml", tmp_path, "--jobs", "2")
-    until(lambda: list((tmp_path / "cells").glob("*.json")))
-    workers = children(process.pid)
-    assert workers
+    until(lambda: recorded(tmp_path))
+    own = workers(process.pid)
+    assert own
     process.send_signal(number)
     assert process.wait(30) != 0
-    until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in workers), 20)
+    until(lambda: gone(own), 20)
     if number == signal.SIGTERM:
         assert process.stderr is not None
         assert process.stderr.read().strip().splitlines()[-1] == "cwwm-bench: interrupted"

@@ -105,7 +105,6 @@ def test_status_and_leaderboard_print_text_only(
     shutil.copytree(finished, tmp_path / "out", ignore=shutil.ignore_patterns("artefacts"))
     journal = Journal(tmp_path / "out")
     record = next(iter(journal.records()))
-    record["key"]["scheme"] = "\x1b]0;owned\x07"
     journal.write({**record, "status": "failed", "reason": "\x1b[2J\x1b[1;1Hall is well"})
     progress = tmp_path / "out" / "progress.json"
     told = json.loads(progress.read_text()) | {"last": ["\x1b[31mred"], "doing": "\x9b2J", "suite": "\x1b[5m"}

@@ -17,7 +17,7 @@ from bench.check import drawn
 from bench.conditions import prepare
 from bench.journal import Journal, record_digest
 from bench.leaderboard import write
-from bench.reading import ARCHIVE_BYTES, RECORD_BYTES
+from bench.reading import RECORD_BYTES, RECORDS_BYTES
 from bench.submission import _identity, foreign_parts, gaps, inspect, record_faults
 from bench.verification.rebuild import cell_of, sort_out
 from bench.zoo import find_models
@@ -180,8 +180,8 @@ def test_a_hostile_archive_is_one_reason(tmp_path: Path, packed: Callable[[], by
 def test_an_archive_is_unpacked_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from bench import reading
 
-    assert ARCHIVE_BYTES > 10 * 55_000_000
-    monkeypatch.setattr(reading, "ARCHIVE_BYTES", 2 * RECORD_BYTES)
+    assert RECORDS_BYTES > 4 * 55_000_000
+    monkeypatch.setattr(reading, "RECORDS_BYTES", 2 * RECORD_BYTES)
     (tmp_path / "records.jsonl.xz").write_bytes(bomb(64 * RECORD_BYTES))
     taken: list[bytes] = []
     with pytest.raises(BadInput, match="holds more than records can"):

@@ -1,21 +1,23 @@
 """Laws of writing: whole files or none, several together, and of two writers to one name one is refused."""
 
 import os
+import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cwwm import files
+from cwwm import publication
 from cwwm.errors import BadInput
-from cwwm.files import appearing_together, atomic_path, write_atomic
+from cwwm.files import atomic_path, write_atomic
 from cwwm.keys import Key
 from cwwm.owner import embed_file
+from cwwm.publication import appearing_together, undo_unfinished
 from cwwm.schemes import make_scheme
 from tests.fuzz.make_corpus import BITS, MESSAGE
 
@@ -86,7 +88,7 @@ def test_where_one_name_fails_none_changes(
     calls: list[Path] = []
 
     def failing_sometimes(original: str) -> object:
-        function = getattr(files, original)
+        function = getattr(publication, original)
 
         def call(first: Path, second: Path) -> None:
             calls.append(second)
@@ -98,8 +100,8 @@ def test_where_one_name_fails_none_changes(
 
     if not links:
         monkeypatch.setattr(os, "link", _no_links)
-    for original in ("_create", "_keep"):  # each name takes one of them
-        monkeypatch.setattr(files, original, failing_sometimes(original))
+    for original in ("create", "_keep"):  # each name takes one of them
+        monkeypatch.setattr(publication, original, failing_sometimes(original))
     with pytest.raises(OSError, match="No space left"):
         _write(tmp_path, NAMES, "new")
     assert _contents(tmp_path) == dict.fromkeys(before, "old")
@@ -124,6 +126,58 @@ def test_replaced_files_keep_their_modes(tmp_path: Path) -> None:
         (tmp_path / name).chmod(mode)
     _write(tmp_path, NAMES, "new")
     assert [_mode(tmp_path / name) for name in NAMES] == [0o600, 0o640, 0o444]
+    assert _contents(tmp_path) == dict.fromkeys(NAMES, "new")
+
+
+_CALLS = ("link", "replace")  # by which files get their names
+
+
+@pytest.mark.parametrize("moment", range(8))
+@pytest.mark.parametrize("before", [(), ("a",), NAMES])
+def test_killed_between_two_names_all_or_none_are_there_in_the_end(
+    before: Sequence[str], moment: int, tmp_path: Path
+) -> None:
+    """A child dies before one of the calls of the system that name files; what comes after undoes what it did."""
+    _name(tmp_path, before, "old")
+    if child := os.fork():
+        assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    else:
+        _die_at(moment)
+        _write(tmp_path, NAMES, "new")
+        os.kill(os.getpid(), signal.SIGKILL)  # so few calls
+    undo_unfinished([tmp_path / name for name in NAMES])
+    found = _contents(tmp_path)
+    assert found in (dict.fromkeys(before, "old"), dict.fromkeys(NAMES, "new"))
+    _write(tmp_path, NAMES, "again")
+    assert _contents(tmp_path) == dict.fromkeys(NAMES, "again")
+
+
+def _name(folder: Path, names: Sequence[str], text: str) -> None:
+    for name in names:
+        (folder / name).write_text(text)
+
+
+def _die_at(moment: int) -> None:
+    """Let this process die at a call of `os.link` or `os.replace`, the first having the number 0."""
+    left = iter(range(moment, -1, -1))
+
+    def dying(call: Callable[..., None]) -> Callable[..., None]:
+        def made(*arguments: object) -> None:
+            if next(left) == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            call(*arguments)
+
+        return made
+
+    for name in _CALLS:
+        setattr(os, name, dying(getattr(os, name)))
+
+
+def test_what_a_living_process_stages_is_left_alone(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in NAMES]
+    with appearing_together(paths) as staging:
+        _name(staging, NAMES, "new")
+        undo_unfinished(paths)
     assert _contents(tmp_path) == dict.fromkeys(NAMES, "new")
 
 

@@ -13,8 +13,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -41,20 +41,31 @@ def main() -> int:
     _limit_memory()
     failed = 0
     for name in names:
-        start, accepted = time.monotonic(), Counter[bool]()
+        start, score = time.monotonic(), Score()
         try:
-            fuzz(TARGETS[name], total // len(names), first, accepted)
+            fuzz(TARGETS[name], total // len(names), first, score)
         except Exception as error:
             failed += 1
             print(f"{name}: FOUND {type(error).__name__}: {error}", flush=True)
-        count, seconds = accepted.total(), time.monotonic() - start
-        print(f"{name}: {count:,} inputs, {accepted[True]:,} accepted, {seconds:.0f} s", flush=True)
+        print(f"{name}: {score}, {time.monotonic() - start:.0f} s", flush=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"peak memory of the process: {peak / 2**20:.2f} GiB")
     return 1 if failed else 0
 
 
-def fuzz(target: Target, count: int, first: int, accepted: "Counter[bool]") -> None:
+@dataclass
+class Score:
+    """How many inputs were tried and accepted, and the processor time of the longest, in seconds."""
+
+    tried: int = 0
+    accepted: int = 0
+    longest: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.tried:,} inputs, {self.accepted:,} accepted, the longest {self.longest:.2f} s"
+
+
+def fuzz(target: Target, count: int, first: int, score: Score) -> None:
     """Try `count` inputs on a target, a seed for each round of them; raise what one of them raises."""
     with tempfile.TemporaryDirectory() as folder:
         for start in range(0, count, ROUND):
@@ -69,8 +80,11 @@ def fuzz(target: Target, count: int, first: int, accepted: "Counter[bool]") -> N
             )
             @given(target.inputs)
             def trial(made: tuple[str, bytes]) -> None:
+                began = time.process_time()
                 with _kept(*made), _timed():
-                    accepted[target.run(*made, Path(folder))] += 1
+                    score.accepted += target.run(*made, Path(folder))
+                score.tried += 1
+                score.longest = max(score.longest, time.process_time() - began)
 
             trial()
 

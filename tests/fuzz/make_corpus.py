@@ -1,13 +1,19 @@
 """Writes the valid files that fuzzing starts from: python -m tests.fuzz.make_corpus."""
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from bench.strengths import AttackStrengths, Strengths
 from torch import Tensor
 
+from bench.journal import Journal, record_digest
+from bench.progress import Progress
+from bench.support.strict_yaml import read_yaml
 from cwwm.checkpoint import rewriting, save_tensors
 from cwwm.commitment import Commitment
 from cwwm.files import write_json
@@ -16,7 +22,10 @@ from cwwm.mark import save_mark
 from cwwm.schemes import Claim, EmbedContext, embed, make_scheme
 
 CORPUS = Path(__file__).parent / "corpus"
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 BITS = 16
+#: what a record of a refused cell has, and has not
+REFUSED: dict[str, Any] = {"status": "refused", "reason": "no room", "rows": None, "marked": None, "artefact": None}
 MESSAGE = np.arange(BITS, dtype=np.uint8) % 2
 KEY = Key.for_harness(purpose="fuzzing")
 SCHEMES: dict[str, Mapping[str, Any]] = {
@@ -62,6 +71,53 @@ def main() -> None:
     (CORPUS / "message.txt").write_text("it is mine\n")
     (CORPUS / "harness.key").unlink(missing_ok=True)
     KEY.save(CORPUS / "harness.key")
+    _results()
+
+
+def _results() -> None:
+    """Write the files of a folder of results: the smallest committed records, and what stands beside."""
+    records = {"trained": _smallest("smoke", "ok")}
+    records["refused"] = {**_smallest("smoke", "ok"), **REFUSED}
+    records["untrained"] = _smallest("zoo", "ok")
+    for number, (name, record) in enumerate(records.items()):
+        whole = {**record, "identity": f"{number:032x}"}
+        write_json(CORPUS / f"{name}.record.json", {**whole, "digest": record_digest(whole)})
+    cells = [f"{number:032x}" for number in range(len(records))]
+    levels = [{"attack": "magnitude", "model": "test_resnet", "chosen": [[1.0, 0.5], [3.0, None]]}]
+    noted = {"date": "2026-01-31", "reason": "marks are bound now."}
+    run = {"suite": "smoke", "commit": "0" * 40, "cells": cells, "levels": levels, "archived": noted}
+    write_json(CORPUS / "smoke.run.json", run)
+    line = "tiny #0 cwc 64 bits: magnitude"
+    progress = Progress("smoke", 8, 1, 3, 1, 1.7e9, 1.7e9, 12.5, line, cells[0], [line], [f"failed: {line}"])
+    write_json(CORPUS / "last.progress.json", {**asdict(progress), "pid": 1, "machine": "elsewhere"})
+    took = [["tiny", "cwc", 64, "magnitude", "host", 2.5], ["tiny", "cwc", 64, "magnitude", "nothing", 0.5]]
+    write_json(CORPUS / "durations.json", {"hardware": "a processor", "cells": took})
+    means = {"exact": 0.9, "log10_p": -12.0, "accuracy": 97.5, "extract_ms": 1.5}
+    night = {
+        "date": "2026-01-31T02:00:00",
+        "commit": "0" * 40,
+        "verdict": "worse",
+        "cells": 8,
+        "cut": 0,
+        "failed": 1,
+    }
+    (CORPUS / "history.jsonl").write_text(json.dumps({**night, "schemes": {"cwc, 64 bits": means}}) + "\n")
+    write_json(CORPUS / "accepted.note.json", {"commit": "0" * 40, "date": "2026-01-31"})
+    _calibration()
+
+
+def _smallest(folder: str, status: str) -> dict[str, Any]:
+    records = [r for r in Journal(RESULTS / folder).records() if r["status"] == status]
+    return min(records, key=lambda record: len(json.dumps(record)))
+
+
+def _calibration() -> None:
+    """Write a calibration as its file holds it, and as JSON, whose values are changed one by one."""
+    found = AttackStrengths({0.0: None, 0.5: 1.5}, {1.0: 0.0, 3.0: 0.5}, "accuracy", 0)
+    values = {("cwc", 64, "tiny"): {"lift": 1.5}, ("sign", 64, "tiny"): {"lift": None}}
+    path = CORPUS / "smoke.calibration.yaml"
+    Strengths(values, {("cwc", 64, "tiny"): {"energy": 1e-3}}, {("magnitude", "tiny"): found}).write(path, "0" * 32)
+    write_json(CORPUS / "calibration.json", read_yaml(path))
 
 
 def _claim(bits: int) -> tuple[Any, Any, Key, EmbedContext]:

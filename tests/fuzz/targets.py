@@ -1,12 +1,11 @@
-"""What is fuzzed: every reader of `cwwm` that takes a file of a stranger; it succeeds, or says `BadInput`."""
+"""What is fuzzed: every reader that takes a file of a stranger; it succeeds, or says `BadInput`."""
 
 import contextlib
 import io
 import json
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,49 +23,10 @@ from cwwm.mark import load_mark
 from cwwm.message import bits_to_text, read_text, text_to_bits
 from cwwm.owner import ExhibitFiles, read_file, verify_file
 from cwwm.weights import all_finite
+from tests.fuzz.inputs import Target, changed, changed_values, seeds
 from tests.fuzz.make_corpus import CORPUS, KEY, MESSAGE
 from tests.fuzz.mutations import byte_edits, changed_bytes, json_edits, rewritten
-
-Make = Callable[[Path], Path]  # writes one input into a folder
-
-
-@dataclass(frozen=True)
-class Target:
-    """A reader, and the inputs that it is tried on."""
-
-    inputs: st.SearchStrategy[tuple[str, bytes]]
-    read: Callable[[Path], object]
-
-    def run(self, name: str, data: bytes, folder: Path) -> bool:
-        """Read an input; return whether it was accepted. Anything but `BadInput` is raised."""
-        path = folder / name
-        path.write_bytes(data)
-        path.chmod(0o600)
-        try:
-            self.read(path)
-        except BadInput:
-            return False
-        finally:
-            path.unlink(missing_ok=True)
-        return True
-
-
-def _seeds(pattern: str) -> list[Path]:
-    return sorted(CORPUS.glob(pattern))
-
-
-def _bytes(pattern: str) -> st.SearchStrategy[tuple[str, bytes]]:
-    """Return files that match a pattern, some of their bytes changed."""
-    return st.tuples(st.sampled_from(_seeds(pattern)), byte_edits).map(
-        lambda drawn: (drawn[0].name, changed_bytes(drawn[0].read_bytes(), drawn[1]))
-    )
-
-
-def _json(pattern: str) -> st.SearchStrategy[tuple[str, bytes]]:
-    """Return JSON files that match a pattern, some of their values changed."""
-    return st.tuples(st.sampled_from(_seeds(pattern)), json_edits).map(
-        lambda drawn: (drawn[0].name, rewritten(drawn[0].read_bytes(), drawn[1]))
-    )
+from tests.fuzz.result_targets import RESULT_TARGETS
 
 
 def _safetensors(pattern: str) -> st.SearchStrategy[tuple[str, bytes]]:
@@ -78,7 +38,7 @@ def _safetensors(pattern: str) -> st.SearchStrategy[tuple[str, bytes]]:
         header = rewritten(data[8:stop], drawn[1])
         return drawn[0].name, len(header).to_bytes(8, "little") + header + data[stop:]
 
-    return st.tuples(st.sampled_from(_seeds(pattern)), json_edits).map(made)
+    return st.tuples(st.sampled_from(seeds(pattern)), json_edits).map(made)
 
 
 _REDUCED = st.sampled_from(
@@ -108,7 +68,7 @@ def _repacked(pattern: str) -> st.SearchStrategy[tuple[str, bytes]]:
 
     extra = st.none() | st.tuples(st.floats(0, 1, exclude_max=True), _REDUCED)
     return st.tuples(
-        st.sampled_from(_seeds(pattern)), byte_edits, extra, st.integers(0, 9).map(lambda n: not n)
+        st.sampled_from(seeds(pattern)), byte_edits, extra, st.integers(0, 9).map(lambda n: not n)
     ).map(made)
 
 
@@ -219,18 +179,19 @@ def _load_json_mark(path: Path) -> None:
 
 
 TARGETS = {
-    "mark": Target(_bytes("*.mark.json") | _json("*.mark.json"), _load_json_mark),
-    "verify": Target(_json("*.mark.json"), _verify),
-    "commitment": Target(_bytes("*.commitment.json") | _json("*.commitment.json"), Commitment.load),
-    "key": Target(_bytes("harness.key"), Key.load),
-    "message": Target(_bytes("message.txt"), _message),
-    "safetensors": Target(_bytes("model.safetensors") | _safetensors("model.safetensors"), _read_weights),
-    "torch": Target(_bytes("*.pt") | _repacked("*.pt") | _described(), _read_weights),
-    "legacy": Target(_bytes("*.pth"), _read_weights),
+    "mark": Target(changed("*.mark.json") | changed_values("*.mark.json"), _load_json_mark),
+    "verify": Target(changed_values("*.mark.json"), _verify),
+    "commitment": Target(changed("*.commitment.json") | changed_values("*.commitment.json"), Commitment.load),
+    "key": Target(changed("harness.key"), Key.load),
+    "message": Target(changed("message.txt"), _message),
+    "safetensors": Target(changed("model.safetensors") | _safetensors("model.safetensors"), _read_weights),
+    "torch": Target(changed("*.pt") | _repacked("*.pt") | _described(), _read_weights),
+    "legacy": Target(changed("*.pth"), _read_weights),
     "inspect": Target(_safetensors("model.safetensors") | _repacked("*.pt"), _inspect),
     "suspect": Target(
-        _safetensors("protected-cwc.safetensors") | _bytes("protected-cwc.safetensors") | _repacked("model.pt"),
+        _safetensors("protected-cwc.safetensors") | changed("protected-cwc.safetensors") | _repacked("model.pt"),
         _suspect,
     ),
-    "aligned": Target(_safetensors("aligned.mark.safetensors") | _bytes("aligned.mark.safetensors"), _aligned),
+    "aligned": Target(_safetensors("aligned.mark.safetensors") | changed("aligned.mark.safetensors"), _aligned),
+    **RESULT_TARGETS,
 }

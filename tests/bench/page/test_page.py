@@ -14,8 +14,8 @@ from bench.leaderboard.ranking import rank
 from bench.leaderboard.tables import price_table, ranking_table, speed_table
 from cwwm.evidence import PROOF_RATE
 from cwwm.seeds import identity
+from tests.bench.invented import journal_of, many, record, refused
 from tests.bench.page.conftest import RESULTS, Open
-from tests.bench.test_leaderboard import journal_of, many, record, refused
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page

@@ -19,8 +19,8 @@ from bench.leaderboard.points import gather, pooled
 from bench.leaderboard.ranking import decisive, mean_price
 from cwwm.console import run_app
 from cwwm.errors import BadInput
+from tests.bench.invented import journal_of, record
 from tests.bench.page.conftest import RESULTS
-from tests.bench.test_leaderboard import journal_of, record
 
 VENDOR = files("bench.leaderboard.page") / "vendor"
 

@@ -1,0 +1,110 @@
+"""Invented records of the form that real ones have, for tables of more than a test can run."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.journal import Journal, Levels
+from cwwm.seeds import identity
+
+Record = dict[str, Any]
+
+RATES = {
+    "magnitude": [0.1, 0.3, 0.5, 0.7, 0.8, 0.89, 0.92, 0.95, 0.98],
+    "random": [0.005, 0.02, 0.1, 0.3, 0.5, 0.7],
+}
+ATTACKS = {
+    "magnitude": {"name": "magnitude", "ranking": "global"},
+    "magnitude (layer)": {"name": "magnitude", "ranking": "layer"},
+    "random": {"name": "random", "ranking": "global"},
+    "finetune (epochs=2)": {"name": "finetune", "epochs": 2},
+}
+
+
+def read(whole: bool, **more: object) -> Record:
+    """Return what a reading says of a mark that is whole, or lost."""
+    return {
+        "applicable": True, "reason": "", "exact": whole, "bit_error": 0.0 if whole else 0.5, "overlap": 1.0,
+        "erased": 0, "log10_p": -20.0 if whole else 0.0, "statistics": {}, "counts": {}, **more,
+    }  # fmt: skip
+
+
+def row(strength: float, whole: bool) -> Record:
+    """Return the row of a strength."""
+    return read(
+        whole,
+        strength=strength,
+        achieved={},
+        task="digits",
+        accuracy={"correct": int(980 * (1 - strength**6)) if strength <= 1 else 0, "total": 1000},
+        law=None,
+        cost={"steps": 0, "samples": 0, "data_fraction": 0.0},
+        timing={"attack_s": 0.1, "extract_ms": 1.0},
+    )
+
+
+def recipe(key: Record, strengths: Sequence[float]) -> Record:
+    """Return what a cell of this key is made from."""
+    model = {
+        "name": key["model"], "timm": "test_resnet", "data": key["data"], "size": 8, "channels": 1, "create": {},
+        "weights": "random", "family": "invented", "recipe": {},
+    }  # fmt: skip
+    host = {"model": model, "seed": key["seed"], "source": "0" * 32, "device": "cpu", "threads": 1, "torch": "2"}
+    return {
+        "host": {**host, "timm": "1"}, "scheme": {"name": "cwc", "parameters": {}}, "payload": key["payload"],
+        "label": key["scheme"], "attack": ATTACKS[key["attack"]], "strengths": list(strengths),
+        "attack_label": key["attack"], "strength_means": "invented",
+    }  # fmt: skip
+
+
+def record(
+    scheme: str, payload: int, attack: str, dies_at: float, *, seed: int = 0, model: str = "m", energy: float = 1e-3
+) -> Record:
+    """Return a record of a mark that is whole below the strength `dies_at`."""
+    strengths = RATES.get(attack.split(" ")[0], [0.1, 1.0])
+    accuracy, digest = {"correct": 980, "total": 1000}, "0" * 64
+    key = {"model": model, "data": "digits", "scheme": scheme, "payload": payload, "seed": seed, "attack": attack}
+    marked = {"accuracy": accuracy, "digest": digest, "energy": energy, "noise_floor": 1e-3}
+    return {
+        "identity": identity(**key), "key": key, "status": "ok", "recipe": recipe(key, strengths),
+        "artefact": "0" * 32, "host": {"accuracy": accuracy, "digest": digest},
+        "marked": read(True, **marked, report={"touched": payload}, null=None, covertness=None),
+        "rows": [row(strength, strength < dies_at) for strength in strengths],
+        "timing": {
+            **dict.fromkeys(("embed_ms", "extract_ms", "step_ratio"), 1.0),
+            **dict.fromkeys(("peak_bytes_marked", "peak_bytes_control"), 1 << 20),
+        },
+        "environment": {
+            "python": "3", "torch": "2", "numpy": "2", "hardware": "invented", "device": "cpu", "threads": 1,
+            "date": "2026-01-01T00:00:00", "others_load": 0.0,
+        },
+    }  # fmt: skip
+
+
+def refused(scheme: str, payload: int, attack: str, *, seed: int) -> Record:
+    """Return the record of a host that refused a mark."""
+    return {**record(scheme, payload, attack, 0.0, seed=seed), "status": "refused", "reason": "no room", "rows": []}
+
+
+def many(schemes: int = 25, payloads: tuple[int, ...] = (64, 256, 1024)) -> Iterator[Record]:
+    """Yield records of many schemes, which die the earlier the more they carry; the last ones carry nothing."""
+    for number in range(schemes):
+        name = f"scheme {number} of many" if number % 3 else f"a scheme with a long name, {number}"
+        for bits in payloads:
+            for attack in ATTACKS:
+                if attack.startswith("finetune") and bits != 256:
+                    continue
+                life = (schemes - number) / schemes * (64 / bits) ** (0.05 + 0.05 * (number % 4))
+                dies_at = 0.0 if number >= schemes - 2 else (0.3 + 0.7 * life if attack != "random" else life)
+                energy = 1e-3 * math.sqrt(bits / 64) * (1 + number)
+                yield from (record(name, bits, attack, dies_at, seed=seed, energy=energy) for seed in (0, 1))
+
+
+def journal_of(folder: Path, suite: str, records: Sequence[Record], levels: Levels | None = None) -> Journal:
+    """Return a journal of invented records."""
+    journal = Journal(folder)
+    for made in records:
+        journal.write(made)
+    journal.plan(suite, [made["identity"] for made in records], levels)
+    return journal
