@@ -20,8 +20,9 @@ PROGRAMS = {"cwwm": cwwm.cli.app, "cwwm-bench": bench.cli.app}
 
 
 def hurried(path: Path) -> Path:
-    """Write the zoo with recipes of one epoch a phase, which say as well whether a command runs."""
-    path.write_text(re.sub(r"\bepochs: \d+", "epochs: 1", (ROOT / "models.yaml").read_text()))
+    """Write the zoo with small images and one epoch a phase, which say as well whether a command runs."""
+    zoo = re.sub(r"\bepochs: \d+", "epochs: 1", (ROOT / "models.yaml").read_text())
+    path.write_text(re.sub(r"\bsize: 32\b", "size: 16", zoo))
     return path
 
 

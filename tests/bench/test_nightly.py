@@ -30,7 +30,7 @@ recipes:
     train: {epochs: 1, batch_size: 128, lr: 0.003}
     mark: {epochs: 1, batch_size: 128, lr: 0.001}
 models:
-  dense: {timm: lenet300_100, data: digits, size: 28, channels: 1, recipe: tiny}
+  dense: {timm: lenet300_100, data: digits, size: 16, channels: 1, recipe: tiny}
 """
 
 SUITE = f"""

@@ -45,8 +45,7 @@ from cwwm.schemes import SCHEMES, Claim, Extraction
 from cwwm.schemes.protected_cwc import ProtectedConstantWeight
 from cwwm.weights import as_weights
 
-CLAIMS, FEW = 500, 40  # of the quickest form of a scheme, and of the others that are quick enough
-TOLD = 1000  # claims that tell a wrong law
+CLAIMS, FEW = 1000, 40  # of the quickest form of a scheme, and of the others that are quick enough
 QUICK, SLOW = 2_500, 10_000  # work of forms that are tried in the quick part, and in the slow one
 SLOW_CLAIMS = 10_000
 CODED = "Binomial(n, 1/2) coded bits"
@@ -148,7 +147,7 @@ class OldChance(ProtectedConstantWeight):
 @pytest.mark.parametrize(
     ("parameters", "claims"),
     [
-        ({"blocks": 60, "block_length": 24}, TOLD),
+        ({"blocks": 60, "block_length": 24}, CLAIMS),
         pytest.param({"blocks": 500, "block_length": 32}, SLOW_CLAIMS, marks=pytest.mark.slow),
     ],
 )
