@@ -6,19 +6,24 @@ SUITE ?= smoke
 BUDGET ?= 60m
 N ?= 100000
 SEED ?= 0
+JOBS ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# one torch thread a process: two beside a busy neighbour are slower than one
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --maxprocesses 8 --dist worksteal --benchmark-disable
 
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup bench test test-slow fuzz kills golden portable nightly nightly-speed perf lint docs coverage screenshots clean
+.PHONY: help setup bench test test-slow check-results fuzz kills golden portable nightly nightly-speed perf lint docs \
+	coverage screenshots clean
 
 help:
 	@echo "make bench      set up, run suite smoke (SUITE=...) and print its leaderboard; DEVICE=auto|cpu|cuda"
-	@echo "make test       set up and run all tests but the slow ones; make test-slow runs those"
+	@echo "make test       set up and run all quick tests in JOBS=auto processes (0: in one); make test-slow runs the slow"
+	@echo "make check-results  whether the committed tables, pages and claims follow from the committed records"
 	@echo "make fuzz       every reader of files against N=100000 changed files from SEED=0 on; TARGETS=torch for some"
 	@echo "make golden     rows of the golden cells again, to be committed where they were meant to change"
 	@echo "make portable   digests of portable numerics against the committed ones; with QEMU also on emulated processors"
@@ -48,10 +53,13 @@ nightly-speed: setup
 	$(BIN)/cwwm-bench speed $(BASE)
 
 test: setup
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow and not results"
 
 test-slow: setup
 	$(BIN)/pytest -m slow
+
+check-results: setup
+	$(PYTEST) -m "results and not slow"
 
 fuzz: setup
 	N=$(N) SEED=$(SEED) OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(TARGETS)
@@ -71,7 +79,7 @@ screenshots: setup
 	cp results/runs/page/leaderboard-*.png docs/images/
 
 coverage: setup
-	$(BIN)/pytest -m "not slow" --cov=cwwm --cov=bench --cov-report=term-missing:skip-covered
+	$(BIN)/pytest -m "not slow and not results" --cov=cwwm --cov=bench --cov-report=term-missing:skip-covered
 
 perf: setup
 	DEVICE=$(DEVICE) TABLE=results/runs/speed.md $(BIN)/pytest bench/perf

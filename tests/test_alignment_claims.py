@@ -7,6 +7,8 @@ import pytest
 from bench.journal import Journal, Record
 from bench.leaderboard.points import PROOF
 
+pytestmark = pytest.mark.results
+
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 MODELS, SEEDS = ("resnet18-digits", "vgg6_bn"), 5
 ALIGNED, PLAIN = "protected-cwc aligned", "protected-cwc"

@@ -8,6 +8,8 @@ import pytest
 from bench.journal import Journal, Record
 from bench.leaderboard.points import percent
 
+pytestmark = pytest.mark.results
+
 FOLDER = Path(__file__).resolve().parent.parent / "results" / "protected"
 MODELS, SEEDS = 3, 5
 #: attack and the largest strength at which every message must come back whole

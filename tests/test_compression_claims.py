@@ -9,6 +9,8 @@ from bench.journal import Journal
 from bench.leaderboard.points import Point, gather, percent
 from bench.studies.compression import lost
 
+pytestmark = pytest.mark.results
+
 FOLDER = Path(__file__).resolve().parent.parent / "results" / "compression-anchors"
 SEEDS = 3
 

@@ -3,6 +3,10 @@
 import re
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.results
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = " ".join((ROOT / "results" / "forgery.md").read_text().split())
 MODEL = " ".join((ROOT / "docs" / "threat-model.md").read_text().split())

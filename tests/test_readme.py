@@ -2,42 +2,45 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+import bench.cli
+import cwwm.cli
+from bench.zoo import ZOO_VARIABLE
 from cwwm.checkpoint import save_tensors
+from cwwm.console import run_app
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines()]
-MODULES = {"cwwm": "cwwm.cli", "cwwm-bench": "bench"}
+PROGRAMS = {"cwwm": cwwm.cli.app, "cwwm-bench": bench.cli.app}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an empty folder with a checkpoint to mark."""
-    folder = tmp_path_factory.mktemp("readme")
+def hurried(path: Path) -> Path:
+    """Write the zoo with small images and one epoch a phase, which say as well whether a command runs."""
+    zoo = re.sub(r"\bepochs: \d+", "epochs: 1", (ROOT / "models.yaml").read_text())
+    path.write_text(re.sub(r"\bsize: 32\b", "size: 16", zoo))
+    return path
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_commands_of_the_readme_run_one_after_the_other(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each finds what those before it wrote, beside a checkpoint to mark."""
     torch.manual_seed(0)
-    save_tensors({f"layer{i}.weight": torch.randn(512, 512) for i in range(3)}, folder / "model.safetensors")
-    return folder
-
-
-@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("cwwm")])
-def test_a_command_of_the_readme_runs(command: str, folder: Path) -> None:
-    program, *arguments = shlex.split(command)
-    done = subprocess.run(
-        [sys.executable, "-m", MODULES[program], *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
+    save_tensors({f"layer{i}.weight": torch.randn(512, 512) for i in range(3)}, tmp_path / "model.safetensors")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(ZOO_VARIABLE, str(hurried(tmp_path / "models.yaml")))
+    commands = [shlex.split(line) for line in COMMANDS if line.startswith(f"{program} ")]
+    assert len(commands) > 5
+    for _, *arguments in commands:
+        code, said = run_app(PROGRAMS[program], program, arguments), capsys.readouterr()
+        assert code == 0, (arguments, said.err)
+        assert said.out, arguments
 
 
 def test_make_targets_are_run_by_ci() -> None:

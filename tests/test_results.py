@@ -12,6 +12,8 @@ from bench.journal import Journal
 from bench.verification.rebuild import rebuilt
 from cwwm.console import run_app
 
+pytestmark = pytest.mark.results
+
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 KINDS = ("*/cells", "*/records.jsonl.xz", "baseline/*/records.jsonl.xz")
 FOLDERS = sorted({path.parent for kind in KINDS for path in RESULTS.glob(kind)})

@@ -8,6 +8,7 @@ import pytest
 from bench.cli import app
 from bench.zoo import ZOO_VARIABLE
 from cwwm.console import run_app
+from tests.shared_folder import made_once
 from tests.tiny_suite import write_tiny
 
 Bench = Callable[..., int]
@@ -34,6 +35,8 @@ def bench(tiny: Path) -> Bench:
 @pytest.fixture(scope="session")
 def finished(tiny: Path, bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the output folder of an undisturbed run of the tiny suite; tests only read it."""
-    out = tmp_path_factory.mktemp("finished")
-    assert bench("run", tiny / "tiny.yaml", "--out", out, "--device", "cpu") == 0
-    return out
+
+    def make(out: Path) -> None:
+        assert bench("run", tiny / "tiny.yaml", "--out", out, "--device", "cpu") == 0
+
+    return made_once(tmp_path_factory, "finished", make)

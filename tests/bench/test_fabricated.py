@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench.journal import Journal, record_digest
-from bench.leaderboard import write
+from bench.leaderboard import texts
 from bench.submission import _identity
 
 Bench = Callable[..., int]
@@ -34,16 +35,11 @@ def put(folder: Path, path: Path, record: Record) -> None:
     run.write_text(run.read_text().replace(path.stem, record["identity"]))
 
 
-def edited(edit: Edit, *, only: bool = False, every: bool = False) -> Make:
-    """Return what edits the first record, or every one; `only` drops all others."""
+def edited(edit: Edit, *, every: bool = False) -> Make:
+    """Return what edits the first record, or every one."""
 
     def make(folder: Path) -> None:
-        first, *others = paths(folder)
-        if only:
-            for path in others:
-                path.unlink()
-            (folder / "run.json").write_text(json.dumps({"suite": "tiny", "cells": [first.stem]}))
-        for path in [first, *others] if every else [first]:
+        for path in paths(folder)[: None if every else 1]:
             record = json.loads(path.read_text())
             edit(record)
             put(folder, path, record)
@@ -200,12 +196,12 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "a link with a hostile name": (strange_name, "is a link"),
 }
 
-#: these keep every form, and only running the cell again tells
-MADE_UP: dict[str, Make] = {
-    "stronger evidence": edited(better, only=True),
-    "strengths never run": edited(of_strengths(0.123), only=True),
-    "a refusal": edited(refused, only=True),
-    "another seed's results": edited(another_seed, only=True),
+#: these keep every form, and only running the cell again tells; by the attack of the record that is edited
+MADE_UP: dict[str, tuple[Edit, str]] = {
+    "magnitude": (better, "'rows' is another"),
+    "random": (of_strengths(0.123), "'rows' is another"),
+    "structured": (refused, "run again it is ok"),
+    "magnitude + bn": (another_seed, "'host' is another"),
 }
 
 
@@ -223,9 +219,12 @@ def forge(folder: Path, make: Make) -> None:
     before = (folder / "leaderboard.csv").read_text()
     if "CWC,64" not in before:
         try:
-            write(Journal(folder))
+            journal = Journal(folder)
+            made = texts(journal.suite, list(journal.records()), journal.levels)
         except Exception:
             return
+        for name, text in made.items():
+            (folder / name).write_text(text)
 
 
 @pytest.mark.parametrize(("make", "says"), REFUSED.values(), ids=REFUSED)
@@ -242,16 +241,29 @@ def test_no_fabricated_folder_is_accepted(
     assert out.replace("\n", "").isprintable()
 
 
-@pytest.mark.parametrize("make", MADE_UP.values(), ids=MADE_UP)
+def make_up(folder: Path) -> None:
+    """Keep one record of each attack, with what is made up in it."""
+    kept = {json.loads(path.read_text())["key"]["attack"]: path for path in reversed(paths(folder))}
+    assert kept.keys() == MADE_UP.keys()
+    for path in set(paths(folder)) - set(kept.values()):
+        path.unlink()
+    (folder / "run.json").write_text(json.dumps({"suite": "tiny", "cells": [p.stem for p in kept.values()]}))
+    for attack, path in kept.items():
+        record = json.loads(path.read_text())
+        MADE_UP[attack][0](record)
+        put(folder, path, record)
+
+
 def test_what_only_running_again_can_tell_is_told(
-    folder: Path, bench: Bench, make: Make, capsys: pytest.CaptureFixture[str]
+    folder: Path, bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    forge(folder, make)
+    forge(folder, make_up)
     capsys.readouterr()
-    assert bench("check", folder, "--sample", 1, "--device", "cpu") == 1
+    assert bench("check", folder, "--sample", len(MADE_UP), "--device", "cpu") == 1
     out = capsys.readouterr().out
-    assert "running again" in out
-    assert "WRONG: tiny, " in out
+    assert out.count("running again") == len(MADE_UP)
+    for attack, (_, difference) in MADE_UP.items():
+        assert re.search(rf"WRONG: tiny, .*, {re.escape(attack)}: {difference}", out), (attack, out)
     assert out.replace("\n", "").isprintable()
 
 

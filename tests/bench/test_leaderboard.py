@@ -111,6 +111,7 @@ def test_a_rate_is_flagged_if_its_interval_excludes_the_nominal_one(
     assert flagged(hits, total, nominal) == shown
 
 
+@pytest.mark.results
 def test_p_values_that_were_too_small_are_flagged_in_the_committed_tables() -> None:
     """Blocks of two ones in 32 were thought to be right by chance once in 496; it is once in 256."""
     records = [r for r in Journal(RESULTS / "encodings").records() if r["key"]["scheme"] == "protected-cwc"]

@@ -14,6 +14,7 @@ RESULTS = Path(__file__).resolve().parents[2] / "results"
 PROOF = Proof("a suite", "cwc", 64, "magnitude", 0.5, -7.0, -6.7)
 
 
+@pytest.mark.results
 def test_the_committed_page_follows_from_the_committed_records(tmp_path: Path) -> None:
     assert run_app(app, "study", ["-o", str(tmp_path / "x.md"), "--results", str(RESULTS)]) == 0
     text = (RESULTS / "proof-rates.md").read_text()
@@ -47,6 +48,7 @@ def test_blocks_of_two_ones_are_right_by_chance_more_often_than_was_recorded() -
     assert log10_p_now(row, 1 / 256) > row["statistics"]["blocks"] + 1
 
 
+@pytest.mark.results
 def test_only_blocks_of_several_ones_have_another_chance_now() -> None:
     found = [p for p in proofs(RESULTS / "encodings") if p.scheme == "protected-cwc" and p.recorded < -1]
     moved = {bits: max(abs(p.log10_p - p.recorded) for p in found if p.bits == bits) for bits in (64, 256, 1024)}

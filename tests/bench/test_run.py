@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.journal import Journal, record_digest
+from bench.journal import Journal
 from bench.leaderboard import TIMING_COLUMNS
 from bench.running import comparable
 from cwwm.files import write_json
@@ -48,12 +48,14 @@ def test_a_record_holds_neither_key_nor_secret(finished: Path) -> None:
         assert record["host"]["accuracy"]["total"] == 450
 
 
-def test_a_second_run_repeats_nothing(tiny: Path, finished: Path, bench: Bench) -> None:
-    before = {path: path.stat().st_mtime_ns for path in (finished / "cells").iterdir()}
-    tables = (finished / "leaderboard.md").read_bytes()
-    assert bench("run", tiny / "tiny.yaml", "--out", finished, "--device", "cpu") == 0
-    assert {path: path.stat().st_mtime_ns for path in (finished / "cells").iterdir()} == before
-    assert (finished / "leaderboard.md").read_bytes() == tables
+def test_a_second_run_repeats_nothing(tiny: Path, finished: Path, bench: Bench, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    before = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
+    tables = (out / "leaderboard.md").read_bytes()
+    assert bench("run", tiny / "tiny.yaml", "--out", out, "--device", "cpu") == 0
+    assert {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()} == before
+    assert (out / "leaderboard.md").read_bytes() == tables
 
 
 def test_failed_cells_are_tried_again_and_their_attempts_kept(
@@ -191,18 +193,6 @@ def test_check_notices_an_edited_record(
     write_json(path, record)
     assert bench("check", tmp_path / "out", "--sample", 0, "--device", "cpu") == 1
     assert "its digest does not match" in capsys.readouterr().out
-
-
-def test_check_notices_a_forged_record_by_running_it_again(finished: Path, bench: Bench, tmp_path: Path) -> None:
-    shutil.copytree(finished / "cells", tmp_path / "cells")
-    (record,) = [json.loads(p.read_text()) for p in sorted((tmp_path / "cells").iterdir())[:1]]
-    for path in sorted((tmp_path / "cells").iterdir())[1:]:
-        path.unlink()
-    record["rows"][0]["log10_p"] -= 100.0
-    record["digest"] = record_digest(record)
-    write_json(tmp_path / "cells" / f"{record['identity']}.json", record)
-    assert bench("leaderboard", tmp_path) == 0
-    assert bench("check", tmp_path, "--sample", 1, "--device", "cpu") == 1
 
 
 def test_timing_columns_are_the_last_of_the_csv(finished: Path) -> None:

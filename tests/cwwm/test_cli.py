@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,11 +42,23 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: dict[str, Ten
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for what embedding wrote: it is the same model and key for each test."""
+    return tmp_path_factory.mktemp("embedded")
+
+
 @pytest.fixture
-def marked(folder: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+def marked(folder: Path, embedded: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     """Mark the model, and return the folder."""
-    assert _run(*EMBED) == DONE
-    capsys.readouterr()
+    if not list(embedded.iterdir()):
+        before = set(folder.iterdir())
+        assert _run(*EMBED) == DONE
+        capsys.readouterr()
+        for path in set(folder.iterdir()) - before:
+            shutil.copy2(path, embedded)
+    for path in embedded.iterdir():
+        shutil.copy2(path, folder)
     return folder
 
 

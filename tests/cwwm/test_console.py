@@ -1,5 +1,6 @@
 """Laws of printing: no pipe, locale or message changes an exit code, and nothing writes to the terminal at will."""
 
+import io
 import os
 import subprocess
 import sys
@@ -77,11 +78,13 @@ def test_no_locale_makes_printing_fail(environment: dict[str, str], marked: Path
     assert refused.stderr.startswith(b"cwwm: no checkpoint at gr")
 
 
-def test_a_message_from_standard_input(marked: Path) -> None:
-    found = _process(*VERIFY, "--message-file", "-", text=f"{NORMAL}\r\n".encode())
+def test_a_message_from_standard_input(marked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = [*VERIFY, "--message-file", "-"]
+    found = _process(*given, text=f"{NORMAL}\r\n".encode())
     assert (found.returncode, found.stderr) == (DONE, b"")
-    assert _process(*VERIFY, "--message-file", "-", text=b"\xff").returncode == BAD_INPUT
-    assert _process(*VERIFY, "--message-file", "-", text=b"x" * (1 << 18)).returncode == BAD_INPUT
+    for text in (b"\xff", b"x" * (1 << 18)):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+        assert run_app(app, "cwwm", given) == BAD_INPUT
 
 
 @pytest.mark.parametrize("arguments", [INSPECT, (*INSPECT, "--json"), ("--help",)])

@@ -38,6 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return attacked
 
 
+@pytest.mark.slow
 def test_a_short_admm_is_far_better_than_one_shot_before_any_retraining(run: Run) -> None:
     short, _ = run("admm-prune short", retrain=0)
     one_shot, _ = run("one-shot magnitude", retrain=0)

@@ -202,12 +202,23 @@ def test_names_from_records_are_text_in_every_view(crowd: Path, look: Open) -> N
 
 @pytest.fixture(scope="module")
 def archived_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the page of an archived folder: protected marks whose p-values were too small at 1,024 bits."""
+    """Return the page of an archived folder: marks whose p-values were too small at 1,024 bits, too large at 64."""
     folder = tmp_path_factory.mktemp("archived")
-    every = Journal(RESULTS / "encodings").records()
-    journal = journal_of(folder, "mine", [made for made in every if made["key"]["scheme"] == "protected-cwc"])
+    marks = [read_by_wrong_keys(record("a", 1024, "magnitude", 0.9), surer_than_3=39, surer_than_6=1)]
+    marks.append(read_by_wrong_keys(record("a", 64, "magnitude", 0.9), surer_than_3=1, surer_than_6=0))
+    journal = journal_of(folder, "mine", marks)
     journal.note_archived("2026-01-31", "marks are bound now.")
     return write_page(journal, folder / "leaderboard.html")
+
+
+def read_by_wrong_keys(made: dict[str, Any], *, surer_than_3: int, surer_than_6: int) -> dict[str, Any]:
+    """Return a record with 10,800 wrong keys, of which so many had log10 p-values of at most -3 and -6."""
+    below = {"unmarked": (0, 0), "marked": (surer_than_3, surer_than_6)}
+    null = {
+        name: {"trials": 5400, "lowest": [-3.0] * 54, "below": {"-3": three, "-6": six}}
+        for name, (three, six) in below.items()
+    }
+    return {**made, "artefact": made["identity"], "marked": {**made["marked"], "null": null, "covertness": None}}
 
 
 def test_a_rate_that_excludes_the_nominal_one_stands_out(archived_page: Path, look: Open) -> None:
