@@ -1,10 +1,11 @@
-"""From a suite to its cells: which models x schemes x payloads x seeds x attacks."""
+"""From a suite to its cells, models x schemes x payloads x seeds x attacks, and which are still to be run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.cell import Cell
 from bench.compatibility import UntrainedCell
+from bench.journal import Journal, is_final
 from bench.suite import SUITES, AttackEntry, SchemeEntry, Suite
 from bench.zoo import ModelSpec
 from cwwm.errors import BadInput
@@ -35,6 +36,12 @@ def cells(suite: Suite, runtime: Mapping[str, Any]) -> list[Cell]:
         for attack in suite.attacks
         if payload in suite.payloads_of(attack)
     ]
+
+
+def pending(cells: Sequence[Cell], journal: Journal) -> list[Cell]:
+    """Return the cells without a final record: new ones, and those that failed or ran out of memory."""
+    records = {cell.identity: journal.read(cell.identity) for cell in cells}
+    return [cell for cell in cells if (r := records[cell.identity]) is None or not is_final(r)]
 
 
 def _untrained(suite: Suite, runtime: Mapping[str, Any]) -> list[Cell]:

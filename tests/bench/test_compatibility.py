@@ -15,8 +15,8 @@ from torch import nn
 from bench.attacks import make_attack
 from bench.check import cell_of
 from bench.cli import app
-from bench.compatibility import UntrainedCell, architectures, run_untrained
-from bench.compatibility.trial import perturb
+from bench.compatibility import UntrainedCell, architectures
+from bench.compatibility.trial import perturb, run_untrained
 from bench.journal import Journal, Record
 from bench.leaderboard.compatibility import shortfalls
 from bench.plan import cells
