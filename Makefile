@@ -7,18 +7,35 @@ BUDGET ?= 60m
 N ?= 100000
 SEED ?= 0
 JOBS ?= auto
+# of the host that wheels are for; what it has already is left out
+PYTHON_VERSION ?= 3.12
+ARCH ?= x86_64
+WHEELS ?= scikit-learn pydantic gmpy2 reedsolo tabulate
+THERE := numpy scipy
+# without what they ask for, which is torch or not needed: the photographs of data set textures, and channel groups
+ALONE ?= scikit-image torch-pruning
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # one torch thread a process: two beside a busy neighbour are slower than one
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --maxprocesses 8 --dist worksteal --benchmark-disable
 
+UV := build/uv/bin/uv
+LOWEST := build/lowest
+# all of cwwm; of bench what takes each of its packages: yaml, pydantic, tabulate, timm, scikit-learn and -image
+LOWEST_TESTS ?= tests/cwwm tests/test_missing_packages.py tests/test_wheel.py $(addprefix tests/bench/test_, \
+	config.py catalogue.py leaderboard.py progress.py submission.py data.py torchvision_shim.py covertness.py zoo.py \
+	examples.py)
+FOR_HOST = --quiet --progress-bar off -c constraints.txt --dest build/wheels --only-binary :all: \
+	--implementation cp --python-version $(PYTHON_VERSION) \
+	$(foreach glibc,_2_28 _2_27 _2_17 2014,--platform manylinux$(glibc)_$(ARCH))
+
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup bench test test-slow check-results fuzz kills golden portable nightly nightly-speed perf lint docs \
-	coverage screenshots clean
+.PHONY: help setup bench test test-slow test-lowest check-results fuzz kills golden portable nightly nightly-speed perf \
+	lint docs coverage wheels screenshots clean
 
 help:
 	@echo "make bench      set up, run suite smoke (SUITE=...) and print its leaderboard; DEVICE=auto|cpu|cuda"
@@ -31,6 +48,8 @@ help:
 	@echo "make perf       speed of the library beside the naive way; make lint; make coverage"
 	@echo "make docs       the documentation as pages, under build/docs; links are checked"
 	@echo "make screenshots  pictures of the leaderboard page for docs/images; takes Chromium"
+	@echo "make test-lowest  quick tests of cwwm, and of what reads and tabulates in bench, on the oldest versions allowed"
+	@echo "make wheels     packages for a host without a registry, into build/wheels; PYTHON_VERSION=3.12"
 	@echo "make nightly    suite nightly (nightly-cpu without a GPU) within BUDGET=60m, against the accepted baseline"
 	@echo "make nightly-speed  speed beside the baseline's commit (BASE=...), in turn"
 	@echo "make setup      prepare .venv only; make clean removes it"
@@ -93,6 +112,25 @@ lint: setup
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# without TORCH_BACKEND the torch of constraints.txt stays: on PyPI older ones are CUDA builds of gigabytes
+test-lowest:
+	$(PYTHON) -m venv --clear build/uv
+	build/uv/bin/pip install --quiet --progress-bar off -c constraints.txt uv
+	$(UV) venv --quiet --clear --seed --python 3.11 $(LOWEST)
+	$(if $(TORCH_BACKEND),,$(LOWEST)/bin/pip install --quiet --progress-bar off -c constraints.txt torch torchvision)
+	$(LOWEST)/bin/pip freeze | sed -n '/^torch/p' > $(LOWEST)/torch.txt
+	$(UV) pip install --python $(LOWEST) --no-build --resolution lowest-direct -c $(LOWEST)/torch.txt \
+		$(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) -r pyproject.toml --extra test
+	$(LOWEST)/bin/pip install --quiet --no-deps --no-build-isolation -e .
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -m "not slow" $(LOWEST_TESTS)
+
+wheels:
+	rm -rf build/wheels
+	$(PYTHON) -m pip download $(FOR_HOST) $(WHEELS)
+	$(if $(ALONE),$(PYTHON) -m pip download --no-deps $(FOR_HOST) $(ALONE))
+	rm -f $(THERE:%=build/wheels/%-*.whl)
+	@du -sh build/wheels
 
 clean:
 	rm -rf $(VENV) results/runs build *.egg-info

@@ -78,9 +78,8 @@ def plan(
 ) -> int:
     """Show what a run would do, and how much of it is recorded already."""
     from bench.conditions import choose_device, prepare
-    from bench.engines import pending
     from bench.journal import Journal
-    from bench.plan import cells
+    from bench.plan import cells, pending
 
     chosen = chosen_suite(suite, model, scheme, attack, seeds, payload, plugin)
     todo = cells(chosen, prepare(choose_device(device), threads))

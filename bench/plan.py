@@ -1,9 +1,11 @@
-"""From a suite to its cells: which models x schemes x payloads x seeds x attacks."""
+"""From a suite to its cells, models x schemes x payloads x seeds x attacks, and which are still to be run."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.cell import Cell, HostSpec, MarkSpec
+from bench.journal import Journal, is_final
+from bench.sources import is_stale
 from bench.suite import SUITES, AttackEntry, SchemeEntry, Suite
 from bench.zoo import ModelSpec
 from cwwm.errors import BadInput
@@ -31,6 +33,15 @@ def cells(suite: Suite, runtime: Mapping[str, Any]) -> list[Cell]:
         for attack in suite.attacks
         if mark.payload in suite.payloads_of(attack)
     ]
+
+
+def pending(cells: Sequence[Cell], journal: Journal) -> list[Cell]:
+    """Return the cells without a final record: new ones, and those that failed or ran out of memory.
+
+    Those whose detection was measured by older source are among them; see `bench.engines.inline.next_record`.
+    """
+    records = {cell.identity: journal.read(cell.identity) for cell in cells}
+    return [cell for cell in cells if (r := records[cell.identity]) is None or not is_final(r) or is_stale(r)]
 
 
 def _hosts(suite: Suite, runtime: Mapping[str, Any]) -> Iterator[HostSpec]:

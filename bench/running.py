@@ -16,7 +16,7 @@ from bench.detection import detection
 from bench.evaluate import accuracy
 from bench.outcome import outcome_of, told
 from bench.reading_marks import OwnersReading
-from bench.sources import detection_source, timing_source
+from bench.sources import detection_source, is_stale, timing_source
 from bench.workshop import Subjects, Workshop
 from bench.zoo import ModelSpec, build_model, find_models
 from cwwm.schemes import Scheme
@@ -161,12 +161,6 @@ def _row(item: Attacked, data: Dataset, owner: OwnersReading, law: float | None)
 def beside() -> dict[str, str]:
     """Return the digests of what is measured beside the numbers: they are in a record, and not in its identity."""
     return {"detection": detection_source(), "timing": timing_source()}
-
-
-def is_stale(record: "Record") -> bool:
-    """Say whether the detection in a record is not that of the source as it is."""
-    found = "null" in (record.get("marked") or {})
-    return found and record.get("beside", {}).get("detection") != detection_source()
 
 
 def renewed(record: "Record", cell: Cell, workshop: Workshop) -> "Record | None":

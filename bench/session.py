@@ -10,9 +10,10 @@ import torch
 from bench.artefacts import ArtefactStore
 from bench.cell import Cell
 from bench.conditions import hardware
-from bench.engines import Place, pending, run_inline, run_parallel
+from bench.engines import Place, run_inline, run_parallel
 from bench.journal import Journal, is_given_up
 from bench.pacing import Durations, Pace, by_importance, cut_rows
+from bench.plan import pending
 from bench.preflight import preflight
 from bench.progress import STOPPED, RunProgress, read_progress
 from bench.suite import Suite

@@ -4,7 +4,8 @@ The first three are part of a cell's identity: host, mark, and attack with measu
 numbers has digests of its own in the record.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from bench.data.registry import DATASETS
 from bench.support.fingerprint import fingerprint, root
@@ -69,6 +70,12 @@ def detection_source() -> str:
 def timing_source() -> str:
     """Return the digest of what times, and notes the machine."""
     return fingerprint(*TIMING)
+
+
+def is_stale(record: Mapping[str, Any]) -> bool:
+    """Say whether the detection in a record is not that of the source as it is."""
+    found = "null" in (record.get("marked") or {})
+    return found and record.get("beside", {}).get("detection") != detection_source()
 
 
 def _readers(names: Iterable[str]) -> list[str]:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cwwm.errors import BadInput
+from cwwm.packages import missing_package
 
 _PACKAGES = {"yaml": "pyyaml", "sklearn": "scikit-learn", "skimage": "scikit-image"}  # by the module to import
 DONE, NO, BAD_INPUT, FAILED = 0, 1, 2, 3
@@ -52,12 +53,11 @@ def _run(app: typer.Typer, name: str, arguments: Sequence[str] | None) -> int:
         return _refuse(name, f"{error.format_message()} (see {name} --help)")
     except (typer.Abort, KeyboardInterrupt):
         code = INTERRUPTED
+    except ModuleNotFoundError as error:
+        missing = missing_package(error)
+        return _refuse(name, missing) if missing else _break(name, error)
     except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and (remedy := _install(error)):
-            return _refuse(name, remedy)
-        traceback.print_exc()
-        print(f"{name}: the work failed; the lines above say where", file=sys.stderr)
-        return FAILED
+        return _break(name, error)
     if code == INTERRUPTED:  # newer versions of typer return it
         print(f"{name}: interrupted", file=sys.stderr)
     return code if isinstance(code, int) else DONE
@@ -79,6 +79,13 @@ def _refuse(name: str, reason: str) -> int:
     """Print one line, whatever the reason's text, and return the exit code for bad input."""
     print(f"{name}: {escaped(' '.join(reason.split()))}", file=sys.stderr)
     return BAD_INPUT
+
+
+def _break(name: str, error: Exception) -> int:
+    """Print where the work failed and return the exit code for that."""
+    traceback.print_exception(error)
+    print(f"{name}: the work failed; the lines above say where", file=sys.stderr)
+    return FAILED
 
 
 class _Patient:

@@ -45,12 +45,13 @@ def test_forks_never_reach_our_runner() -> None:
     triggers = nightly[True]  # YAML 1.1 reads the key `on` as true
     assert isinstance(triggers, dict)
     assert set(triggers) == {"schedule", "workflow_dispatch"}
-    for job in yaml.safe_load((FOLDER / "ci.yml").read_text())["jobs"].values():
-        assert "self-hosted" not in job["runs-on"]
+    for name in ("ci.yml", "lowest.yml"):
+        for job in yaml.safe_load((FOLDER / name).read_text())["jobs"].values():
+            assert "self-hosted" not in job["runs-on"]
 
 
 def test_tokens_may_do_little() -> None:
-    assert read("ci.yml")["permissions"] == {"contents": "read"}
+    assert read("ci.yml")["permissions"] == read("lowest.yml")["permissions"] == {"contents": "read"}
     nightly = read("nightly-gpu.yml")
     assert nightly["permissions"] == {}
     jobs = nightly["jobs"]

@@ -1,21 +1,12 @@
 """The default engine: cells one after the other in this process, each recorded before the next begins."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 from bench.cell import Cell
-from bench.compatibility import run_untrained
+from bench.compatibility.trial import run_untrained
 from bench.journal import Journal, Record, is_final, with_attempts
-from bench.running import is_stale, renewed, run_cell
+from bench.running import renewed, run_cell
 from bench.workshop import Workshop
-
-
-def pending(cells: Sequence[Cell], journal: Journal) -> list[Cell]:
-    """Return the cells without a final record: new ones, and those that failed or ran out of memory.
-
-    Those whose detection was measured by older source are among them: see `next_record`.
-    """
-    records = {cell.identity: journal.read(cell.identity) for cell in cells}
-    return [cell for cell in cells if (r := records[cell.identity]) is None or not is_final(r) or is_stale(r)]
 
 
 def record_of(cell: Cell, workshop: Workshop, advance: Callable[[int], None] = lambda rows: None) -> Record:
@@ -49,7 +40,7 @@ def run_inline(
     """Run cells in order and yield each record once it is on disk; attempts before it are kept in it.
 
     Args:
-        cells: what to run, asked for one by one; see `pending`.
+        cells: what to run, asked for one by one; see `bench.plan.pending`.
         journal: where records go.
         workshop: makes and keeps the models.
         started: told before each cell.

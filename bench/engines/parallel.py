@@ -39,7 +39,7 @@ def run_parallel(
     that has ended its process twice has failed for good.
 
     Args:
-        cells: what to run; see `pending`.
+        cells: what to run; see `bench.plan.pending`.
         place: where.
         jobs: processes, at least 1; no more are started than there are marked models.
         journal: where records go; only this process writes them.

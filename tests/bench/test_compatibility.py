@@ -15,8 +15,8 @@ from torch import nn
 from bench.attacks import make_attack
 from bench.cell import Cell, HostSpec, MarkSpec
 from bench.cli import app
-from bench.compatibility import architectures, run_untrained
-from bench.compatibility.trial import perturb
+from bench.compatibility import architectures
+from bench.compatibility.trial import perturb, run_untrained
 from bench.journal import Journal, Record
 from bench.leaderboard.compatibility import shortfalls
 from bench.plan import cells
