@@ -54,12 +54,14 @@ class Verdict:
     Attributes:
         reasons: why the folder is not accepted, one line each; empty if it is.
         records: how many it holds. again: how many of them were run again. unrun: how many cannot be.
+        older: how many of those that were run again are of older source.
     """
 
     reasons: Sequence[str]
     records: int
     again: int = 0
     unrun: int = 0
+    older: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def check_folder(journal: Journal, runtime: Mapping[str, Any], rerun: Rerun, say
     Args:
         journal: of the output folder.
         runtime: of this machine. Cells of another processor are tested by rows; those of another device, number
-            of threads or version cannot be run again, and are counted.
+            of threads or version cannot be run again, and are counted. Cells of older source must be equal.
         rerun: which cells are run again, and how.
         say: told what is being done.
     """
@@ -106,7 +108,8 @@ def check_folder(journal: Journal, runtime: Mapping[str, Any], rerun: Rerun, say
     if reasons:
         return Verdict(reasons, len(records), unrun=unrun)
     chosen = _choose(exact, rows, rerun, say)
-    return Verdict(list(_run_again(chosen, rerun, say)), len(records), len(chosen.all), unrun)
+    older = sum(one.older for one in chosen.all)
+    return Verdict(list(run_again(chosen, rerun, say)), len(records), len(chosen.all), unrun, older)
 
 
 def _choose(exact: Sequence[Rebuilt], rows: Sequence[Row], rerun: Rerun, say: Say) -> Chosen:
@@ -131,15 +134,16 @@ def _unrun(unrun: int, records: int, accepted: int) -> Iterator[str]:
         )
 
 
-def _run_again(chosen: Chosen, rerun: Rerun, say: Say) -> Iterator[str]:
+def run_again(chosen: Chosen, rerun: Rerun, say: Say) -> Iterator[str]:
     """Run cells in a process of its own, which they can end or hold up, and yield what differs."""
     for one in chosen.all:
-        say(f"running again: {name(one.record)}")
+        say(f"running again{', older source' if one.older else ''}: {name(one.record)}")
     cells, journal = [one.cell for one in chosen.all], Journal(rerun.place.folder)
     ran = run_parallel(cells, rerun.place, 1, journal, cell_timeout=rerun.time_limit)
     again = {record["identity"]: record for record in ran}
     for one in chosen.exact:
-        yield from differences(one.record, again[one.cell.identity])
+        for line in differences(one.record, again[one.cell.identity]):
+            yield f"{line}; it is of older source" if one.older else line
     if chosen.rows:
         theirs = [one for row in chosen.rows for one in row]
         yield from _rows_again([(one.record, again[one.cell.identity]) for one in theirs], say)

@@ -5,9 +5,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +27,7 @@ from bench.options import (
     Seeds,
     SuiteName,
     Threads,
+    TimeLimit,
     chosen_suite,
     default_out,
     existing,
@@ -36,10 +38,11 @@ from cwwm.console import DONE, FAILED, NO, print_json, print_table, run_app
 from cwwm.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from types import FrameType
 
     from bench.cell import Cell
+    from bench.check import Rerun
     from bench.journal import Journal
     from bench.suite import AttackEntry, SchemeEntry, Suite
 
@@ -254,9 +257,7 @@ def check(
     accept_unrun: Annotated[
         int, typer.Option("--accept-unrun", min=0, help="Take so many records that cannot be run again here.")
     ] = 0,
-    time_limit: Annotated[
-        str, typer.Option("--time-limit", help="Time that one cell may take, its training included.")
-    ] = "60m",
+    time_limit: TimeLimit = "60m",
     device: Device = "auto",
     threads: Threads = 1,
     numerics: Numerics = None,
@@ -268,24 +269,12 @@ def check(
     the plugin yourself. Cells of equal processors are held against the records bit by bit. Of another processor
     whole rows are run with all their seeds, and tested as the nightly gate does.
     """
-    from bench.check import Rerun, check_folder
-    from bench.conditions import choose_device, prepare
-    from bench.engines import Place
-    from bench.journal import Journal
-    from bench.numerics import PORTABLE, begin
-    from bench.pacing import parse_budget
-    from bench.plugins import load_plugins
-    from bench.verification.rebuild import recorded_numerics
+    from bench.check import check_folder
 
-    journal = Journal(existing(out))
-    if sample and numerics is None and recorded_numerics(journal) == PORTABLE:
-        begin(PORTABLE)
-    load_plugins(plugin)
-    where, limit = choose_device(device), parse_budget(time_limit, "--time-limit")
-    with tempfile.TemporaryDirectory() as scratch:
-        place = Place(Path(scratch), 20 << 30, threads, tuple(plugin or ()), where.type)
-        rerun = Rerun(place, sample, seed, accept_unrun, limit)
-        verdict = check_folder(journal, prepare(where, threads), rerun, show)
+    with _rerun(
+        out, device, threads, numerics, plugin, sample=sample, seed=seed, time_limit=time_limit, accept=accept_unrun
+    ) as (journal, runtime, rerun):
+        verdict = check_folder(journal, runtime, rerun, show)
     for reason in verdict.reasons[:_REASONS]:
         show(f"WRONG: {' '.join(reason.split())}")
     if verdict.reasons:
@@ -294,6 +283,54 @@ def check(
         return NO
     ran = f"accepted: {verdict.again} of {verdict.records} cells run again" if sample else "no cell was run again"
     print(f"all is well; {ran}" + (f", {verdict.unrun} taken unseen" if verdict.unrun else ""))
+    if verdict.older:
+        show(f"{verdict.older} of them are of older source, with equal results; cwwm-bench restamp {out} says so")
+    return DONE
+
+
+@app.command()
+def restamp(
+    out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
+    sample: Annotated[int, typer.Option(min=1, help="Cells to run again, chosen at random.")] = 5,
+    seed: Annotated[int | None, typer.Option(help="Choose the cells of an earlier try again.")] = None,
+    time_limit: TimeLimit = "60m",
+    device: Device = "auto",
+    threads: Threads = 1,
+    numerics: Numerics = None,
+    plugin: Plugins = None,
+) -> int:
+    """Say of results of older source that the source as it is gives them too, if a sample of cells agrees.
+
+    Nothing is stamped, and the exit code is 1, unless every cell of the sample is equal bit by bit. What was run
+    again is noted in the run file and in each record.
+    """
+    from bench.leaderboard import write
+    from bench.output_lock import writing
+    from bench.verification.restamp import restamp as stamp
+
+    with (
+        writing(existing(out), "cwwm-bench restamp"),
+        _rerun(out, device, threads, numerics, plugin, sample=sample, seed=seed, time_limit=time_limit) as (
+            journal,
+            runtime,
+            rerun,
+        ),
+    ):
+        done = stamp(journal, runtime, rerun, show)
+        if done.stamped:
+            write(journal)
+    for reason in done.reasons[:_REASONS]:
+        show(f"WRONG: {' '.join(reason.split())}")
+    if done.reasons:
+        print("nothing was stamped")
+        return NO
+    print(
+        f"{done.stamped} records stamped, after {done.again} cells were run again with equal results"
+        if done.stamped
+        else "nothing is of older source that can be run again here"
+    )
+    if done.left:
+        print(f"{done.left} records of older source or other conditions stay as they are")
     return DONE
 
 
@@ -370,6 +407,42 @@ def schema(page: Annotated[bool, typer.Option("--page", help="Print the page of 
     else:
         print_json(json_schema())
     return DONE
+
+
+@contextmanager
+def _rerun(
+    out: Path,
+    device: str,
+    threads: int,
+    numerics: str | None,
+    plugins: list[str] | None,
+    *,
+    sample: int,
+    seed: int | None,
+    time_limit: str,
+    accept: int = 0,
+) -> "Iterator[tuple[Journal, dict[str, Any], Rerun]]":
+    """Yield a folder's journal, the conditions here, and how its cells are run again: in a folder that goes after.
+
+    The numerics are those that the folder was recorded with, unless others are given.
+    """
+    from bench.check import Rerun
+    from bench.conditions import choose_device, prepare
+    from bench.engines import Place
+    from bench.journal import Journal
+    from bench.numerics import PORTABLE, begin
+    from bench.pacing import parse_budget
+    from bench.plugins import load_plugins
+    from bench.verification.rebuild import recorded_numerics
+
+    journal = Journal(existing(out))
+    if sample and numerics is None and recorded_numerics(journal) == PORTABLE:
+        begin(PORTABLE)
+    load_plugins(plugins)
+    where, limit = choose_device(device), parse_budget(time_limit, "--time-limit")
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Place(Path(scratch), 20 << 30, threads, tuple(plugins or ()), where.type)
+        yield journal, prepare(where, threads), Rerun(place, sample, seed, accept, limit)
 
 
 def _deadline(budget: str | None) -> float | None:

@@ -116,9 +116,7 @@ class Journal:
             EnvironmentFault: if it cannot be written, or the folder is not the one that `plan` wrote to.
         """
         self.ensure_in_place()
-        record = {"format": FORMAT, **record}
-        record["digest"] = record_digest(record)
-        write_json(self.cells / f"{record['identity']}.json", record)
+        write_json(self.cells / f"{record['identity']}.json", _signed(record))
 
     def plan(self, suite: str, identities: Sequence[str], levels: Levels | None = None) -> None:
         """Note which suite and cells the last run covered: a folder may also hold records of older source.
@@ -197,6 +195,31 @@ class Journal:
         parse_run_file(run, self._plan)
         write_json(self._plan, run)
 
+    def replace(self, records: Mapping[str, Record], note: Mapping[str, Any]) -> None:
+        """Store records in the place of others, by the identities of these, and note in the run file why.
+
+        Killed at any moment, the folder holds all of the old records or all of the new ones.
+        """
+        new = {r["identity"]: r for r in map(_signed, records.values())}
+        if self.archive.exists():
+            self._write_archive({**self._packed, **new})
+        for identity in records.keys() - self._packed.keys():
+            write_json(self.cells / f"{records[identity]['identity']}.json", _signed(records[identity]))
+        if self._plan.exists():
+            run = read_object(self._plan, "run file")
+            run["cells"] = [records[cell]["identity"] if cell in records else cell for cell in run["cells"]]
+            run["restamped"] = [*run.get("restamped", []), dict(note)]
+            write_json(self._plan, run)
+        for identity in records:
+            (self.cells / f"{identity}.json").unlink(missing_ok=True)
+        if self.archive.exists():
+            self._write_archive({**{k: v for k, v in self._packed.items() if k not in records}, **new})
+        self.__dict__.pop("_packed", None)
+
+    def _write_archive(self, records: Mapping[str, Record]) -> None:
+        lines = [json.dumps(records[k], separators=(",", ":"), allow_nan=False) + "\n" for k in sorted(records)]
+        write_atomic(self.archive, lzma.compress("".join(lines).encode()))
+
     def records(self) -> Iterator[Record]:
         """Yield the records that the last run covered (all, if none was noted), in order of identity."""
         for identity in self.identities():
@@ -214,8 +237,7 @@ class Journal:
         """
         self.ensure_packable(folder)
         packed = Journal(folder)
-        lines = [json.dumps(r, separators=(",", ":"), allow_nan=False) + "\n" for r in self.records()]
-        write_atomic(packed.archive, lzma.compress("".join(lines).encode()))
+        packed._write_archive({record["identity"]: record for record in self.records()})
         if self._plan.exists():
             write_atomic(packed._plan, read_bounded(self._plan, "run file"))
         return packed
@@ -259,6 +281,12 @@ def _place(folder: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _signed(record: Record) -> Record:
+    """Return a record with format and digest."""
+    signed = {"format": FORMAT, **{k: v for k, v in record.items() if k != "digest"}}
+    return {**signed, "digest": record_digest(signed)}
 
 
 def _verified(record: Record, where: str, remedy: str) -> Record:

@@ -50,6 +50,7 @@ Budget = Annotated[
 Baseline = Annotated[
     Path | None, typer.Option("--baseline", help="Folder of baselines, one a suite; default results/baseline.")
 ]
+TimeLimit = Annotated[str, typer.Option("--time-limit", help="Time that one cell may take, its training included.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Plugins = Annotated[
     list[str] | None,

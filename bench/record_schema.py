@@ -288,6 +288,15 @@ class Beside(Part):
     timing: Identity | None = Field(None, description="of what took the times and noted the environment")
 
 
+class Stamped(Part):
+    """That a record of older source was given the identity of newer source, since a sample of its run agreed."""
+
+    date: Name = Field(description="when")
+    identity: Identity = Field(description="that it had before")
+    again: Positive = Field(description="cells of the sample, all run again with equal results")
+    of: Positive = Field(description="records that were stamped with it")
+
+
 class RecordHead(Part):
     """What every record has."""
 
@@ -300,6 +309,7 @@ class RecordHead(Part):
     fatal: bool = Field(False, description="it ended the process that ran it; twice is final")
     trace: Text | None = Field(None, description="where it failed, for a status of failed")
     environment: Environment = Field(description="where and when")
+    restamped: Stamped | None = Field(None, description="what stands behind a newer identity, if it was given one")
     attempts: list[Attempt] = Field([], description="earlier tries", max_length=1000)
     digest: Digest = Field(description="SHA-256 of the record without this field, as canonical JSON")
 

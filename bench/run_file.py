@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from bench.reading import read_object
-from bench.record_fields import Identity, Name, Number
+from bench.record_fields import Count, Identity, Name, Number, Positive
 from bench.support.schema import plain_faults
 from cwwm.errors import BadInput
 
@@ -44,6 +44,15 @@ class Archived(_Part):
     reason: Name
 
 
+class Stamping(_Part):
+    """What stands behind records that were given the identity of newer source; see `bench.verification.restamp`."""
+
+    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    of: Positive
+    seed: Count
+    again: Annotated[list[Name], Field(min_length=1, max_length=MOST_CELLS)]
+
+
 class RunFile(_Part):
     """The whole file; its writer is `Journal.plan`."""
 
@@ -52,6 +61,7 @@ class RunFile(_Part):
     cells: Annotated[list[Identity], Field(max_length=MOST_CELLS)]
     levels: Annotated[list[AttackLevels], Field(max_length=MOST_CELLS)] = []
     archived: Archived | None = None
+    restamped: Annotated[list[Stamping], Field(max_length=1000)] = []
 
 
 def read_run_file(path: Path) -> RunFile | None:

@@ -48,11 +48,13 @@ class Rebuilt:
 
     Attributes:
         differing: which of `LAST_BITS` are others than the record's; empty where results must be equal bit by bit.
+        older: whether the record was made by other source than the one that runs here.
     """
 
     record: Record
     cell: Cell
     differing: tuple[str, ...] = ()
+    older: bool = False
 
 
 def sort_out(records: Sequence[Record], runtime: Mapping[str, Any]) -> tuple[list[Rebuilt], Counter[str]]:
@@ -69,9 +71,10 @@ def sort_out(records: Sequence[Record], runtime: Mapping[str, Any]) -> tuple[lis
 
 
 def rebuilt(record: Record, runtime: Mapping[str, Any]) -> Rebuilt | str:
-    """Return a record with its cell if this machine, with the source as it is, can run it again; else why not.
+    """Return a record with its cell if this machine can run it again; else why not.
 
-    Its model must be one of the reader's own zoo: arguments of a stranger's model could load anything.
+    A record of older source can be, where its recipe is otherwise what it builds today. Its model must be one of the
+    reader's own zoo: arguments of a stranger's model could load anything.
     """
     made = record["recipe"]
     if foreign_parts(made):
@@ -89,10 +92,10 @@ def rebuilt(record: Record, runtime: Mapping[str, Any]) -> Rebuilt | str:
         now = cell.recipe
     except Exception as error:  # a stranger's parameters can make a constructor fail in any way
         return f"their recipe builds nothing here ({type(error).__name__})"
-    if cell.key != record["key"] or cell.identity != record["identity"]:
-        return "other source" if _sources(now) != _sources(made) else "their recipe is not what it builds"
+    if cell.key != record["key"] or _without_sources(now) != _without_sources(made):
+        return "their recipe is not what it builds"
     differing = tuple(part for part in LAST_BITS if made["host"].get(part) != runtime.get(part))
-    return Rebuilt(record, _under(cell, runtime), differing)
+    return Rebuilt(record, _under(cell, runtime), differing, older=cell.identity != record["identity"])
 
 
 def cell_of(record: Record, spec: ModelSpec) -> Cell:
@@ -126,5 +129,7 @@ def _own_model(name: str, *, untrained: bool) -> ModelSpec:
     return next(spec for spec in architectures([*load_zoo().values(), *find_models([name])]) if spec.name == name)
 
 
-def _sources(made: Mapping[str, Any]) -> tuple[Any, ...]:
-    return made["host"].get("source"), made["scheme"].get("source"), made.get("source")
+def _without_sources(made: Mapping[str, Any]) -> bytes:
+    """Return a recipe without the digests of the source, as one text."""
+    parts = {part: {k: v for k, v in made[part].items() if k != "source"} for part in ("host", "scheme")}
+    return canonical_json({k: v for k, v in made.items() if k != "source"} | parts)

@@ -1,0 +1,101 @@
+"""Gives records of older source the identity of the source as it is, once a sample was run again and was equal.
+
+Nothing is stamped unless the whole sample agrees bit by bit, false positives and covertness included. What was run
+again is written into each stamped record and into the run file.
+"""
+
+import datetime
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.check import Chosen, Rerun, Say, drawn, name, run_again
+from bench.compatibility import is_untrained
+from bench.journal import Journal, Record
+from bench.running import beside
+from bench.submission import inspect
+from bench.verification.rebuild import Rebuilt, sort_out
+
+
+@dataclass(frozen=True)
+class Restamped:
+    """What came of it.
+
+    Attributes:
+        reasons: why nothing was stamped, one line each; empty if something was, or nothing was to be.
+        stamped: how many records were. again: how many cells were run again.
+        left: how many of older source, or other conditions, stay as they are.
+    """
+
+    reasons: Sequence[str]
+    stamped: int = 0
+    again: int = 0
+    left: int = 0
+
+
+def restamp(journal: Journal, runtime: Mapping[str, Any], rerun: Rerun, say: Say) -> Restamped:
+    """Stamp the records of a folder that can be run again here and are of older source.
+
+    Those of other conditions than this machine's, or that build nothing today, stay as they are.
+
+    Args:
+        journal: of the folder. runtime: of this machine.
+        rerun: how many cells are run again, and how.
+        say: told what is being done.
+    """
+    found = inspect(journal)
+    if found.faults:
+        return Restamped(found.faults)
+    runnable, others = sort_out(found.records, runtime)
+    stale = [one for one in runnable if one.older and not one.differing]
+    left = others.total() + sum(one.older and bool(one.differing) for one in runnable)
+    for reason, number in others.items():
+        say(f"{number} records stay as they are: {reason}")
+    if not stale:
+        return Restamped((), left=left)
+    seed = secrets.randbits(32) if rerun.seed is None else rerun.seed
+    chosen = drawn(stale, rerun.sample, seed)
+    say(f"{len(chosen)} of {len(stale)} records of older source are run again; --seed {seed} chooses them again")
+    if reasons := list(run_again(Chosen([_as_it_is(one) for one in chosen], []), rerun, say)):
+        return Restamped(reasons, again=len(chosen), left=left + len(stale))
+    note = _note(chosen, len(stale), seed)
+    journal.replace({one.record["identity"]: stamped(one, note) for one in stale}, note)
+    return Restamped((), len(stale), len(chosen), left)
+
+
+def stamped(one: Rebuilt, note: Mapping[str, Any]) -> Record:
+    """Return a record under the identity that its cell has now; `note` says what stands behind that."""
+    kept = {key: value for key, value in one.record.items() if key not in ("digest", "format")}
+    brief = {
+        "date": note["date"],
+        "identity": one.record["identity"],
+        "again": len(note["again"]),
+        "of": note["of"],
+    }
+    made = {
+        "identity": one.cell.identity,
+        "recipe": one.cell.recipe,
+        "restamped": {**brief, "identity": one.record["identity"]},
+    }
+    if is_untrained(one.record):
+        return kept | made
+    artefact = {"artefact": one.cell.mark.identity} if "artefact" in kept else {}
+    return kept | made | artefact | {"beside": beside()}
+
+
+def _as_it_is(one: Rebuilt) -> Rebuilt:
+    """Return what is compared whole: what is measured beside the numbers gets the source's digests as well."""
+    if is_untrained(one.record):
+        return one
+    return Rebuilt({**one.record, "beside": beside()}, one.cell, one.differing, one.older)
+
+
+def _note(chosen: Sequence[Rebuilt], of: int, seed: int) -> dict[str, Any]:
+    """Return what the run file says of one stamping, as JSON values."""
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return {"date": date, "of": of, "seed": seed, "again": list(_names(chosen))}
+
+
+def _names(chosen: Sequence[Rebuilt]) -> Iterator[str]:
+    return (name(one.record) for one in chosen)

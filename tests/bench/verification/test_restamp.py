@@ -1,0 +1,128 @@
+"""Records of older source: run again they must be equal, and only then are they given the newer identity."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.journal import Journal, Record, record_digest
+from bench.leaderboard import write
+from bench.submission import _identity, inspect
+
+Bench = Callable[..., int]
+OLD = "0" * 32
+
+
+@pytest.fixture
+def older(finished: Path, tmp_path: Path) -> Path:
+    """Return a copy of the finished run as older source would have left it, with equal results."""
+    shutil.copytree(finished, tmp_path / "older", ignore=shutil.ignore_patterns("artefacts"))
+    rewrite(tmp_path / "older", lambda record: record["recipe"]["host"].update(source=OLD))
+    return tmp_path / "older"
+
+
+def rewrite(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Edit every record, with identities, digests, run file and tables that follow from it."""
+    run = json.loads((folder / "run.json").read_text())
+    for path in sorted((folder / "cells").iterdir()):
+        record = json.loads(path.read_text())
+        edit(record)
+        record["identity"] = _identity(record["recipe"])
+        record["digest"] = record_digest(record)
+        path.unlink()
+        (folder / "cells" / f"{record['identity']}.json").write_text(json.dumps(record))
+        run["cells"] = [record["identity"] if cell == path.stem else cell for cell in run["cells"]]
+    (folder / "run.json").write_text(json.dumps(run))
+    write(Journal(folder))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def by_key(folder: Path) -> dict[str, Record]:
+    return {json.dumps(record["key"]): record for record in Journal(folder).records()}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_equal_results_are_said_to_be_and_stamped(
+    older: Path, finished: Path, packed: bool, bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if packed:
+        Journal(older).pack(older.parent / "packed")
+        older = older.parent / "packed"
+        write(Journal(older))
+    before = by_key(older)
+    assert bench("check", older, "--sample", 1, "--seed", 1, "--device", "cpu") == 0
+    said = capsys.readouterr().out
+    assert "running again, older source: tiny, " in said
+    assert "1 of them are of older source, with equal results" in said
+    assert bench("restamp", older, "--sample", 1, "--seed", 1, "--device", "cpu") == 0
+    assert "16 records stamped, after 1 cells were run again with equal results" in capsys.readouterr().out
+    assert not inspect(Journal(older)).faults
+    assert Journal(older).covered == Journal(finished).covered
+    after, there = by_key(older), by_key(finished)
+    for key, record in after.items():
+        assert record["identity"] == there[key]["identity"]
+        assert (record["recipe"], record["rows"]) == (there[key]["recipe"], before[key]["rows"])
+        assert record["artefact"] == there[key]["artefact"]
+        assert record["restamped"] | {"date": ""} == {
+            "date": "", "identity": before[key]["identity"], "again": 1, "of": 16,
+        }  # fmt: skip
+    (note,) = json.loads((older / "run.json").read_text())["restamped"]
+    assert (note["of"], note["seed"], len(note["again"])) == (16, 1, 1)
+    assert bench("restamp", older, "--device", "cpu") == 0
+    assert "nothing is of older source that can be run again here" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("part", ["rows", "null"])
+def test_one_other_result_stamps_nothing(
+    older: Path, part: str, bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def edit(record: dict[str, Any]) -> None:
+        if part == "rows":
+            record["rows"][0]["overlap"] /= 2
+        else:
+            record["marked"]["null"]["marked"]["below"]["-3"] += 1
+
+    rewrite(older, edit)
+    before = contents(older)
+    assert bench("restamp", older, "--sample", 1, "--seed", 1, "--device", "cpu") == 1
+    said = capsys.readouterr().out
+    assert f"'{'rows' if part == 'rows' else 'marked'}' is another when run again; it is of older source" in said
+    assert "nothing was stamped" in said
+    assert {name: text for name, text in contents(older).items() if name != ".lock"} == before
+
+
+def test_a_recipe_that_builds_something_else_is_not_run_again(
+    older: Path, bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewrite(older, lambda record: record["recipe"]["scheme"]["parameters"].update(carrier="all", extra=1))
+    assert bench("check", older, "--sample", 1, "--device", "cpu") == 1
+    assert "no cell could be run again here" in capsys.readouterr().out
+
+
+def test_stamping_that_is_killed_leaves_all_old_records_or_all_new_ones(older: Path, tmp_path: Path) -> None:
+    journal = Journal(older)
+    new = {
+        record["identity"]: {**record, "identity": f"{number:032x}"}
+        for number, record in enumerate(journal.records())
+    }
+    note = {"date": "2026-01-31", "of": len(new), "seed": 0, "again": ["one"]}
+    names = sorted(new)
+    (older / "run.json.part").mkdir()
+    run = older / "run.json"
+    kept = run.read_bytes()
+    run.chmod(0o600)
+    run.unlink()
+    run.mkdir()  # the run file cannot be replaced: as if killed before it was
+    with pytest.raises(Exception, match=r"run\.json"):
+        journal.replace(new, note)
+    run.rmdir()
+    run.write_bytes(kept)
+    assert journal.identities() == names
+    journal.replace(new, note)
+    assert journal.identities() == sorted(record["identity"] for record in new.values())
