@@ -7,7 +7,7 @@ from torch import nn
 from bench.attacks import Attack, AttackContext
 from bench.attacks.overwriting import Overwriting
 from bench.attacks.training import NewHead
-from bench.evaluate import accuracy
+from bench.metrics.accuracy import accuracy
 from cwwm.errors import BadInput
 
 #: strength: percentage points of accuracy lost, negative if it gained; None where the attack refused

@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.attack_strengths import chosen, try_strengths
 from bench.cell import HostSpec, MarkSpec
-from bench.evaluate import Accuracy
+from bench.metrics.accuracy import Accuracy
 from bench.running import attacker_context
 from bench.strength_search import Found, Trial, search
 from bench.suite import AttackEntry, SchemeEntry, Suite, Tune

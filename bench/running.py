@@ -13,7 +13,7 @@ from bench.cell import Cell, HostSpec, attack_seed
 from bench.conditions import OthersLoad, environment
 from bench.data import Dataset
 from bench.detection import detection
-from bench.evaluate import accuracy
+from bench.metrics.accuracy import accuracy
 from bench.outcome import outcome_of, told
 from bench.reading_marks import OwnersReading
 from bench.sources import detection_source, is_stale, timing_source

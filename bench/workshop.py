@@ -12,7 +12,7 @@ from bench.artefacts import Artefact, ArtefactStore, state_digest, state_of
 from bench.attacks.base import restore
 from bench.cell import Cell, HostSpec, MarkSpec
 from bench.data import Dataset, load
-from bench.evaluate import accuracy
+from bench.metrics.accuracy import accuracy
 from bench.zoo import ModelSpec, build_model
 from cwwm.carrier import Carrier
 from cwwm.codes import Bits

@@ -1,64 +1,15 @@
-"""The one registry of attacks."""
+"""The one registry of attacks: every module of the package is looked through."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
-from bench.attacks.base import Attack, Then
-from bench.attacks.clustering import Clustering
-from bench.attacks.collusion import Collusion
-from bench.attacks.compression.analog import Analog
-from bench.attacks.compression.joint import AdmmCompression
-from bench.attacks.compression.memristor import Memristor
-from bench.attacks.compression.pruning import AdmmPruning, AdmmStructured
-from bench.attacks.distillation import Distillation
-from bench.attacks.gradual import GradualPruning
-from bench.attacks.noise import Noise
-from bench.attacks.overwriting import Overwriting
-from bench.attacks.posttraining import PostTrainingQuantisation
-from bench.attacks.pruning import MagnitudePruning, RandomPruning, StructuredPruning
-from bench.attacks.quantisation import Quantisation
-from bench.attacks.removal import StructuredRemoval
-from bench.attacks.scaling import Scaling
-from bench.attacks.search import Search
-from bench.attacks.symmetry import Insertion, Permutation, Rescaling
-from bench.attacks.targeted import Targeted
-from bench.attacks.training import BatchNormReestimation, FineTuning, NewHead
+from bench.attacks.base import Attack
+from cwwm.discovery import discover
 from cwwm.errors import BadInput, unknown_name
 from cwwm.registry import build
 
-ATTACKS: dict[str, type[Attack]] = {
-    attack.name: attack
-    for attack in (
-        MagnitudePruning,
-        RandomPruning,
-        StructuredPruning,
-        StructuredRemoval,
-        GradualPruning,
-        AdmmPruning,
-        AdmmStructured,
-        AdmmCompression,
-        Memristor,
-        Analog,
-        FineTuning,
-        NewHead,
-        Distillation,
-        BatchNormReestimation,
-        Noise,
-        Quantisation,
-        PostTrainingQuantisation,
-        Clustering,
-        Scaling,
-        Overwriting,
-        Permutation,
-        Rescaling,
-        Insertion,
-        Targeted,
-        Collusion,
-        Search,
-        Then,
-    )
-}
+ATTACKS: dict[str, type[Attack]] = discover("bench.attacks", Attack)
 
 
 def make_attack(value: Any, where: str) -> Attack:  # noqa: ANN401 (what YAML or JSON gave)

@@ -6,10 +6,10 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from bench.covertness import auc_of
-from bench.evaluate import rate_interval
 from bench.false_positives import NOMINAL as COUNTED
 from bench.leaderboard.points import PROOF, Point, by_scheme
 from bench.leaderboard.ranking import RANKED_AT
+from bench.metrics.accuracy import rate_interval
 from cwwm.evidence import PROOF_RATE
 
 if TYPE_CHECKING:  # tables.py puts these tables on the page

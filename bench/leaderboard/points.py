@@ -8,8 +8,8 @@ from statistics import fmean, median
 from typing import Any
 
 from bench.compatibility import is_untrained
-from bench.evaluate import rate_interval
 from bench.journal import Record
+from bench.metrics.accuracy import rate_interval
 from cwwm.evidence import PROOF_RATE
 
 PROOF = math.log10(PROOF_RATE)  # log10 of the false-positive rate that a proof may have

@@ -7,7 +7,6 @@ from statistics import fmean, median
 
 from tabulate import tabulate
 
-from bench.evaluate import rate_interval
 from bench.journal import Levels, Record
 from bench.leaderboard.capacity import capacity_tables, several_payloads
 from bench.leaderboard.detection import (
@@ -19,6 +18,7 @@ from bench.leaderboard.detection import (
 from bench.leaderboard.levels import ABOUT_LEVELS, at_levels, levels_asked, levels_table
 from bench.leaderboard.points import Point, by_scheme, percent
 from bench.leaderboard.ranking import USEFUL, Standing, mean_price, rank
+from bench.metrics.accuracy import rate_interval
 from bench.plain_text import in_markdown, in_spreadsheet
 from cwwm.evidence import PROOF_RATE
 

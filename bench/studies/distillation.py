@@ -17,7 +17,7 @@ from torch import nn
 from bench.attacks import AttackContext, make_attack
 from bench.conditions import choose_device, prepare
 from bench.data import Dataset, load
-from bench.evaluate import accuracy
+from bench.metrics.accuracy import accuracy
 from bench.studies.output import Output, measured_on, publish
 from bench.zoo import HostRecipe, build_model, find_models
 from cwwm.console import DONE, run_app

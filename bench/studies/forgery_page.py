@@ -8,8 +8,8 @@ import torch
 from scipy.stats import binom
 from tabulate import tabulate
 
-from bench.evaluate import rate_interval
 from bench.false_positives import Floats
+from bench.metrics.accuracy import rate_interval
 from bench.studies.fitted_claims import Judged
 from bench.studies.grinding import best_of, grinding_rows
 from bench.studies.output import measured_on

@@ -18,7 +18,7 @@ from bench.attacks import make_attack
 from bench.attacks.base import AttackContext
 from bench.conditions import choose_device
 from bench.data import Dataset, load
-from bench.evaluate import answers
+from bench.metrics.accuracy import answers
 from bench.studies.output import Output, measured_on, publish
 from bench.workshop import relative_change
 from bench.zoo import HostRecipe, packaged_weights

@@ -371,7 +371,13 @@ def test_an_untrained_suite_refuses_what_takes_training(old: str, new: str, name
 def test_records_depend_on_networks_and_not_on_tables_or_accuracy() -> None:
     found = Fingerprints(Modules()).reached(host_roots("none", untrained=True))
     assert {"bench.zoo:build_model", "bench.networks", "cwwm.checkpoint:save_tensors"} <= found
-    others = ("bench.leaderboard", "bench.plan", "bench.journal", "bench.workshop:Workshop", "bench.evaluate")
+    others = (
+        "bench.leaderboard",
+        "bench.plan",
+        "bench.journal",
+        "bench.workshop:Workshop",
+        "bench.metrics.accuracy",
+    )
     assert not [name for name in found if name.startswith(others)]
 
 

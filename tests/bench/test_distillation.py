@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench.attacks import ATTACKS, AttackContext, Attacked, make_attack
 from bench.attacks.distillation import Distillation, agreement, distillation_loss, halves, top_only
 from bench.data import Dataset, load
-from bench.evaluate import accuracy, answers
+from bench.metrics.accuracy import accuracy, answers
 from bench.preflight import preflight
 from bench.studies import distillation as study
 from bench.suite import load_suite

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 from torch import Tensor
 
-from bench.evaluate import rate_interval
 from bench.false_positives import affordable_trials, null_facts, null_log10_p
 from bench.journal import Journal, Record
 from bench.leaderboard.detection import covertness_table, critical_log10_p, detection_table
 from bench.leaderboard.points import gather
+from bench.metrics.accuracy import rate_interval
 from cwwm.keys import Key
 from cwwm.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, Scheme, embed, make_scheme, scheme_of

@@ -42,11 +42,13 @@ def canonical_json(value):
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 """
 
+ACCURACY = "bench/metrics/accuracy.py"
+ADDED = "from bench.attacks.noise import Noise\nclass Added(Noise):\n    name = 'added'\n"
 SAME: dict[str, list[Change]] = {
     "a comment": [("cwwm/keys.py", r"\Z", "# another\n"), ("bench/running.py", "    rows = ", "    # why\n\\g<0>")],
     "a docstring": [("cwwm/training.py", '"""Train `model` in place', '"""Trains a model in place')],
-    "an annotation": [("bench/evaluate.py", "split: Split, ", "split: object, "), ("cwwm/seeds.py", " -> str", "")],
-    "the order of imports": [("bench/workshop.py", "(from bench.data.*\n)(from bench.evaluate.*\n)", r"\2\1")],
+    "an annotation": [(ACCURACY, "split: Split, ", "split: object, "), ("cwwm/seeds.py", " -> str", "")],
+    "the order of imports": [("bench/workshop.py", "(from bench.data.*\n)(from bench.metrics.*\n)", r"\2\1")],
     "blank lines": [("cwwm/schemes/keyed.py", "\n\n\n", "\n\n\n\n\n")],
     "a function that moves": [
         ("cwwm/seeds.py", r"def canonical_json(?s:.*?)\n\n\n", ""),
@@ -59,16 +61,16 @@ SAME: dict[str, list[Change]] = {
     "another attack and a table": [
         ("bench/attacks/noise.py", "def apply", "def applied"),
         ("bench/leaderboard/tables.py", r"\Z", "import torch\ntorch.set_num_threads(2)\n"),
-        ("bench/attacks/registry.py", r"        Search,\n", ""),
+        ("bench/attacks/added.py", "", ADDED),
         ("bench/data/registry.py", "inside scikit-learn, 10", "inside scikit-learn, ten"),
     ],
 }  # fmt: skip
 OTHER: dict[str, tuple[list[Change], set[str]]] = {
     "a constant": ([("bench/data/registry.py", "_PREPROCESSING = 1", "_PREPROCESSING = 2")], TRAINING),
-    "a comparison": ([("bench/evaluate.py", r"answers\(model, x\) == y", "answers(model, x) != y")], RESULTS),
-    "a default": ([("bench/evaluate.py", "batch_size: int = 512", "batch_size: int = 513")], RESULTS),
+    "a comparison": ([(ACCURACY, r"answers\(model, x\) == y", "answers(model, x) != y")], RESULTS),
+    "a default": ([(ACCURACY, "batch_size: int = 512", "batch_size: int = 513")], RESULTS),
     "a method of a base": ([("cwwm/schemes/base.py", "extraction.bits == c", "extraction.bits != c")], MARKS),
-    "a decorator": ([("bench/evaluate.py", "@torch.inference_mode", "@torch.no_grad")], RESULTS),
+    "a decorator": ([(ACCURACY, "@torch.inference_mode", "@torch.no_grad")], RESULTS),
     "a default of a dataclass": ([("cwwm/schemes/sign_repetition.py", "int = 7", "int = 9")], {"sign"}),
     "a helper two imports away": ([("cwwm/keys.py", r"bits > 63:", "bits > 62:")], {*MARKS, "detection"}),
     "the order of statements": (

@@ -9,7 +9,7 @@ from torch import nn
 from bench.attacks import AttackContext, make_attack
 from bench.attacks.search import Search
 from bench.data import load
-from bench.evaluate import accuracy
+from bench.metrics.accuracy import accuracy
 from bench.networks import lenet300_100
 from bench.zoo import HostRecipe
 from cwwm.errors import BadInput

@@ -11,7 +11,7 @@ from torch import nn
 from bench.attacks import AttackContext, make_attack
 from bench.cell import Cell
 from bench.data import Dataset, load
-from bench.evaluate import accuracy
+from bench.metrics.accuracy import accuracy
 from bench.plan import cells
 from bench.suite import load_suite, narrow
 from bench.verification.rebuild import cell_of

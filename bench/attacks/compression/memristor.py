@@ -17,7 +17,7 @@ from bench.attacks.compression.projections import Groups
 from bench.attacks.compression.pruning import AdmmStructured, Masks, held_masks
 from bench.attacks.compression.snapping import parametrised
 from bench.attacks.training import thief_recipe
-from bench.evaluate import accuracy
+from bench.metrics.accuracy import accuracy
 from cwwm.errors import BadInput
 from cwwm.seeds import derive_seed
 from cwwm.training import train

@@ -9,7 +9,7 @@ import torch
 from bench.artefacts import ArtefactStore
 from bench.attacks import Attacked
 from bench.cell import Cell
-from bench.evaluate import accuracy
+from bench.metrics.accuracy import accuracy
 from bench.plan import cells
 from bench.running import attacker_context
 from bench.suite import load_suite

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bench.attacks import AttackContext, Attacked, make_attack
 from bench.attacks.compression.storage import measure_storage
 from bench.attacks.pruning import prunable_tensors
-from bench.evaluate import accuracy
+from bench.metrics.accuracy import accuracy
 from cwwm.errors import BadInput
 
 QUICK: dict[str, Any] = {

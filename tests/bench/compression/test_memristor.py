@@ -13,7 +13,7 @@ from bench.attacks.compression.crossbar import Crossbar, cost_report
 from bench.attacks.compression.memristor import Memristor, Varied
 from bench.attacks.compression.snapping import parametrised
 from bench.attacks.pruning import prunable_tensors
-from bench.evaluate import accuracy
+from bench.metrics.accuracy import accuracy
 from cwwm.errors import BadInput
 
 RATIO = 6.0

@@ -13,7 +13,7 @@ from bench.attacks.compression.admm import harden, pull
 from bench.attacks.compression.pruning import AdmmPruning, AdmmStructured
 from bench.attacks.pruning import MagnitudePruning, prunable_tensors
 from bench.attacks.training import thief_recipe
-from bench.evaluate import accuracy
+from bench.metrics.accuracy import accuracy
 from cwwm.errors import BadInput
 from cwwm.seeds import derive_seed
 
