@@ -5,17 +5,22 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from bench.data import Dataset
+from bench.data import Dataset, Split
 from bench.zoo import HostRecipe
+from cwwm.errors import BadInput
 from cwwm.schemes import Scheme
 from cwwm.timing import Stopwatch
+from cwwm.training import Recipe
 
 Masks = Mapping[str, Tensor]
+
+DATA = "data"
+NETWORKS = "a builder of fresh networks"
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,23 @@ class AttackContext:
     scheme: Scheme | None = None
     build: Callable[[str | None, int], nn.Module] | None = None
 
+    @classmethod
+    def bare(cls, device: torch.device, seed: int = 0) -> "AttackContext":
+        """Return the context of an attacker who has the model and nothing else."""
+        nothing = Split(torch.zeros(0, 1, 1, 1), torch.zeros(0, dtype=torch.int64))
+        data = Dataset("none", 0, nothing, nothing, identity="", labelled=False)
+        return cls(data.to(device), HostRecipe(mark=Recipe(epochs=1)), seed, device, _no_other_data)
+
+    @property
+    def has(self) -> frozenset[str]:
+        """Return what an attack may need that is here; see `Attack.needs`."""
+        found = {DATA: len(self.data.test) > 0, NETWORKS: self.build is not None}
+        return frozenset(need for need, there in found.items() if there)
+
+
+def _no_other_data(name: str) -> NoReturn:
+    raise BadInput(f"the attack asks for data set '{name}'; give AttackContext a `load` that knows it")
+
 
 @dataclass(frozen=True)
 class Attacked:
@@ -93,12 +115,44 @@ class Attack(ABC):
 
     Class attributes:
         name: as registered; strength: what the number means, with its unit;
-        changes_weights: False if host weights stay as they were, so that a law that held still holds.
+        changes_weights: False if host weights stay as they were, so that a law that held still holds;
+        needs: what it cannot do without (`DATA`, `NETWORKS`); `other_data` names data sets that it loads.
     """
 
     name: ClassVar[str]
     strength: ClassVar[str]
     changes_weights: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def __call__(
+        self,
+        model: nn.Module | Sequence[nn.Module],
+        strengths: Sequence[float],
+        context: AttackContext | None = None,
+    ) -> Iterator[Attacked]:
+        """Check what is asked for, and return the `curve` over it.
+
+        Args:
+            model: the model to attack, which is left alone; several marked copies for attacks that compare them.
+            strengths: what they mean is in `strength`.
+            context: what the attacker has; by default the model alone, enough unless the attack `needs` more.
+
+        Raises:
+            BadInput: for what the attack needs and the context lacks, or a strength that it takes on no model.
+        """
+        targets = [model] if isinstance(model, nn.Module) else list(model)
+        for strength in strengths:
+            self.check_strength(strength)
+        if context is None:
+            context = AttackContext.bare(_device(targets[0]))
+        self.require(context)
+        return self.curve(targets, strengths, context)
+
+    def require(self, context: AttackContext) -> None:
+        """Raise BadInput unless a context has all that this attack, or a part of it, needs."""
+        for part in self.parts:
+            if lacking := sorted(part.needs - context.has):
+                raise BadInput(f"attack '{part.name}' needs {' and '.join(lacking)}: give it, or drop the attack")
 
     def curve(
         self, targets: Sequence[nn.Module], strengths: Sequence[float], context: AttackContext
@@ -145,6 +199,10 @@ class Attack(ABC):
     def predicted(self, strength: float) -> tuple[str, float] | None:
         """Return the (channel, strength) that a scheme's law speaks of, such as ("magnitude", 0.9), or None."""
         return None
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((tensor.device for tensor in model.state_dict().values()), torch.device("cpu"))
 
 
 def _shown(name: str, value: Any) -> str:  # noqa: ANN401 (any parameter)

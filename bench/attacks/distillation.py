@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.attacks.base import Attack, AttackContext, Attacked
+from bench.attacks.base import DATA, NETWORKS, Attack, AttackContext, Attacked
 from bench.attacks.training import thief_recipe, train_or_diverge
 from bench.data import Dataset
 from bench.data.dataset import Split
-from bench.evaluate import answers
+from bench.metrics.accuracy import answers
 from cwwm.channels import evaluating
 from cwwm.errors import BadInput
 from cwwm.seeds import derive_seed
@@ -53,6 +53,7 @@ class Distillation(Attack):
 
     name: ClassVar[str] = "distill"
     strength: ClassVar[str] = "temperature"
+    needs: ClassVar[frozenset[str]] = frozenset({DATA, NETWORKS})
 
     student: str = SAME
     transfer: str = TRAIN

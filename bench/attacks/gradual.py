@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from bench.attacks.base import Attack, AttackContext, Attacked, Cost, measure_sparsity, timed
+from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost, measure_sparsity, timed
 from bench.attacks.pruning import GLOBAL, LAYER, MagnitudePruning, apply_masks
 from bench.attacks.training import thief_recipe
 from cwwm.errors import BadInput
@@ -36,6 +36,7 @@ class GradualPruning(Attack):
 
     name: ClassVar[str] = "gradual"
     strength: ClassVar[str] = "rate of weights set to zero at the end"
+    needs: ClassVar[frozenset[str]] = frozenset({DATA})
 
     ranking: str = LAYER
     updates: int = 10

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import nn
 
-from bench.attacks.base import Attack, AttackContext, Attacked, Cost, measure_change, timed
+from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost, measure_change, timed
 from bench.attacks.pruning import apply_masks, prunable_tensors
 from cwwm.codes import Bits
 from cwwm.errors import BadInput
@@ -50,6 +50,7 @@ class Overwriting(Attack):
 
     name: ClassVar[str] = "overwrite"
     strength: ClassVar[str] = "number of further marks"
+    needs: ClassVar[frozenset[str]] = frozenset({DATA})
 
     scheme: str | None = None
     parameters: Mapping[str, Any] | None = None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.attacks.base import Attack, AttackContext, Attacked, Cost, timed
+from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost, timed
 from bench.attacks.pruning import prunable_tensors
 from cwwm.carrier import classifier
 from cwwm.channels import inside_attention, is_depthwise, refusing, sources, torch_pruning, traced
@@ -49,6 +49,7 @@ class StructuredRemoval(Attack):
 
     name: ClassVar[str] = "structured-removed"
     strength: ClassVar[str] = "rate of channels removed from each layer"
+    needs: ClassVar[frozenset[str]] = frozenset({DATA})
 
     norm: int = 1
     channels: str = ALL

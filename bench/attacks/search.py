@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from bench.attacks.base import Attack, AttackContext, Attacked, Cost
-from bench.evaluate import accuracy
+from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost
+from bench.metrics.accuracy import accuracy
 from cwwm.errors import BadInput
 
 
@@ -38,6 +38,7 @@ class Search(Attack):
 
     name: ClassVar[str] = "search"
     strength: ClassVar[str] = "points of accuracy that the thief accepts to lose"
+    needs: ClassVar[frozenset[str]] = frozenset({DATA})
 
     attack: Attack
     mildest: float

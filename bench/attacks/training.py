@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from bench.attacks.base import Attack, AttackContext, Attacked, Cost, Masks, measure_sparsity, timed
+from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost, Masks, measure_sparsity, timed
 from cwwm.carrier import classifier
 from cwwm.errors import BadInput
 from cwwm.training import Batches, Objective, Recipe, TrainingReport, train
@@ -62,6 +62,7 @@ class FineTuning(Attack):
 
     name: ClassVar[str] = "finetune"
     strength: ClassVar[str] = "learning rate, relative to that of training"
+    needs: ClassVar[frozenset[str]] = frozenset({DATA})
 
     epochs: int | None = None
 
@@ -135,6 +136,7 @@ class BatchNormReestimation(Attack):
 
     name: ClassVar[str] = "bn"
     strength: ClassVar[str] = "share of the training data used"
+    needs: ClassVar[frozenset[str]] = frozenset({DATA})
     changes_weights: ClassVar[bool] = False
 
     batch_size: int = 128

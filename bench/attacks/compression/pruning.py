@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from bench.attacks.base import Attack, AttackContext, Attacked, Cost, measure_sparsity, timed
+from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost, measure_sparsity, timed
 from bench.attacks.compression.admm import Projections, Schedule, harden, pull
 from bench.attacks.compression.allocation import MAGNITUDE, compressible, group_counts, weight_counts
 from bench.attacks.compression.projections import TopK
 from bench.attacks.removal import remove_empty
 from bench.attacks.training import thief_recipe
-from bench.evaluate import accuracy
+from bench.metrics.accuracy import accuracy
 from cwwm.errors import BadInput
 from cwwm.seeds import derive_seed
 from cwwm.training import train
@@ -36,6 +36,7 @@ class Admm(Attack):
     """
 
     strength: ClassVar[str] = "ratio: weights before over weights kept"
+    needs: ClassVar[frozenset[str]] = frozenset({DATA})
 
     updates: int = 10
     steps: int = 100

@@ -4,12 +4,12 @@ import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from bench.attacks.base import Attack, AttackContext, Attacked, Cost, Masks, timed
+from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost, Masks, timed
 from bench.attacks.pruning import prunable_tensors
 from cwwm.attention import attention_groups
 from cwwm.channel_groups import ChannelGroup, channel_groups
@@ -116,6 +116,8 @@ class Symmetry(Attack):
     only if the answers to a few images stay within 1e-9 of the largest logit (a change that is right leaves
     about 1e-14). What is refused is reported with its reason.
     """
+
+    needs: ClassVar[frozenset[str]] = frozenset({DATA})  # a few images
 
     @torch.no_grad()
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:

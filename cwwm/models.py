@@ -1,0 +1,122 @@
+"""What an owner does with models in memory: mark a module or its tensors, read a suspect, prove a claim.
+
+`cwwm.owner` has the same for files.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from cwwm.carrier import require_provable
+from cwwm.codes import Bits
+from cwwm.commitment import Commitment
+from cwwm.errors import BadInput
+from cwwm.evidence import PROOF_RATE, Tried
+from cwwm.keys import Key
+from cwwm.mark import Mark
+from cwwm.message import text_to_bits
+from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme, scheme_of
+from cwwm.schemes import embed as embed_weights
+from cwwm.verification import Exhibits, Verification, copy_digest, read, require_reference
+from cwwm.verification import verify as judge_claim
+from cwwm.weights import Weights, as_weights
+
+Model = nn.Module | Mapping[str, Tensor] | Weights
+
+
+class Embedded(NamedTuple):
+    """A marked model and what its owner keeps.
+
+    Attributes:
+        weights: the marked host; ``weights.module`` is the module, if one was given: usually the same object.
+        mark: to keep; `extract` and `verify` take it. It holds neither key nor message.
+        commitment: to publish, with a trusted date, before the model.
+    """
+
+    weights: Weights
+    mark: Mark
+    commitment: Commitment
+
+
+def embed(scheme: Scheme, model: Model, message: Bits | str, key: Key) -> Embedded:
+    """Mark a finished model in place, in one shot.
+
+    Args:
+        scheme: from `make_scheme`.
+        model: a module, or its tensors by name; its convolution and linear weights are the host.
+        message: uint8 (payload_bits,) of zeros and ones, or a text, which is filled up with zeros.
+        key: the owner's.
+
+    Raises:
+        BadInput: if the scheme needs training, or marks that it makes prove nothing; if the model cannot carry the
+            message; for a message of another length or other values.
+    """
+    if scheme.unproven:
+        raise BadInput(f"a mark of scheme {scheme.name} proves nothing: {scheme.unproven}")
+    bits = _bits(message, scheme.payload_bits)
+    weights, mark = embed_weights(scheme, as_weights(model), bits, key, EmbedContext())
+    if mark.carrier is not None:
+        require_provable(mark.carrier)
+    mark = replace(mark, copy=copy_digest(weights))
+    return Embedded(weights, mark, Commitment.to(Claim(key, mark, bits)))
+
+
+def extract(suspect: Model, key: Key, mark: Mark, *, reference: Model | None = None) -> Extraction:
+    """Return what a suspect says to a key and a mark; `bits` is the message, uint8 (payload_bits,).
+
+    Args:
+        suspect: a module, or its tensors by name.
+        key, mark: of the owner.
+        reference: the marked copy or the unmarked original, to undo what was done to the suspect's channels.
+
+    Raises:
+        BadInput: for a key that did not make the mark, or a reference that the mark does not name.
+    """
+    mark.require_key(key)
+    owner = None if reference is None else as_weights(reference)
+    if owner is not None:
+        require_reference(owner, mark, "the reference")
+    return read(scheme_of(mark), as_weights(suspect), key, mark, owner)[0]
+
+
+def verify(
+    suspect: Model,
+    key: Key,
+    mark: Mark,
+    message: Bits | str,
+    *,
+    commitment: Commitment | None = None,
+    original: Model | None = None,
+    reference: Model | None = None,
+    innocents: Mapping[str, Model] | None = None,
+    rate: float = PROOF_RATE,
+    tried: Tried | None = None,
+) -> Verification:
+    """Judge the claim that a suspect carries a message; see `cwwm.verification`.
+
+    Args:
+        suspect: the model in question.
+        key, mark, message: of the claimant.
+        commitment: that he published before the suspect was there; without it nothing is proven.
+        original: the unmarked host. reference: as of `extract`.
+        innocents: models, by name, that cannot carry the mark.
+        rate: false-positive rate that a proof may have, in (0, 1).
+        tried: all else that the claimant tried.
+
+    Raises:
+        BadInput: as `cwwm.verification.verify`.
+    """
+    claim = Claim(key, mark, _bits(message, mark.payload_bits))
+    exhibits = Exhibits(
+        commitment=commitment,
+        original=None if original is None else as_weights(original),
+        reference=None if reference is None else as_weights(reference),
+        innocents={name: as_weights(model) for name, model in (innocents or {}).items()},
+    )
+    return judge_claim(as_weights(suspect), claim, exhibits, rate=rate, tried=tried)
+
+
+def _bits(message: Bits | str, payload_bits: int) -> Bits:
+    return text_to_bits(message, payload_bits) if isinstance(message, str) else message

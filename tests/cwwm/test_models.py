@@ -1,0 +1,77 @@
+"""What an owner does with models in memory is what he does with files: mark, read, prove, refuse."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import cwwm
+from cwwm import BadInput, Key, embed, extract, make_scheme, verify
+from cwwm.checkpoint import open_weights, save_tensors
+from cwwm.message import bits_to_text
+from cwwm.owner import ExhibitFiles, commitment_path, embed_file, mark_path, verify_file
+
+SCHEME = make_scheme("sign-repetition", {"payload_bits": 64, "repetition": 5})
+
+
+@pytest.fixture(scope="module")
+def key() -> Key:
+    return Key.generate()
+
+
+def test_a_module_is_marked_read_and_proven(tiny_net: nn.Module, key: Key) -> None:
+    original = copy.deepcopy(tiny_net)
+    weights, mark, commitment = embed(SCHEME, tiny_net, "mine", key)
+    assert weights.module is tiny_net
+    assert bits_to_text(extract(tiny_net, key, mark).bits) == "mine"
+    found = verify(
+        tiny_net, key, mark, "mine", commitment=commitment, original=original, innocents={"base": original}
+    )
+    assert found.verdict.proven
+    assert found.whole
+    assert found.innocents["base"] > -2
+    assert not verify(original, key, mark, "mine", commitment=commitment).verdict.proven
+    assert "no prior commitment" in verify(tiny_net, key, mark, "mine").verdict.reason
+
+
+def test_permuted_channels_are_read_beside_a_reference(state: dict[str, Tensor], key: Key) -> None:
+    _, mark, _ = embed(SCHEME, state, "mine", key)
+    moved = {name: value.clone() for name, value in state.items()}
+    moved["stem.weight"] = moved["stem.weight"].flip(0)
+    assert bits_to_text(extract(state, key, mark, reference=state).bits) == "mine"
+    with pytest.raises(BadInput, match="neither the copy that the mark was made in nor the original"):
+        extract(state, key, mark, reference=moved)
+
+
+def test_files_and_memory_agree(state: dict[str, Tensor], key: Key, tmp_path: Path) -> None:
+    save_tensors(state, tmp_path / "model.safetensors")
+    message = torch.randint(2, (64,), generator=torch.Generator().manual_seed(0)).numpy().astype("uint8")
+    marked = tmp_path / "marked.safetensors"
+    mark = embed_file(tmp_path / "model.safetensors", marked, SCHEME, message, key).mark
+    assert (extract(open_weights(marked), key, mark).bits == message).all()
+    in_memory = verify(open_weights(marked), key, mark, message, commitment=None)
+    files = ExhibitFiles(commitment=commitment_path(marked))
+    assert verify_file(marked, key, mark_path(marked), message, files).verdict.proven
+    assert in_memory.evidence == verify_file(marked, key, mark_path(marked), message, ExhibitFiles()).evidence
+
+
+def test_refusals_say_what_is_wrong(state: dict[str, Tensor], key: Key) -> None:
+    _, mark, _ = embed(SCHEME, state, "mine", key)
+    with pytest.raises(BadInput, match="key"):
+        extract(state, Key.generate(), mark)
+    with pytest.raises(BadInput, match="key"):
+        verify(state, Key.generate(), mark, "mine")
+    with pytest.raises(BadInput, match="marks only while training"):
+        embed(make_scheme("uchida", {}), state, "mine", key)
+    with pytest.raises(BadInput, match="64 bits of 0 and 1"):
+        embed(SCHEME, state, mark.nonce, key)  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="the payload 64"):
+        embed(SCHEME, state, "far too long", key)
+
+
+def test_the_package_hands_on_what_it_names() -> None:
+    assert all(getattr(cwwm, name) is not None for name in cwwm.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'embedd'"):
+        cwwm.embedd  # noqa: B018
