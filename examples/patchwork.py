@@ -10,6 +10,7 @@ from cwwm.codes import Bits
 from cwwm.evidence import Evidence
 from cwwm.keys import Key
 from cwwm.mark import Mark
+from cwwm.moments import carrier_deviation
 from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme
 from cwwm.schemes.keyed import KeyedEmbedding, match_evidence, pad_bits, read_hosts
 from cwwm.schemes.sign import decide
@@ -43,6 +44,7 @@ class PatchworkEmbedding(KeyedEmbedding):
 
     def __init__(self, scheme: Patchwork, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> None:
         super().__init__(scheme, weights, message, key, context, rule="all", count=2 * scheme.group * len(message))
+        carrier_deviation(weights, self.carrier)  # refuses weights that are not finite, and sparse ones
         first = torch.from_numpy(pad_bits(message, self.streams)).bool().to(self.device)
         self.scheme, self.larger = scheme, torch.stack([first, ~first], 1)
 
