@@ -1,6 +1,7 @@
 """What the rules of a scheme are tried on: a host, a key and a message, all from fixed seeds."""
 
 import copy
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -150,6 +151,11 @@ class Marked:
         """Return the same with a host of its own, which may be changed."""
         return replace(self, host=copy.deepcopy(self.host))
 
+    @cached_property
+    def scheme(self) -> Scheme:
+        """The scheme that the mark's own parameters rebuild, as whoever reads it does."""
+        return type(self.subject.scheme)(**json.loads(json.dumps(dict(self.mark.parameters))))
+
     @property
     def state(self) -> State:
         """Return the host's tensors by name; writing into them changes it."""
@@ -158,7 +164,7 @@ class Marked:
     def read(self, key: Key = KEY, *, suspect: Host | None = None, mark: Mark | None = None) -> Extraction:
         """Return what a suspect, by default the marked host, says to a key."""
         weights = as_weights(self.host if suspect is None else suspect)
-        return self.subject.scheme.extract(weights, key, mark or self.mark)
+        return self.scheme.extract(weights, key, mark or self.mark)
 
     def is_whole(self, found: Extraction) -> bool:
         """Say whether the message came back."""
@@ -170,7 +176,7 @@ class Marked:
 
     def log10_p(self, found: Extraction, key: Key = KEY) -> float:
         """Return what an extraction with a key proves."""
-        return self.subject.scheme.evidence(found, self.claim(key)).combined
+        return self.scheme.evidence(found, self.claim(key)).combined
 
 
 def message(bits: int) -> Bits:
