@@ -1,8 +1,7 @@
-"""One table drives every attack: it leaves its target alone, repeats, and reports what it achieved."""
+"""One table drives every attack through the contract of `check_attack`; then what holds of ours alone."""
 
 import copy
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -11,17 +10,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.attacks import ATTACKS, AttackContext, make_attack
-from bench.attacks.base import Attack, measure_change, measure_sparsity
+from bench.attacks import ATTACKS, Attack, AttackContext, Attacked, Cost, make_attack
+from bench.attacks.base import measure_change, measure_sparsity
 from bench.attacks.overwriting import thief_secret
 from bench.attacks.pruning import prunable_tensors
 from bench.data import load
+from bench.testing import ATTACK_RULES, AttackSubject, BrokenRule, Rule, check_attack
 from bench.zoo import HostRecipe
 from cwwm.carrier import Carrier, classifier, host_digest
 from cwwm.errors import BadInput
-from cwwm.keys import Key
 from cwwm.order_statistics import pruned_count
-from cwwm.schemes import EmbedContext, embed
+from cwwm.schemes import EmbedContext
 from cwwm.schemes.sign_repetition import SignRepetition
 from cwwm.training import Recipe
 from cwwm.weights import as_weights
@@ -119,50 +118,20 @@ def context() -> AttackContext:
     return AttackContext(data, RECIPE, 7, cpu, lambda name: load(name, size=16), scheme=SCHEME, build=tiny)
 
 
-def copies(model: nn.Module, count: int) -> list[nn.Module]:
-    """Return a model and copies of it with marks of their own, `count` in all."""
-    others = [copy.deepcopy(model) for _ in range(1, count)]
-    for number, other in enumerate(others):
-        key = Key.for_harness(copy=number)
-        embed(SCHEME, as_weights(other), np.ones(16, np.uint8), key, EmbedContext(nonce=bytes(16)))
-    return [model, *others]
+def _contract() -> list[Any]:
+    """Return every rule of every entry of the table, to be run one at a time."""
+    found = []
+    for number, (spec, strengths) in enumerate(TABLE):
+        subject = AttackSubject(make_attack(spec, "test"), strengths)
+        found += [pytest.param(subject, rule, id=f"{IDS[number]}-{rule.says}") for rule in ATTACK_RULES]
+    return found
 
 
-def run(
-    attack: Attack, model: nn.Module, strengths: list[float], context: AttackContext
-) -> Iterator[dict[str, Tensor]]:
-    for item in attack.curve(copies(model, attack.copies_needed(strengths)), strengths, context):
-        assert item.cost.seconds >= 0
-        assert item.achieved
-        assert json.dumps(item.achieved, allow_nan=False)
-        state = {name: value.clone() for name, value in item.model.state_dict().items()}
-        assert all(not state[name][~mask].any() for name, mask in item.masks.items())
-        yield state
-
-
-@pytest.mark.parametrize(("spec", "strengths"), TABLE, ids=IDS)
-def test_an_attack_repeats_and_leaves_its_target_alone(
-    spec: dict[str, Any], strengths: list[float], model: nn.Module, context: AttackContext
-) -> None:
-    if needed := NEEDS.get(spec["name"]):
+@pytest.mark.parametrize(("subject", "rule"), _contract())
+def test_an_attack_keeps_its_contract(subject: AttackSubject, rule: Rule[AttackSubject]) -> None:
+    if needed := NEEDS.get(subject.attack.name):
         pytest.importorskip(needed)
-    attack = make_attack(spec, "test")
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    first = list(run(attack, model, strengths, context))
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    again = list(run(make_attack(attack.to_json(), "test"), model, strengths, context))
-    assert len(first) == len(strengths)
-    for one, other in zip(first, again, strict=True):
-        assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-@pytest.mark.parametrize("spec", [spec for spec, _ in TABLE], ids=IDS)
-def test_an_attack_survives_json_and_has_a_label_to_read(spec: dict[str, Any]) -> None:
-    attack = make_attack(spec, "test")
-    again = make_attack(json.loads(json.dumps(attack.to_json())), "test")
-    assert again == attack
-    assert again.label == attack.label
-    assert not set("{}[]'") & set(attack.label)
+    rule.check(subject)
 
 
 def test_a_label_names_mappings_and_lists_in_a_word() -> None:
@@ -358,12 +327,6 @@ def test_an_impossible_strength_is_refused_in_one_line(
 ON_THIS_MODEL = [("admm-structured", 1e9), ("collude", 2)]  # other models, or more copies, take them
 
 
-@pytest.mark.parametrize(("spec", "strengths"), TABLE, ids=IDS)
-def test_the_plan_takes_what_an_attack_takes(spec: dict[str, Any], strengths: list[float]) -> None:
-    for strength in strengths:
-        make_attack(spec, "test").check_strength(strength)
-
-
 @pytest.mark.parametrize(
     ("spec", "why"),
     [
@@ -528,3 +491,156 @@ def test_overwriting_needs_the_encoding_and_a_host_that_can_carry_it(
         next(attack.curve([model], [1], replace(context, scheme=None)))
     with pytest.raises(BadInput, match="choose a larger carrier"):
         next(attack.curve([model], [1], replace(context, scheme=SignRepetition(payload_bits=4096))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halving(Attack):
+    """An attack that works, for others to break: each weight becomes a half of itself."""
+
+    name: ClassVar[str] = "halve"
+    strength: ClassVar[str] = "how often"
+
+    by: float = 0.5
+
+    @torch.no_grad()
+    def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
+        for tensor in prunable_tensors(model).values():
+            tensor.mul_(self.by**strength)
+        return Attacked(model, strength, {"by": self.by**strength}, {}, Cost(seconds=0.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nameless(Halving):
+    """Has the name of what it derives from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lossy(Halving):
+    """Leaves a parameter out of its JSON."""
+
+    name: ClassVar[str] = "lossy"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choosy(Halving):
+    """Takes no strength above 1."""
+
+    name: ClassVar[str] = "choosy"
+
+    def check_strength(self, strength: float) -> None:
+        if strength > 1:
+            raise BadInput(f"choosy: at most 1, not {strength:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sorted(Halving):
+    """Yields in an order of its own."""
+
+    name: ClassVar[str] = "sorted"
+
+    def curve(
+        self, targets: Sequence[nn.Module], strengths: Sequence[float], context: AttackContext
+    ) -> Iterator[Attacked]:
+        return super().curve(targets, sorted(strengths, reverse=True), context)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Greedy(Halving):
+    """Attacks the model that it was given, and so each strength comes on top of the one before."""
+
+    name: ClassVar[str] = "greedy"
+
+    def curve(
+        self, targets: Sequence[nn.Module], strengths: Sequence[float], context: AttackContext
+    ) -> Iterator[Attacked]:
+        for strength in strengths:
+            yield self.apply(targets[0], strength, context)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heaping(Halving):
+    """Leaves its target alone, and attacks what the strength before left."""
+
+    name: ClassVar[str] = "heap"
+
+    def curve(
+        self, targets: Sequence[nn.Module], strengths: Sequence[float], context: AttackContext
+    ) -> Iterator[Attacked]:
+        model = copy.deepcopy(targets[0])
+        for strength in strengths:
+            yield self.apply(model, strength, context)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moody(Halving):
+    """Draws from the global generator."""
+
+    name: ClassVar[str] = "moody"
+
+    def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
+        return replace(super().apply(model, strength + float(torch.rand(())), context), strength=strength)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endless(Halving):
+    """Achieves what no JSON holds."""
+
+    name: ClassVar[str] = "endless"
+
+    def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
+        return replace(super().apply(model, strength, context), achieved={"change": float("inf")})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masked(Halving):
+    """Says of weights that it holds them at zero, and does not."""
+
+    name: ClassVar[str] = "masked"
+
+    def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
+        masks = {"fc.weight": torch.zeros(10, 16, dtype=torch.bool)}
+        return replace(super().apply(model, strength, context), masks=masks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needy(Halving):
+    """Takes the encoding, and does not say so."""
+
+    name: ClassVar[str] = "needy"
+
+    def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
+        if context.scheme is None:
+            raise BadInput("needy: give AttackContext its scheme")
+        return super().apply(model, strength, context)
+
+
+@pytest.mark.parametrize(
+    ("attack", "says"),
+    [
+        (Nameless, "frozen dataclass with a name of its own .*: Nameless has no name of its own"),
+        (Lossy(by=0.25), "survives JSON, .*: its JSON gives Lossy"),
+        (Choosy, "check_strength takes each strength .*: it raised BadInput: choosy: at most 1, not 2"),
+        (Sorted, r"one model a strength, in the order asked for': it yields models for \[2, 1\]"),
+        (Greedy, "leaves its target alone': it changed conv1.weight"),
+        (Heaping, "gives the same alone as in a curve': strength 2 alone"),
+        (Moody, "repeats bit by bit': two runs at strength 1"),
+        (Endless, "in finite numbers': it raised ValueError"),
+        (Masked, "masks hold are zero': a weight of fc.weight"),
+        (Needy, "says what it needs': it says that it needs nothing, and without a context refuses: needy"),
+    ],
+)
+def test_an_attack_that_breaks_a_rule_is_told_which(attack: Attack | type[Attack], says: str) -> None:
+    with pytest.raises(BrokenRule, match=says) as broken:
+        check_attack(attack, [1, 2])
+    assert str(broken.value).startswith("attack ")
+    assert "at [1, 2] breaks the rule" in str(broken.value)
+
+
+def test_an_attack_that_keeps_all_rules_passes() -> None:
+    check_attack(Halving, [1, 2])
+    with pytest.raises(BadInput, match="at one strength or more"):
+        check_attack(Halving, [])
+    assert len({rule.says for rule in ATTACK_RULES}) == len(ATTACK_RULES)

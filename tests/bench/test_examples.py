@@ -1,6 +1,9 @@
 """The examples are plugins that work: both are marked, attacked and measured on a real network, by two workers."""
 
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,10 +14,14 @@ from bench.attacks import ATTACKS
 from bench.journal import Journal
 from bench.support.fingerprint import Fingerprints
 from bench.support.modules import Modules
+from bench.testing import check_attack
 from cwwm.checkpoint import save_tensors
 from cwwm.cli import app as owner_app
 from cwwm.console import run_app
 from cwwm.schemes import SCHEMES
+from cwwm.testing import check_scheme
+from examples.low_rank import LowRank
+from examples.patchwork import Patchwork
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PLUGINS = ("--plugin", "examples.patchwork", "--plugin", "examples.low_rank")
@@ -92,6 +99,26 @@ def test_the_digest_of_a_plugin_covers_its_source_and_what_it_builds_on() -> Non
     assert "examples.low_rank" not in found
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
-def test_an_example_is_short(path: Path) -> None:
-    assert len(path.read_text().splitlines()) < 60
+@pytest.mark.parametrize(("name", "lines"), [("low_rank", 60), ("one_page", 80), ("patchwork", 61)])
+def test_an_example_is_short(name: str, lines: int) -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"low_rank", "one_page", "patchwork"}
+    assert len((EXAMPLES / f"{name}.py").read_text().splitlines()) <= lines
+
+
+def test_both_plugins_keep_their_contracts() -> None:
+    check_scheme(Patchwork)
+    check_scheme(Patchwork(payload_bits=32, group=128, gap=0.2))
+    check_attack(LowRank, [0.0, 0.5, 0.9])
+
+
+def test_one_page_marks_prunes_reads_and_proves() -> None:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "one_page.py"], capture_output=True, text=True, check=True, cwd=EXAMPLES.parent
+    )
+    said = dict(re.findall(r"^(.+?): +(.*)$", done.stdout, re.M))
+    before, after = (float(said[f"accuracy {when}"].rstrip(" %")) for when in ("unmarked", "marked"))
+    assert after > 90
+    assert before - after < 2
+    assert said["read from the pruned model"] == "this network is mine"
+    assert said["verdict"].startswith("proven: p = ")
+    assert said["on the unmarked model"].startswith("not proven")
