@@ -12,6 +12,7 @@ import cwwm.cli
 from bench.zoo import ZOO_VARIABLE
 from cwwm.checkpoint import save_tensors
 from cwwm.console import run_app
+from cwwm.schemes import SCHEMES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -51,11 +52,26 @@ def test_make_targets_are_run_by_ci() -> None:
 
 
 def test_the_python_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
     (example,) = re.findall(r"```python\n(.*?)```", README, re.S)
     exec(compile(example, "README.md", "exec"), {})
-    whole, log10_p = capsys.readouterr().out.split()
+    whole, verdict, *table = capsys.readouterr().out.splitlines()
     assert whole == "True"
-    assert float(log10_p) < -70
+    assert verdict.startswith("proven: p = 1e-")
+    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in table if line.startswith("| ")][1:]
+    assert [row[:2] for row in rows] == [
+        ["(none)", "-"],
+        ["magnitude", "0.5"],
+        ["magnitude", "0.9"],
+        ["noise", "0.2"],
+    ]
+    assert {row[2] for row in rows} == {"yes"}
+
+
+def test_the_table_of_encodings_has_every_scheme() -> None:
+    (section,) = re.findall(r"^## The encodings\n(.*?)^## ", README, re.S | re.M)
+    cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)} == set(SCHEMES)
 
 
 def test_the_excerpt_is_what_the_leaderboard_says() -> None:
