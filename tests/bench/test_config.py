@@ -1,5 +1,7 @@
 """YAML is read strictly: an unknown name gives one line with the file, the key and the nearest valid name."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -101,3 +103,34 @@ def test_numbers_in_scientific_notation_are_numbers(text: str, value: object, tm
     path = tmp_path / "numbers.yaml"
     path.write_text(f"rho: {text}\n")
     assert read_yaml(path) == {"rho": value}
+
+
+def _gigabyte(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 30)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (_gigabyte, "has 1,073,741,824 bytes"),
+        (os.mkfifo, "not a regular file"),
+        (Path.mkdir, "not a regular file"),
+        (lambda path: path.write_text("a: " + "[" * 100_000), "nested"),
+        (lambda path: path.write_text("a: " + "[" * 40 + "]" * 40), "nested"),
+        (lambda path: path.write_text("a: &a [*a]"), "nested"),
+        (lambda path: path.write_text(BOMB), "repeat"),
+        (lambda path: path.write_bytes(b"a: \xff"), "is not YAML"),
+        (lambda path: path.write_text("a: 2001-99-99"), "is not YAML"),
+        (lambda path: path.write_text("a: " + "9" * 400), "whole numbers"),
+        (lambda path: path.write_text("{" + "9" * 400 + ": 1}"), "whole numbers"),
+    ],
+)
+def test_yaml_beyond_any_bound_is_one_line(make: Callable[[Path], object], says: str, tmp_path: Path) -> None:
+    make(tmp_path / "file.yaml")
+    with pytest.raises(BadInput, match=says):
+        read_yaml(tmp_path / "file.yaml")
+
+
+#: nine names, each of a list of nine of the one before
+BOMB = "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
