@@ -73,8 +73,8 @@ def sort_out(records: Sequence[Record], runtime: Mapping[str, Any]) -> tuple[lis
 def rebuilt(record: Record, runtime: Mapping[str, Any]) -> Rebuilt | str:
     """Return a record with its cell if this machine can run it again; else why not.
 
-    A record of older source can be, where its recipe is otherwise what it builds today. Its model must be one of the
-    reader's own zoo: arguments of a stranger's model could load anything.
+    A record of older source can be, where its recipe is otherwise what it builds today. Its model must be one of
+    the reader's own zoo: arguments of a stranger's model could load anything.
     """
     made = record["recipe"]
     if foreign_parts(made):

@@ -93,7 +93,10 @@ class Worker(Parent):
         self.expect(not given_up, f"{len(given_up)} cells are given up after one kill")
         super().look()
         self.expect(tables(self.out) == self.stage.tables, "its tables are not those of an undisturbed run")
-        self.reset()
+
+    def kill(self, moments: random.Random) -> None:
+        super().kill(moments)
+        self.reset()  # it came to its end
 
 
 class Tables(Victim):
