@@ -1,5 +1,5 @@
 """The laboratory: it marks models with every scheme, attacks them, and ranks what survives."""
 
-from bench import torchvision_shim
+from bench.support import torchvision_shim
 
 torchvision_shim.install()

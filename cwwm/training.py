@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cwwm.errors import BadInput
-from cwwm.timing import Stopwatch
+from cwwm.support.errors import BadInput
+from cwwm.support.timing import Stopwatch
 
 
 class Batches(Protocol):

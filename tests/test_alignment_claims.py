@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.journal import Journal, Record
 from bench.leaderboard.points import PROOF
+from bench.records.store import Journal, Record
 
 pytestmark = pytest.mark.results
 

@@ -5,8 +5,8 @@ from statistics import fmean
 
 import pytest
 
-from bench.journal import Journal, Record
 from bench.leaderboard.points import percent
+from bench.records.store import Journal, Record
 
 pytestmark = pytest.mark.results
 

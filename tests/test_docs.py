@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.record_page import page
+from bench.records.schema_page import page
 from bench.suite import suite_names
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import app
-from bench.journal import Journal
+from bench.cli.app import app
+from bench.records.store import Journal
 from bench.verification.rebuild import rebuilt
-from cwwm.console import run_app
+from cwwm.support.console import run_app
 
 pytestmark = pytest.mark.results
 

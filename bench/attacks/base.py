@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.data import Dataset
-from bench.zoo import HostRecipe
+from bench.models.registry import HostRecipe
 from cwwm.schemes import Scheme
-from cwwm.timing import Stopwatch
+from cwwm.support.timing import Stopwatch
 
 Masks = Mapping[str, Tensor]
 
@@ -235,8 +235,8 @@ def timed(device: torch.device) -> Stopwatch:
 
 def measure_sparsity(model: nn.Module) -> dict[str, Any]:
     """Return the share of exact zeros over all prunable weights, and by layer."""
-    from cwwm.carrier import prunable
-    from cwwm.weights import as_weights
+    from cwwm.weights.carrier import prunable
+    from cwwm.weights.view import as_weights
 
     weights = as_weights(model)
     zeros = {name: int((weights.tensor(name) == 0).sum()) for name in prunable(weights)}

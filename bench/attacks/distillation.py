@@ -13,10 +13,10 @@ from bench.attacks.base import Attack, AttackContext, Attacked
 from bench.attacks.training import thief_recipe, train_or_diverge
 from bench.data import Dataset
 from bench.data.dataset import Split
-from bench.evaluate import answers
-from cwwm.channels import evaluating
-from cwwm.errors import BadInput
-from cwwm.seeds import derive_seed
+from bench.metrics.accuracy import answers
+from cwwm.channels.graph import evaluating
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 from cwwm.training import Objective
 
 TRAIN, HELD_OUT, ELSEWHERE = "train", "held-out", "out-of-distribution"

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from bench.attacks.base import Attack, AttackContext, Attacked, Cost, measure_sparsity, timed
 from bench.attacks.pruning import GLOBAL, LAYER, MagnitudePruning, apply_masks
 from bench.attacks.training import thief_recipe
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 from cwwm.training import Batch, Recipe, train
 
 RAMP = 0.75  # share of the steps over which sparsity grows; our choice

@@ -12,13 +12,13 @@ from torch import nn
 from bench.attacks.base import Attack, AttackContext, Attacked, Cost, measure_change, timed
 from bench.attacks.pruning import apply_masks, prunable_tensors
 from cwwm.codes import Bits
-from cwwm.errors import BadInput
-from cwwm.keys import NONCE_BYTES, Key
-from cwwm.mark import Mark
+from cwwm.ownership.keys import NONCE_BYTES, Key
+from cwwm.ownership.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, Scheme, embed, make_scheme
-from cwwm.seeds import derive_seed
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 from cwwm.training import train
-from cwwm.weights import as_weights
+from cwwm.weights.view import as_weights
 
 
 def thief_secret(seed: int, number: int, payload_bits: int) -> tuple[Key, bytes, Bits]:

@@ -24,8 +24,8 @@ from bench.attacks.search import Search
 from bench.attacks.symmetry import Insertion, Permutation, Rescaling
 from bench.attacks.targeted import Targeted
 from bench.attacks.training import BatchNormReestimation, FineTuning, NewHead
-from cwwm.errors import BadInput, unknown_name
-from cwwm.registry import build
+from cwwm.support.errors import BadInput, unknown_name
+from cwwm.support.registry import build
 
 ATTACKS: dict[str, type[Attack]] = {
     attack.name: attack

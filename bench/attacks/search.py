@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from torch import nn
 
 from bench.attacks.base import Attack, AttackContext, Attacked, Cost
-from bench.evaluate import accuracy
-from cwwm.errors import BadInput
+from bench.metrics.accuracy import accuracy
+from cwwm.support.errors import BadInput
 
 
 @dataclass(frozen=True)

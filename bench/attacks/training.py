@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from bench.attacks.base import Attack, AttackContext, Attacked, Cost, Masks, measure_sparsity, timed
-from cwwm.carrier import classifier
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 from cwwm.training import Batches, Objective, Recipe, TrainingReport, train
-from cwwm.weights import as_weights
+from cwwm.weights.carrier import classifier
+from cwwm.weights.view import as_weights
 
 
 def thief_recipe(context: AttackContext, strength: float, epochs: int | None) -> Recipe:

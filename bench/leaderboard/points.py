@@ -7,10 +7,10 @@ from functools import cache
 from statistics import fmean, median
 from typing import Any
 
-from bench.compatibility import is_untrained
-from bench.evaluate import rate_interval
-from bench.journal import Record
-from cwwm.evidence import PROOF_RATE
+from bench.metrics.accuracy import rate_interval
+from bench.records.store import Record
+from bench.suite.untrained import is_untrained
+from cwwm.ownership.evidence import PROOF_RATE
 
 PROOF = math.log10(PROOF_RATE)  # log10 of the false-positive rate that a proof may have
 ALL_MODELS = "all models"  # the model of pooled points

@@ -7,8 +7,6 @@ from statistics import fmean, median
 
 from tabulate import tabulate
 
-from bench.evaluate import rate_interval
-from bench.journal import Levels, Record
 from bench.leaderboard.capacity import capacity_tables, several_payloads
 from bench.leaderboard.detection import (
     ABOUT_COVERTNESS,
@@ -19,8 +17,10 @@ from bench.leaderboard.detection import (
 from bench.leaderboard.levels import ABOUT_LEVELS, at_levels, levels_asked, levels_table
 from bench.leaderboard.points import Point, by_scheme, percent
 from bench.leaderboard.ranking import USEFUL, Standing, mean_price, rank
-from bench.plain_text import in_markdown, in_spreadsheet
-from cwwm.evidence import PROOF_RATE
+from bench.metrics.accuracy import rate_interval
+from bench.records.store import Levels, Record
+from bench.support.plain_text import in_markdown, in_spreadsheet
+from cwwm.ownership.evidence import PROOF_RATE
 
 #: columns of the CSV that differ from run to run
 TIMING_COLUMNS = (

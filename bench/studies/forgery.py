@@ -14,23 +14,23 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.artefacts import ArtefactStore, state_of
-from bench.cell import HostSpec, MarkSpec
-from bench.conditions import choose_device, prepare
-from bench.forgery import BestOfMany, CommitmentSpam, ExtractThenClaim, RandomKey, verdicts
+from bench.execution.model_factory import Workshop
 from bench.leaderboard.pictures import save
+from bench.metrics.forgery import BestOfMany, CommitmentSpam, ExtractThenClaim, RandomKey, verdicts
+from bench.models.registry import find_models
 from bench.studies.fitted_claims import judged, stretch_seconds, world
 from bench.studies.forgery_page import RATE, Extracted, Found, Searched, page
 from bench.studies.grinding import draw_grinding
 from bench.studies.output import Output, publish
 from bench.suite import SchemeEntry
-from bench.workshop import Workshop
-from bench.zoo import find_models
-from cwwm.console import DONE, run_app
-from cwwm.evidence import Evidence, judge
-from cwwm.mark import Mark
-from cwwm.seeds import derive_seed
-from cwwm.weights import Weights, as_weights
+from bench.suite.cell import HostSpec, MarkSpec
+from bench.support.artifact_store import ArtefactStore, state_of
+from bench.support.environment import choose_device, prepare
+from cwwm.ownership.evidence import Evidence, judge
+from cwwm.ownership.mark import Mark
+from cwwm.support.console import DONE, run_app
+from cwwm.support.seeds import derive_seed
+from cwwm.weights.view import Weights, as_weights
 
 MODEL = "test_resnet"
 EXTRACTIONS = 1000

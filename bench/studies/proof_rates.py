@@ -15,13 +15,13 @@ from typing import Annotated, Any
 import typer
 from tabulate import tabulate
 
-from bench.journal import Journal, Record
+from bench.records.store import Journal, Record
 from bench.studies.output import Output, publish
-from cwwm.console import DONE, run_app
-from cwwm.errors import BadInput
-from cwwm.evidence import PROOF_RATE, Evidence, log10_match_tail
+from cwwm.ownership.evidence import PROOF_RATE, Evidence, log10_match_tail
 from cwwm.schemes import SCHEMES
 from cwwm.schemes.protected_cwc import ProtectedConstantWeight
+from cwwm.support.console import DONE, run_app
+from cwwm.support.errors import BadInput
 
 FORMER_RATE = 1e-6  # false-positive rate of a proof when the records were made
 #: statistics that count today where they say nothing, too, each by the one beside which it stands

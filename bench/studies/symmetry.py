@@ -16,14 +16,14 @@ from torch import nn
 
 from bench.attacks import make_attack
 from bench.attacks.base import AttackContext
-from bench.conditions import choose_device, prepare
 from bench.data import load
+from bench.models.registry import HostRecipe
 from bench.studies.output import Output, measured_on, publish
-from bench.zoo import HostRecipe
-from cwwm.carrier import prunable
-from cwwm.console import DONE, run_app
+from bench.support.environment import choose_device, prepare
+from cwwm.support.console import DONE, run_app
 from cwwm.training import Recipe
-from cwwm.weights import as_weights
+from cwwm.weights.carrier import prunable
+from cwwm.weights.view import as_weights
 
 SIZE = 64  # pixels; Swin takes 56, 7 windows of 2 patches of 4
 NETWORKS: dict[str, dict[str, Any]] = {

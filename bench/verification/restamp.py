@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.check import Chosen, Rerun, Say, drawn, name, run_again
-from bench.compatibility import is_untrained
-from bench.journal import Journal, Record
-from bench.running import beside
-from bench.submission import inspect
+from bench.execution.run_cell import beside
+from bench.records.store import Journal, Record
+from bench.suite.untrained import is_untrained
+from bench.verification.check import Chosen, Rerun, Say, drawn, name, run_again
 from bench.verification.rebuild import Rebuilt, sort_out
+from bench.verification.submission import inspect
 
 
 @dataclass(frozen=True)

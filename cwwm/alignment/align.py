@@ -13,8 +13,8 @@ from cwwm.alignment.responses import Responses
 from cwwm.alignment.scales import fit_scales
 from cwwm.alignment.search import IMAGE_CHANNELS, RECOGNISED, Found, Search
 from cwwm.alignment.similarity import LayerPair, dense
-from cwwm.carrier import classifier, prunable
-from cwwm.weights import Weights
+from cwwm.weights.carrier import classifier, prunable
+from cwwm.weights.view import Weights
 
 _LARGEST = 1e15  # magnitude of a weight
 

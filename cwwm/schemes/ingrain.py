@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cwwm.codes import Bits
-from cwwm.errors import BadInput
-from cwwm.keys import Key
+from cwwm.ownership.keys import Key
 from cwwm.schemes.base import EmbedContext
 from cwwm.schemes.carriers import Carriers, CarriersEmbedding
-from cwwm.schemes.trigger_images import TriggerSet, answers_to
-from cwwm.seeds import derive_seed
+from cwwm.schemes.common.trigger_images import TriggerSet, answers_to
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 from cwwm.training import Batch, Recipe
-from cwwm.weights import Weights
+from cwwm.weights.view import Weights
 
 CARRIERS, BOTH, DATA = "carriers", "data+carriers", "data"
 _BATCH = 64

@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.artefacts import ArtefactStore
 from bench.attacks import make_attack
-from bench.conditions import prepare
-from bench.plan import cells
-from bench.reading_marks import marked_copy
-from bench.running import attacker_context
+from bench.execution.model_factory import Workshop
+from bench.execution.owner import marked_copy
+from bench.execution.run_cell import attacker_context
 from bench.suite import load_suite
-from bench.workshop import Workshop
+from bench.suite.expand import cells
+from bench.support.artifact_store import ArtefactStore
+from bench.support.environment import prepare
 from cwwm.alignment import AlignedWeights, Responses, align, record_responses
-from cwwm.schemes.keyed import hidden_hosts
-from cwwm.weights import as_weights
+from cwwm.schemes.common.keyed import hidden_hosts
+from cwwm.weights.view import as_weights
 
 ATTACK = {
     "name": "then",

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.artefacts import Artefact, ArtefactStore
-from bench.journal import Journal
-from bench.outcome import outcome_of, told
-from bench.running import reproducible
-from cwwm.errors import BadInput, EnvironmentFault
+from bench.execution.outcome import outcome_of, told
+from bench.execution.run_cell import reproducible
+from bench.records.store import Journal
+from bench.support.artifact_store import Artefact, ArtefactStore
+from cwwm.support.errors import BadInput, EnvironmentFault
 
 Bench = Callable[..., int]
 Damage = Callable[[Path], object]

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from bench.attack_strengths import check_comparable, chosen, points_lost, strengths_to_run, try_strengths
 from bench.attacks import Attack, AttackContext, make_attack
+from bench.calibration.attack_levels import check_comparable, chosen, points_lost, strengths_to_run, try_strengths
 from bench.data import load
-from bench.journal import Record
-from bench.plan import cells
+from bench.models.registry import ZOO_VARIABLE, HostRecipe
+from bench.records.store import Record
 from bench.suite import load_suite, narrow
 from bench.suite.calibration_file import AttackStrengths, read_strengths, strengths_path
-from bench.zoo import ZOO_VARIABLE, HostRecipe
-from cwwm.errors import BadInput
+from bench.suite.expand import cells
+from cwwm.support.errors import BadInput
 from cwwm.training import Recipe
 
 Bench = Callable[..., int]

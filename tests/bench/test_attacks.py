@@ -16,15 +16,15 @@ from bench.attacks.base import Attack, measure_change, measure_sparsity
 from bench.attacks.overwriting import thief_secret
 from bench.attacks.pruning import prunable_tensors
 from bench.data import load
-from bench.zoo import HostRecipe
-from cwwm.carrier import Carrier, classifier, host_digest
-from cwwm.errors import BadInput
-from cwwm.keys import Key
-from cwwm.order_statistics import pruned_count
+from bench.models.registry import HostRecipe
+from cwwm.ownership.keys import Key
 from cwwm.schemes import EmbedContext, embed
 from cwwm.schemes.sign_repetition import SignRepetition
+from cwwm.support.errors import BadInput
 from cwwm.training import Recipe
-from cwwm.weights import as_weights
+from cwwm.weights.carrier import Carrier, classifier, host_digest
+from cwwm.weights.order_statistics import pruned_count
+from cwwm.weights.view import as_weights
 from tests.plain_net import TwoConvNet
 
 RECIPE = HostRecipe(mark=Recipe(epochs=1, batch_size=64, lr=1e-3))

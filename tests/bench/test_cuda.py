@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from bench.attacks import make_attack
+from bench.models.registry import build_model, find_models
 from bench.studies.symmetry import ATTACKS, randomised, thief
-from bench.zoo import build_model, find_models
-from cwwm.keys import Key, Stream
-from cwwm.order_statistics import MagnitudeTable, Rank
+from cwwm.ownership.keys import Key, Stream
 from cwwm.schemes import SCHEMES, EmbedContext, embed, make_scheme
-from cwwm.weights import as_weights
+from cwwm.weights.order_statistics import MagnitudeTable, Rank
+from cwwm.weights.view import as_weights
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 

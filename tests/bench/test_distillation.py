@@ -13,17 +13,17 @@ from torch import Tensor, nn
 from bench.attacks import ATTACKS, AttackContext, Attacked, make_attack
 from bench.attacks.distillation import Distillation, agreement, distillation_loss, halves, top_only
 from bench.data import Dataset, load
-from bench.evaluate import accuracy, answers
-from bench.preflight import preflight
+from bench.execution.preflight import preflight
+from bench.metrics.accuracy import accuracy, answers
+from bench.models.registry import HostRecipe, build_model, find_models
 from bench.studies import distillation as study
 from bench.suite import load_suite
-from bench.zoo import HostRecipe, build_model, find_models
-from cwwm.console import run_app
-from cwwm.errors import BadInput
-from cwwm.keys import Key
+from cwwm.ownership.keys import Key
 from cwwm.schemes import SCHEMES, Claim, EmbedContext, make_scheme, scheme_of
+from cwwm.support.console import run_app
+from cwwm.support.errors import BadInput
 from cwwm.training import Recipe, train
-from cwwm.weights import as_weights
+from cwwm.weights.view import as_weights
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(epochs=3, batch_size=64, lr=3e-3)

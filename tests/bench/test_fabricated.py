@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from bench.journal import Journal, record_digest
 from bench.leaderboard import texts
-from bench.submission import _identity
+from bench.records.store import Journal, record_digest
+from bench.verification.submission import _identity
 
 Bench = Callable[..., int]
 Record = dict[str, Any]
@@ -142,12 +142,12 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "fewer layers": (edited(lambda r: r["marked"]["covertness"]["control_layers"].pop()), "other layers"),
     "ragged layers": (edited(lambda r: r["marked"]["covertness"]["marked_layers"][0].pop()), "other statistics"),
     "no strengths": (edited(of_strengths()), "recipe.strengths"),
-    "a count beyond floats": (edited(lambda r: r["rows"][0].update(erased=HUGE)), "rows.0.erased"),
+    "a count beyond floats": (edited(lambda r: r["rows"][0].update(erased=HUGE)), "rows[0].erased"),
     "a total beyond floats": (edited(lambda r: r["marked"]["accuracy"].update(total=HUGE)), "accuracy.total"),
     "a seed beyond floats": (edited(lambda r: r["recipe"]["host"].update(seed=HUGE)), "host.seed"),
     "energies that overflow": (
         edited(lambda r: r["marked"].update(energy=1.7e308), every=True),
-        "no tables follow from the records",
+        "marked.energy",
     ),
     "another torch in the environment": (
         edited(lambda r: r["environment"].update(torch="9.9")),

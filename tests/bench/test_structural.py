@@ -9,20 +9,20 @@ import torch
 from torch import nn
 
 from bench.attacks import AttackContext, make_attack
-from bench.cell import Cell
 from bench.data import Dataset, load
-from bench.evaluate import accuracy
-from bench.plan import cells
+from bench.metrics.accuracy import accuracy
+from bench.models.registry import HostRecipe
 from bench.suite import load_suite, narrow
+from bench.suite.cell import Cell
+from bench.suite.expand import cells
 from bench.verification.rebuild import cell_of
-from bench.zoo import HostRecipe
 from cwwm.codes import Bits
-from cwwm.keys import Key, Stream
-from cwwm.mark import Mark
+from cwwm.ownership.keys import Key, Stream
+from cwwm.ownership.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, Extraction
 from cwwm.schemes.structural import Structural
 from cwwm.training import Recipe, train
-from cwwm.weights import as_weights
+from cwwm.weights.view import as_weights
 from tests.plain_net import CONVOLUTIONS, PlainNet
 
 pytest.importorskip("torch_pruning")

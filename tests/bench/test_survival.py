@@ -10,15 +10,15 @@ import torch
 from scipy.stats import binom
 from torch import nn
 
-from bench.artefacts import ArtefactStore
 from bench.attacks import AttackContext, make_attack
-from bench.cell import Cell
-from bench.plan import cells as cells_of
+from bench.execution.model_factory import Workshop
 from bench.suite import load_suite, narrow
-from bench.workshop import Workshop
-from cwwm.keys import Key, Stream
+from bench.suite.cell import Cell
+from bench.suite.expand import cells as cells_of
+from bench.support.artifact_store import ArtefactStore
+from cwwm.ownership.keys import Key, Stream
 from cwwm.schemes import EmbedContext, embed, make_scheme
-from cwwm.weights import as_weights
+from cwwm.weights.view import as_weights
 
 MODELS = ["test_resnet", "test_vit", "test_convnext"]
 KEYS = 200

@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import bench.networks  # noqa: F401 (registers LeNet with timm)
+import bench.models.networks  # noqa: F401 (registers LeNet with timm)
 from bench.attacks import AttackContext, make_attack
 from bench.attacks.base import Attacked, measure_sparsity
 from bench.attacks.pruning import prunable_tensors
 from bench.attacks.symmetry.base import Probe, relative_difference
 from bench.attacks.symmetry.permutation import Permutation, Reordering
 from bench.studies.symmetry import ATTACKS, NETWORKS, SIZE, randomised, thief
-from cwwm.errors import BadInput
-from cwwm.keys import Key, Stream
+from cwwm.ownership.keys import Key, Stream
 from cwwm.schemes import EmbedContext, embed
 from cwwm.schemes.sign_repetition import SignRepetition
+from cwwm.support.errors import BadInput
 from cwwm.training import Recipe, train
-from cwwm.weights import as_weights
+from cwwm.weights.view import as_weights
 
 pytest.importorskip("torch_pruning")
 

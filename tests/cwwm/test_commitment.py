@@ -11,13 +11,13 @@ from torch import Tensor
 
 from cwwm.codes import Bits
 from cwwm.commitment import Commitment
-from cwwm.errors import BadInput
-from cwwm.keys import Key
-from cwwm.mark import load_mark, save_mark
 from cwwm.owner import ExhibitFiles, embed_file, read_file, verify_file
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import load_mark, save_mark
+from cwwm.ownership.verification import Verification
 from cwwm.schemes import Claim, EmbedContext, embed, make_scheme
-from cwwm.verification import Verification
-from cwwm.weights import as_weights
+from cwwm.support.errors import BadInput
+from cwwm.weights.view import as_weights
 
 K = 64
 MESSAGE = np.random.default_rng(0).integers(0, 2, K).astype(np.uint8)

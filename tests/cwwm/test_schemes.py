@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from cwwm.codes import Bits
-from cwwm.errors import BadInput
-from cwwm.keys import Key
-from cwwm.mark import Mark
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark
 from cwwm.schemes import SCHEMES, Claim, EmbedContext, Extraction, Scheme, embed, make_scheme, scheme_of
-from cwwm.weights import as_weights
+from cwwm.support.errors import BadInput
+from cwwm.weights.view import as_weights
 
 K = 64
 CASES: list[tuple[str, dict[str, Any]]] = [

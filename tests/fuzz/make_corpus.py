@@ -11,15 +11,15 @@ import torch
 from bench.strengths import AttackStrengths, Strengths
 from torch import Tensor
 
-from bench.journal import Journal, record_digest
-from bench.progress import Progress
+from bench.execution.progress import Progress
+from bench.records.store import Journal, record_digest
 from bench.support.strict_yaml import read_yaml
-from cwwm.checkpoint import rewriting, save_tensors
 from cwwm.commitment import Commitment
-from cwwm.files import write_json
-from cwwm.keys import Key
-from cwwm.mark import save_mark
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import save_mark
 from cwwm.schemes import Claim, EmbedContext, embed, make_scheme
+from cwwm.support.files import write_json
+from cwwm.weights.checkpoint import rewriting, save_tensors
 
 CORPUS = Path(__file__).parent / "corpus"
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -121,7 +121,7 @@ def _calibration() -> None:
 
 
 def _claim(bits: int) -> tuple[Any, Any, Key, EmbedContext]:
-    from cwwm.checkpoint import open_weights
+    from cwwm.weights.checkpoint import open_weights
 
     return open_weights(CORPUS / "model.safetensors"), MESSAGE[:bits], KEY, EmbedContext(nonce=bytes(16))
 

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from cwwm.carrier import RULES, Carrier
-from cwwm.checkpoint import open_weights
 from cwwm.cli import app
 from cwwm.commitment import Commitment
-from cwwm.console import run_app
-from cwwm.errors import BadInput
-from cwwm.keys import Key
-from cwwm.mark import load_mark
-from cwwm.message import bits_to_text, read_text, text_to_bits
 from cwwm.owner import ExhibitFiles, read_file, verify_file
-from cwwm.weights import all_finite
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import load_mark
+from cwwm.ownership.message import bits_to_text, read_text, text_to_bits
+from cwwm.support.console import run_app
+from cwwm.support.errors import BadInput
+from cwwm.weights.carrier import RULES, Carrier
+from cwwm.weights.checkpoint import open_weights
+from cwwm.weights.view import all_finite
 from tests.fuzz.inputs import Target, changed, changed_values, seeds
 from tests.fuzz.make_corpus import CORPUS, KEY, MESSAGE
 from tests.fuzz.mutations import byte_edits, changed_bytes, json_edits, rewritten

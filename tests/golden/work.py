@@ -19,23 +19,23 @@ import torch
 
 import bench
 import cwwm
-from bench.artefacts import ArtefactStore
-from bench.cell import Cell
-from bench.compatibility import run_untrained
-from bench.conditions import prepare
-from bench.reading_marks import OwnersReading
-from bench.running import attacked_rows, reproducible, run_cell
-from bench.sources import DETECTION, TIMING, attack_roots, host_roots, mark_roots
+from bench.execution.model_factory import Workshop
+from bench.execution.owner import OwnersReading
+from bench.execution.run_cell import attacked_rows, reproducible, run_cell
+from bench.suite.cell import Cell
+from bench.suite.sources import DETECTION, TIMING, attack_roots, host_roots, mark_roots
+from bench.suite.untrained import run_untrained
+from bench.support.artifact_store import ArtefactStore
+from bench.support.environment import prepare
 from bench.support.fingerprint import Fingerprints
 from bench.support.modules import Modules
-from bench.workshop import Workshop
 from tests.golden.cells import FULL, NEEDS, golden_cells
 
 _ROOT = Path(bench.__file__).parent.parent
 _LARGE = ("report", "covertness", "counts")
 _NO_SOURCE = (  # what names a cell and files its record
-    *("bench.sources:", "bench.support.", "bench.suite.entries:AttackEntry"),
-    *("bench.running:reproducible", "bench.running:beside"),
+    *("bench.suite.sources:", "bench.support.", "bench.suite.entries:AttackEntry"),
+    *("bench.execution.run_cell:reproducible", "bench.execution.run_cell:beside"),
 )
 
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from bench.attacks.base import Cost
 from bench.attacks.compression.projections import Projection
 from bench.data import Split
-from cwwm.errors import BadInput
-from cwwm.seeds import derive_seed
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 from cwwm.training import Batch, Recipe, train
 
 Projections = Mapping[str, Projection]

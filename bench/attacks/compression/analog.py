@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from bench.attacks.base import Attack, AttackContext, Attacked, Cost, measure_change, timed
 from bench.attacks.pruning import apply_masks, prunable_tensors
-from cwwm.errors import BadInput
-from cwwm.seeds import derive_seed
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 
 _LIBRARY, _OLDEST = "aihwkit", "1.0"  # the oldest that has all devices
 _WAN_G_MAX = 40.0  # of the fit, in microsiemens; at its default, 25, the library does not rescale the polynomials

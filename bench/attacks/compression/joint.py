@@ -15,9 +15,9 @@ from bench.attacks.compression.pruning import AdmmPruning, Masks, held_masks
 from bench.attacks.compression.snapping import retrain_centroids, snap_in_rounds
 from bench.attacks.compression.storage import measure_storage
 from bench.attacks.training import thief_recipe
-from bench.evaluate import accuracy
-from cwwm.errors import BadInput
-from cwwm.seeds import derive_seed
+from bench.metrics.accuracy import accuracy
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 
 LEVELS, CLUSTERS = "levels", "clusters"
 

@@ -17,9 +17,9 @@ from bench.attacks.compression.projections import Groups
 from bench.attacks.compression.pruning import AdmmStructured, Masks, held_masks
 from bench.attacks.compression.snapping import parametrised
 from bench.attacks.training import thief_recipe
-from bench.evaluate import accuracy
-from cwwm.errors import BadInput
-from cwwm.seeds import derive_seed
+from bench.metrics.accuracy import accuracy
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 from cwwm.training import train
 
 _BITS = LEVEL_BITS[1:]  # one of them is the sign

@@ -13,9 +13,9 @@ from bench.attacks.compression.allocation import MAGNITUDE, compressible, group_
 from bench.attacks.compression.projections import TopK
 from bench.attacks.removal import remove_empty
 from bench.attacks.training import thief_recipe
-from bench.evaluate import accuracy
-from cwwm.errors import BadInput
-from cwwm.seeds import derive_seed
+from bench.metrics.accuracy import accuracy
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 from cwwm.training import train
 
 Masks = dict[str, Tensor]

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 from bench.attacks.base import Cost
 from bench.attacks.compression.projections import Clusters, Projection
 from bench.data import Split
-from cwwm.seeds import derive_seed
+from cwwm.support.seeds import derive_seed
 from cwwm.training import Batch, Recipe, train
 
 

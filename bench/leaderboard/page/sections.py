@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.journal import Levels, Record
 from bench.leaderboard.detection import ABOUT_COVERTNESS, ABOUT_DETECTION, covertness_table, detection_table
 from bench.leaderboard.levels import ABOUT_LEVELS, at_levels, levels_asked, levels_table
 from bench.leaderboard.points import Point
@@ -17,6 +16,7 @@ from bench.leaderboard.tables import (
     timed_on,
     useful_table,
 )
+from bench.records.store import Levels, Record
 
 
 def sections(records: Sequence[Record], points: Sequence[Point], levels: Levels) -> list[dict[str, Any]]:

@@ -9,8 +9,8 @@ from torch import nn
 
 from bench.attacks import AttackContext
 from bench.data import Dataset, Split, load
-from bench.networks import LeNet5, LeNet300
-from bench.zoo import HostRecipe
+from bench.models.networks import LeNet5, LeNet300
+from bench.models.registry import HostRecipe
 from cwwm.training import Recipe, train
 
 FEW = 320  # images: five steps an epoch

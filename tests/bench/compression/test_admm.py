@@ -15,7 +15,7 @@ from bench.attacks.compression.admm import Projections, Schedule, Splitting, har
 from bench.attacks.compression.projections import Levels, TopK
 from bench.attacks.pruning import prunable_tensors
 from bench.data import Split
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 from cwwm.training import Batch, Recipe
 
 EMPTY = torch.empty(0)

@@ -16,9 +16,9 @@ from bench.attacks.compression.allocation import (
 )
 from bench.attacks.compression.projections import Groups
 from bench.attacks.pruning import MagnitudePruning, prunable_tensors
-from bench.networks import LeNet5
-from cwwm.errors import BadInput
-from cwwm.order_statistics import pruned_count
+from bench.models.networks import LeNet5
+from cwwm.support.errors import BadInput
+from cwwm.weights.order_statistics import pruned_count
 
 #: kept by layer, arXiv 1804.03294, Table 2; the last layer is fc2 there
 LENET = {"conv1": 0.2, "conv2": 0.08, "fc1": 0.009, "fc": 0.07}

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bench.attacks import AttackContext, Attacked
 from bench.attacks.compression.analog import DEVICES, Analog, Chip
 from bench.attacks.pruning import MagnitudePruning, prunable_tensors
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 HOUR, DAY, YEAR = 3600.0, 86400.0, 3.15e7
 READ_AT = {"pcm": (0, HOUR, YEAR), "pcm-hermes": (0, HOUR, YEAR), "reram-wan": (1, DAY), "reram-cmo": (0, 1, YEAR)}

@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.artefacts import ArtefactStore
 from bench.attacks import Attacked
-from bench.cell import Cell
-from bench.evaluate import accuracy
-from bench.plan import cells
-from bench.running import attacker_context
+from bench.execution.model_factory import Workshop
+from bench.execution.run_cell import attacker_context
+from bench.metrics.accuracy import accuracy
 from bench.suite import load_suite
-from bench.workshop import Workshop
+from bench.suite.cell import Cell
+from bench.suite.expand import cells
+from bench.support.artifact_store import ArtefactStore
 
 Run = Callable[..., tuple[Attacked, float]]
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from bench.attacks import AttackContext, Attacked, make_attack
 from bench.attacks.compression.storage import measure_storage
 from bench.attacks.pruning import prunable_tensors
-from bench.evaluate import accuracy
-from cwwm.errors import BadInput
+from bench.metrics.accuracy import accuracy
+from cwwm.support.errors import BadInput
 
 QUICK: dict[str, Any] = {
     "name": "admm-compress",

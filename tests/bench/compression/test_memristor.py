@@ -13,8 +13,8 @@ from bench.attacks.compression.crossbar import Crossbar, cost_report
 from bench.attacks.compression.memristor import Memristor, Varied
 from bench.attacks.compression.snapping import parametrised
 from bench.attacks.pruning import prunable_tensors
-from bench.evaluate import accuracy
-from cwwm.errors import BadInput
+from bench.metrics.accuracy import accuracy
+from cwwm.support.errors import BadInput
 
 RATIO = 6.0
 SIZE = 107_800

@@ -13,9 +13,9 @@ from bench.attacks.compression.admm import harden, pull
 from bench.attacks.compression.pruning import AdmmPruning, AdmmStructured
 from bench.attacks.pruning import MagnitudePruning, prunable_tensors
 from bench.attacks.training import thief_recipe
-from bench.evaluate import accuracy
-from cwwm.errors import BadInput
-from cwwm.seeds import derive_seed
+from bench.metrics.accuracy import accuracy
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 
 QUICK = {"updates": 2, "steps": 5, "rho": 0.03}
 SIZE = 107_800

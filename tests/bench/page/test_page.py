@@ -7,13 +7,13 @@ from urllib.parse import urlencode
 
 import pytest
 
-from bench.journal import Journal
 from bench.leaderboard.page import write_page
 from bench.leaderboard.points import PROOF, gather
 from bench.leaderboard.ranking import rank
 from bench.leaderboard.tables import price_table, ranking_table, speed_table
-from cwwm.evidence import PROOF_RATE
-from cwwm.seeds import identity
+from bench.records.store import Journal
+from cwwm.ownership.evidence import PROOF_RATE
+from cwwm.support.seeds import identity
 from tests.bench.invented import journal_of, many, record, refused
 from tests.bench.page.conftest import RESULTS, Open
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from bench import leaderboard
-from bench.cli import app
-from bench.journal import Journal
+from bench.cli.app import app
 from bench.leaderboard.page import LIMIT, page, write_page
 from bench.leaderboard.page.archive import Archive
 from bench.leaderboard.page.document import LIBRARIES
 from bench.leaderboard.pareto import frontier
 from bench.leaderboard.points import gather, pooled
 from bench.leaderboard.ranking import decisive, mean_price
-from cwwm.console import run_app
-from cwwm.errors import BadInput
+from bench.records.store import Journal
+from cwwm.support.console import run_app
+from cwwm.support.errors import BadInput
 from tests.bench.invented import journal_of, record
 from tests.bench.page.conftest import RESULTS
 

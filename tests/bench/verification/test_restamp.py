@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bench.journal import Journal, Record, record_digest
 from bench.leaderboard import write
-from bench.submission import _identity, inspect
+from bench.records.store import Journal, Record, record_digest
+from bench.verification.submission import _identity, inspect
 
 Bench = Callable[..., int]
 OLD = "0" * 32

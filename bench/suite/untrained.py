@@ -1,0 +1,30 @@
+"""Hosts of a suite of untrained models: an architecture, its weights as they begin or perturbed, and no data."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from bench.models.registry import HostRecipe, ModelSpec
+from cwwm.training import Recipe
+
+NO_DATA = "none"
+WEIGHTS = {
+    "initial": "as the architecture begins",
+    "perturbed": "initial ones, each tensor with noise of 0.3 of its root mean square, or of 0.02 if it is zero",
+}
+KIND = "compatibility"  # in a record
+_UNTRAINED = HostRecipe(mark=Recipe(epochs=1))  # never used, but every thief has a recipe
+
+
+def is_untrained(record: Mapping[str, Any]) -> bool:
+    """Say whether a record is of an untrained host."""
+    return record.get("kind") == KIND
+
+
+def architectures(models: Iterable[ModelSpec]) -> tuple[ModelSpec, ...]:
+    """Return each architecture among the models once, as its first entry builds it, without data and recipe."""
+    found: dict[str, ModelSpec] = {}
+    for model in models:
+        bare = replace(model, name=model.timm, data=NO_DATA, weights="random", recipe=_UNTRAINED)
+        found.setdefault(model.timm, bare)
+    return tuple(found.values())
