@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bench.leaderboard.points import PROOF
-from bench.records.store import Journal, Record
+from bench.records.fields import Record
+from bench.records.store import Journal
 
 pytestmark = pytest.mark.results
 

@@ -6,7 +6,8 @@ from statistics import fmean
 import pytest
 
 from bench.leaderboard.points import percent
-from bench.records.store import Journal, Record
+from bench.records.fields import Record
+from bench.records.store import Journal
 
 pytestmark = pytest.mark.results
 

@@ -18,8 +18,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bench.records.fields import Amount, Count, Positive
-from bench.records.store import FINAL, Record
+from bench.records.fields import Amount, Count, Positive, Record
+from bench.records.store import FINAL
 from bench.suite.cell import Cell
 from bench.support.plain_text import plain
 from bench.support.untrusted_io import read_object

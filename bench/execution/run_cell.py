@@ -24,7 +24,7 @@ from cwwm.support.timing import Stopwatch
 from cwwm.weights.view import Weights, as_weights
 
 if TYPE_CHECKING:
-    from bench.records.store import Record
+    from bench.records.fields import Record
     from bench.suite import AttackEntry
 
 _EXTRACTIONS = 5  # the median of so many, or of as many as fit a second, is the extraction time

@@ -21,8 +21,8 @@ from bench.data import Dataset, Split
 from bench.execution.model_factory import Marked
 from bench.execution.outcome import outcome_of
 from bench.models.registry import build_model
+from bench.records.fields import KIND
 from bench.suite.cell import Cell, HostSpec, MarkSpec, attack_seed
-from bench.suite.untrained import KIND
 from bench.support.artifact_store import state_digest, state_of
 from bench.support.environment import OthersLoad, environment
 from cwwm.ownership.mark import Mark
@@ -35,7 +35,7 @@ from cwwm.weights.checkpoint import open_weights, save_tensors
 from cwwm.weights.view import Weights, as_weights
 
 if TYPE_CHECKING:
-    from bench.records.store import Record
+    from bench.records.fields import Record
 
 CLASSES = 10
 IMAGES = 2

@@ -10,8 +10,8 @@ from typing import Any
 
 from bench.execution.run_untrained import IMAGES
 from bench.leaderboard.tables import Table, table_text
-from bench.records.store import Record
-from bench.suite.untrained import WEIGHTS, is_untrained
+from bench.records.fields import Record, is_untrained
+from bench.suite.untrained import WEIGHTS
 from bench.support.plain_text import in_markdown, in_spreadsheet
 
 STEPS = ("build_ms", "embed_ms", "extract_ms", "reload_ms", "attack_ms")

@@ -8,8 +8,7 @@ from statistics import fmean, median
 from typing import Any
 
 from bench.metrics.accuracy import rate_interval
-from bench.records.store import Record
-from bench.suite.untrained import is_untrained
+from bench.records.fields import Record, is_untrained
 from cwwm.ownership.evidence import PROOF_RATE
 
 PROOF = math.log10(PROOF_RATE)  # log10 of the false-positive rate that a proof may have

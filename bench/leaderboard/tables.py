@@ -18,7 +18,8 @@ from bench.leaderboard.levels import ABOUT_LEVELS, at_levels, levels_asked, leve
 from bench.leaderboard.points import Point, by_scheme, percent
 from bench.leaderboard.ranking import USEFUL, Standing, mean_price, rank
 from bench.metrics.accuracy import rate_interval
-from bench.records.store import Levels, Record
+from bench.records.fields import Record
+from bench.records.store import Levels
 from bench.support.plain_text import in_markdown, in_spreadsheet
 from cwwm.ownership.evidence import PROOF_RATE
 
@@ -50,11 +51,16 @@ ABOUT_CAPACITY = (
     'as lost) at each strength, with the mean energy of its marks; "-": none did.'
 )
 
+_NAMED = 3  # of what stands behind one reason
+
 Table = tuple[list[str], list[list[object]]]
 
 
 def markdown(head: str, records: Sequence[Record], points: Sequence[Point], levels: Levels) -> str:
-    """Return the whole leaderboard page; only the section "Speed" depends on the run. `head` stands above all."""
+    """Return the whole leaderboard page: the ranking first, what gave no result last.
+
+    Only the section "Speed" depends on the run. `head` stands above all.
+    """
     sections = [
         head,
         _summary(records),
@@ -76,6 +82,7 @@ def markdown(head: str, records: Sequence[Record], points: Sequence[Point], leve
         _table(model_table(points)),
         "## Speed\n\n" + in_markdown(timed_on(records)),
         _table(speed_table(points)),
+        *_without_results(records),
     ]  # fmt: skip
     return "\n\n".join(sections) + "\n"
 
@@ -129,14 +136,29 @@ def _summary(records: Sequence[Record]) -> str:
     for record in records:
         counts[record["status"]] = counts.get(record["status"], 0) + 1
     text = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-    lines = [f"{len(records)} cells: {text or 'none'}."]
-    refused = sorted({f"{_cell_name(r)}: {r['reason']}" for r in records if r["status"] != "ok"})
-    return "\n".join([*lines, *(f"- {in_markdown(line)}" for line in refused)])
+    more = " Why some gave no result stands at the end." if counts.keys() - {"ok"} else ""
+    return f"{len(records)} cells: {text or 'none'}.{more}"
 
 
-def _cell_name(record: Record) -> str:
-    key = record["key"]
-    return f"{record['status']}: {key['model']}, {key['scheme']}, {key['payload']} bits, {key['attack']}"
+def _without_results(records: Sequence[Record]) -> list[str]:
+    """Return the section on cells that gave no result, if there are any, a row a reason."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        if record["status"] != "ok":
+            groups.setdefault((record["status"], record["reason"]), []).append(record)
+    rows: list[list[object]] = [
+        [status, len(found), *(_few(found, part) for part in ("scheme", "payload", "attack", "model")), reason]
+        for (status, reason), found in sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
+    ]
+    columns = ["status", "cells", "scheme", "bits", "attack", "model", "reason"]
+    return ["## Cells without a result", _table((columns, rows))] if rows else []
+
+
+def _few(records: Sequence[Record], part: str) -> str:
+    """Return what the records are of, the first few by name."""
+    names = sorted({record["key"][part] for record in records})
+    shown = ", ".join(map(str, names[:_NAMED]))
+    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
 
 
 def ranking_table(standings: Sequence[Standing]) -> Table:

@@ -1,9 +1,8 @@
 """Whether a stored record has the form of one: what runs, tables and `check` rely on."""
 
+from bench.records.fields import Record, is_untrained
 from bench.records.schema import RecordFile, schema_faults
-from bench.records.store import Record
 from bench.records.untrained_schema import UntrainedRecordFile
-from bench.suite.untrained import is_untrained
 
 
 def form_faults(record: Record) -> list[str]:

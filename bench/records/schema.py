@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 
 from bench.metrics.false_positives import NOMINAL
 from bench.records.fields import (
+    FORMAT,
     Amount,
     Count,
     Digest,
@@ -14,10 +15,10 @@ from bench.records.fields import (
     Name,
     Number,
     Positive,
+    Record,
     Share,
     Text,
 )
-from bench.records.store import FORMAT, Record
 from bench.support.schema import plain_faults
 
 Facts = dict[str, JsonValue]

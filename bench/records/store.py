@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bench.records.fields import FORMAT, Record
+from bench.records.form import form_faults
 from bench.records.run_file import RunFile, parse_run_file, read_run_file
 from bench.support.git import current_commit
 from bench.support.untrusted_io import (
@@ -24,12 +26,9 @@ from cwwm.support.errors import BadInput, EnvironmentFault
 from cwwm.support.files import write_atomic, write_json
 from cwwm.support.seeds import canonical_json
 
-FORMAT = "cwwm-bench-record v1"
 FINAL = ("ok", "refused", "not-applicable")
 
 FATAL_TRIES = 2  # so often may a cell end its process before it is given up
-
-Record = dict[str, Any]
 
 #: by (attack, model), the strength chosen for each level of points lost; None where even the mildest lost more
 Levels = Mapping[tuple[str, str], Mapping[float, float | None]]
@@ -93,8 +92,6 @@ class Journal:
             BadInput: if the file or the archive is damaged: a digest does not match its content, or the record
                 does not have the form of one.
         """
-        from bench.records.form import form_faults  # late: that module takes this one's names
-
         record = self.stored(identity)
         if record is None:
             return None

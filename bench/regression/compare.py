@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.records.store import Record
+from bench.records.fields import Record
 from bench.regression.curves import (
     ACCURACY,
     EVIDENCE,

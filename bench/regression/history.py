@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bench.leaderboard.pictures import COLOURS, MARKERS
 from bench.leaderboard.points import by_scheme, gather, percent
 from bench.leaderboard.tables import table_text
-from bench.records.fields import Amount, Count, Log10, Name, Share
-from bench.records.store import Record
+from bench.records.fields import Amount, Count, Log10, Name, Record, Share
 from bench.support.plain_text import in_picture
 from bench.support.schema import plain_faults
 from bench.support.untrusted_io import parse_object, read_bounded

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bench.leaderboard.points import by_scheme, gather
 from bench.leaderboard.tables import table_text
-from bench.records.store import Record
+from bench.records.fields import Record
 from bench.regression.compare import FAMILY_WISE, Comparison, Judgement, Side
 from bench.regression.curves import ACCURACY, EVIDENCE, EXACT, Place
 from bench.support.plain_text import in_spreadsheet

@@ -18,7 +18,8 @@ from tabulate import tabulate
 
 from bench.execution.run_cell import reproducible
 from bench.execution.run_suite import Means
-from bench.records.store import Journal, Record
+from bench.records.fields import Record
+from bench.records.store import Journal
 from bench.regression import FAMILY_WISE, Comparison, compare
 from bench.regression.nightly import run_with_hosts
 from bench.regression.report import WORSE, worse_rows

@@ -15,7 +15,8 @@ from typing import Annotated, Any
 import typer
 from tabulate import tabulate
 
-from bench.records.store import Journal, Record
+from bench.records.fields import Record
+from bench.records.store import Journal
 from bench.studies.output import Output, publish
 from cwwm.ownership.evidence import PROOF_RATE, Evidence, log10_match_tail
 from cwwm.schemes import SCHEMES

@@ -1,8 +1,7 @@
 """Hosts of a suite of untrained models: an architecture, its weights as they begin or perturbed, and no data."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 from bench.models.registry import HostRecipe, ModelSpec
 from cwwm.training import Recipe
@@ -12,13 +11,7 @@ WEIGHTS = {
     "initial": "as the architecture begins",
     "perturbed": "initial ones, each tensor with noise of 0.3 of its root mean square, or of 0.02 if it is zero",
 }
-KIND = "compatibility"  # in a record
 _UNTRAINED = HostRecipe(mark=Recipe(epochs=1))  # never used, but every thief has a recipe
-
-
-def is_untrained(record: Mapping[str, Any]) -> bool:
-    """Say whether a record is of an untrained host."""
-    return record.get("kind") == KIND
 
 
 def architectures(models: Iterable[ModelSpec]) -> tuple[ModelSpec, ...]:

@@ -13,8 +13,8 @@ from bench.execution.executors import Place, run_parallel
 from bench.execution.model_factory import split_tensors
 from bench.execution.run_cell import comparable
 from bench.leaderboard import texts
-from bench.records.store import Journal, Record
-from bench.suite.untrained import is_untrained
+from bench.records.fields import Record, is_untrained
+from bench.records.store import Journal
 from bench.support.artifact_store import ArtefactStore, state_digest
 from bench.verification.rebuild import Rebuilt, sort_out
 from bench.verification.rows import SEEDS, Row, disagreements, power_lines, rows_of

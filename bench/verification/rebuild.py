@@ -9,10 +9,11 @@ from pydantic import BaseModel, ValidationError
 
 from bench.attacks import make_attack
 from bench.models.registry import ModelSpec, find_models, load_zoo
-from bench.records.store import Journal, Record
+from bench.records.fields import Record, is_untrained
+from bench.records.store import Journal
 from bench.suite import AttackEntry, SchemeEntry
 from bench.suite.cell import Cell, HostSpec, MarkSpec
-from bench.suite.untrained import architectures, is_untrained
+from bench.suite.untrained import architectures
 from bench.support.numerics import NATIVE
 from bench.verification.declared_cost import excess
 from bench.verification.submission import foreign_parts

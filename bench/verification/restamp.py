@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.execution.run_cell import beside
-from bench.records.store import Journal, Record
-from bench.suite.untrained import is_untrained
+from bench.records.fields import Record, is_untrained
+from bench.records.store import Journal
 from bench.verification.check import Chosen, Rerun, Say, drawn, name, run_again
 from bench.verification.rebuild import Rebuilt, sort_out
 from bench.verification.submission import inspect

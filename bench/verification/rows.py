@@ -9,7 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from bench.records.store import Record
+from bench.records.fields import Record
 from bench.regression import FAMILY_WISE, compare
 from bench.regression.curves import EVIDENCE, EXACT, Place
 from bench.regression.pooled_t import FREEDOM

@@ -9,10 +9,10 @@ from typing import Any
 
 from bench.attacks import ATTACKS
 from bench.attacks.overwriting import Overwriting
+from bench.records.fields import Record, is_untrained
 from bench.records.form import form_faults
 from bench.records.run_file import read_run_file
-from bench.records.store import Journal, Record
-from bench.suite.untrained import is_untrained
+from bench.records.store import Journal
 from cwwm.schemes import SCHEMES
 from cwwm.support.errors import BadInput
 from cwwm.support.seeds import identity

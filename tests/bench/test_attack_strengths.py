@@ -14,7 +14,7 @@ from bench.attacks import Attack, AttackContext, make_attack
 from bench.calibration.attack_levels import check_comparable, chosen, points_lost, strengths_to_run, try_strengths
 from bench.data import load
 from bench.models.registry import ZOO_VARIABLE, HostRecipe
-from bench.records.store import Record
+from bench.records.fields import Record
 from bench.suite import load_suite, narrow
 from bench.suite.calibration_file import AttackStrengths, read_strengths, strengths_path
 from bench.suite.expand import cells

@@ -17,7 +17,8 @@ from bench.cli.app import app
 from bench.execution.run_untrained import perturb, run_untrained
 from bench.leaderboard.compatibility import shortfalls
 from bench.models.registry import ZOO_VARIABLE, ModelSpec, find_models, load_zoo
-from bench.records.store import Journal, Record
+from bench.records.fields import Record
+from bench.records.store import Journal
 from bench.suite import AttackEntry, SchemeEntry, load_suite
 from bench.suite.cell import Cell, HostSpec, MarkSpec
 from bench.suite.expand import cells

@@ -17,7 +17,8 @@ from bench.leaderboard.detection import covertness_table, critical_log10_p, dete
 from bench.leaderboard.points import gather
 from bench.metrics.accuracy import rate_interval
 from bench.metrics.false_positives import affordable_trials, null_facts, null_log10_p
-from bench.records.store import Journal, Record
+from bench.records.fields import Record
+from bench.records.store import Journal
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, Scheme, embed, make_scheme, scheme_of

@@ -15,7 +15,8 @@ from bench.execution.run_cell import reproducible
 from bench.execution.shared_models import KINDS
 from bench.metrics import false_positives
 from bench.models.registry import ZOO_VARIABLE
-from bench.records.store import Journal, Record
+from bench.records.fields import Record
+from bench.records.store import Journal
 from bench.regression import compare
 from bench.regression.history import read_history
 from bench.regression.nightly import STEP_SUMMARY, Home

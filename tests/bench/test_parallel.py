@@ -12,7 +12,8 @@ import pytest
 
 from bench.execution.run_cell import reproducible
 from bench.models.registry import ZOO_VARIABLE
-from bench.records.store import Journal, Record
+from bench.records.fields import Record
+from bench.records.store import Journal
 from bench.verification.submission import inspect
 from tests.processes import gone, recorded, until, workers
 

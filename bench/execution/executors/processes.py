@@ -7,9 +7,9 @@ from multiprocessing import connection
 import torch
 
 from bench.execution.executors.worker import Place, Worker
-from bench.records.store import Journal, Record, is_given_up, with_attempts
+from bench.records.fields import KIND, Record
+from bench.records.store import Journal, is_given_up, with_attempts
 from bench.suite.cell import Cell
-from bench.suite.untrained import KIND
 from bench.support.environment import environment
 from cwwm.support.errors import EnvironmentFault
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from bench.execution.model_factory import Workshop
 from bench.execution.run_cell import renewed, run_cell
 from bench.execution.run_untrained import run_untrained
-from bench.records.store import Journal, Record, is_final, with_attempts
+from bench.records.fields import Record
+from bench.records.store import Journal, is_final, with_attempts
 from bench.suite.cell import Cell
 
 

@@ -16,7 +16,7 @@ import torch
 from bench.execution.executors.sequential import next_record
 from bench.execution.model_factory import Workshop
 from bench.execution.plugins import load_plugins
-from bench.records.store import Record
+from bench.records.fields import Record
 from bench.suite.cell import Cell
 from bench.support.artifact_store import ArtefactStore
 from bench.support.environment import prepare

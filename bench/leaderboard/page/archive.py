@@ -7,7 +7,7 @@ beside each other compress to half of what they take record by record.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from bench.records.store import Record
+from bench.records.fields import Record
 from cwwm.support.seeds import canonical_json
 
 _Path = tuple[str, ...]

@@ -17,7 +17,8 @@ from bench.leaderboard.tables import (
     price_text,
     ranking_table,
 )
-from bench.records.store import Levels, Record
+from bench.records.fields import Record
+from bench.records.store import Levels
 
 Columns = dict[str, list[Any]]
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from bench.records.store import Journal, Record
+from bench.records.fields import Record
+from bench.records.store import Journal
 from bench.support.git import current_commit
 
 

@@ -16,7 +16,8 @@ from bench.leaderboard.tables import (
     timed_on,
     useful_table,
 )
-from bench.records.store import Levels, Record
+from bench.records.fields import Record
+from bench.records.store import Levels
 
 
 def sections(records: Sequence[Record], points: Sequence[Point], levels: Levels) -> list[dict[str, Any]]:

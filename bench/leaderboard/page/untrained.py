@@ -6,7 +6,7 @@ from typing import Any
 from bench.leaderboard.compatibility import Section, compatibility_sections, what_was_tried
 from bench.leaderboard.page.sections import section
 from bench.leaderboard.tables import conditions
-from bench.records.store import Record
+from bench.records.fields import Record
 
 
 def untrained_content(records: Sequence[Record]) -> dict[str, Any]:

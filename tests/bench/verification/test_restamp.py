@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bench.leaderboard import write
-from bench.records.store import Journal, Record, record_digest
+from bench.records.fields import Record
+from bench.records.store import Journal, record_digest
 from bench.verification.submission import _identity, inspect
 
 Bench = Callable[..., int]

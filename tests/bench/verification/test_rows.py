@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from bench.leaderboard import write
-from bench.records.store import Journal, Record, record_digest
+from bench.records.fields import Record
+from bench.records.store import Journal, record_digest
 from bench.regression.pooled_t import TwoSamples, gross_change, gross_p
 from bench.regression.power import POWER, could_see
 from bench.support.environment import prepare
