@@ -12,9 +12,7 @@ from cwwm.support.packages import missing_package
 ROOT = Path(__file__).resolve().parent.parent
 #: what a host lacks that has torch, torchvision, timm, matplotlib, tabulate, PyYAML and pydantic, but no registry
 ABSENT = ("sklearn", "skimage", "gmpy2", "reedsolo", "torch_pruning", "torchao")
-COMMAND = (
-    "from cwwm.support.console import run_app\nfrom {}.cli import app\nsys.exit(run_app(app, {!r}, sys.argv[1:]))"
-)
+COMMAND = "from cwwm.support.console import run_app\nfrom {} import app\nsys.exit(run_app(app, {!r}, sys.argv[1:]))"
 PLAN = """
 from pathlib import Path
 from bench.cli.listing import CATALOGUE, catalogue

@@ -176,8 +176,9 @@ of `cwc` that is tied with a zero is not read as one any more: records count no 
 stands. Rows that are lost by the rules alone, with a recorded p of at most {rate}: {by_rule}. The leaderboards show
 p as recorded.
 
-Rows of {only} count here by their p, but it is only a statistic: what they read by was made
-after the key, so that no verdict calls them proven. Suite zoo keeps no counts, and its recorded p stands.
+Rows of {only}, and those read through an alignment, count here by their p, but it is only a statistic: what
+they are read by was made after the key, so that no verdict calls them proven. Suite zoo keeps no counts, and its
+recorded p stands.
 
 ## By suite
 

@@ -179,7 +179,6 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "another torch, rows made up": (edited(of_host("torch", "2.99.0")), "1 of 16 records cannot be run again"),
     "other threads, rows made up": (edited(of_host("threads", 64)), "1 of 16 records cannot be run again"),
     "another device, rows made up": (edited(of_host("device", "cuda")), "1 of 16 records cannot be run again"),
-    "another source, rows made up": (edited(of_host("source", "0" * 32)), "1 of 16 records cannot be run again"),
     "another timm, all rows made up": (edited(of_host("timm", "9"), every=True), "no cell could be run again"),
     "a model of their own": (
         edited(lambda r: r["recipe"]["host"]["model"].update(create={"checkpoint_path": "x"})),
@@ -198,7 +197,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
 
 #: these keep every form, and only running the cell again tells; by the attack of the record that is edited
 MADE_UP: dict[str, tuple[Edit, str]] = {
-    "magnitude": (better, "'rows' is another"),
+    "magnitude": (of_host("source", "0" * 32), "'rows' is another when run again; it is of older source"),
     "random": (of_strengths(0.123), "'rows' is another"),
     "structured": (refused, "run again it is ok"),
     "magnitude + bn": (another_seed, "'host' is another"),

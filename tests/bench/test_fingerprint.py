@@ -189,7 +189,7 @@ def test_a_host_depends_on_no_other_data_and_no_result_on_tables_or_command_line
         for one in found
         if one.startswith(("bench.leaderboard", "bench.cli.app", "bench.suite.expand", "cwwm.cli"))
     ]
-    assert {one for one in found if one.startswith("bench.suite.")} == {
+    assert {one for one in found if one.startswith("bench.suite.entries:")} == {
         "bench.suite.entries:SchemeEntry",
         "bench.suite.entries:_scheme_classes",
     }

@@ -8,7 +8,6 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from bench.strengths import read_strengths
 from rich.console import Console
 
 from bench.execution.progress import progress_path, progress_view, read_progress
@@ -20,6 +19,7 @@ from bench.regression import compare
 from bench.regression.baseline import accepted, night_note
 from bench.regression.history import draw_trend, read_history, trend_table
 from bench.regression.report import markdown
+from bench.suite.calibration_file import read_strengths
 from bench.support.plain_text import plain
 from tests.fuzz.inputs import Target, changed, changed_values
 from tests.fuzz.make_corpus import CORPUS

@@ -159,12 +159,13 @@ def _verify(path: Path) -> None:
 
 def _suspect(path: Path) -> None:
     verify_file(path, KEY, CORPUS / "protected-cwc.mark.json", MESSAGE, ExhibitFiles())
-    verify_file(path, KEY, CORPUS / "aligned.mark.json", MESSAGE, ExhibitFiles())
+    reference = CORPUS / "model.safetensors"  # the original
+    verify_file(path, KEY, CORPUS / "protected-cwc.mark.json", MESSAGE, ExhibitFiles(reference=reference))
 
 
-def _aligned(path: Path) -> None:
-    mark = path.with_name("aligned.mark.json")
-    mark.write_bytes((CORPUS / "aligned.mark.json").read_bytes())
+def _learned(path: Path) -> None:
+    mark = path.with_name("learned.mark.json")
+    mark.write_bytes((CORPUS / "learned.mark.json").read_bytes())
     verify_file(CORPUS / "model.safetensors", KEY, mark, MESSAGE, ExhibitFiles())
 
 
@@ -192,6 +193,6 @@ TARGETS = {
         _safetensors("protected-cwc.safetensors") | changed("protected-cwc.safetensors") | _repacked("model.pt"),
         _suspect,
     ),
-    "aligned": Target(_safetensors("aligned.mark.safetensors") | changed("aligned.mark.safetensors"), _aligned),
+    "learned": Target(_safetensors("learned.mark.safetensors") | changed("learned.mark.safetensors"), _learned),
     **RESULT_TARGETS,
 }

@@ -22,9 +22,9 @@ import cwwm
 from bench.execution.model_factory import Workshop
 from bench.execution.owner import OwnersReading
 from bench.execution.run_cell import attacked_rows, reproducible, run_cell
+from bench.execution.run_untrained import run_untrained
 from bench.suite.cell import Cell
 from bench.suite.sources import DETECTION, TIMING, attack_roots, host_roots, mark_roots
-from bench.suite.untrained import run_untrained
 from bench.support.artifact_store import ArtefactStore
 from bench.support.environment import prepare
 from bench.support.fingerprint import Fingerprints
