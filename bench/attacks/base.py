@@ -20,7 +20,7 @@ Masks = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Cost:
-    """What an attack costs a thief: wall seconds, optimiser steps, samples seen, share of the training data."""
+    """What an attack costs an attacker: wall seconds, optimiser steps, samples seen, share of the training data."""
 
     seconds: float = 0.0
     steps: int = 0
@@ -43,7 +43,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class AttackContext:
-    """What a thief has: data, a training recipe, a device, the public encoding; never a key or a mark.
+    """What an attacker has: data, a training recipe, a device, the public encoding; never a key or a mark.
 
     Attributes:
         data: the task's data set, on the device.

@@ -1,4 +1,4 @@
-"""Post-training quantisation by the library that a thief would take: torchao, weights only, without data."""
+"""Post-training quantisation by the library that an attacker would take: torchao, weights only, without data."""
 
 import importlib
 from collections.abc import Sequence

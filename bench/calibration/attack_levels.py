@@ -20,7 +20,7 @@ def chosen(tried: Losses, lost: Sequence[float]) -> dict[float, float | None]:
     """Return for each level the hardest candidate that loses at most so many points, None if none does.
 
     The hardest is the last in the order of `tried`, whatever milder ones lost: repair makes losses noisy, and
-    a thief takes the hardest attack that he can afford.
+    an attacker takes the hardest attack that he can afford.
 
     Args:
         tried: the candidates from the mildest to the hardest, with their losses.
@@ -49,7 +49,7 @@ def points_lost(
         attack: one that `check_comparable` lets pass.
         strengths: candidates, from the mildest to the hardest.
         control: the unmarked model, on the device; left as it is.
-        context: of the thief; its test split gives the accuracies, and its scheme is None: there is no mark.
+        context: of the attacker; its test split gives the accuracies, and its scheme is None: there is no mark.
 
     Yields:
         (strength, accuracy before minus accuracy after, in percentage points).

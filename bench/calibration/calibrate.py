@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.calibration.attack_levels import chosen, try_strengths
 from bench.calibration.search import Found, Trial, search
-from bench.execution.model_factory import Marked, Workshop
+from bench.execution.model_factory import Marked, ModelFactory
 from bench.execution.run_cell import attacker_context
 from bench.metrics.accuracy import Accuracy
 from bench.suite import AttackEntry, SchemeEntry, Suite, Tune
@@ -122,14 +122,14 @@ def _is_found(suite: Suite, mark: MarkSpec) -> bool:
 
 
 def calibrate(
-    suite: Suite, marks: Sequence[MarkSpec], workshop: Workshop, say: Callable[[str], None]
+    suite: Suite, marks: Sequence[MarkSpec], factory: ModelFactory, say: Callable[[str], None]
 ) -> Iterator[Calibrated]:
     """Find the strength of each mark that `waiting` gave, and yield it once it is in the calibration file.
 
     Args:
         suite: whose file beside it is written, and whose reference sets the budget.
         marks: from `waiting`.
-        workshop: makes and keeps the models; a run in the same folder then finds the marks of this seed made.
+        factory: makes and keeps the models; a run in the same folder then finds the marks of this seed made.
         say: told each budget and trial.
     """
     path = strengths_path(suite.path)
@@ -137,8 +137,8 @@ def calibrate(
     for mark in marks:
         host = (mark.host.model.name, mark.payload)
         if host not in budgets:
-            budgets[host] = _budget(suite.reference, mark, workshop, say)
-        found = _find(mark, budgets[host], workshop, say)
+            budgets[host] = _budget(suite.reference, mark, factory, say)
+        found = _find(mark, budgets[host], factory, say)
         parameter = _tune(mark).parameter
         facts = {**found.facts(), "seed": mark.host.seed}
         read_strengths(path).adding(_place(mark), {parameter: found.strength}, facts).write(
@@ -150,7 +150,7 @@ def calibrate(
 def calibrate_attacks(
     suite: Suite,
     attacks: Sequence[tuple[HostSpec, AttackEntry]],
-    workshop: Workshop,
+    factory: ModelFactory,
     say: Callable[[str], None],
 ) -> Iterator[CalibratedAttack]:
     """Choose the strengths of each attack that `waiting` gave, and yield them once they are in the file.
@@ -158,13 +158,13 @@ def calibrate_attacks(
     Args:
         suite: whose file beside it is written.
         attacks: with the hosts that they are tried on, from `waiting`.
-        workshop: makes and keeps the controls; a run in the same folder then finds those of this seed made.
+        factory: makes and keeps the controls; a run in the same folder then finds those of this seed made.
         say: told what each strength lost.
     """
     path = strengths_path(suite.path)
     for host, entry in attacks:
         target = (entry.label, host.model.name)
-        control, context = workshop.control(host).model, attacker_context(host, entry, workshop, None)
+        control, context = factory.control(host).model, attacker_context(host, entry, factory, None)
         tried, refused = try_strengths(entry.attack, entry.strengths, control, context, say)
         found = AttackStrengths(tried, chosen(tried, entry.lost), repr(entry.attack), host.seed, refused)
         read_strengths(path).adding_attack(target, found).write(path, fingerprint(root(calibrate_attacks)))
@@ -172,14 +172,14 @@ def calibrate_attacks(
 
 
 def _budget(
-    reference: SchemeEntry | None, mark: MarkSpec, workshop: Workshop, say: Callable[[str], None]
+    reference: SchemeEntry | None, mark: MarkSpec, factory: ModelFactory, say: Callable[[str], None]
 ) -> float | None:
     """Return the energy that all schemes of a host and payload share; None leaves it to the noise floor."""
     if reference is None:
         return None
-    workshop.control(mark.host)
+    factory.control(mark.host)
     try:
-        facts = workshop.marked(replace(mark, scheme=reference.fixed(mark.payload))).facts
+        facts = factory.marked(replace(mark, scheme=reference.fixed(mark.payload))).facts
     except BadInput as error:
         say(f"the reference {reference.label} refuses, the noise floor is the budget: {error}")
         return None
@@ -192,11 +192,11 @@ def _budget(
     return budget
 
 
-def _find(mark: MarkSpec, budget: float | None, workshop: Workshop, say: Callable[[str], None]) -> Found:
-    workshop.control(mark.host)  # first: what is wrong with a host or its data is no refusal of the scheme
+def _find(mark: MarkSpec, budget: float | None, factory: ModelFactory, say: Callable[[str], None]) -> Found:
+    factory.control(mark.host)  # first: what is wrong with a host or its data is no refusal of the scheme
 
     def measure(strength: float) -> Trial:
-        trial = _trial(mark, strength, workshop)
+        trial = _trial(mark, strength, factory)
         say(f"{_tune(mark).parameter} {strength:g}: energy {_show(trial.energy)}, {trial.lost:.2f} points lost")
         return trial
 
@@ -206,9 +206,9 @@ def _find(mark: MarkSpec, budget: float | None, workshop: Workshop, say: Callabl
         return Found(None, "refused", reason=str(error))
 
 
-def _trial(mark: MarkSpec, strength: float, workshop: Workshop) -> Trial:
+def _trial(mark: MarkSpec, strength: float, factory: ModelFactory) -> Trial:
     entry = mark.scheme.fixed(mark.payload, {_tune(mark).parameter: strength})
-    marked, control = workshop.marked(replace(mark, scheme=entry)), workshop.control(mark.host)
+    marked, control = factory.marked(replace(mark, scheme=entry)), factory.control(mark.host)
     before, after = (Accuracy(**facts["accuracy"]).percent for facts in (control.facts, marked.facts))
     return Trial(strength, marked.facts["energy"], marked.facts["noise_floor"], before - after, _whole(marked))
 

@@ -126,7 +126,7 @@ def calibrate(
     """
     from bench.calibration.calibrate import calibrate as find
     from bench.calibration.calibrate import calibrate_attacks, waiting
-    from bench.execution.model_factory import Workshop
+    from bench.execution.model_factory import ModelFactory
     from bench.suite.calibration_file import strengths_path
     from bench.support.artifact_store import ArtefactStore
     from bench.support.environment import choose_device, prepare
@@ -137,8 +137,8 @@ def calibrate(
     asked = {"schemes": bool(scheme or not attack), "attacks": bool(attack or not scheme)}
     todo = waiting(chosen, prepare(where, threads), seed=seed, again=again, **asked)
     folder = out or default_out(suite)
-    workshop = Workshop(ArtefactStore(folder / "artefacts"), where, say)
-    found = chain(find(chosen, todo.schemes, workshop, say), calibrate_attacks(chosen, todo.attacks, workshop, say))
+    factory = ModelFactory(ArtefactStore(folder / "artefacts"), where, say)
+    found = chain(find(chosen, todo.schemes, factory, say), calibrate_attacks(chosen, todo.attacks, factory, say))
     with writing(folder, "cwwm-bench calibrate"):
         for number, entry in enumerate(found, 1):
             say(f"[{number}/{len(todo)}] {entry}")

@@ -133,7 +133,7 @@ class Subjects:
     copies: Sequence[nn.Module]
 
 
-class Workshop(UnmarkedModels):
+class ModelFactory(UnmarkedModels):
     """Makes or fetches the marked models too."""
 
     def subjects(self, cell: Cell) -> Subjects:

@@ -10,7 +10,7 @@ from torch import nn
 
 from bench.attacks import AttackContext, Attacked
 from bench.data import Dataset
-from bench.execution.model_factory import Subjects, Workshop
+from bench.execution.model_factory import ModelFactory, Subjects
 from bench.execution.outcome import outcome_of, told
 from bench.execution.owner import OwnersReading
 from bench.metrics.accuracy import accuracy
@@ -33,37 +33,37 @@ _PATIENCE = 1.0
 Advance = Callable[[int], None]
 
 
-def run_cell(cell: Cell, workshop: Workshop, advance: Advance = lambda rows: None) -> "Record":
+def run_cell(cell: Cell, factory: ModelFactory, advance: Advance = lambda rows: None) -> "Record":
     """Return the record of a cell; what goes wrong inside becomes its status, with the reason.
 
     Args:
         cell: what to run.
-        workshop: makes and keeps the models.
+        factory: makes and keeps the models.
         advance: told after each strength how many rows are done.
     """
     load = OthersLoad()
     base: Record = {"identity": cell.identity, "key": cell.key, "recipe": cell.recipe}
-    measured = outcome_of(lambda: _measure(cell, workshop, advance), told)
-    conditions = {"environment": {**environment(workshop.device), "others_load": load.share()}}
+    measured = outcome_of(lambda: _measure(cell, factory, advance), told)
+    conditions = {"environment": {**environment(factory.device), "others_load": load.share()}}
     return base | measured | {"beside": beside()} | conditions
 
 
 def attacker_context(
-    host: HostSpec, attack: "AttackEntry", workshop: Workshop, scheme: Scheme | None
+    host: HostSpec, attack: "AttackEntry", factory: ModelFactory, scheme: Scheme | None
 ) -> AttackContext:
     """Return what an attacker has; `scheme` is the public encoding, None where nothing is marked."""
     return AttackContext(
-        data=workshop.data(host.model),
+        data=factory.data(host.model),
         recipe=host.model.recipe,
         seed=attack_seed(host, attack),
-        device=workshop.device,
-        load=lambda name: workshop.data(host.model, name),
+        device=factory.device,
+        load=lambda name: factory.data(host.model, name),
         scheme=scheme,
-        build=lambda name, seed: _fresh(host.model, name, seed, workshop),
+        build=lambda name, seed: _fresh(host.model, name, seed, factory),
     )
 
 
-def _fresh(spec: ModelSpec, name: str | None, seed: int, workshop: Workshop) -> nn.Module:
+def _fresh(spec: ModelSpec, name: str | None, seed: int, factory: ModelFactory) -> nn.Module:
     """Return an untrained network for the data of `spec`: of its own architecture, or of timm's `name`.
 
     Raises:
@@ -74,17 +74,17 @@ def _fresh(spec: ModelSpec, name: str | None, seed: int, workshop: Workshop) -> 
         if name is None
         else replace(find_models([name])[0], data=spec.data, size=spec.size, channels=spec.channels)
     )
-    fresh = build_model(replace(other, weights="random"), workshop.data(spec).classes, seed)
-    return fresh.to(workshop.device)
+    fresh = build_model(replace(other, weights="random"), factory.data(spec).classes, seed)
+    return fresh.to(factory.device)
 
 
-def _measure(cell: Cell, workshop: Workshop, advance: Advance) -> dict[str, Any]:
-    subjects = workshop.subjects(cell)
+def _measure(cell: Cell, factory: ModelFactory, advance: Advance) -> dict[str, Any]:
+    subjects = factory.subjects(cell)
     marked = subjects.marked
-    seen = detection(cell.mark, workshop)
+    seen = detection(cell.mark, factory)
     owner = OwnersReading.of(marked, cell.mark.scheme.reader)
     before, extract_ms = _read(owner, as_weights(marked.model))
-    rows = attacked_rows(cell, subjects, owner, workshop, advance)
+    rows = attacked_rows(cell, subjects, owner, factory, advance)
     return {
         "artefact": cell.mark.identity,
         "host": {"accuracy": subjects.control.facts["accuracy"], "digest": subjects.control.facts["digest"]},
@@ -100,11 +100,15 @@ def _measure(cell: Cell, workshop: Workshop, advance: Advance) -> dict[str, Any]
 
 
 def attacked_rows(
-    cell: Cell, subjects: Subjects, owner: OwnersReading, workshop: Workshop, advance: Advance = lambda rows: None
+    cell: Cell,
+    subjects: Subjects,
+    owner: OwnersReading,
+    factory: ModelFactory,
+    advance: Advance = lambda rows: None,
 ) -> list[dict[str, Any]]:
     """Return what is read and measured at each strength of the attack, as JSON values; see `run_cell`."""
     marked, attack = subjects.marked, cell.attack
-    context = attacker_context(cell.host, attack, workshop, marked.scheme.encoding)
+    context = attacker_context(cell.host, attack, factory, marked.scheme.encoding)
     rows = []
     for item in attack.attack.curve([marked.model, *subjects.copies], attack.strengths, context):
         law = attack.attack.predicted(item.strength)
@@ -163,14 +167,14 @@ def beside() -> dict[str, str]:
     return {"detection": detection_source(), "timing": timing_source()}
 
 
-def renewed(record: "Record", cell: Cell, workshop: Workshop) -> "Record | None":
+def renewed(record: "Record", cell: Cell, factory: ModelFactory) -> "Record | None":
     """Return a record with its detection measured anew, and with everything else as it was.
 
     None if that fails, or the marked model that is here is not the one recorded: then the cell is to be run again.
     """
 
     def measure() -> dict[str, Any]:
-        return {"digest": workshop.marked(cell.mark).facts["digest"], "seen": detection(cell.mark, workshop)}
+        return {"digest": factory.marked(cell.mark).facts["digest"], "seen": detection(cell.mark, factory)}
 
     found = outcome_of(measure, told)
     if found.get("digest") != record["marked"]["digest"]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from bench.execution.executors import Place, run_inline, run_parallel
-from bench.execution.model_factory import Workshop
+from bench.execution.model_factory import ModelFactory
 from bench.execution.preflight import preflight
 from bench.execution.progress import STOPPED, RunProgress, read_progress
 from bench.execution.time_budget import Durations, Pace, by_importance, cut_rows
@@ -111,8 +111,8 @@ def _run(
     rest = [] if apart is waiting else [cell for cell in waiting if cell not in suspects]
     store = ArtefactStore(journal.folder / "artefacts", limit_bytes=means.cache_bytes)
     paced = _pace(rest, journal, means, store)
-    workshop = Workshop(store, means.device, progress.say)
-    for record in run_inline(paced, journal, workshop, started=progress.started, advance=progress.advance):
+    factory = ModelFactory(store, means.device, progress.say)
+    for record in run_inline(paced, journal, factory, started=progress.started, advance=progress.advance):
         progress.finished(record)
     return paced.cut
 

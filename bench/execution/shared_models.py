@@ -13,12 +13,12 @@ from bench.suite.cell import Cell, HostSpec
 from bench.support.artifact_store import ArtefactStore
 from cwwm.support.files import atomic_path
 
-KINDS = ("host", "control", "twin")  # of `Workshop`, which hold no mark
+KINDS = ("host", "control", "twin")  # of `ModelFactory`, which hold no mark
 UNUSED_DAYS = 30.0  # after which a lent host is dropped
 
 
 def host_names(host: HostSpec) -> list[str]:
-    """Return the identities under which a workshop stores the unmarked models of a host."""
+    """Return the identities under which a factory stores the unmarked models of a host."""
     return [host.identity(kind) for kind in KINDS]
 
 

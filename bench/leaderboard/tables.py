@@ -36,7 +36,7 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 ABOUT_RANKING = (
-    "By the price of removal: accuracy points a thief loses at his cheapest attack after which the message does "
+    "By the price of removal: accuracy points an attacker loses at the cheapest attack after which the message does "
     'not come back ("> x": no attack did it, the dearest cost x). Price of proof: after which the mark is not '
     f"provable at {PROOF_RATE:g}. Held: the share of messages whole over all attacks that leave the model useful "
     "(at most 3 points lost). Worst exact: the lowest such share of one attack on one model, with its 95 % "
@@ -69,7 +69,7 @@ def markdown(head: str, records: Sequence[Record], points: Sequence[Point], leve
         "## Price of removal by attack\n\nAccuracy points; smaller is a better attack.",
         _by_payload(points, price_table),
         *_levels(points, levels),
-        "## Worst exact-match rate by what the thief accepts to lose",
+        "## Worst exact-match rate by what the attacker accepts to lose",
         _by_payload(points, lambda own: useful_table(rank(own))),
         f"## Law and measurement\n\n{ABOUT_LAW}",
         _table(law_table(points)),

@@ -1,6 +1,6 @@
 """How visible a mark is without its key: repeated values, a two-sample test, a classifier on weight statistics.
 
-The counts and the test compare the marked carrier with that of the unmarked control, which no thief has: they
+The counts and the test compare the marked carrier with that of the unmarked control, which no attacker has: they
 bound what he can see. The classifier learns on other hosts what a marked layer looks like, as he could.
 """
 
@@ -182,7 +182,7 @@ def auc_of(facts: Sequence[Facts], hosts: Sequence[Hashable]) -> tuple[float, fl
 
     A logistic regression on the standardised statistics of each layer scores a host that it never saw: it is
     cross-validated by leaving one host out. Marked layers of each host are compared with unmarked ones of
-    the others only, since no thief holds the unmarked twin of what he suspects, whose own peculiarities
+    the others only, since no attacker holds the unmarked twin of what he suspects, whose own peculiarities
     would cancel. The interval is the wider of two: Student's with Obuchowski's variance for clustered data
     (Biometrics 1997), hosts being the clusters, and Wilson's with the number of marked layers for a sample
     size, which does not vanish where every layer is told.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.execution.model_factory import Marked, Workshop
+from bench.execution.model_factory import Marked, ModelFactory
 from bench.execution.owner import OwnersReading
 from bench.metrics.detectability import covertness_facts
 from bench.metrics.false_positives import affordable_trials, null_facts, null_log10_p
@@ -28,7 +28,7 @@ _LAYERS = 12  # of a carrier whose statistics go into a record, the largest ones
 _DIGITS = 4  # significant ones of these statistics
 
 
-def detection(spec: MarkSpec, workshop: Workshop) -> dict[str, Any]:
+def detection(spec: MarkSpec, factory: ModelFactory) -> dict[str, Any]:
     """Return what others see in a marked model, as JSON values for its record.
 
     An artefact of its own, for only records need it: making it takes longer than marking a small model.
@@ -41,18 +41,18 @@ def detection(spec: MarkSpec, workshop: Workshop) -> dict[str, Any]:
     name = identity(kind="detection", detection=detection_source(), reader=reader, **spec.recipe)
 
     def fetch() -> dict[str, Any]:
-        artefact = workshop.store.get(name, lambda: _detect(spec, workshop))
+        artefact = factory.store.get(name, lambda: _detect(spec, factory))
         null = null_facts({suspect: values.numpy() for suspect, values in artefact.tensors.items()})
-        carrier = workshop.marked(spec).mark.carrier
+        carrier = factory.marked(spec).mark.carrier
         return {"null": null, "covertness": _largest_layers(artefact.facts["covertness"], carrier)}
 
-    return workshop.keep("detection", name, fetch)
+    return factory.keep("detection", name, fetch)
 
 
-def _detect(spec: MarkSpec, workshop: Workshop) -> Artefact:
-    marked, control = workshop.marked(spec), workshop.control(spec.host).model
+def _detect(spec: MarkSpec, factory: ModelFactory) -> Artefact:
+    marked, control = factory.marked(spec), factory.control(spec.host).model
     scheme, mark = marked.scheme, marked.mark
-    workshop.say("reading the mark with wrong keys")
+    factory.say("reading the mark with wrong keys")
     suspects = _suspects(marked, control, spec.scheme.reader)
     trials = affordable_trials(scheme, mark, suspects["marked"].weights)
     readable = {name: view.weights for name, view in suspects.items() if not view.refusal}

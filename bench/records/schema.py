@@ -160,7 +160,7 @@ class Reading(Part):
 
 
 class Cost(Part):
-    """What the attack takes a thief, beside time."""
+    """What the attack takes an attacker, beside time."""
 
     steps: Count = Field(description="optimiser steps")
     samples: Count = Field(description="samples seen")

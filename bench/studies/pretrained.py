@@ -87,7 +87,7 @@ def mark_one_shot(model: nn.Module, name: str, carrier: str) -> tuple[nn.Module,
     return marked, read.ok and bool((read.bits == message).all())
 
 
-_NO_TRAINING = HostRecipe(mark=Recipe(epochs=1))  # pruning trains nothing, but every thief has a recipe
+_NO_TRAINING = HostRecipe(mark=Recipe(epochs=1))  # pruning trains nothing, but every attacker has a recipe
 
 
 def rounded(model: nn.Module) -> nn.Module:

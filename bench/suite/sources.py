@@ -19,7 +19,7 @@ _HOST = (
     "cwwm.training:Recipe",
 )
 _SPEC = ("bench.suite.cell:MarkSpec", "bench.suite.entries:SchemeEntry")
-_MARK = (*_SPEC, "bench.execution.model_factory:Workshop")
+_MARK = (*_SPEC, "bench.execution.model_factory:ModelFactory")
 _CELL = ("bench.suite.cell:Cell", "bench.suite.cell:attack_seed")
 _ATTACK = (*_CELL, "bench.execution.run_cell:run_cell")
 _UNTRAINED = (*_ANY, *_SPEC, *_CELL, "bench.execution.run_untrained:run_untrained")

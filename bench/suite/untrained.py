@@ -11,7 +11,7 @@ WEIGHTS = {
     "initial": "as the architecture begins",
     "perturbed": "initial ones, each tensor with noise of 0.3 of its root mean square, or of 0.02 if it is zero",
 }
-_UNTRAINED = HostRecipe(mark=Recipe(epochs=1))  # never used, but every thief has a recipe
+_UNTRAINED = HostRecipe(mark=Recipe(epochs=1))  # never used, but every attacker has a recipe
 
 
 def architectures(models: Iterable[ModelSpec]) -> tuple[ModelSpec, ...]:

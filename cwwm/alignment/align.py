@@ -1,4 +1,4 @@
-"""Undo what a thief did to a network's channels, against the owner's copy: order, scale, removal, insertion."""
+"""Undo what an attacker did to a network's channels, against the owner's copy: order, scale, removal, insertion."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Brings a network to a canonical width: removes channels that change nothing, as a thief inserts them.
+"""Brings a network to a canonical width: removes channels that change nothing, as an attacker inserts them.
 
 Against function-preserving insertion of channels (dummy neurons, arXiv 2303.09732), which moves whatever depends on
 widths and indices; after the idea of canonicalising the graph before extraction (arXiv 2603.12679, of which we read

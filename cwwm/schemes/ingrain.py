@@ -3,7 +3,8 @@
 After Yang, Dang and Chang, "Effectiveness of Distillation Attack and Countermeasure on Neural Network
 Watermarking", arXiv 1906.06046, whose loss, settings and code are not public: what follows is our reading of its
 idea, and none of its figures are the paper's. An *ingrainer*, trained on the carriers, is frozen; the host learns
-its softened answers beside the task, so that the mark rides in the host's ordinary answers, which a thief distils.
+its softened answers beside the task, so that the mark rides in the host's ordinary answers, which an attacker
+distils.
 """
 
 import copy

@@ -52,7 +52,7 @@ class Structural(Scheme):
         payload_bits: at most what the host's widths have room for (20 bits for 0.15 to 0.45 of test_resnet).
         check_bits, segment, parity, step, rate, least, most: of `StructuralCode`.
         canonicalise: read a suspect that is a module (not a file) after `cwwm.channels.canonical`, which undoes
-            inserted channels, but also removes those that a thief's pruning emptied.
+            inserted channels, but also removes those that an attacker's pruning emptied.
     """
 
     name: ClassVar[str] = "structural"

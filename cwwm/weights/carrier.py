@@ -229,7 +229,7 @@ def host_digest(weights: Weights) -> str:
 
 
 def prunable(weights: Weights) -> list[str]:
-    """Return the names of all convolution and linear weights: what a thief's global ranking covers."""
+    """Return the names of all convolution and linear weights: what an attacker's global ranking covers."""
     return [name for name in weights.names() if weight_kind(name, weights.shape(name))]
 
 

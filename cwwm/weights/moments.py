@@ -22,7 +22,7 @@ def carrier_deviation(weights: Weights, carrier: Carrier) -> float:
     """Return the standard deviation about zero of all weights of the carrier, in weight units.
 
     About zero, not about the mean: what a detector by keyed signs meets as noise. Over the whole carrier, not
-    layer by layer: a thief's global ranking, which the laws are about, compares weights of all layers.
+    layer by layer: an attacker's global ranking, which the laws are about, compares weights of all layers.
 
     Raises:
         BadInput: for non-finite weights, or a carrier of which at least half is zero.

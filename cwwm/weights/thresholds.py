@@ -2,7 +2,7 @@
 
 A one survives magnitude pruning at rate R, whatever the pruner does with ties, if and only if at least
 floor(R N) other weights of the ranking lie strictly below it. So T1 is one step of the stored dtype above
-the realised order statistic of the marked pool, for each ranking that a thief may use: all prunable
+the realised order statistic of the marked pool, for each ranking that an attacker may use: all prunable
 weights, the carrier, and each layer by itself.
 """
 
@@ -37,7 +37,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class _Ranking:
-    """A set of tensors that a thief may rank together, and how many hosts of either kind it holds."""
+    """A set of tensors that an attacker may rank together, and how many hosts of either kind it holds."""
 
     name: str
     members: tuple[int, ...]

@@ -380,7 +380,7 @@ def test_records_depend_on_networks_and_not_on_tables_or_accuracy() -> None:
         "bench.leaderboard",
         "bench.suite.expand",
         "bench.records.store",
-        "bench.execution.model_factory:Workshop",
+        "bench.execution.model_factory:ModelFactory",
         "bench.metrics.accuracy",
     )
     assert not [name for name in found if name.startswith(others)]

@@ -1,4 +1,4 @@
-"""Distillation: its loss by hand, what the thief gets and sees, what schemes read from students, and the study."""
+"""Distillation: its loss by hand, what the attacker gets and sees, what schemes read from students, the study."""
 
 import math
 from dataclasses import replace
@@ -236,7 +236,7 @@ def test_impossible_distillations_are_refused(parameters: dict[str, object], str
         distil(strength, **parameters)
 
 
-def test_a_thief_who_cannot_build_networks_is_refused() -> None:
+def test_a_attacker_who_cannot_build_networks_is_refused() -> None:
     with pytest.raises(BadInput, match="needs a fresh student"):
         next(make_attack("distill", "test").curve([teacher()], [1.0], replace(context(), build=None)))
 
@@ -264,9 +264,9 @@ def test_a_random_pruning_after_another_keeps_the_zeros_of_both() -> None:
 
 
 def test_the_preflight_looks_for_the_transfer_data(tmp_path: Path) -> None:
-    suite = tmp_path / "thief.yaml"
+    suite = tmp_path / "attacker.yaml"
     suite.write_text(
-        "description: a thief with images that are not there\nmodels: [test_resnet]\nseeds: 1\npayloads: [64]\n"
+        "description: an attacker with images that are not there\nmodels: [test_resnet]\nseeds: 1\npayloads: [64]\n"
         "schemes: [{name: carriers}]\nattacks:\n"
         "  - {name: distill, transfer: out-of-distribution, transfer_data: texture, strengths: [1]}\n"
     )

@@ -184,5 +184,5 @@ def test_who_names_a_plugin_scheme_depends_on_it(folder: Path) -> None:
     load_plugins(["own_scheme"])
     control = SchemeEntry("control", "wrong-key", {"scheme": "mine"})
     assert control.classes == (SCHEMES["wrong-key"], SCHEMES["mine"])
-    thief = ATTACKS["overwrite"](scheme="mine")  # type: ignore[call-arg]
-    assert AttackEntry("thief", thief, (1.0,)).classes == (ATTACKS["overwrite"], SCHEMES["mine"])
+    attacker = ATTACKS["overwrite"](scheme="mine")  # type: ignore[call-arg]
+    assert AttackEntry("attacker", attacker, (1.0,)).classes == (ATTACKS["overwrite"], SCHEMES["mine"])

@@ -53,7 +53,7 @@ def _network(seed: int = 0) -> State:
 
 
 def _orders(generator: torch.Generator, keep: float = 1.0) -> dict[str, Tensor]:
-    """Return which channels of each site a thief keeps, in his order; groups stay together, heads' parts apart."""
+    """Return which channels of each site an attacker keeps, in what order; groups stay together."""
     sizes = {"stream": 32, "inner1": 48, "inner2": 64, "joined": 40, "hidden": 120}
     kept = {site: torch.randperm(n, generator=generator)[: round(keep * n)] for site, n in sizes.items()}
     groups = torch.randperm(4, generator=generator)

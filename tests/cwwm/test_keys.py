@@ -187,7 +187,7 @@ def test_generated_keys_differ() -> None:
     assert Key.generate() != Key.generate()
 
 
-@pytest.mark.parametrize(("secret", "origin"), [(b"short", "owner"), (SECRET, "thief")])
+@pytest.mark.parametrize(("secret", "origin"), [(b"short", "owner"), (SECRET, "attacker")])
 def test_impossible_keys_are_refused(secret: bytes, origin: str) -> None:
     with pytest.raises(BadInput, match="a key"):
         Key(secret, origin=origin)

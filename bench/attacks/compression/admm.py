@@ -130,7 +130,7 @@ def pull(
     Args:
         model: pretrained, on the device of `data`.
         projections: by parameter name.
-        data: what the thief trains on.
+        data: what the attacker trains on.
         recipe: its learning rate, batch size and augmentation; the rate starts anew at every update and
             falls inside it (the periodic rate of the papers' released code), by a cosine.
         schedule: of the updates.

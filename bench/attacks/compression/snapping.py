@@ -73,7 +73,7 @@ def snap_in_rounds(
     Args:
         model: pruned, on the device of `data`.
         projections: sets of levels by parameter name.
-        data: what the thief trains on.
+        data: what the attacker trains on.
         recipe: of retraining, but for its epochs.
         share: of the weights still free, snapped in each round.
         rounds: with retraining. epochs: of each.

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 
 from bench.execution.executors.sequential import next_record
-from bench.execution.model_factory import Workshop
+from bench.execution.model_factory import ModelFactory
 from bench.execution.plugins import load_plugins
 from bench.records.fields import Record
 from bench.suite.cell import Cell
@@ -42,10 +42,10 @@ class Place:
     plugins: tuple[str, ...] = ()
     device: str = "cpu"
 
-    def workshop(self, say: Callable[[str], None]) -> Workshop:
-        """Return a workshop of this process on the folder's store."""
+    def factory(self, say: Callable[[str], None]) -> ModelFactory:
+        """Return a factory of this process on the folder's store."""
         store = ArtefactStore(self.folder / "artefacts", limit_bytes=self.cache_bytes)
-        return Workshop(store, torch.device(self.device), say)
+        return ModelFactory(store, torch.device(self.device), say)
 
 
 class Worker:
@@ -116,14 +116,14 @@ def _serve(place: Place, pipe: "connection.Connection") -> None:
     device = torch.device(place.device)
     prepare(device, place.threads)
     load_plugins(place.plugins)
-    workshop = place.workshop(lambda text: pipe.send(("said", text)))
+    factory = place.factory(lambda text: pipe.send(("said", text)))
     pipe.send(("ready", None))
     while True:
         try:
             cell, earlier = pipe.recv()
         except EOFError:
             return
-        pipe.send(("record", next_record(cell, earlier, workshop)))
+        pipe.send(("record", next_record(cell, earlier, factory)))
 
 
 def _end_with_parent() -> None:

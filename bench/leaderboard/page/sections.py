@@ -30,7 +30,10 @@ def sections(records: Sequence[Record], points: Sequence[Point], levels: Levels)
             speed_table(points),
         ),
         section(
-            "useful", "Worst exact-match rate by what the thief accepts to lose", "", _each_payload(points, _useful)
+            "useful",
+            "Worst exact-match rate by what the attacker accepts to lose",
+            "",
+            _each_payload(points, _useful),
         ),
         section("law", "Law and measurement", ABOUT_LAW, law_table(points)),
         section("detection", "Detection", ABOUT_DETECTION, detection_table(points)),

@@ -144,8 +144,8 @@ def test_views_have_addresses_and_the_back_button_works(smoke_page: Path, look: 
     page = look(smoke_page, "model=test_vit&view=curves").page
     assert page.locator("#views [aria-current=page]").inner_text() == "Curves"
     assert page.get_by_label("Model").input_value() == "test_vit"
-    page.get_by_role("button", name="The thief's trade").click()
-    assert page.locator("h2", has_text="The thief's trade").is_visible()
+    page.get_by_role("button", name="The attacker's trade").click()
+    assert page.locator("h2", has_text="The attacker's trade").is_visible()
     page.get_by_label("Model").select_option("test_resnet")
     page.go_back()
     page.locator("select:has(option[value=test_vit]:checked)").wait_for()

@@ -85,7 +85,7 @@ def test_decisive_runs_give_the_price(smoke: Journal) -> None:
         assert cheaper == [] or own.more
 
 
-def test_no_attack_off_the_frontier_is_better_for_the_thief(smoke: Journal) -> None:
+def test_no_attack_off_the_frontier_is_better_for_the_attacker(smoke: Journal) -> None:
     points = [p for p in pooled(gather(smoke.records())) if p.scheme == "cwc"]
     best = frontier(points)
     assert [p.lost for p in best] == sorted(p.lost or 0.0 for p in best)
