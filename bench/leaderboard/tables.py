@@ -36,8 +36,8 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 ABOUT_RANKING = (
-    "By the price of removal: accuracy points an attacker loses at the cheapest attack after which the message does "
-    'not come back ("> x": no attack did it, the dearest cost x). Price of proof: after which the mark is not '
+    "By the price of removal: accuracy points an attacker loses at the cheapest attack after which the message "
+    'does not come back ("> x": no attack did it, the dearest cost x). Price of proof: after which the mark is not '
     f"provable at {PROOF_RATE:g}. Held: the share of messages whole over all attacks that leave the model useful "
     "(at most 3 points lost). Worst exact: the lowest such share of one attack on one model, with its 95 % "
     "interval."
