@@ -11,8 +11,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from bench.support.output_lock import one_at_a_time
 from cwwm.support.errors import BadInput, EnvironmentFault
-from cwwm.support.files import read_json, write_json
+from cwwm.support.files import open_regular, read_json, write_json
 from cwwm.support.seeds import canonical_json
 from cwwm.weights.checkpoint import open_weights, save_tensors
 
@@ -26,7 +27,7 @@ class Artefact:
 
 
 class ArtefactStore:
-    """A folder of artefacts. Two workers that make the same one do no harm: both rename the same content.
+    """A folder of artefacts. Of several workers that need the same one, one makes it, and the others wait.
 
     The facts beside the tensors hold digests of both. What does not match them, or cannot be read, is made anew.
     """
@@ -46,10 +47,14 @@ class ArtefactStore:
         Raises:
             EnvironmentFault: if it cannot be stored.
         """
-        if (stored := self._stored(self.path(identity))) is not None:
+        path = self.path(identity)
+        if (stored := self._stored(path)) is not None:
             return stored
-        made = make()
-        self._store(self.path(identity), made)
+        with one_at_a_time(self.folder / f".{identity}.making"):
+            if (stored := self._stored(path)) is not None:  # made meanwhile
+                return stored
+            made = make()
+            self._store(path, made)
         return made
 
     def _stored(self, path: Path) -> Artefact | None:
@@ -90,8 +95,11 @@ class ArtefactStore:
 
 def file_digest(path: Path) -> str:
     """Return SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with open_regular(path, "stored model") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+        return digest.hexdigest()
 
 
 def _noted(tensors: str, facts: Any) -> dict[str, Any]:  # noqa: ANN401 (JSON)

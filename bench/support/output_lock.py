@@ -61,6 +61,41 @@ def sweep(folder: Path) -> None:
                 part.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Hold a lock that goes with its process, waiting for whoever has it.
+
+    Nothing is locked on a file system without locks.
+
+    Raises:
+        EnvironmentFault: if the file of the lock cannot be made.
+    """
+    descriptor = _waited_for(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _waited_for(path: Path) -> int:
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            raise EnvironmentFault(f"cannot write {path.parent}: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                os.close(descriptor)
+                raise
+        if _is_still(path, descriptor):
+            return descriptor
+        os.close(descriptor)  # its holder ended and removed it just now
+
+
 def _locked(path: Path) -> int:
     """Return the descriptor of the lock's file, locked."""
     while True:
