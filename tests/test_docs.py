@@ -108,6 +108,13 @@ def test_every_published_result_has_its_command() -> None:
             assert f"(../{path.relative_to(ROOT).as_posix()})" in text, path
 
 
+def test_the_path_for_those_who_begin_to_read_is_short() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text().partition("## Where to begin to read")[2].partition("\n## ")[0]
+    files = [ROOT / name for name in re.findall(r"\]\((\S+\.py)\)", text)]
+    assert len(files) >= 8
+    assert sum(len(file.read_text().splitlines()) for file in files) <= 1300
+
+
 def test_commands_of_the_reproduction_exist() -> None:
     text = (DOCS / "reproduction.md").read_text()
     commands = [shlex.split(command) for command in re.findall(r"`((?:make|cwwm-bench|python) [^`]+)`", text)]
