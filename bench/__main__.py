@@ -1,5 +1,5 @@
 """Lets `python -m bench` be `cwwm-bench`."""
 
-from bench.cli import main
+from bench.cli.app import main
 
 main()

@@ -4,8 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from cwwm.codes import ConstantWeightCode, Decoded, ProtectedCode
-from cwwm.errors import BadInput
-from cwwm.keys import Key
+from cwwm.ownership.keys import Key
+from cwwm.support.errors import BadInput
 
 if TYPE_CHECKING:
     from cwwm.models import embed, extract, verify

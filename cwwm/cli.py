@@ -8,14 +8,14 @@ import numpy as np
 import typer
 
 from cwwm.codes import Bits
-from cwwm.console import DONE, NO, print_json, print_table, run_app, say
-from cwwm.errors import BadInput
-from cwwm.message import bits_to_hex, bits_to_text, hex_to_bits, read_text, text_to_bits
+from cwwm.ownership.message import bits_to_hex, bits_to_text, hex_to_bits, read_text, text_to_bits
+from cwwm.support.console import DONE, NO, print_json, print_table, run_app, say
+from cwwm.support.errors import BadInput
 
 if TYPE_CHECKING:
     from cwwm.alignment import Alignment
     from cwwm.design import Targets
-    from cwwm.weights import Weights
+    from cwwm.weights.view import Weights
 
 _SHOWN = 8  # designs that plan prints
 
@@ -97,7 +97,7 @@ def keygen(
     json: Json = False,
 ) -> int:
     """Make a secret key from the system's generator. Whoever has it can claim, and erase, your marks."""
-    from cwwm.keys import Key
+    from cwwm.ownership.keys import Key
 
     key = Key.generate()
     key.save(output)
@@ -124,8 +124,8 @@ def plan(
     The first line of the table is the cheapest; raising T0 towards T1 costs noise margin and spares fidelity.
     Targets that cannot be met are refused, with the nearest that can.
     """
-    from cwwm.checkpoint import open_weights
     from cwwm.design import Targets
+    from cwwm.weights.checkpoint import open_weights
 
     targets = Targets.parse(survive, payload_bits=payload_bits, energy=budget_energy, depth_energy=budget_depth)
     weights = open_weights(model)
@@ -164,8 +164,8 @@ def _plan_protected(weights: "Weights", targets: "Targets", carrier: str | None,
 
 
 def _plan_plain(weights: "Weights", targets: "Targets", carrier: str, json: bool) -> int:
-    from cwwm.carrier import Carrier as Pool
     from cwwm.design import plan as make_plan
+    from cwwm.weights.carrier import Carrier as Pool
 
     pool = Pool.choose(weights, carrier)
     options = make_plan(weights, pool, targets.payload_bits, survive=targets.magnitude)
@@ -307,9 +307,9 @@ def verify(
     The mark's salt must follow from key, message and all that reading uses, so that nothing was chosen after the
     positions. Takes some tenths of a second and 64 MiB for the stretch of the key.
     """
-    from cwwm.evidence import Tried
-    from cwwm.mark import load_mark
     from cwwm.owner import ExhibitFiles, load_owner_key, verify_file
+    from cwwm.ownership.evidence import Tried
+    from cwwm.ownership.mark import load_mark
     from cwwm.plugins import load_plugins
 
     load_plugins(plugin or ())
@@ -352,10 +352,10 @@ def verify(
 @app.command()
 def inspect(model: Path, json: Json = False) -> int:
     """List a checkpoint's layers and what each carrier rule would choose."""
-    from cwwm.carrier import RULES, weight_kind
-    from cwwm.carrier import Carrier as Pool
-    from cwwm.checkpoint import open_weights
-    from cwwm.weights import all_finite
+    from cwwm.weights.carrier import RULES, weight_kind
+    from cwwm.weights.carrier import Carrier as Pool
+    from cwwm.weights.checkpoint import open_weights
+    from cwwm.weights.view import all_finite
 
     weights = open_weights(model)
     layers = [

@@ -1,22 +1,22 @@
 """What an owner publishes before the model: a digest that binds key, message, salt, scheme and parameters.
 
 A p-value says something only about a claim that was fixed before the suspect was looked at: anyone can pick a key,
-a message and a nonce until a model fits. The salt binds all that reading uses (`cwwm.mark`); the commitment adds
-the day, and binds what was made after the salt, a learned extractor or the digest of the marked copy. It is an HMAC
-under the key itself, so it hides the message and cannot be opened in two ways.
+a message and a nonce until a model fits. The salt binds all that reading uses (`cwwm.ownership.mark`); the
+commitment adds the day, and binds what was made after the salt, a learned extractor or the digest of the marked
+copy. It is an HMAC under the key itself, so it hides the message and cannot be opened in two ways.
 """
 
 import hmac
 from dataclasses import dataclass
 from pathlib import Path
 
-from cwwm.bounds import digits
-from cwwm.carrier import weights_digest
-from cwwm.errors import BadInput
-from cwwm.files import read_json, write_json
 from cwwm.schemes.base import Claim
-from cwwm.seeds import canonical_json
-from cwwm.weights import TensorWeights
+from cwwm.support.bounds import digits
+from cwwm.support.errors import BadInput
+from cwwm.support.files import read_json, write_json
+from cwwm.support.seeds import canonical_json
+from cwwm.weights.carrier import weights_digest
+from cwwm.weights.view import TensorWeights
 
 FORMAT = "cwwm-commitment v2"
 _DIGITS = 64  # of HMAC-SHA256

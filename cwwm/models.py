@@ -9,19 +9,19 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from cwwm.carrier import require_provable
 from cwwm.codes import Bits
 from cwwm.commitment import Commitment
-from cwwm.errors import BadInput
-from cwwm.evidence import PROOF_RATE, Tried
-from cwwm.keys import Key
-from cwwm.mark import Mark
-from cwwm.message import text_to_bits
+from cwwm.ownership.evidence import PROOF_RATE, Tried
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark
+from cwwm.ownership.message import text_to_bits
+from cwwm.ownership.verification import Exhibits, Verification, copy_digest, read, require_reference
+from cwwm.ownership.verification import verify as judge_claim
 from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme, scheme_of
 from cwwm.schemes import embed as embed_weights
-from cwwm.verification import Exhibits, Verification, copy_digest, read, require_reference
-from cwwm.verification import verify as judge_claim
-from cwwm.weights import Weights, as_weights
+from cwwm.support.errors import BadInput
+from cwwm.weights.carrier import require_provable
+from cwwm.weights.view import Weights, as_weights
 
 Model = nn.Module | Mapping[str, Tensor] | Weights
 
@@ -94,7 +94,7 @@ def verify(
     rate: float = PROOF_RATE,
     tried: Tried | None = None,
 ) -> Verification:
-    """Judge the claim that a suspect carries a message; see `cwwm.verification`.
+    """Judge the claim that a suspect carries a message; see `cwwm.ownership.verification`.
 
     Args:
         suspect: the model in question.
@@ -106,7 +106,7 @@ def verify(
         tried: all else that the claimant tried.
 
     Raises:
-        BadInput: as `cwwm.verification.verify`.
+        BadInput: as `cwwm.ownership.verification.verify`.
     """
     claim = Claim(key, mark, _bits(message, mark.payload_bits))
     exhibits = Exhibits(

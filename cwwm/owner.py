@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from cwwm.alignment import Alignment
-from cwwm.carrier import require_provable
-from cwwm.checkpoint import open_weights, rewriting
 from cwwm.codes import Bits
 from cwwm.commitment import Commitment
 from cwwm.design import CARRIERS, Targets, design
-from cwwm.errors import BadInput
-from cwwm.evidence import PROOF_RATE, Tried
-from cwwm.keys import Key
-from cwwm.mark import Mark, load_mark, save_mark, tensors_path
-from cwwm.publication import appearing_together, undo_unfinished
+from cwwm.ownership.evidence import PROOF_RATE, Tried
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark, load_mark, save_mark, tensors_path
+from cwwm.ownership.verification import Exhibits, Verification, copy_digest, read, require_reference, verify
 from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme, embed, scheme_of
-from cwwm.verification import Exhibits, Verification, copy_digest, read, require_reference, verify
-from cwwm.weights import Weights, all_finite
+from cwwm.support.errors import BadInput
+from cwwm.support.publication import appearing_together, undo_unfinished
+from cwwm.weights.carrier import require_provable
+from cwwm.weights.checkpoint import open_weights, rewriting
+from cwwm.weights.view import Weights, all_finite
 
 
 def mark_path(model: Path) -> Path:
@@ -180,7 +180,7 @@ def verify_file(
     rate: float = PROOF_RATE,
     tried: Tried | None = None,
 ) -> Verification:
-    """Judge the claim that the checkpoint `suspect` carries `message`; see `cwwm.verification.verify`.
+    """Judge the claim that the checkpoint `suspect` carries `message`; see `cwwm.ownership.verification.verify`.
 
     Raises:
         BadInput: as `read_file` and `verify`; for a damaged commitment.

@@ -10,8 +10,8 @@ from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any
 
-from cwwm.errors import BadInput
 from cwwm.schemes import SCHEMES, Scheme
+from cwwm.support.errors import BadInput
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from typing import ClassVar
 from torch import Tensor
 
 from cwwm.alignment import AlignedWeights, Alignment, align
-from cwwm.carrier import prunable
-from cwwm.errors import BadInput, unknown_name
-from cwwm.keys import Key
-from cwwm.mark import Mark
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark
 from cwwm.schemes import Extraction, Scheme
-from cwwm.schemes.keyed import hidden_hosts
-from cwwm.weights import Weights
+from cwwm.schemes.common.keyed import hidden_hosts
+from cwwm.support.errors import BadInput, unknown_name
+from cwwm.weights.carrier import prunable
+from cwwm.weights.view import Weights
 
 
 @dataclass(frozen=True)

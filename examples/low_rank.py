@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bench.attacks import Attack, AttackContext, Attacked, Cost
 from bench.attacks.base import measure_change, timed
 from bench.attacks.pruning import apply_masks, prunable_tensors
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 
 @dataclass(frozen=True, kw_only=True)

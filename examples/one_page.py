@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from cwwm import Key, embed, extract, make_scheme, verify
-from cwwm.message import bits_to_text
+from cwwm.ownership.message import bits_to_text
 
 torch.manual_seed(0)
 torch.set_num_threads(1)

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 
 from cwwm.codes import Bits
-from cwwm.evidence import Evidence
-from cwwm.keys import Key
-from cwwm.mark import Mark
-from cwwm.moments import carrier_deviation
+from cwwm.ownership.evidence import Evidence
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme
-from cwwm.schemes.keyed import KeyedEmbedding, match_evidence, pad_bits, read_hosts
+from cwwm.schemes.common.keyed import KeyedEmbedding, match_evidence, pad_bits, read_hosts
 from cwwm.schemes.sign import decide
-from cwwm.weights import Weights
+from cwwm.weights.moments import carrier_deviation
+from cwwm.weights.view import Weights
 
 
 @dataclass(frozen=True, kw_only=True)

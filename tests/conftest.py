@@ -10,7 +10,7 @@ from torch import Tensor, nn
 # pytest's default import mode puts this folder on the path, where the folders cwwm and bench hide the packages
 sys.path[:] = [folder for folder in sys.path if folder != str(Path(__file__).parent)]
 
-from cwwm.keys import Key  # noqa: E402
+from cwwm.ownership.keys import Key  # noqa: E402
 
 torch.set_num_threads(1)
 

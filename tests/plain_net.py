@@ -1,4 +1,4 @@
-"""Small plain networks for the tests, and channels that a thief inserts without changing their answers."""
+"""Small plain networks for the tests, and channels that an attacker inserts without changing their answers."""
 
 import torch
 from torch import Tensor, nn

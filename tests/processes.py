@@ -8,7 +8,15 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-_PRELOADED = ["bench.cli", "bench.check", "bench.engines", "cwwm.cli", "cwwm.owner", "timm", "sklearn.datasets"]
+_PRELOADED = [
+    "bench.cli.app",
+    "bench.verification.check",
+    "bench.execution.executors",
+    "cwwm.cli",
+    "cwwm.owner",
+    "timm",
+    "sklearn.datasets",
+]
 
 
 def start(zoo: Path, said: Path, name: str, *arguments: object) -> BaseProcess:
@@ -24,8 +32,8 @@ def _call(zoo: Path, said: Path, name: str, *arguments: str) -> None:
     """Run a command line; the process that does this is killed."""
     import torch
 
-    from bench.zoo import ZOO_VARIABLE
-    from cwwm.console import run_app
+    from bench.models.registry import ZOO_VARIABLE
+    from cwwm.support.console import run_app
 
     os.environ[ZOO_VARIABLE] = str(zoo / "models.yaml")
     torch.set_num_threads(1)
@@ -33,7 +41,7 @@ def _call(zoo: Path, said: Path, name: str, *arguments: str) -> None:
         if name == "cwwm":
             from cwwm.cli import app
         else:
-            from bench.cli import app
+            from bench.cli.app import app
         code = run_app(app, name, arguments)
     raise SystemExit(code)
 

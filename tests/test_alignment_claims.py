@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.journal import Journal, Record
 from bench.leaderboard.points import PROOF
+from bench.records.fields import Record
+from bench.records.store import Journal
 
 pytestmark = pytest.mark.results
 
@@ -81,7 +82,7 @@ def letter(row: Record) -> str:
     return "W" if row["exact"] else "p" if row["log10_p"] <= PROOF else "-"
 
 
-def thieves(records: list[Record]) -> list[str]:
+def attackers(records: list[Record]) -> list[str]:
     """Return the rows of the threat model's table, a line an attack at its hardest strength."""
     cells: dict[tuple[str, float], dict[str, str]] = {}
     for record in records:
@@ -100,4 +101,4 @@ def test_the_threat_model_shows_what_the_records_say(adaptive: list[Record]) -> 
     text = (RESULTS.parent / "docs" / "threat-model.md").read_text()
     table = [line for line in text.splitlines() if line.startswith("| ")]
     assert table[0] == "| attack | " + " | ".join(SHOWN) + " |"
-    assert table[1:] == thieves(adaptive)
+    assert table[1:] == attackers(adaptive)

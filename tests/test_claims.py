@@ -5,8 +5,9 @@ from statistics import fmean
 
 import pytest
 
-from bench.journal import Journal, Record
 from bench.leaderboard.points import percent
+from bench.records.fields import Record
+from bench.records.store import Journal
 
 pytestmark = pytest.mark.results
 

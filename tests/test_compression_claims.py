@@ -5,8 +5,8 @@ from statistics import fmean
 
 import pytest
 
-from bench.journal import Journal
 from bench.leaderboard.points import Point, gather, percent
+from bench.records.store import Journal
 from bench.studies.compression import lost
 
 pytestmark = pytest.mark.results

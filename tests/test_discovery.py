@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bench.attacks import ATTACKS, Attack
-from cwwm.discovery import discover
 from cwwm.schemes import SCHEMES, Scheme
+from cwwm.support.discovery import discover
 
 ROOT = Path(__file__).resolve().parent.parent
 KNOWN = """

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.record_page import page
+from bench.records.schema_page import page
 from bench.suite import suite_names
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,6 +106,13 @@ def test_every_published_result_has_its_command() -> None:
     for path in published:
         if path.name != "README.md":
             assert f"(../{path.relative_to(ROOT).as_posix()})" in text, path
+
+
+def test_the_path_for_those_who_begin_to_read_is_short() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text().partition("## Where to begin to read")[2].partition("\n## ")[0]
+    files = [ROOT / name for name in re.findall(r"\]\((\S+\.py)\)", text)]
+    assert len(files) >= 8
+    assert sum(len(file.read_text().splitlines()) for file in files) <= 1300
 
 
 def test_commands_of_the_reproduction_exist() -> None:

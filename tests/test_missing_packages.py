@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from cwwm.packages import missing_package
+from cwwm.support.packages import missing_package
 
 ROOT = Path(__file__).resolve().parent.parent
 #: what a host lacks that has torch, torchvision, timm, matplotlib, tabulate, PyYAML and pydantic, but no registry
 ABSENT = ("sklearn", "skimage", "gmpy2", "reedsolo", "torch_pruning", "torchao")
-COMMAND = "from cwwm.console import run_app\nfrom {}.cli import app\nsys.exit(run_app(app, {!r}, sys.argv[1:]))"
+COMMAND = "from cwwm.support.console import run_app\nfrom {} import app\nsys.exit(run_app(app, {!r}, sys.argv[1:]))"
 PLAN = """
 from pathlib import Path
-from bench.catalogue import CATALOGUE, catalogue
-from bench.conditions import choose_device, prepare
-from bench.journal import Journal
-from bench.options import chosen_suite
-from bench.plan import cells, pending
+from bench.cli.listing import CATALOGUE, catalogue
+from bench.support.environment import choose_device, prepare
+from bench.records.store import Journal
+from bench.cli.options import chosen_suite
+from bench.suite.expand import cells, pending
 assert all(catalogue(name)[1] for name in CATALOGUE)
 for name in ("smoke", "zoo"):
     todo = cells(chosen_suite(name, None, None, None, 1), prepare(choose_device("cpu"), 1))
@@ -54,7 +54,7 @@ def test_lists_and_plans_take_no_scikit_learn(tmp_path: Path) -> None:
 def test_a_command_names_the_package_that_it_misses(
     module: str, package: str, arguments: tuple[str, ...], tmp_path: Path
 ) -> None:
-    done = without((module,), COMMAND.format("bench", "cwwm-bench"), *arguments, cwd=tmp_path)
+    done = without((module,), COMMAND.format("bench.cli.app", "cwwm-bench"), *arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"cwwm-bench: this needs the package {package}, which is not installed: pip install ")
@@ -63,7 +63,7 @@ def test_a_command_names_the_package_that_it_misses(
 
 def test_the_owner_s_commands_take_no_package_of_an_extra(tmp_path: Path) -> None:
     extras = (*ABSENT[1:], "yaml", "tabulate", "matplotlib", "timm", "torchvision")
-    script = COMMAND.format("cwwm", "cwwm")
+    script = COMMAND.format("cwwm.cli", "cwwm")
     assert without(extras, script, "keygen", "-o", "owner.key", cwd=tmp_path).returncode == 0
     done = without(("scipy",), script, "inspect", "none.safetensors", cwd=tmp_path)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-import bench.cli
+import bench.cli.app
 import cwwm.cli
-from bench.zoo import ZOO_VARIABLE
-from cwwm.checkpoint import save_tensors
-from cwwm.console import run_app
+from bench.models.registry import ZOO_VARIABLE
 from cwwm.schemes import SCHEMES
+from cwwm.support.console import run_app
+from cwwm.weights.checkpoint import save_tensors
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines()]
-PROGRAMS = {"cwwm": cwwm.cli.app, "cwwm-bench": bench.cli.app}
+PROGRAMS = {"cwwm": cwwm.cli.app, "cwwm-bench": bench.cli.app.app}
 
 
 def hurried(path: Path) -> Path:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import app
-from bench.journal import Journal
+from bench.cli.app import app
+from bench.records.store import Journal
 from bench.verification.rebuild import rebuilt
-from cwwm.console import run_app
+from cwwm.support.console import run_app
 
 pytestmark = pytest.mark.results
 
@@ -42,7 +42,8 @@ def test_results_are_called_archived_where_they_are_of_older_source(folder: Path
     A note that is not true fails; a note that is missing since the last edit of the source is a warning.
     """
     journal = Journal(folder)
-    older = any(isinstance(rebuilt(record, {}), str) for record in journal.records())
+    found = (rebuilt(record, {}) for record in journal.records())
+    older = any(isinstance(one, str) or one.older for one in found)
     assert older or journal.archived is None, "pack the new run, whose run.json has no note"
     word = "present" if journal.archived is None else "archived"
     assert labels()[folder] == word, f"in results/README.md write '{word}' in its line"

@@ -44,7 +44,7 @@ def test_the_installed_wheel_works_elsewhere(wheel: Path, tmp_path: Path) -> Non
         "from cwwm import ConstantWeightCode, Key\n"
         "code = ConstantWeightCode(length=544, weight=56)\n"
         "assert code.decode(code.encode([1] * code.payload_bits)).bits.sum() == code.payload_bits\n"
-        "from bench.zoo import load_zoo\n"
+        "from bench.models.registry import load_zoo\n"
         "from bench.suite import load_suite\n"
         "assert len(load_zoo()) >= 14 and load_suite('smoke').attacks\n"
     )

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from bench.data import Dataset, Split
-from bench.zoo import HostRecipe
-from cwwm.errors import BadInput
+from bench.models.registry import HostRecipe
 from cwwm.schemes import Scheme
-from cwwm.timing import Stopwatch
+from cwwm.support.errors import BadInput
+from cwwm.support.timing import Stopwatch
 from cwwm.training import Recipe
 
 Masks = Mapping[str, Tensor]
@@ -25,7 +25,7 @@ NETWORKS = "a builder of fresh networks"
 
 @dataclass(frozen=True)
 class Cost:
-    """What an attack costs a thief: wall seconds, optimiser steps, samples seen, share of the training data."""
+    """What an attack costs an attacker: wall seconds, optimiser steps, samples seen, share of the training data."""
 
     seconds: float = 0.0
     steps: int = 0
@@ -48,7 +48,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class AttackContext:
-    """What a thief has: data, a training recipe, a device, the public encoding; never a key or a mark.
+    """What an attacker has: data, a training recipe, a device, the public encoding; never a key or a mark.
 
     Attributes:
         data: the task's data set, on the device.
@@ -293,8 +293,8 @@ def timed(device: torch.device) -> Stopwatch:
 
 def measure_sparsity(model: nn.Module) -> dict[str, Any]:
     """Return the share of exact zeros over all prunable weights, and by layer."""
-    from cwwm.carrier import prunable
-    from cwwm.weights import as_weights
+    from cwwm.weights.carrier import prunable
+    from cwwm.weights.view import as_weights
 
     weights = as_weights(model)
     zeros = {name: int((weights.tensor(name) == 0).sum()) for name in prunable(weights)}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bench.attacks.base import Attack, AttackContext, Attacked, Cost, measure_change, restore, timed
 from bench.attacks.pruning import apply_masks, prunable_tensors
 from bench.attacks.redrawing import redrawn
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 AVERAGE, DIFFERENCE = "average", "difference"
 MEDIAN, SMALLEST, REDRAW = "median", "smallest", "redraw"

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.attacks.base import DATA, NETWORKS, Attack, AttackContext, Attacked
-from bench.attacks.training import thief_recipe, train_or_diverge
+from bench.attacks.training import attacker_recipe, train_or_diverge
 from bench.data import Dataset
 from bench.data.dataset import Split
 from bench.metrics.accuracy import answers
-from cwwm.channels import evaluating
-from cwwm.errors import BadInput
-from cwwm.seeds import derive_seed
+from cwwm.channels.graph import evaluating
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 from cwwm.training import Objective
 
 TRAIN, HELD_OUT, ELSEWHERE = "train", "held-out", "out-of-distribution"
@@ -39,7 +39,7 @@ class Distillation(Attack):
 
     Attributes:
         student: ``"same"`` for the host's architecture, or any model name (smaller, or of another family).
-        transfer: images that the thief has: ``"train"``; ``"held-out"``, half of the test set, never shown to
+        transfer: images that the attacker has: ``"train"``; ``"held-out"``, half of the test set, never shown to
             the teacher, accuracy then being measured on the other half; or ``"out-of-distribution"``.
         transfer_data: data set of ``"out-of-distribution"``, at the host's input size.
         labels: what the teacher shows: ``"logits"``; ``"top-k"``, the `top` largest probabilities, the rest of 1
@@ -75,7 +75,7 @@ class Distillation(Attack):
 
     @property
     def other_data(self) -> tuple[str, ...]:
-        """Return the data set out of distribution, if that is what the thief has."""
+        """Return the data set out of distribution, if that is what the attacker has."""
         return (self.transfer_data,) if self.transfer == ELSEWHERE else ()
 
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
@@ -97,7 +97,7 @@ class Distillation(Attack):
         student = context.build(None if self.student == SAME else self.student, derive_seed(student=context.seed))
         objective = self.objective(model, strength)
         fraction = len(split) / len(context.data.train) if self.transfer == TRAIN else 0.0
-        recipe = thief_recipe(context, 1.0, self.epochs)
+        recipe = attacker_recipe(context, 1.0, self.epochs)
         cost, diverged = train_or_diverge(student, split, recipe, context, objective=objective, fraction=fraction)
         achieved = {
             "agreement": agreement(model, student, task.test),
@@ -139,7 +139,7 @@ class Distillation(Attack):
             raise BadInput(f"distill: hard labels have no temperature; its strength is 1, not {strength:g}")
 
     def _transfer(self, context: AttackContext) -> tuple[Split, Dataset]:
-        """Return the thief's images, and the task whose test set no student has seen."""
+        """Return the attacker's images, and the task whose test set no student has seen."""
         data = context.data
         if self.transfer == TRAIN:
             return data.train, data

@@ -1,4 +1,4 @@
-"""Gradual magnitude pruning: the thief prunes a little at a time while he trains, and so keeps the accuracy."""
+"""Gradual magnitude pruning: the attacker prunes a little at a time while he trains, and so keeps the accuracy."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost, measure_sparsity, timed
 from bench.attacks.pruning import GLOBAL, LAYER, MagnitudePruning, apply_masks
-from bench.attacks.training import thief_recipe
-from cwwm.errors import BadInput
+from bench.attacks.training import attacker_recipe
+from cwwm.support.errors import BadInput
 from cwwm.training import Batch, Recipe, train
 
 RAMP = 0.75  # share of the steps over which sparsity grows; our choice
@@ -61,7 +61,7 @@ class GradualPruning(Attack):
             BadInput: unless the rate is between 0 and 1.
         """
         self.check_strength(strength)
-        recipe = thief_recipe(context, 1.0, self.epochs)
+        recipe = attacker_recipe(context, 1.0, self.epochs)
         steps = step_count(len(context.data.train), recipe)
         schedule = sparsity_schedule(strength, steps, self.updates)
         hook = GrowingMasks(model, MagnitudePruning(ranking=self.ranking), schedule, context)
@@ -69,7 +69,7 @@ class GradualPruning(Attack):
         with timed(context.device) as watch:
             try:
                 train(model, context.data.train, recipe, seed=context.seed, embedding=hook, masks=context.masks)
-            except FloatingPointError:  # a thief's bad luck is a result, not a failure of the bench
+            except FloatingPointError:  # an attacker's bad luck is a result, not a failure of the bench
                 diverged = True
         achieved = {"lr": recipe.lr, "epochs": recipe.epochs, "diverged": diverged, **measure_sparsity(model)}
         cost = Cost(watch.seconds, hook.step, hook.samples, 1.0)

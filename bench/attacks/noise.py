@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bench.attacks.base import Attack, AttackContext, Attacked, Cost, measure_change, timed
 from bench.attacks.pruning import GLOBAL, LAYER, apply_masks, prunable_tensors
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Overwriting: the thief knows the encoding and embeds marks of his own on top of the owner's."""
+"""Overwriting: the attacker knows the encoding and embeds marks of his own on top of the owner's."""
 
 import copy
 import math
@@ -12,17 +12,17 @@ from torch import nn
 from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost, measure_change, timed
 from bench.attacks.pruning import apply_masks, prunable_tensors
 from cwwm.codes import Bits
-from cwwm.errors import BadInput
-from cwwm.keys import NONCE_BYTES, Key
-from cwwm.mark import Mark
+from cwwm.ownership.keys import NONCE_BYTES, Key
+from cwwm.ownership.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, Scheme, embed, make_scheme
-from cwwm.seeds import derive_seed
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 from cwwm.training import train
-from cwwm.weights import as_weights
+from cwwm.weights.view import as_weights
 
 
-def thief_secret(seed: int, number: int, payload_bits: int) -> tuple[Key, bytes, Bits]:
-    """Return key, nonce and message, uint8 (payload_bits,), of the thief's mark `number`, 0 for his first."""
+def attacker_secret(seed: int, number: int, payload_bits: int) -> tuple[Key, bytes, Bits]:
+    """Return key, nonce and message, uint8 (payload_bits,), of the attacker's mark `number`, 0 for his first."""
     key = Key.for_harness(thief=seed, mark=number)
     nonce = derive_seed(thief_nonce=seed, mark=number).to_bytes(NONCE_BYTES, "little")
     return key, nonce, key.choices(nonce).stream("thief's message").bits(payload_bits)
@@ -30,18 +30,18 @@ def thief_secret(seed: int, number: int, payload_bits: int) -> tuple[Key, bytes,
 
 @dataclass(frozen=True, kw_only=True)
 class Overwriting(Attack):
-    """Embeds further marks, of the same encoding or another, each under a key and a message of the thief's own.
+    """Embeds further marks, of the same encoding or another, each under a key and a message of the attacker's own.
 
     The encoding and its parameters are public (Kerckhoffs' principle); key and positions of the owner are
-    not, so the thief's marks fall on his hosts by chance. One shot where the scheme can mark a finished model
+    not, so the attacker's marks fall on his hosts by chance. One shot where the scheme can mark a finished model
     (`Scheme.one_shot`), else through the training loop with the host's marking recipe on the task's data.
     The marks of a stronger attack include those of a weaker one, in the same order.
 
     Attributes:
-        scheme: registered name of the thief's encoding; None takes the owner's with all of its parameters.
-        parameters: of the thief's encoding, over the owner's where `scheme` is None. The payload is the owner's
+        scheme: registered name of the attacker's encoding; None takes the owner's with all of its parameters.
+        parameters: of the attacker's encoding, over the owner's where `scheme` is None. The payload is the owner's
             unless given here.
-        factor: how much stronger than that the thief's marks are, at least 1: it multiplies the parameter that
+        factor: how much stronger than that the attacker's marks are, at least 1: it multiplies the parameter that
             the scheme itself calls the amplitude of its mark (`Scheme.strength_parameter`: lift of constant-weight
             ones, strength of signs and of trained losses, step of lattices, spread of fixed weights, ratio or
             gain of spread spectrum). A scheme without one, or with one of 0 (plain signs), embeds that many marks
@@ -73,13 +73,13 @@ class Overwriting(Attack):
     ) -> Iterator[Attacked]:
         """Yield the overwritten model at each number of marks; a growing list embeds each mark once.
 
-        `achieved` says how many of the thief's marks read back whole at the end: they overwrite each other.
+        `achieved` says how many of the attacker's marks read back whole at the end: they overwrite each other.
 
         Raises:
             BadInput: for a strength that is no integer of at least 1, a context without a scheme where none is
                 given, a scheme that cannot be that much stronger, or as the scheme refuses the host.
         """
-        scheme, times = self._strengthened(self._thiefs_scheme(context))
+        scheme, times = self._strengthened(self._attackers_scheme(context))
         counts = [times * _mark_count(strength) for strength in strengths]
         before = {name: tensor.clone() for name, tensor in prunable_tensors(targets[0]).items()}
         model, claims, cost = targets[0], list[Claim](), Cost()
@@ -100,8 +100,8 @@ class Overwriting(Attack):
         """Overwrite a copy of `model` with one number of marks."""
         return next(self.curve([model], [strength], context))
 
-    def _thiefs_scheme(self, context: AttackContext) -> Scheme:
-        """Return the encoding of the thief's marks, as strong as its parameters say."""
+    def _attackers_scheme(self, context: AttackContext) -> Scheme:
+        """Return the encoding of the attacker's marks, as strong as its parameters say."""
         owners, given = context.scheme, dict(self.parameters or {})
         if self.scheme is not None:
             payload = {"payload_bits": owners.payload_bits} if owners else {}
@@ -131,11 +131,11 @@ def _mark_count(strength: float) -> int:
 def _overwrite(
     model: nn.Module, scheme: Scheme, number: int, context: AttackContext
 ) -> tuple[nn.Module, Claim, Cost]:
-    """Embed the thief's mark `number` in place; return the model, what he can claim, and the cost.
+    """Embed the attacker's mark `number` in place; return the model, what he can claim, and the cost.
 
     Weights that a mask holds at zero are zero again at the end, whatever the mark wanted of them.
     """
-    key, nonce, message = thief_secret(context.seed, number, scheme.payload_bits)
+    key, nonce, message = attacker_secret(context.seed, number, scheme.payload_bits)
     data = context.data
     seed = derive_seed(overwriting=context.seed, mark=number)
     embedding_context = EmbedContext(data.train, data.classes, seed, context.device, nonce)

@@ -1,4 +1,4 @@
-"""Post-training quantisation by the library that a thief would take: torchao, weights only, without data."""
+"""Post-training quantisation by the library that an attacker would take: torchao, weights only, without data."""
 
 import importlib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bench.attacks.base import Attack, AttackContext, Attacked, Cost, measure_change, timed
 from bench.attacks.pruning import prunable_tensors
 from bench.attacks.quantisation import most_levels
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 MINMAX, HQQ = "minmax", "hqq"
 _LIBRARY = "torchao"

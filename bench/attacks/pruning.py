@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from bench.attacks.base import Attack, AttackContext, Attacked, Cost, measure_sparsity, restore, timed
-from cwwm.carrier import classifier, prunable
-from cwwm.errors import BadInput
-from cwwm.order_statistics import MagnitudeTable, Rank, pruned_count
-from cwwm.weights import as_weights
+from cwwm.support.errors import BadInput
+from cwwm.weights.carrier import classifier, prunable
+from cwwm.weights.order_statistics import MagnitudeTable, Rank, pruned_count
+from cwwm.weights.view import as_weights
 
 GLOBAL, LAYER = "global", "layer"
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bench.attacks.base import Attack, AttackContext, Attacked, Cost, measure_change, timed
 from bench.attacks.pruning import prunable_tensors
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 TENSOR, CHANNEL = "tensor", "channel"
 SYMMETRIC, AFFINE = "symmetric", "affine"

@@ -5,9 +5,9 @@ from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from bench.attacks.base import Attack
-from cwwm.discovery import discover
-from cwwm.errors import BadInput, unknown_name
-from cwwm.registry import build
+from cwwm.support.discovery import discover
+from cwwm.support.errors import BadInput, unknown_name
+from cwwm.support.registry import build
 
 ATTACKS: dict[str, type[Attack]] = discover("bench.attacks", Attack)
 

@@ -10,11 +10,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost, timed
 from bench.attacks.pruning import prunable_tensors
-from cwwm.carrier import classifier
-from cwwm.channels import inside_attention, is_depthwise, refusing, sources, torch_pruning, traced
-from cwwm.errors import BadInput
-from cwwm.order_statistics import pruned_count
-from cwwm.weights import as_weights
+from cwwm.channels.graph import inside_attention, is_depthwise, refusing, sources, torch_pruning, traced
+from cwwm.support.errors import BadInput
+from cwwm.weights.carrier import classifier
+from cwwm.weights.order_statistics import pruned_count
+from cwwm.weights.view import as_weights
 
 ALL, INTERIOR = "all", "interior"
 _REFUSED = "this network cannot lose its channels"

@@ -9,7 +9,7 @@ from torch import nn
 
 from bench.attacks.base import Attack, AttackContext, Attacked, Cost, measure_change, timed
 from bench.attacks.pruning import prunable_tensors
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Search: the hardest strength of another attack that costs the thief no more accuracy than he accepts."""
+"""Search: the hardest strength of another attack that costs the attacker no more accuracy than he accepts."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,7 @@ from torch import nn
 
 from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost
 from bench.metrics.accuracy import accuracy
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Search(Attack):
     So the papers choose how much each layer keeps: start from known fractions, scale all layers together, and
     bisect for the hardest setting without loss (arXiv 1804.03294, Sec. 4.3). Loss is taken to grow with strength;
     where repair makes it uneven, one of the borders is found. Each trial is a whole run from the model given, with
-    the same seed, and levels share trials. The thief judges on the test set itself, the worst case for the owner.
+    the same seed, and levels share trials. The attacker judges on the test set itself: the owner's worst case.
     All attacked models of a curve are kept until it ends.
 
     Attributes:
@@ -37,7 +37,7 @@ class Search(Attack):
     """
 
     name: ClassVar[str] = "search"
-    strength: ClassVar[str] = "points of accuracy that the thief accepts to lose"
+    strength: ClassVar[str] = "points of accuracy that the attacker accepts to lose"
     needs: ClassVar[frozenset[str]] = frozenset({DATA})
 
     attack: Attack

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from bench.attacks.base import Attack, AttackContext, Attacked, Cost, measure_change, timed
 from bench.attacks.pruning import apply_masks, prunable_tensors
 from bench.attacks.redrawing import redrawn
-from cwwm.errors import BadInput
-from cwwm.order_statistics import pruned_count
+from cwwm.support.errors import BadInput
+from cwwm.weights.order_statistics import pruned_count
 
 LARGEST, REPEATS, OUTLIERS = "largest", "repeats", "outliers"
 NOISE, REDRAW = "noise", "redraw"

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost, Masks, measure_sparsity, timed
-from cwwm.carrier import classifier
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 from cwwm.training import Batches, Objective, Recipe, TrainingReport, train
-from cwwm.weights import as_weights
+from cwwm.weights.carrier import classifier
+from cwwm.weights.view import as_weights
 
 
-def thief_recipe(context: AttackContext, strength: float, epochs: int | None) -> Recipe:
+def attacker_recipe(context: AttackContext, strength: float, epochs: int | None) -> Recipe:
     """Return the host's own training recipe at `strength` times its learning rate."""
     base = context.recipe.train or context.recipe.mark
     return replace(base, lr=base.lr * strength, epochs=epochs or base.epochs)
@@ -40,7 +40,7 @@ def train_or_diverge(
 ) -> tuple[Cost, bool]:
     """Train in place as `cwwm.training.train` does; return the cost, and whether the loss diverged.
 
-    A diverged model is left as it is: a thief's bad luck is a result, not a failure of the bench. `fraction` is
+    A diverged model is left as it is: an attacker's bad luck is a result, not a failure of the bench. `fraction` is
     the share of the training data that the cost counts.
     """
     with timed(context.device) as watch:
@@ -73,7 +73,7 @@ class FineTuning(Attack):
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
         """Fine-tune in place; a run that diverges is yielded as it is, and says so."""
         self.check_strength(strength)
-        recipe = thief_recipe(context, strength, self.epochs)
+        recipe = attacker_recipe(context, strength, self.epochs)
         cost, diverged = train_or_diverge(model, context.data.train, recipe, context, masks=context.masks)
         achieved = {"lr": recipe.lr, "epochs": recipe.epochs, "diverged": diverged, **measure_sparsity(model)}
         return Attacked(model, strength, achieved, context.masks, cost)
@@ -114,7 +114,7 @@ class NewHead(Attack):
         """Replace the classifier and train."""
         self.check_strength(strength)
         task = context.load(self.task)
-        recipe = thief_recipe(context, strength, self.epochs)
+        recipe = attacker_recipe(context, strength, self.epochs)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(context.seed)
             model.reset_classifier(task.classes)  # type: ignore[operator]

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.data.dataset import Split
 from bench.data.source import Raw, Request, missing, split_from_arrays
-from cwwm.errors import BadInput, EnvironmentFault
+from cwwm.support.errors import BadInput, EnvironmentFault
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # where the package dataset-fashion-mnist puts it
 _UNSIGNED_BYTE = 0x08

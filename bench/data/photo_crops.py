@@ -7,7 +7,7 @@ from bench.data.dataset import Split
 from bench.data.photographs import PHOTOGRAPHS, Photograph, content, pixels
 from bench.data.resize import resized
 from bench.data.source import IMAGENET_STATISTICS, INCEPTION_STATISTICS, Raw, Request, hashed, stack
-from cwwm.errors import unknown_name
+from cwwm.support.errors import unknown_name
 
 COUNT = 1000
 IMAGENET_CLASSES = 1000

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.data.source import files_digest
-from cwwm.errors import EnvironmentFault
+from cwwm.support.errors import EnvironmentFault
 
 
 @dataclass(frozen=True)

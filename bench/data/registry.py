@@ -13,7 +13,7 @@ from bench.data import digits, idx, image_folder, photo_crops, textures, torchvi
 from bench.data.dataset import Dataset, Split
 from bench.data.resize import resized_floats
 from bench.data.source import Raw, Request, default_root
-from cwwm.errors import BadInput, unknown_name
+from cwwm.support.errors import BadInput, unknown_name
 
 _PREPROCESSING = 1  # goes into every identity: raise it when the same source would give other tensors
 

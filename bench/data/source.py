@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.data.dataset import Split
-from cwwm.errors import EnvironmentFault
+from cwwm.support.errors import EnvironmentFault
 
 # ImageNet's, in units of 0 to 255: the values that torchvision and timm train and evaluate with.
 IMAGENET_STATISTICS = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))

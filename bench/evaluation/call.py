@@ -22,17 +22,17 @@ from bench.evaluation.given import (
     scheme_from,
 )
 from bench.evaluation.result import Evaluation, Row
+from bench.execution.model_factory import Marked
+from bench.execution.owner import OwnersReading
 from bench.metrics.accuracy import accuracy
-from bench.reading_marks import OwnersReading
-from bench.workshop import Marked
-from bench.zoo import HostRecipe
-from cwwm.errors import BadInput
-from cwwm.keys import NONCE_BYTES, Key, Stream
+from bench.models.registry import HostRecipe
+from cwwm.ownership.keys import NONCE_BYTES, Key, Stream
 from cwwm.readers import Blind
 from cwwm.schemes import EmbedContext, Scheme
-from cwwm.seeds import derive_seed
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 from cwwm.training import Recipe, train
-from cwwm.weights import as_weights
+from cwwm.weights.view import as_weights
 
 Build = Callable[[str | None, int], nn.Module]
 

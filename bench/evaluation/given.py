@@ -8,9 +8,9 @@ from torch import Tensor
 
 from bench.attacks import Attack, make_attack
 from bench.data import Dataset, Split
-from bench.zoo import HostRecipe
-from cwwm.errors import BadInput
+from bench.models.registry import HostRecipe
 from cwwm.schemes import Scheme, make_scheme
+from cwwm.support.errors import BadInput
 from cwwm.training import Recipe
 
 GivenScheme = str | Mapping[str, Any] | Scheme

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.journal import Journal, Levels, Record
 from bench.leaderboard.capacity import capacities, several_payloads
 from bench.leaderboard.capacity_picture import draw_capacity
 from bench.leaderboard.compatibility import all_untrained, compatibility_texts
@@ -13,8 +12,10 @@ from bench.leaderboard.pictures import LINES, PANELS, draw, save
 from bench.leaderboard.points import Point, by_scheme, gather
 from bench.leaderboard.survival_map import draw_map
 from bench.leaderboard.tables import TIMING_COLUMNS, conditions, csv_text, markdown
-from bench.plain_text import in_markdown
-from cwwm.files import write_atomic
+from bench.records.fields import Record
+from bench.records.store import Journal, Levels
+from bench.support.plain_text import in_markdown
+from cwwm.support.files import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

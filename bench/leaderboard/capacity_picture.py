@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.leaderboard.capacity import Capacity, capacities
 from bench.leaderboard.pictures import COLOURS, MARKERS
 from bench.leaderboard.points import Point
-from bench.plain_text import in_picture
+from bench.support.plain_text import in_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

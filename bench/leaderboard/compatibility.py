@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from bench.compatibility import WEIGHTS, is_untrained
-from bench.compatibility.trial import IMAGES
-from bench.journal import Record
+from bench.execution.run_untrained import IMAGES
 from bench.leaderboard.tables import Table, table_text
-from bench.plain_text import in_markdown, in_spreadsheet
+from bench.records.fields import Record, is_untrained
+from bench.suite.untrained import WEIGHTS
+from bench.support.plain_text import in_markdown, in_spreadsheet
 
 STEPS = ("build_ms", "embed_ms", "extract_ms", "reload_ms", "attack_ms")
 LARGEST = 100_000_000  # weights that a network of the proof on a CPU has at most

@@ -5,12 +5,12 @@ from itertools import chain
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from bench.covertness import auc_of
-from bench.false_positives import NOMINAL as COUNTED
 from bench.leaderboard.points import PROOF, Point, by_scheme
 from bench.leaderboard.ranking import RANKED_AT
 from bench.metrics.accuracy import rate_interval
-from cwwm.evidence import PROOF_RATE
+from bench.metrics.detectability import auc_of
+from bench.metrics.false_positives import NOMINAL as COUNTED
+from cwwm.ownership.evidence import PROOF_RATE
 
 if TYPE_CHECKING:  # tables.py puts these tables on the page
     from bench.leaderboard.tables import Table
@@ -68,8 +68,8 @@ def critical_log10_p(samples: Sequence[Facts], log10_rate: float = NOMINAL) -> f
     falls strictly below it with at most that rate, whatever the distribution, ties included.
 
     Args:
-        samples: of `bench.false_positives.null_facts`, of each suspect one; of their p-values only the lowest are
-            known, so the result is never above what is known of all.
+        samples: of `bench.metrics.false_positives.null_facts`, of each suspect one; of their p-values only the
+            lowest are known, so the result is never above what is known of all.
         log10_rate: of the false positives.
     """
     rate, trials = 10**log10_rate, sum(sample["trials"] for sample in samples)

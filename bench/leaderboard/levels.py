@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bench.journal import Levels
 from bench.leaderboard.points import Point, by_scheme
 from bench.leaderboard.ranking import rank
+from bench.records.store import Levels
 
 ABOUT_LEVELS = (
     "Share of messages that came back whole, percent, over models and seeds, after each attack at the hardest "

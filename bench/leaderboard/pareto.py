@@ -1,4 +1,4 @@
-"""The thief's trade: what evidence each attack leaves for the accuracy it costs, and the attacks worth making."""
+"""The attacker's trade: what evidence each attack leaves for the accuracy it costs, and which are worth making."""
 
 from collections.abc import Sequence
 

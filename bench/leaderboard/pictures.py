@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.leaderboard.points import Point, percent, pooled
-from bench.plain_text import in_picture
-from cwwm.files import atomic_path
+from bench.support.plain_text import in_picture
+from cwwm.support.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

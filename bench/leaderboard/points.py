@@ -7,10 +7,9 @@ from functools import cache
 from statistics import fmean, median
 from typing import Any
 
-from bench.compatibility import is_untrained
-from bench.journal import Record
 from bench.metrics.accuracy import rate_interval
-from cwwm.evidence import PROOF_RATE
+from bench.records.fields import Record, is_untrained
+from cwwm.ownership.evidence import PROOF_RATE
 
 PROOF = math.log10(PROOF_RATE)  # log10 of the false-positive rate that a proof may have
 ALL_MODELS = "all models"  # the model of pooled points
@@ -23,7 +22,7 @@ class Run:
     """One row of one record: one seed at one strength.
 
     Attributes:
-        lost: accuracy points that the attack cost the thief, at least 0; None if the task changed.
+        lost: accuracy points that the attack cost the attacker, at least 0; None if the task changed.
     """
 
     seed: int

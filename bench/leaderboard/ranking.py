@@ -1,4 +1,4 @@
-"""Ranking by the price of removal: the accuracy a thief gives up at his cheapest attack that works."""
+"""Ranking by the price of removal: the accuracy an attacker gives up at his cheapest attack that works."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.leaderboard.points import Point, percent
 from bench.leaderboard.ranking import RANKED_AT, rank
-from bench.plain_text import in_picture
+from bench.support.plain_text import in_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

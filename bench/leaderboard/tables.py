@@ -7,7 +7,6 @@ from statistics import fmean, median
 
 from tabulate import tabulate
 
-from bench.journal import Levels, Record
 from bench.leaderboard.capacity import capacity_tables, several_payloads
 from bench.leaderboard.detection import (
     ABOUT_COVERTNESS,
@@ -19,8 +18,10 @@ from bench.leaderboard.levels import ABOUT_LEVELS, at_levels, levels_asked, leve
 from bench.leaderboard.points import Point, by_scheme, percent
 from bench.leaderboard.ranking import USEFUL, Standing, mean_price, rank
 from bench.metrics.accuracy import rate_interval
-from bench.plain_text import in_markdown, in_spreadsheet
-from cwwm.evidence import PROOF_RATE
+from bench.records.fields import Record
+from bench.records.store import Levels
+from bench.support.plain_text import in_markdown, in_spreadsheet
+from cwwm.ownership.evidence import PROOF_RATE
 
 #: columns of the CSV that differ from run to run
 TIMING_COLUMNS = (
@@ -35,8 +36,8 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 ABOUT_RANKING = (
-    "By the price of removal: accuracy points a thief loses at his cheapest attack after which the message does "
-    'not come back ("> x": no attack did it, the dearest cost x). Price of proof: after which the mark is not '
+    "By the price of removal: accuracy points an attacker loses at the cheapest attack after which the message "
+    'does not come back ("> x": no attack did it, the dearest cost x). Price of proof: after which the mark is not '
     f"provable at {PROOF_RATE:g}. Held: the share of messages whole over all attacks that leave the model useful "
     "(at most 3 points lost). Worst exact: the lowest such share of one attack on one model, with its 95 % "
     "interval."
@@ -50,11 +51,16 @@ ABOUT_CAPACITY = (
     'as lost) at each strength, with the mean energy of its marks; "-": none did.'
 )
 
+_NAMED = 3  # of what stands behind one reason
+
 Table = tuple[list[str], list[list[object]]]
 
 
 def markdown(head: str, records: Sequence[Record], points: Sequence[Point], levels: Levels) -> str:
-    """Return the whole leaderboard page; only the section "Speed" depends on the run. `head` stands above all."""
+    """Return the whole leaderboard page: the ranking first, what gave no result last.
+
+    Only the section "Speed" depends on the run. `head` stands above all.
+    """
     sections = [
         head,
         _summary(records),
@@ -63,7 +69,7 @@ def markdown(head: str, records: Sequence[Record], points: Sequence[Point], leve
         "## Price of removal by attack\n\nAccuracy points; smaller is a better attack.",
         _by_payload(points, price_table),
         *_levels(points, levels),
-        "## Worst exact-match rate by what the thief accepts to lose",
+        "## Worst exact-match rate by what the attacker accepts to lose",
         _by_payload(points, lambda own: useful_table(rank(own))),
         f"## Law and measurement\n\n{ABOUT_LAW}",
         _table(law_table(points)),
@@ -76,6 +82,7 @@ def markdown(head: str, records: Sequence[Record], points: Sequence[Point], leve
         _table(model_table(points)),
         "## Speed\n\n" + in_markdown(timed_on(records)),
         _table(speed_table(points)),
+        *_without_results(records),
     ]  # fmt: skip
     return "\n\n".join(sections) + "\n"
 
@@ -129,14 +136,29 @@ def _summary(records: Sequence[Record]) -> str:
     for record in records:
         counts[record["status"]] = counts.get(record["status"], 0) + 1
     text = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-    lines = [f"{len(records)} cells: {text or 'none'}."]
-    refused = sorted({f"{_cell_name(r)}: {r['reason']}" for r in records if r["status"] != "ok"})
-    return "\n".join([*lines, *(f"- {in_markdown(line)}" for line in refused)])
+    more = " Why some gave no result stands at the end." if counts.keys() - {"ok"} else ""
+    return f"{len(records)} cells: {text or 'none'}.{more}"
 
 
-def _cell_name(record: Record) -> str:
-    key = record["key"]
-    return f"{record['status']}: {key['model']}, {key['scheme']}, {key['payload']} bits, {key['attack']}"
+def _without_results(records: Sequence[Record]) -> list[str]:
+    """Return the section on cells that gave no result, if there are any, a row a reason."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        if record["status"] != "ok":
+            groups.setdefault((record["status"], record["reason"]), []).append(record)
+    rows: list[list[object]] = [
+        [status, len(found), *(_few(found, part) for part in ("scheme", "payload", "attack", "model")), reason]
+        for (status, reason), found in sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
+    ]
+    columns = ["status", "cells", "scheme", "bits", "attack", "model", "reason"]
+    return ["## Cells without a result", _table((columns, rows))] if rows else []
+
+
+def _few(records: Sequence[Record], part: str) -> str:
+    """Return what the records are of, the first few by name."""
+    names = sorted({record["key"][part] for record in records})
+    shown = ", ".join(map(str, names[:_NAMED]))
+    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
 
 
 def ranking_table(standings: Sequence[Standing]) -> Table:

@@ -1,1 +1,1 @@
-"""What is measured on models and marks."""
+"""What is measured of a model or a mark, beside what extraction says."""

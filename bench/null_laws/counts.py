@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom
 
-from bench.false_positives import random_claim, weighed
+from bench.metrics.false_positives import random_claim, weighed
 from bench.null_laws.trial import Trial
-from cwwm.seeds import derive_seed
+from cwwm.support.seeds import derive_seed
 
 RATES = (1e-2, 1e-3, 1e-4)
 FAMILY_WISE = 1e-3  # chance that any count of a run exceeds its limit though all laws hold

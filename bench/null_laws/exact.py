@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cwwm.codes import Bits, ConstantWeightCode, ProtectedCode, Word
 from cwwm.codes.linear import LinearCode
-from cwwm.evidence import log10_match_tail, log10_overlap_tail, log10_vacancy_tail
+from cwwm.ownership.evidence import log10_match_tail, log10_overlap_tail, log10_vacancy_tail
 from cwwm.schemes.constant_weight import known_ones
 
 Read = Callable[[Word, npt.NDArray[np.float64]], Word]

@@ -11,11 +11,11 @@ from typing import Any
 from bench.suite import load_suite, suite_names
 from cwwm.design.plain import DENSITIES
 from cwwm.design.protected import BLOCKS, fewest_blocks
-from cwwm.errors import BadInput
 from cwwm.schemes import Scheme, make_scheme
-from cwwm.schemes.coded import CodedScheme
-from cwwm.schemes.projected import ProjectedScheme
-from cwwm.seeds import canonical_json
+from cwwm.schemes.common.coded import CodedScheme
+from cwwm.schemes.common.projected import ProjectedScheme
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import canonical_json
 
 OVERLAP, BLOCK, MATCH, CODED, LABEL = (
     "hypergeometric overlap",

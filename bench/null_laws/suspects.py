@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.data import Dataset, load
-from bench.zoo import build_model, find_models
-from cwwm.carrier import classifier
-from cwwm.seeds import derive_seed
+from bench.models.registry import build_model, find_models
+from cwwm.support.seeds import derive_seed
 from cwwm.training import Recipe, train
-from cwwm.weights import Weights, as_weights
+from cwwm.weights.carrier import classifier
+from cwwm.weights.view import Weights, as_weights
 
 PIXELS = 8  # a side of the digits
 CLASSES = 10

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cwwm.evidence import log10_match_tail
+from cwwm.ownership.evidence import log10_match_tail
 from cwwm.schemes.spread_spectrum import Spreading
 
 Floats = npt.NDArray[np.float64]

@@ -23,12 +23,12 @@ from bench.null_laws.suspects import (
     square,
     trained,
 )
-from cwwm.keys import Key
-from cwwm.mark import Mark
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark
 from cwwm.schemes import EmbedContext, Scheme, scheme_of
-from cwwm.seeds import derive_seed
+from cwwm.support.seeds import derive_seed
 from cwwm.training import Recipe, train
-from cwwm.weights import Weights, as_weights
+from cwwm.weights.view import Weights, as_weights
 
 NONCE = b"null laws' nonce"
 MARKING = Recipe(epochs=4, batch_size=128, lr=3e-3)

@@ -13,8 +13,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from pytest_benchmark.stats import Metadata
 from tabulate import tabulate
 
-from bench.conditions import choose_device, hardware
-from cwwm.files import write_atomic
+from bench.support.environment import choose_device, hardware
+from cwwm.support.files import write_atomic
 
 # The naive version is timed for about this long, within these rounds.
 _NAIVE_SECONDS = 0.2

@@ -9,8 +9,8 @@ import reedsolo
 
 from bench.perf.conftest import BesideNaive
 from cwwm.codes import ProtectedCode
-from cwwm.keys import Key
-from cwwm.schemes.keyed import keyed_check
+from cwwm.ownership.keys import Key
+from cwwm.schemes.common.keyed import keyed_check
 
 CODE = ProtectedCode(payload_bits=256, blocks=160)
 CHECK = keyed_check(Key.for_harness(purpose="perf").choices(bytes(16)), CODE.check_bits)

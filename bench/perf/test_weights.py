@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from bench.attacks.base import AttackContext
 from bench.attacks.pruning import MagnitudePruning
 from bench.data.registry import load
+from bench.models.registry import HostRecipe
 from bench.perf.conftest import BesideNaive
 from bench.perf.naive import naive_curve, naive_embed, naive_extract, naive_masks
-from bench.zoo import HostRecipe
-from cwwm.keys import Key
-from cwwm.order_statistics import MagnitudeTable, Rank, pruned_count
+from cwwm.ownership.keys import Key
 from cwwm.schemes import EmbedContext, embed, make_scheme
 from cwwm.schemes.constant_weight import ConstantWeight
-from cwwm.timing import synchronise
+from cwwm.support.timing import synchronise
 from cwwm.training import Recipe
-from cwwm.weights import ModuleWeights
+from cwwm.weights.order_statistics import MagnitudeTable, Rank, pruned_count
+from cwwm.weights.view import ModuleWeights
 
 Result = TypeVar("Result")
 

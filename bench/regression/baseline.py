@@ -4,14 +4,14 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from bench.commit import current_commit
-from bench.journal import Journal
 from bench.leaderboard import write
-from bench.output_lock import writing
-from bench.record_fields import Name
+from bench.records.fields import Name
+from bench.records.store import Journal
+from bench.support.git import current_commit
+from bench.support.output_lock import writing
 from bench.support.schema import plain_faults
-from cwwm.errors import BadInput
-from cwwm.files import read_json, write_json
+from cwwm.support.errors import BadInput
+from cwwm.support.files import read_json, write_json
 
 BASELINES = Path("results", "baseline")  # under the working directory; a folder a suite
 

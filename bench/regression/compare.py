@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.journal import Record
+from bench.records.fields import Record
 from bench.regression.curves import (
     ACCURACY,
     EVIDENCE,
@@ -32,9 +32,9 @@ from bench.regression.curves import (
     curves,
     deviations,
 )
-from bench.regression.exact_test import rank_sum_p
-from bench.regression.family import holm, judgeable
-from bench.regression.gross_test import TwoSamples, gross_p
+from bench.regression.multiplicity import holm, judgeable
+from bench.regression.pooled_t import TwoSamples, gross_p
+from bench.regression.rank_sum import rank_sum_p
 
 FAMILY_WISE = 1e-3
 ALL_MODELS = "all models"

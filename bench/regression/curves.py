@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.journal import Record
+from bench.records.fields import Record
 
 UNATTACKED, UNMARKED = "no attack", "no mark"
 EXACT, EVIDENCE, ACCURACY = "exact match", "log10 p", "accuracy"

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bench.journal import Record
 from bench.leaderboard.pictures import COLOURS, MARKERS
 from bench.leaderboard.points import by_scheme, gather, percent
 from bench.leaderboard.tables import table_text
-from bench.plain_text import in_picture
-from bench.reading import parse_object, read_bounded
-from bench.record_fields import Amount, Count, Log10, Name, Share
+from bench.records.fields import Amount, Count, Log10, Name, Record, Share
+from bench.support.plain_text import in_picture
 from bench.support.schema import plain_faults
-from cwwm.errors import BadInput
-from cwwm.files import write_atomic
+from bench.support.untrusted_io import parse_object, read_bounded
+from cwwm.support.errors import BadInput
+from cwwm.support.files import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -4,12 +4,12 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 
-from bench.journal import Record
 from bench.leaderboard.points import by_scheme, gather
 from bench.leaderboard.tables import table_text
-from bench.plain_text import in_spreadsheet
+from bench.records.fields import Record
 from bench.regression.compare import FAMILY_WISE, Comparison, Judgement, Side
 from bench.regression.curves import ACCURACY, EVIDENCE, EXACT, Place
+from bench.support.plain_text import in_spreadsheet
 
 Rows = list[tuple[object, ...]]
 WORSE = ("what", "metric", "baseline [least, largest]", "now [least, largest]", "p, adjusted")

@@ -18,9 +18,9 @@ from statistics import median
 from scipy.stats import binom
 from tabulate import tabulate
 
-from bench.commit import ROOT, resolve
 from bench.regression.compare import FAMILY_WISE
-from cwwm.errors import BadInput
+from bench.support.git import ROOT, resolve
+from cwwm.support.errors import BadInput
 
 SCHEMES = ("protected-cwc", "cwc", "sign-repetition", "spread-spectrum")
 TOLERANCE = 0.05  # a median that grew by less is no regression, however sure it is

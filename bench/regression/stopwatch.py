@@ -13,7 +13,7 @@ import torch
 
 from cwwm import Key
 from cwwm.schemes import EmbedContext, embed, make_scheme
-from cwwm.weights import as_weights
+from cwwm.weights.view import as_weights
 
 REPEATS, SECONDS = 5, 0.4  # calls at least, and so long at least; the fastest counts, for others are disturbed
 PAYLOAD = 256

@@ -14,14 +14,14 @@ from typing import Annotated
 import typer
 from tabulate import tabulate
 
-from bench.attack_strengths import chosen
-from bench.journal import Journal
+from bench.calibration.attack_levels import chosen
 from bench.leaderboard.pictures import save
 from bench.leaderboard.points import Point, gather, percent
+from bench.records.store import Journal
 from bench.studies.compression_picture import draw_reach, lost, measured_ratio
 from bench.studies.output import Output, publish
-from cwwm.console import DONE, run_app
-from cwwm.errors import BadInput
+from cwwm.support.console import DONE, run_app
+from cwwm.support.errors import BadInput
 
 LEVELS = (0.0, 1.0, 3.0)  # points of accuracy lost
 #: the papers' own figures on MNIST, which are no measurement of ours

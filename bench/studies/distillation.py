@@ -15,19 +15,19 @@ from tabulate import tabulate
 from torch import nn
 
 from bench.attacks import AttackContext, make_attack
-from bench.conditions import choose_device, prepare
 from bench.data import Dataset, load
 from bench.metrics.accuracy import accuracy
+from bench.models.registry import HostRecipe, build_model, find_models
 from bench.studies.output import Output, measured_on, publish
-from bench.zoo import HostRecipe, build_model, find_models
-from cwwm.console import DONE, run_app
-from cwwm.evidence import PROOF_RATE, log10_match_tail
-from cwwm.keys import Key
-from cwwm.mark import Mark
+from bench.support.environment import choose_device, prepare
+from cwwm.ownership.evidence import PROOF_RATE, log10_match_tail
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, Scheme, make_scheme
-from cwwm.seeds import derive_seed
+from cwwm.support.console import DONE, run_app
+from cwwm.support.seeds import derive_seed
 from cwwm.training import Recipe, train
-from cwwm.weights import as_weights
+from cwwm.weights.view import as_weights
 
 TEACHER, STUDENT = "convnet16_32", "convnet12_24"
 DATA, SIZE = "digits", 16

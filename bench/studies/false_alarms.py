@@ -16,17 +16,18 @@ from typing import Annotated
 import typer
 from tabulate import tabulate
 
-from bench.conditions import choose_device
-from bench.journal import Journal, Record
-from bench.nightly import run_with_hosts
+from bench.execution.run_cell import reproducible
+from bench.execution.run_suite import Means
+from bench.records.fields import Record
+from bench.records.store import Journal
 from bench.regression import FAMILY_WISE, Comparison, compare
+from bench.regression.nightly import run_with_hosts
 from bench.regression.report import WORSE, worse_rows
-from bench.running import reproducible
-from bench.session import Means
 from bench.studies.output import Output, measured_on, publish
 from bench.suite import Suite, load_suite, narrow
-from cwwm.console import DONE, run_app
-from cwwm.errors import BadInput
+from bench.support.environment import choose_device
+from cwwm.support.console import DONE, run_app
+from cwwm.support.errors import BadInput
 
 DRAWS = 5
 APART = 1000  # between the first seeds of two draws

@@ -9,17 +9,17 @@ import torch
 from torch import nn
 
 from bench.data import Dataset, load
-from bench.fitted_claims import FITS, Base, Fit, Fitted, rebound
-from bench.zoo import ModelSpec, build_model, find_models
+from bench.metrics.fitted_claims import FITS, Base, Fit, Fitted, rebound
+from bench.models.registry import ModelSpec, build_model, find_models
 from cwwm.commitment import Commitment
-from cwwm.errors import BadInput
-from cwwm.evidence import PROOF_RATE
-from cwwm.keys import OWNER_STRETCH
+from cwwm.ownership.evidence import PROOF_RATE
+from cwwm.ownership.keys import OWNER_STRETCH
+from cwwm.ownership.verification import Exhibits, Verification, verify
 from cwwm.schemes.base import FORWARD
-from cwwm.seeds import derive_seed
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 from cwwm.training import train
-from cwwm.verification import Exhibits, Verification, verify
-from cwwm.weights import TensorWeights, Weights, as_weights
+from cwwm.weights.view import TensorWeights, Weights, as_weights
 
 DERIVED, OTHERS, UNTRAINED = 5, 2, 2
 REFUSED = "refused"

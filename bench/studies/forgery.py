@@ -14,23 +14,23 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.artefacts import ArtefactStore, state_of
-from bench.cell import HostSpec, MarkSpec
-from bench.conditions import choose_device, prepare
-from bench.forgery import BestOfMany, CommitmentSpam, ExtractThenClaim, RandomKey, verdicts
+from bench.execution.model_factory import ModelFactory
 from bench.leaderboard.pictures import save
+from bench.metrics.forgery import BestOfMany, CommitmentSpam, ExtractThenClaim, RandomKey, verdicts
+from bench.models.registry import find_models
 from bench.studies.fitted_claims import judged, stretch_seconds, world
 from bench.studies.forgery_page import RATE, Extracted, Found, Searched, page
 from bench.studies.grinding import draw_grinding
 from bench.studies.output import Output, publish
 from bench.suite import SchemeEntry
-from bench.workshop import Workshop
-from bench.zoo import find_models
-from cwwm.console import DONE, run_app
-from cwwm.evidence import Evidence, judge
-from cwwm.mark import Mark
-from cwwm.seeds import derive_seed
-from cwwm.weights import Weights, as_weights
+from bench.suite.cell import HostSpec, MarkSpec
+from bench.support.artifact_store import ArtefactStore, state_of
+from bench.support.environment import choose_device, prepare
+from cwwm.ownership.evidence import Evidence, judge
+from cwwm.ownership.mark import Mark
+from cwwm.support.console import DONE, run_app
+from cwwm.support.seeds import derive_seed
+from cwwm.weights.view import Weights, as_weights
 
 MODEL = "test_resnet"
 EXTRACTIONS = 1000
@@ -74,12 +74,12 @@ class Target:
     suspects: Mapping[str, Weights]
 
 
-def target(form: Form, workshop: Workshop, runtime: Mapping[str, Any]) -> Target:
+def target(form: Form, factory: ModelFactory, runtime: Mapping[str, Any]) -> Target:
     """Return the model of the study, marked while it was fine-tuned, and trained alike without a mark."""
     entry = SchemeEntry(form.scheme, form.scheme, {"carrier": "body", **form.parameters})
     host = HostSpec(find_models([MODEL])[0], 0, runtime)
-    marked = workshop.marked(MarkSpec(host, entry, form.payload))
-    models = {"unmarked": workshop.control(host).model, "marked": marked.model}
+    marked = factory.marked(MarkSpec(host, entry, form.payload))
+    models = {"unmarked": factory.control(host).model, "marked": marked.model}
     suspects = {name: as_weights(state_of(model)) for name, model in models.items()}
     return Target(marked.mark, tuple(marked.message.tolist()), suspects)
 
@@ -142,9 +142,9 @@ def study(
     found = Found(fitted=tuple(judged(world(MODEL))), stretch=stretch_seconds())
     print("fitted claims: done", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as scratch:
-        workshop = Workshop(ArtefactStore(Path(scratch)), where)
+        factory = ModelFactory(ArtefactStore(Path(scratch)), where)
         for form in FORMS:
-            found += study_form(form, target(form, workshop, runtime), share)
+            found += study_form(form, target(form, factory, runtime), share)
             print(f"{form}: done", file=sys.stderr, flush=True)
     save(draw_grinding(found.spammed, found.stretch), output.with_suffix(".png"))
     publish(page(found, MODEL, where), output)

@@ -8,12 +8,12 @@ import torch
 from scipy.stats import binom
 from tabulate import tabulate
 
-from bench.false_positives import Floats
 from bench.metrics.accuracy import rate_interval
+from bench.metrics.false_positives import Floats
 from bench.studies.fitted_claims import Judged
 from bench.studies.grinding import best_of, grinding_rows
 from bench.studies.output import measured_on
-from cwwm.evidence import PROOF_RATE, Verdict
+from cwwm.ownership.evidence import PROOF_RATE, Verdict
 
 RATE = PROOF_RATE
 COMMITMENTS = (10, 100, 1000)

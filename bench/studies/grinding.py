@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from bench.false_positives import Floats
 from bench.leaderboard.pictures import COLOURS
-from cwwm.evidence import PROOF_RATE
+from bench.metrics.false_positives import Floats
+from cwwm.ownership.evidence import PROOF_RATE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 import typer
 
-from bench.conditions import prepare
 from bench.null_laws import Counted, Form, all_forms, count_form, make_trial
 from bench.null_laws.exact import all_tails
 from bench.null_laws.forms import BLOCK, CODED, LABEL, MATCH, OVERLAP
@@ -21,10 +20,11 @@ from bench.null_laws.suspects import trained
 from bench.null_laws.tilting import Floats, all_estimates
 from bench.studies.null_laws_page import Measured, Timed, page
 from bench.studies.output import Output, publish
-from cwwm.carrier import prunable
-from cwwm.console import DONE, run_app
-from cwwm.files import read_json, write_json
-from cwwm.weights import as_weights
+from bench.support.environment import prepare
+from cwwm.support.console import DONE, run_app
+from cwwm.support.files import read_json, write_json
+from cwwm.weights.carrier import prunable
+from cwwm.weights.view import as_weights
 
 #: scheme and payload of the form of each law with 10^5 claims; vacancy is tried beside the overlap
 REPRESENTATIVES = {

@@ -7,9 +7,9 @@ from typing import Annotated
 import torch
 import typer
 
-from bench.conditions import hardware
-from cwwm.errors import BadInput
-from cwwm.files import write_atomic
+from bench.support.environment import hardware
+from cwwm.support.errors import BadInput
+from cwwm.support.files import write_atomic
 
 
 def _markdown(path: Path) -> Path:

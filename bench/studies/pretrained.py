@@ -16,19 +16,19 @@ from torch import Tensor, nn
 
 from bench.attacks import make_attack
 from bench.attacks.base import AttackContext
-from bench.conditions import choose_device
 from bench.data import Dataset, load
+from bench.execution.model_factory import relative_change
 from bench.metrics.accuracy import answers
+from bench.models.registry import HostRecipe, packaged_weights
 from bench.studies.output import Output, measured_on, publish
-from bench.workshop import relative_change
-from bench.zoo import HostRecipe, packaged_weights
-from cwwm.carrier import Carrier
-from cwwm.console import DONE, run_app
+from bench.support.environment import choose_device
 from cwwm.design import CARRIERS, Targets, design
-from cwwm.keys import Key, Stream
+from cwwm.ownership.keys import Key, Stream
 from cwwm.schemes import EmbedContext, Scheme, embed, make_scheme
+from cwwm.support.console import DONE, run_app
 from cwwm.training import Recipe
-from cwwm.weights import as_weights
+from cwwm.weights.carrier import Carrier
+from cwwm.weights.view import as_weights
 
 MODEL = "tf_efficientnet_lite0"
 MARKS = tuple((scheme, carrier) for scheme in ("protected-cwc", "cwc") for carrier in CARRIERS)
@@ -87,7 +87,7 @@ def mark_one_shot(model: nn.Module, name: str, carrier: str) -> tuple[nn.Module,
     return marked, read.ok and bool((read.bits == message).all())
 
 
-_NO_TRAINING = HostRecipe(mark=Recipe(epochs=1))  # pruning trains nothing, but every thief has a recipe
+_NO_TRAINING = HostRecipe(mark=Recipe(epochs=1))  # pruning trains nothing, but every attacker has a recipe
 
 
 def rounded(model: nn.Module) -> nn.Module:

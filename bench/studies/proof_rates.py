@@ -15,13 +15,14 @@ from typing import Annotated, Any
 import typer
 from tabulate import tabulate
 
-from bench.journal import Journal, Record
+from bench.records.fields import Record
+from bench.records.store import Journal
 from bench.studies.output import Output, publish
-from cwwm.console import DONE, run_app
-from cwwm.errors import BadInput
-from cwwm.evidence import PROOF_RATE, Evidence, log10_match_tail
+from cwwm.ownership.evidence import PROOF_RATE, Evidence, log10_match_tail
 from cwwm.schemes import SCHEMES
 from cwwm.schemes.protected_cwc import ProtectedConstantWeight
+from cwwm.support.console import DONE, run_app
+from cwwm.support.errors import BadInput
 
 FORMER_RATE = 1e-6  # false-positive rate of a proof when the records were made
 #: statistics that count today where they say nothing, too, each by the one beside which it stands
@@ -175,8 +176,9 @@ of `cwc` that is tied with a zero is not read as one any more: records count no 
 stands. Rows that are lost by the rules alone, with a recorded p of at most {rate}: {by_rule}. The leaderboards show
 p as recorded.
 
-Rows of {only} count here by their p, but it is only a statistic: what they read by was made
-after the key, so that no verdict calls them proven. Suite zoo keeps no counts, and its recorded p stands.
+Rows of {only}, and those read through an alignment, count here by their p, but it is only a statistic: what
+they are read by was made after the key, so that no verdict calls them proven. Suite zoo keeps no counts, and its
+recorded p stands.
 
 ## By suite
 

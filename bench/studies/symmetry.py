@@ -16,14 +16,14 @@ from torch import nn
 
 from bench.attacks import make_attack
 from bench.attacks.base import AttackContext
-from bench.conditions import choose_device, prepare
 from bench.data import load
+from bench.models.registry import HostRecipe
 from bench.studies.output import Output, measured_on, publish
-from bench.zoo import HostRecipe
-from cwwm.carrier import prunable
-from cwwm.console import DONE, run_app
+from bench.support.environment import choose_device, prepare
+from cwwm.support.console import DONE, run_app
 from cwwm.training import Recipe
-from cwwm.weights import as_weights
+from cwwm.weights.carrier import prunable
+from cwwm.weights.view import as_weights
 
 SIZE = 64  # pixels; Swin takes 56, 7 windows of 2 patches of 4
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -84,8 +84,8 @@ def randomised(name: str, **create: Any) -> nn.Module:  # noqa: ANN401 (timm's a
     return model
 
 
-def thief(size: int, device: torch.device, *, channels: int = 3) -> AttackContext:
-    """Return what a thief has here: digits of `size` pixels; nothing is trained."""
+def attacker(size: int, device: torch.device, *, channels: int = 3) -> AttackContext:
+    """Return what an attacker has here: digits of `size` pixels; nothing is trained."""
 
     def dataset(name: str) -> Any:  # noqa: ANN401
         return load(name, size=size, channels=channels).to(device)
@@ -98,7 +98,7 @@ def measure(networks: Sequence[str], device: torch.device) -> Iterator[Outcome]:
     for name in networks:
         create = NETWORKS[name]
         model = randomised(name, **create).to(device)
-        context = thief(create.get("img_size", SIZE), device)
+        context = attacker(create.get("img_size", SIZE), device)
         weights = as_weights(model)
         count = sum(weights.tensor(carrier).numel() for carrier in prunable(weights))
         for spec, strength in ATTACKS:

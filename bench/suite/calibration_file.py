@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field
 
 from bench.support.schema import Fields, FromMapping, Name, Positive, validated
 from bench.support.strict_yaml import dump_yaml, read_yaml
-from cwwm.errors import BadInput
-from cwwm.files import write_atomic
+from cwwm.support.errors import BadInput
+from cwwm.support.files import write_atomic
 
 SUFFIX = ".calibration.yaml"
 

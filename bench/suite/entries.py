@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bench.attack_strengths import strengths_to_run
 from bench.attacks import Attack
+from bench.calibration.attack_levels import strengths_to_run
 from bench.suite.calibration_file import AttackStrengths
-from cwwm.errors import BadInput, unknown_name
 from cwwm.readers import Blind
 from cwwm.schemes import SCHEMES, Scheme, make_scheme
+from cwwm.support.errors import BadInput, unknown_name
 
 
 @dataclass(frozen=True)

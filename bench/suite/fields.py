@@ -9,8 +9,8 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from bench.suite.entries import Tune
 from bench.support.schema import Fields, FromMapping, Name, Positive, refuse_numbers, validated
 from bench.support.strict_yaml import read_yaml
-from cwwm.errors import BadInput
 from cwwm.readers import Blind
+from cwwm.support.errors import BadInput
 
 Numbers = Annotated[list[float], Field(min_length=1)]
 Names = Annotated[list[Name], Field(min_length=1)]

@@ -5,16 +5,17 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from bench.attack_strengths import check_comparable
 from bench.attacks import make_attack
-from bench.compatibility import WEIGHTS, architectures
+from bench.calibration.attack_levels import check_comparable
+from bench.models.registry import ModelSpec, find_models
 from bench.suite.calibration_file import SUFFIX, Strengths, read_strengths, strengths_path
 from bench.suite.entries import AttackEntry, SchemeEntry
 from bench.suite.fields import AttackFields, SchemeFields, SuiteFile, check_payloads, read_suite_file
-from bench.zoo import PACKAGE, ModelSpec, find_models
-from cwwm.errors import BadInput, unknown_name
+from bench.suite.untrained import WEIGHTS, architectures
+from bench.support.git import PACKAGE
 from cwwm.readers import find_reader
 from cwwm.schemes import SCHEMES, make_scheme
+from cwwm.support.errors import BadInput, unknown_name
 
 SUITES = PACKAGE / "suites"
 
@@ -29,7 +30,7 @@ class Suite:
         reference: the scheme whose energy calibration matches, or None for the noise floor; `narrow` keeps it.
         calibrated: the strengths found for tuned schemes, and for attacks at levels of lost accuracy.
         untrained: if any, nothing is trained: each architecture among the models is tried with these weights, keys
-            of `bench.compatibility.WEIGHTS`, and no accuracy is measured.
+            of `bench.suite.untrained.WEIGHTS`, and no accuracy is measured.
     """
 
     name: str

@@ -7,8 +7,8 @@ from fnmatch import fnmatch
 from bench.suite.entries import AttackEntry, SchemeEntry
 from bench.suite.fields import check_payloads
 from bench.suite.load import Suite, models_of
-from cwwm.errors import BadInput, unknown_name
 from cwwm.schemes import SCHEMES
+from cwwm.support.errors import BadInput, unknown_name
 
 
 def narrow(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema, core_schema
 
-from cwwm.errors import BadInput, unknown_name
+from cwwm.support.errors import BadInput, unknown_name
 
 T = TypeVar("T", bound=BaseModel)
 Fault = Mapping[str, Any]

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from cwwm.errors import BadInput
-from cwwm.files import read_bounded
+from cwwm.support.errors import BadInput
+from cwwm.support.files import read_bounded
 
 _PARSER = yaml.CBaseLoader if yaml.__with_libyaml__ else yaml.BaseLoader  # the same events, ten times as fast
 _DEPTH = 32  # of lists and mappings in one another

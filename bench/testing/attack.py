@@ -9,7 +9,7 @@ from torch import nn
 
 from bench.attacks import Attack, AttackContext
 from bench.testing.subject import AttackSubject, everything, network
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 from cwwm.testing.rules import BrokenRule, Rule, require, require_refusal
 
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from bench.attacks import ATTACKS, Attack, AttackContext, Attacked, make_attack
 from bench.data import load
-from bench.zoo import HostRecipe
-from cwwm.keys import Key
-from cwwm.registry import build
+from bench.models.registry import HostRecipe
+from cwwm.ownership.keys import Key
 from cwwm.schemes import EmbedContext, Scheme, embed, make_scheme
+from cwwm.support.registry import build
 from cwwm.training import Recipe
-from cwwm.weights import as_weights
+from cwwm.weights.view import as_weights
 
 SIZE = 16  # pixels a side
 _RECIPE = HostRecipe(mark=Recipe(epochs=1, batch_size=64, lr=1e-3))

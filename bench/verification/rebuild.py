@@ -8,17 +8,18 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from bench.attacks import make_attack
-from bench.cell import Cell, HostSpec, MarkSpec
-from bench.compatibility import architectures, is_untrained
-from bench.declared_cost import excess
-from bench.journal import Journal, Record
-from bench.numerics import NATIVE
-from bench.submission import foreign_parts
+from bench.models.registry import ModelSpec, find_models, load_zoo
+from bench.records.fields import Record, is_untrained
+from bench.records.store import Journal
 from bench.suite import AttackEntry, SchemeEntry
-from bench.zoo import ModelSpec, find_models, load_zoo
-from cwwm.errors import BadInput
+from bench.suite.cell import Cell, HostSpec, MarkSpec
+from bench.suite.untrained import architectures
+from bench.support.numerics import NATIVE
+from bench.verification.declared_cost import excess
+from bench.verification.submission import foreign_parts
 from cwwm.readers import Blind
-from cwwm.seeds import canonical_json
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import canonical_json
 
 #: conditions that change the last bits, and so all that training makes of them, but not what a cell is
 LAST_BITS = ("numerics", "processor", "instruction_set")

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.check import Chosen, Rerun, Say, drawn, name, run_again
-from bench.compatibility import is_untrained
-from bench.journal import Journal, Record
-from bench.running import beside
-from bench.submission import inspect
+from bench.execution.run_cell import beside
+from bench.records.fields import Record, is_untrained
+from bench.records.store import Journal
+from bench.verification.check import Chosen, Rerun, Say, drawn, name, run_again
 from bench.verification.rebuild import Rebuilt, sort_out
+from bench.verification.submission import inspect
 
 
 @dataclass(frozen=True)
@@ -67,17 +67,9 @@ def restamp(journal: Journal, runtime: Mapping[str, Any], rerun: Rerun, say: Say
 def stamped(one: Rebuilt, note: Mapping[str, Any]) -> Record:
     """Return a record under the identity that its cell has now; `note` says what stands behind that."""
     kept = {key: value for key, value in one.record.items() if key not in ("digest", "format")}
-    brief = {
-        "date": note["date"],
-        "identity": one.record["identity"],
-        "again": len(note["again"]),
-        "of": note["of"],
-    }
-    made = {
-        "identity": one.cell.identity,
-        "recipe": one.cell.recipe,
-        "restamped": {**brief, "identity": one.record["identity"]},
-    }
+    behind = {"date": note["date"], "of": note["of"], "again": len(note["again"])}
+    made: Record = {"identity": one.cell.identity, "recipe": one.cell.recipe}
+    made["restamped"] = {**behind, "identity": one.record["identity"]}
     if is_untrained(one.record):
         return kept | made
     artefact = {"artefact": one.cell.mark.identity} if "artefact" in kept else {}

@@ -9,10 +9,10 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from bench.journal import Record
+from bench.records.fields import Record
 from bench.regression import FAMILY_WISE, compare
 from bench.regression.curves import EVIDENCE, EXACT, Place
-from bench.regression.gross_test import FREEDOM
+from bench.regression.pooled_t import FREEDOM
 from bench.regression.power import POWER, Seen, could_see
 from bench.verification.rebuild import Rebuilt
 

@@ -1,4 +1,4 @@
-"""Undo what a thief did to a network's channels, against the owner's copy: order, scale, removal, insertion."""
+"""Undo what an attacker did to a network's channels, against the owner's copy: order, scale, removal, insertion."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from cwwm.alignment.responses import Responses
 from cwwm.alignment.scales import fit_scales
 from cwwm.alignment.search import IMAGE_CHANNELS, RECOGNISED, Found, Search
 from cwwm.alignment.similarity import LayerPair, dense
-from cwwm.carrier import classifier, prunable
-from cwwm.weights import Weights
+from cwwm.weights.carrier import classifier, prunable
+from cwwm.weights.view import Weights
 
 _LARGEST = 1e15  # magnitude of a weight
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool1d
 
 from cwwm.alignment.similarity import FEATURES, LayerPair, recognise, unit
-from cwwm.carrier import prunable
-from cwwm.channels import evaluating
-from cwwm.weights import as_weights
+from cwwm.channels.graph import evaluating
+from cwwm.weights.carrier import prunable
+from cwwm.weights.view import as_weights
 
 _BATCH = 64
 _PLACES = 16  # of a feature map or of tokens, at most: stretches of neighbours, averaged

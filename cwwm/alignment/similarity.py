@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from cwwm.alignment.channel_map import NONE, ChannelMap, Indices
-from cwwm.evidence import log10_match_tail
+from cwwm.ownership.evidence import log10_match_tail
 
 FEATURES = 4096  # of a slice that are compared; the cosine of unrelated ones is then 0 +- 1/64
 CHANCE, SURE = 0.08, -4.0  # share of unrelated rows that stand out, at most; log10 p below which it is no chance

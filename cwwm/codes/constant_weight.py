@@ -14,7 +14,7 @@ import numpy.typing as npt
 from cwwm.codes import enumerative
 from cwwm.codes.base import Bits, Decoded, Word
 from cwwm.codes.integers import Integers, fastest
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 # Codes with at most this many (position, index) pairs are read from a table of binomials, built once.
 _TABLE_CELLS = 2**17

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 Elements = npt.NDArray[np.uint16]
 Exponents = npt.NDArray[np.int64]

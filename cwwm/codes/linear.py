@@ -9,8 +9,8 @@ import numpy.typing as npt
 from scipy.special import bdtr
 
 from cwwm.codes.base import Bits, Check, Decoded, Word
-from cwwm.errors import BadInput
-from cwwm.keys import Stream
+from cwwm.ownership.keys import Stream
+from cwwm.support.errors import BadInput
 
 Packed = npt.NDArray[np.uint64]
 Reals = npt.NDArray[np.floating[Any]]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from cwwm.codes.base import Bits, Check, Decoded, Word
 from cwwm.codes.galois import LEAST_BITS, MOST_BITS, Elements
 from cwwm.codes.reed_solomon import ReedSolomon
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 Integers = npt.NDArray[np.int64]
 

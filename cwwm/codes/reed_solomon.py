@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cwwm.codes.galois import Elements, Exponents, Field, field
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 Mask = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cwwm.codes.base import Bits, Check, Decoded
 from cwwm.codes.reed_solomon import ReedSolomon
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 _LARGEST_SYMBOL = 16  # bits of a Reed-Solomon symbol
 

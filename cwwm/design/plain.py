@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cwwm.carrier import Carrier
 from cwwm.codes import ConstantWeightCode
 from cwwm.design.pool import Pool
-from cwwm.errors import BadInput
-from cwwm.evidence import PROOF_RATE, critical_overlap
-from cwwm.weights import Weights
+from cwwm.ownership.evidence import PROOF_RATE, critical_overlap
+from cwwm.support.errors import BadInput
+from cwwm.weights.carrier import Carrier
+from cwwm.weights.view import Weights
 
 DENSITIES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5)
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cwwm.carrier import Carrier, prunable
-from cwwm.order_statistics import MagnitudeTable, Rank, pruned_count
-from cwwm.thresholds import pool_quantile, require_finite
-from cwwm.weights import Weights
+from cwwm.weights.carrier import Carrier, prunable
+from cwwm.weights.order_statistics import MagnitudeTable, Rank, pruned_count
+from cwwm.weights.thresholds import pool_quantile, require_finite
+from cwwm.weights.view import Weights
 
 Floats = npt.NDArray[np.float64]
 

@@ -1,7 +1,7 @@
 """Protected constant-weight codes for stated targets: the cheapest that survives all of them, or the nearest.
 
 The search covers blocks (L_b, alpha_b), the number n of blocks, the quantiles that become T0 and T1, and a list
-of carriers in order of preference. Laws are those of `cwwm.survival`, on the pool's own quantiles.
+of carriers in order of preference. Laws are those of `cwwm.codes.survival`, on the pool's own quantiles.
 """
 
 import contextlib
@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from cwwm.carrier import Carrier
 from cwwm.codes.reed_solomon import LONGEST
+from cwwm.codes.survival import misread_under_noise, whole_after_erasures, whole_after_errors
 from cwwm.design.pool import Pool
-from cwwm.errors import BadInput, unknown_name
-from cwwm.survival import misread_under_noise, whole_after_erasures, whole_after_errors
-from cwwm.weights import Weights
+from cwwm.support.errors import BadInput, unknown_name
+from cwwm.weights.carrier import Carrier
+from cwwm.weights.view import Weights
 
 CARRIERS = ("classifier", "large", "all")  # in order of preference for a mark without training
 BLOCKS = tuple((2**e, a) for e in range(4, 11) for a in (1, 2, 3, 4) if a == 1 or 2**e <= 128)

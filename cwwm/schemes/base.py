@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cwwm.bounds import MOST_PAYLOAD
-from cwwm.carrier import Carrier, host_digest
 from cwwm.codes import Bits
-from cwwm.errors import BadInput
-from cwwm.evidence import Evidence
-from cwwm.keys import Key, Streams, new_nonce
-from cwwm.mark import Mark
+from cwwm.ownership.evidence import Evidence
+from cwwm.ownership.keys import Key, Streams, new_nonce
+from cwwm.ownership.mark import Mark
+from cwwm.support.bounds import MOST_PAYLOAD
+from cwwm.support.errors import BadInput
 from cwwm.training import Batch, Batches, train
-from cwwm.weights import Weights
+from cwwm.weights.carrier import Carrier, host_digest
+from cwwm.weights.view import Weights
 
 TRAINING = "training data"
 TRIGGERS = "trigger inputs"

@@ -2,7 +2,7 @@
 
 Direct trigger-set embedding (Adi et al., "Turning Your Weakness Into a Strength", USENIX Security 2018; Zhang et
 al., "Protecting Intellectual Property of Deep Neural Networks with Watermarking", ASIACCS 2018), the control of
-`ingrain`. Its carriers are images that the owner asks a suspect, not host weights as in `cwwm.carrier`.
+`ingrain`. Its carriers are images that the owner asks a suspect, not host weights as in `cwwm.weights.carrier`.
 """
 
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cwwm.carrier import Carrier
 from cwwm.codes import Bits
 from cwwm.codes.linear import LinearCode
-from cwwm.errors import BadInput
-from cwwm.evidence import Evidence, log10_match_tail
-from cwwm.keys import Key, Streams
-from cwwm.mark import Mark
+from cwwm.ownership.evidence import Evidence, log10_match_tail
+from cwwm.ownership.keys import Key, Streams
+from cwwm.ownership.mark import Mark
 from cwwm.schemes.base import FORWARD, Claim, EmbedContext, Extraction
-from cwwm.schemes.coded import CHECK_BITS
-from cwwm.schemes.keyed import keyed_check
-from cwwm.schemes.projected import TrainedEmbedding, TrainedScheme
-from cwwm.schemes.trigger_images import ABSTRACT, KINDS, Look, answers_to, base_images, trigger_images
+from cwwm.schemes.common.coded import CHECK_BITS
+from cwwm.schemes.common.keyed import keyed_check
+from cwwm.schemes.common.projected import TrainedEmbedding, TrainedScheme
+from cwwm.schemes.common.trigger_images import ABSTRACT, KINDS, Look, answers_to, base_images, trigger_images
+from cwwm.support.errors import BadInput
 from cwwm.training import Batch
-from cwwm.weights import Weights
+from cwwm.weights.carrier import Carrier
+from cwwm.weights.view import Weights
 
 Labels = npt.NDArray[np.int64]
 NO_ANSWER = -1

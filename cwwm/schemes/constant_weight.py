@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cwwm.codes import Bits, ConstantWeightCode, Word
-from cwwm.errors import BadInput
-from cwwm.evidence import Evidence, log10_overlap_tail
-from cwwm.keys import Key, Streams
-from cwwm.mark import Mark
+from cwwm.ownership.evidence import Evidence, log10_overlap_tail
+from cwwm.ownership.keys import Key, Streams
+from cwwm.ownership.mark import Mark
 from cwwm.schemes.base import Claim, Extraction
-from cwwm.schemes.keyed import pad_bits, read_hosts
-from cwwm.schemes.magnitudes import MagnitudeScheme, survivor_counts, vacancy
-from cwwm.weights import Weights
+from cwwm.schemes.common.keyed import pad_bits, read_hosts
+from cwwm.schemes.common.magnitudes import MagnitudeScheme, survivor_counts, vacancy
+from cwwm.support.errors import BadInput
+from cwwm.weights.view import Weights
 
 
 @dataclass(frozen=True, kw_only=True)

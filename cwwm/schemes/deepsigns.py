@@ -14,16 +14,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from cwwm.carrier import Carrier, classifier
-from cwwm.channels import evaluating
+from cwwm.channels.graph import evaluating
 from cwwm.codes import Bits
-from cwwm.errors import BadInput
-from cwwm.keys import Key, Streams
-from cwwm.mark import Mark
+from cwwm.ownership.keys import Key, Streams
+from cwwm.ownership.mark import Mark
 from cwwm.schemes.base import FORWARD, EmbedContext, Extraction
-from cwwm.schemes.projected import TrainedEmbedding, TrainedScheme, bit_loss, keyed_gaussian, read_logits
+from cwwm.schemes.common.projected import TrainedEmbedding, TrainedScheme, bit_loss, keyed_gaussian, read_logits
+from cwwm.support.errors import BadInput
 from cwwm.training import Batch, Batches
-from cwwm.weights import Weights
+from cwwm.weights.carrier import Carrier, classifier
+from cwwm.weights.view import Weights
 
 MOMENTUM = 0.1  # share of a batch in the running class means
 _BATCH = 256

@@ -17,17 +17,17 @@ import torch
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
-from cwwm.carrier import Carrier
 from cwwm.codes import Bits
-from cwwm.errors import BadInput
-from cwwm.evidence import Evidence
-from cwwm.keys import Key, Streams
-from cwwm.mark import Mark
-from cwwm.moments import carrier_deviation
+from cwwm.ownership.evidence import Evidence
+from cwwm.ownership.keys import Key, Streams
+from cwwm.ownership.mark import Mark
 from cwwm.schemes.base import Claim, EmbedContext, Extraction, Scheme
-from cwwm.schemes.keyed import KeyedEmbedding, match_evidence, pad_bits, read_hosts
+from cwwm.schemes.common.keyed import KeyedEmbedding, match_evidence, pad_bits, read_hosts
 from cwwm.schemes.sign import all_bits_right, decide
-from cwwm.weights import FLOAT_DTYPES, Weights
+from cwwm.support.errors import BadInput
+from cwwm.weights.carrier import Carrier
+from cwwm.weights.moments import carrier_deviation
+from cwwm.weights.view import FLOAT_DTYPES, Weights
 
 _CELL = 1 / 8  # of the step: how far a host may lie off its point; a bit flips at 1/4
 

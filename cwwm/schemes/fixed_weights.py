@@ -16,15 +16,15 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from cwwm.codes import Bits
-from cwwm.errors import BadInput
-from cwwm.evidence import Evidence
-from cwwm.keys import Key
-from cwwm.mark import Mark
-from cwwm.moments import carrier_deviation
+from cwwm.ownership.evidence import Evidence
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark
 from cwwm.schemes.base import Claim, EmbedContext, Extraction, Scheme
-from cwwm.schemes.keyed import KeyedEmbedding, match_evidence, pad_bits
+from cwwm.schemes.common.keyed import KeyedEmbedding, match_evidence, pad_bits
 from cwwm.schemes.sign import all_bits_right, read_sums
-from cwwm.weights import Weights
+from cwwm.support.errors import BadInput
+from cwwm.weights.moments import carrier_deviation
+from cwwm.weights.view import Weights
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,8 @@
 After Yang, Dang and Chang, "Effectiveness of Distillation Attack and Countermeasure on Neural Network
 Watermarking", arXiv 1906.06046, whose loss, settings and code are not public: what follows is our reading of its
 idea, and none of its figures are the paper's. An *ingrainer*, trained on the carriers, is frozen; the host learns
-its softened answers beside the task, so that the mark rides in the host's ordinary answers, which a thief distils.
+its softened answers beside the task, so that the mark rides in the host's ordinary answers, which an attacker
+distils.
 """
 
 import copy
@@ -17,14 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cwwm.codes import Bits
-from cwwm.errors import BadInput
-from cwwm.keys import Key
+from cwwm.ownership.keys import Key
 from cwwm.schemes.base import EmbedContext
 from cwwm.schemes.carriers import Carriers, CarriersEmbedding
-from cwwm.schemes.trigger_images import TriggerSet, answers_to
-from cwwm.seeds import derive_seed
+from cwwm.schemes.common.trigger_images import TriggerSet, answers_to
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 from cwwm.training import Batch, Recipe
-from cwwm.weights import Weights
+from cwwm.weights.view import Weights
 
 CARRIERS, BOTH, DATA = "carriers", "data+carriers", "data"
 _BATCH = 64

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cwwm.errors import BadInput
-from cwwm.mark import Mark
-from cwwm.registry import build
+from cwwm.ownership.mark import Mark
 from cwwm.schemes.base import Scheme
+from cwwm.support.errors import BadInput
+from cwwm.support.registry import build
 
 SCHEMES: dict[str, type[Scheme]] = {}
 

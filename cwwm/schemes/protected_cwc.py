@@ -17,20 +17,20 @@ import numpy as np
 
 from cwwm.codes import Bits, ProtectedCode, Word
 from cwwm.codes.protected import Symbols, require_block
-from cwwm.evidence import Evidence, log10_match_tail
-from cwwm.keys import Key, Streams
-from cwwm.mark import Mark
-from cwwm.schemes.base import Claim, Extraction
-from cwwm.schemes.keyed import keyed_check, pad_bits, read_hosts
-from cwwm.schemes.magnitudes import MagnitudeScheme, survivor_counts, vacancy
-from cwwm.survival import (
+from cwwm.codes.survival import (
     gaussian_quantile,
     gaussian_zeros,
     misread_under_noise,
     whole_after_erasures,
     whole_after_errors,
 )
-from cwwm.weights import Weights
+from cwwm.ownership.evidence import Evidence, log10_match_tail
+from cwwm.ownership.keys import Key, Streams
+from cwwm.ownership.mark import Mark
+from cwwm.schemes.base import Claim, Extraction
+from cwwm.schemes.common.keyed import keyed_check, pad_bits, read_hosts
+from cwwm.schemes.common.magnitudes import MagnitudeScheme, survivor_counts, vacancy
+from cwwm.weights.view import Weights
 
 DEFAULT_RATE = 36 / 160  # of blocks that carry data; stands random pruning of 0.6 with room to spare
 

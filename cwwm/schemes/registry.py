@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from cwwm.discovery import discover
 from cwwm.schemes.base import Scheme
+from cwwm.support.discovery import discover
 
 BUILT_IN: Mapping[str, type[Scheme]] = discover("cwwm.schemes", Scheme)

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cwwm.codes import Bits
-from cwwm.errors import BadInput
-from cwwm.keys import Key
-from cwwm.mark import Mark
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark
 from cwwm.schemes.base import EmbedContext
-from cwwm.schemes.projected import LayerEmbedding, LayerScheme, bit_loss, keyed_gaussian
-from cwwm.seeds import derive_seed
+from cwwm.schemes.common.projected import LayerEmbedding, LayerScheme, bit_loss, keyed_gaussian
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 from cwwm.training import Batch
-from cwwm.weights import Weights
+from cwwm.weights.view import Weights
 
 NOISE = 0.1  # of the unmarked weights that the discriminator sees, in standard deviations of the host
 DISTANCES = torch.logspace(-1, 1, 16)  # of the extractor's unmarked vectors from the host's, likewise

@@ -17,16 +17,16 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from cwwm.codes import Bits
-from cwwm.errors import BadInput
-from cwwm.evidence import Evidence
-from cwwm.keys import Key, Streams
-from cwwm.mark import Mark
-from cwwm.moments import carrier_deviation
-from cwwm.order_statistics import MagnitudeTable, at_most, next_above
+from cwwm.ownership.evidence import Evidence
+from cwwm.ownership.keys import Key, Streams
+from cwwm.ownership.mark import Mark
 from cwwm.schemes.base import Claim, EmbedContext, Extraction, Scheme
-from cwwm.schemes.keyed import KeyedEmbedding, match_evidence, pad_bits, read_hosts
-from cwwm.thresholds import pool_quantile, require_finite
-from cwwm.weights import FLOAT_DTYPES, Weights
+from cwwm.schemes.common.keyed import KeyedEmbedding, match_evidence, pad_bits, read_hosts
+from cwwm.support.errors import BadInput
+from cwwm.weights.moments import carrier_deviation
+from cwwm.weights.order_statistics import MagnitudeTable, at_most, next_above
+from cwwm.weights.thresholds import pool_quantile, require_finite
+from cwwm.weights.view import FLOAT_DTYPES, Weights
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,14 +12,14 @@ from scipy.special import bdtr
 
 from cwwm.codes import Bits
 from cwwm.codes.linear import full_rank, shortest_length
-from cwwm.errors import BadInput
-from cwwm.keys import Key, Streams
-from cwwm.mark import Mark
+from cwwm.ownership.keys import Key, Streams
+from cwwm.ownership.mark import Mark
 from cwwm.schemes.base import Extraction
-from cwwm.schemes.coded import CodedScheme
-from cwwm.schemes.keyed import read_hosts
+from cwwm.schemes.common.coded import CodedScheme
+from cwwm.schemes.common.keyed import read_hosts
 from cwwm.schemes.sign import SignScheme
-from cwwm.weights import Weights
+from cwwm.support.errors import BadInput
+from cwwm.weights.view import Weights
 
 _EXCESS = 64  # columns beyond the rank at which a random matrix lacks it with probability 2^-64
 

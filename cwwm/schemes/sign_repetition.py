@@ -8,8 +8,8 @@ the host magnitudes are distributed like the pool's.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cwwm.errors import BadInput
 from cwwm.schemes.sign import RepeatedSigns
+from cwwm.support.errors import BadInput
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,15 +21,15 @@ import torch
 from scipy.special import chndtrix, ndtr, ndtri
 from torch import Tensor
 
-from cwwm.carrier import Carrier, Layer
 from cwwm.codes import Bits, Word
-from cwwm.errors import BadInput
-from cwwm.keys import Key, Streams
-from cwwm.mark import Mark
-from cwwm.moments import carrier_deviation
+from cwwm.ownership.keys import Key, Streams
+from cwwm.ownership.mark import Mark
 from cwwm.schemes.base import EmbedContext, Embedding, Extraction
-from cwwm.schemes.coded import CodedScheme
-from cwwm.weights import FLOAT_DTYPES, Weights
+from cwwm.schemes.common.coded import CodedScheme
+from cwwm.support.errors import BadInput
+from cwwm.weights.carrier import Carrier, Layer
+from cwwm.weights.moments import carrier_deviation
+from cwwm.weights.view import FLOAT_DTYPES, Weights
 
 _CHUNK = 1 << 20
 Reals = npt.NDArray[np.float64]

@@ -13,9 +13,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from cwwm.errors import BadInput
-from cwwm.keys import Streams
-from cwwm.schemes.projected import LogitsOf, ProjectedScheme, keyed_gaussian
+from cwwm.ownership.keys import Streams
+from cwwm.schemes.common.projected import LogitsOf, ProjectedScheme, keyed_gaussian
+from cwwm.support.errors import BadInput
 
 
 @dataclass(frozen=True, kw_only=True)

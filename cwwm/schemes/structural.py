@@ -15,18 +15,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from cwwm.bounds import mapping, whole
-from cwwm.canonical import canonicalise
-from cwwm.channels import InteriorGroup, interior_groups, is_depthwise, refusing
+from cwwm.channels.canonical import canonicalise
+from cwwm.channels.graph import InteriorGroup, interior_groups, is_depthwise, refusing
 from cwwm.codes import Bits
 from cwwm.codes.structural import StructuralCode
-from cwwm.errors import BadInput
-from cwwm.evidence import Evidence
-from cwwm.keys import Key, Streams
-from cwwm.mark import Mark
+from cwwm.ownership.evidence import Evidence
+from cwwm.ownership.keys import Key, Streams
+from cwwm.ownership.mark import Mark
 from cwwm.schemes.base import Claim, EmbedContext, Embedding, Extraction, Scheme
-from cwwm.schemes.keyed import keyed_check, match_evidence, pad_bits
-from cwwm.weights import Weights, as_weights
+from cwwm.schemes.common.keyed import keyed_check, match_evidence, pad_bits
+from cwwm.support.bounds import mapping, whole
+from cwwm.support.errors import BadInput
+from cwwm.weights.view import Weights, as_weights
 
 _WIDTHS_STAY = ("magnitude", "random", "noise")
 _WIDEST = 2**31  # channels of a layer
@@ -51,8 +51,8 @@ class Structural(Scheme):
     Attributes:
         payload_bits: at most what the host's widths have room for (20 bits for 0.15 to 0.45 of test_resnet).
         check_bits, segment, parity, step, rate, least, most: of `StructuralCode`.
-        canonicalise: read a suspect that is a module (not a file) after `cwwm.canonical.canonicalise`, which undoes
-            inserted channels, but also removes those that a thief's pruning emptied.
+        canonicalise: read a suspect that is a module (not a file) after `cwwm.channels.canonical`, which undoes
+            inserted channels, but also removes those that an attacker's pruning emptied.
     """
 
     name: ClassVar[str] = "structural"

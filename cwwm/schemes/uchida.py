@@ -10,8 +10,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from cwwm.keys import Streams
-from cwwm.schemes.projected import LogitsOf, ProjectedScheme, keyed_gaussian
+from cwwm.ownership.keys import Streams
+from cwwm.schemes.common.projected import LogitsOf, ProjectedScheme, keyed_gaussian
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,14 +4,14 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from cwwm.codes import Bits
-from cwwm.evidence import Evidence
-from cwwm.keys import Key
-from cwwm.mark import Mark
-from cwwm.moments import require_finite_carrier
+from cwwm.ownership.evidence import Evidence
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark
 from cwwm.schemes.base import Claim, EmbedContext, Extraction, Scheme
-from cwwm.schemes.keyed import KeyedEmbedding, match_evidence
+from cwwm.schemes.common.keyed import KeyedEmbedding, match_evidence
 from cwwm.schemes.sign import read_sums
-from cwwm.weights import Weights
+from cwwm.weights.moments import require_finite_carrier
+from cwwm.weights.view import Weights
 
 _PRUNING = ("magnitude", "random")
 

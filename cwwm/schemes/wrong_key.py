@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from cwwm.codes import Bits
-from cwwm.errors import BadInput
-from cwwm.evidence import Evidence
-from cwwm.keys import Key
-from cwwm.mark import Mark
+from cwwm.ownership.evidence import Evidence
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark
 from cwwm.schemes.base import Claim, EmbedContext, Embedding, Extraction, Scheme
 from cwwm.schemes.known import make_scheme
+from cwwm.support.errors import BadInput
 from cwwm.training import Batch
-from cwwm.weights import Weights
+from cwwm.weights.view import Weights
 
 _PRUNING = ("magnitude", "random")
 

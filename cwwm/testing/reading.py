@@ -6,13 +6,13 @@ from dataclasses import is_dataclass, replace
 import numpy as np
 import torch
 
-from cwwm.errors import BadInput
-from cwwm.keys import Key
-from cwwm.mark import Mark
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark
 from cwwm.schemes.base import Extraction
+from cwwm.support.errors import BadInput
 from cwwm.testing.rules import BrokenRule, Rule, require, require_refusal
 from cwwm.testing.subject import KEY, Subject
-from cwwm.weights import as_weights
+from cwwm.weights.view import as_weights
 
 _KEYS = 50  # wrong keys that are tried
 _RATES = np.linspace(0, 0.99, 12)

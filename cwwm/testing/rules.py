@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 S = TypeVar("S")
 

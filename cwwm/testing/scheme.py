@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Collection
 
-from cwwm.errors import unknown_name
 from cwwm.schemes.base import Scheme
+from cwwm.support.errors import unknown_name
 from cwwm.testing.reading import ANY_HOST
 from cwwm.testing.rules import Rule
 from cwwm.testing.subject import Host, Subject

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from cwwm.codes import Bits
-from cwwm.errors import BadInput
-from cwwm.keys import Key
-from cwwm.mark import Mark
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark
 from cwwm.schemes.base import FORWARD, Claim, EmbedContext, Extraction, Scheme, embed
+from cwwm.support.errors import BadInput
 from cwwm.training import Recipe, train
-from cwwm.weights import as_weights
+from cwwm.weights.view import as_weights
 
 State = dict[str, Tensor]
 Host = nn.Module | State

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import app
-from bench.zoo import ZOO_VARIABLE
-from cwwm.console import run_app
+from bench.cli.app import app
+from bench.models.registry import ZOO_VARIABLE
+from cwwm.support.console import run_app
 from tests.shared_folder import made_once
 from tests.tiny_suite import write_tiny
 

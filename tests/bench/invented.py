@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.journal import Journal, Levels
-from cwwm.seeds import identity
+from bench.records.store import Journal, Levels
+from cwwm.support.seeds import identity
 
 Record = dict[str, Any]
 

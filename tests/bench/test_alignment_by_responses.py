@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.artefacts import ArtefactStore
 from bench.attacks import make_attack
-from bench.conditions import prepare
-from bench.plan import cells
-from bench.reading_marks import marked_copy
-from bench.running import attacker_context
+from bench.execution.model_factory import ModelFactory
+from bench.execution.owner import marked_copy
+from bench.execution.run_cell import attacker_context
 from bench.suite import load_suite
-from bench.workshop import Workshop
+from bench.suite.expand import cells
+from bench.support.artifact_store import ArtefactStore
+from bench.support.environment import prepare
 from cwwm.alignment import AlignedWeights, Responses, align, record_responses
-from cwwm.schemes.keyed import hidden_hosts
-from cwwm.weights import as_weights
+from cwwm.schemes.common.keyed import hidden_hosts
+from cwwm.weights.view import as_weights
 
 ATTACK = {
     "name": "then",
@@ -28,10 +28,10 @@ ATTACK = {
 @pytest.mark.slow
 def test_after_sixty_percent_of_the_channels_were_removed(tmp_path: Path) -> None:
     cpu = torch.device("cpu")
-    workshop = Workshop(ArtefactStore(tmp_path), cpu)
+    factory = ModelFactory(ArtefactStore(tmp_path), cpu)
     todo = cells(load_suite("adaptive"), prepare(cpu, 1))
     cell = next(cell for cell in todo if cell.mark.scheme.label == "protected-cwc aligned")
-    marked, context = workshop.marked(cell.mark), attacker_context(cell.host, cell.attack, workshop, None)
+    marked, context = factory.marked(cell.mark), attacker_context(cell.host, cell.attack, factory, None)
     suspect = next(make_attack(ATTACK, "test").curve([marked.model], [1.0], context)).model
     owner = marked_copy(marked)
     hidden = hidden_hosts(marked.key, marked.mark, marked.scheme.hosts)

@@ -1,18 +1,22 @@
 """The store of models: what is damaged is made anew, what cannot be stored is no result."""
 
 import json
+import os
 import shutil
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
-from bench.artefacts import Artefact, ArtefactStore
-from bench.journal import Journal
-from bench.outcome import outcome_of, told
-from bench.running import reproducible
-from cwwm.errors import BadInput, EnvironmentFault
+from bench.execution.outcome import outcome_of, told
+from bench.execution.run_cell import reproducible
+from bench.records.store import Journal
+from bench.support.artifact_store import Artefact, ArtefactStore
+from cwwm.support.errors import BadInput, EnvironmentFault
 
 Bench = Callable[..., int]
 Damage = Callable[[Path], object]
@@ -128,3 +132,43 @@ def test_a_store_that_cannot_be_written_is_one_line_before_anything_is_run(
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "artefacts" in line
     assert not list(tmp_path.glob("cells/*"))
+
+
+def test_of_several_that_need_one_artefact_one_makes_it(tmp_path: Path) -> None:
+    """Threads stand for workers: each opens the file of the lock for itself, as a process does."""
+    made: list[int] = []
+    together = threading.Barrier(4)
+
+    def make() -> Artefact:
+        made.append(1)
+        time.sleep(0.2)
+        return Artefact({"w": torch.ones(3)}, {"accuracy": 0.5})
+
+    def work() -> Artefact:
+        store = ArtefactStore(tmp_path / "artefacts")
+        together.wait()
+        return store.get("0" * 32, make)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = [future.result() for future in [pool.submit(work) for _ in range(4)]]
+    assert len(made) == 1
+    assert all(torch.equal(one.tensors["w"], torch.ones(3)) for one in found)
+    assert sorted(path.suffix for path in (tmp_path / "artefacts").iterdir()) == [".json", ".safetensors"]
+
+
+def test_a_maker_that_fails_leaves_the_work_to_the_next(tmp_path: Path) -> None:
+    def fail() -> Artefact:
+        raise ValueError("out of luck")
+
+    store = ArtefactStore(tmp_path)
+    with pytest.raises(ValueError, match="out of luck"):
+        store.get("0" * 32, fail)
+    assert store.get("0" * 32, lambda: Artefact({"w": torch.ones(1)})).facts == {}
+
+
+def test_a_pipe_in_the_place_of_a_model_is_no_wait(tmp_path: Path) -> None:
+    store = ArtefactStore(tmp_path)
+    store.get("0" * 32, lambda: Artefact({"w": torch.ones(1)}))
+    store.path("0" * 32).unlink()
+    os.mkfifo(store.path("0" * 32))
+    assert torch.equal(store.get("0" * 32, lambda: Artefact({"w": torch.zeros(1)})).tensors["w"], torch.zeros(1))

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from bench.attack_strengths import check_comparable, chosen, points_lost, strengths_to_run, try_strengths
 from bench.attacks import Attack, AttackContext, make_attack
+from bench.calibration.attack_levels import check_comparable, chosen, points_lost, strengths_to_run, try_strengths
 from bench.data import load
-from bench.journal import Record
-from bench.plan import cells
+from bench.models.registry import ZOO_VARIABLE, HostRecipe
+from bench.records.fields import Record
 from bench.suite import load_suite, narrow
 from bench.suite.calibration_file import AttackStrengths, read_strengths, strengths_path
-from bench.zoo import ZOO_VARIABLE, HostRecipe
-from cwwm.errors import BadInput
+from bench.suite.expand import cells
+from cwwm.support.errors import BadInput
 from cwwm.training import Recipe
 
 Bench = Callable[..., int]
@@ -94,7 +94,7 @@ def test_an_attack_that_says_nothing_on_one_control_is_refused(attack: Attack, w
 
 
 @pytest.fixture(scope="module")
-def thief() -> AttackContext:
+def attacker() -> AttackContext:
     recipe = HostRecipe(mark=Recipe(epochs=1, batch_size=64, lr=1e-3))
     return AttackContext(load("digits", size=8), recipe, 7, torch.device("cpu"), lambda name: load(name, size=8))
 
@@ -105,21 +105,23 @@ def control() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(192, 24), nn.ReLU(), nn.Linear(24, 10)).eval()
 
 
-def test_no_change_loses_nothing_and_the_control_is_left_as_it_is(control: nn.Module, thief: AttackContext) -> None:
+def test_no_change_loses_nothing_and_the_control_is_left_as_it_is(
+    control: nn.Module, attacker: AttackContext
+) -> None:
     before = {name: value.clone() for name, value in control.state_dict().items()}
-    lost = dict(points_lost(make_attack("magnitude", "test"), [0.0, 0.5, 1.0], control, thief))
+    lost = dict(points_lost(make_attack("magnitude", "test"), [0.0, 0.5, 1.0], control, attacker))
     assert list(lost) == [0.0, 0.5, 1.0]
     assert lost[0.0] == 0.0
     assert all(torch.equal(before[name], value) for name, value in control.state_dict().items())
 
 
-def test_a_refused_candidate_and_those_after_it_have_no_loss(control: nn.Module, thief: AttackContext) -> None:
+def test_a_refused_candidate_and_those_after_it_have_no_loss(control: nn.Module, attacker: AttackContext) -> None:
     said: list[str] = []
-    tried, why = try_strengths(make_attack("scale", "test"), [1.0, -1.0, 2.0], control, thief, said.append)
+    tried, why = try_strengths(make_attack("scale", "test"), [1.0, -1.0, 2.0], control, attacker, said.append)
     assert tried == {1.0: 0.0, -1.0: None, 2.0: None}
     assert "a factor is a number above 0" in why
     assert said == ["scale 1: 0.00 points lost"]
-    assert try_strengths(make_attack("scale", "test"), [1.0], control, thief) == ({1.0: 0.0}, "")
+    assert try_strengths(make_attack("scale", "test"), [1.0], control, attacker) == ({1.0: 0.0}, "")
 
 
 @pytest.fixture(scope="module")

@@ -12,18 +12,18 @@ from torch import Tensor, nn
 
 from bench.attacks import ATTACKS, Attack, AttackContext, Attacked, Cost, make_attack
 from bench.attacks.base import measure_change, measure_sparsity
-from bench.attacks.overwriting import thief_secret
+from bench.attacks.overwriting import attacker_secret
 from bench.attacks.pruning import prunable_tensors
 from bench.data import load
+from bench.models.registry import HostRecipe
 from bench.testing import ATTACK_RULES, AttackSubject, BrokenRule, Rule, check_attack
-from bench.zoo import HostRecipe
-from cwwm.carrier import Carrier, classifier, host_digest
-from cwwm.errors import BadInput
-from cwwm.order_statistics import pruned_count
 from cwwm.schemes import EmbedContext
 from cwwm.schemes.sign_repetition import SignRepetition
+from cwwm.support.errors import BadInput
 from cwwm.training import Recipe
-from cwwm.weights import as_weights
+from cwwm.weights.carrier import Carrier, classifier, host_digest
+from cwwm.weights.order_statistics import pruned_count
+from cwwm.weights.view import as_weights
 from tests.plain_net import TwoConvNet
 
 RECIPE = HostRecipe(mark=Recipe(epochs=1, batch_size=64, lr=1e-3))
@@ -446,9 +446,9 @@ class TrainedSigns(SignRepetition):
 
 
 def carries(model: nn.Module, host: str, number: int, context: AttackContext) -> bool:
-    """Say whether a model carries the thief's mark `number`, put into what has the digest `host`."""
+    """Say whether a model carries the attacker's mark `number`, put into what has the digest `host`."""
     assert context.scheme is not None
-    key, nonce, message = thief_secret(context.seed, number, SCHEME.payload_bits)
+    key, nonce, message = attacker_secret(context.seed, number, SCHEME.payload_bits)
     weights = as_weights(model)
     carrier = Carrier.choose(weights, SCHEME.carrier)
     found = SCHEME.bind(weights, message, key, EmbedContext(nonce=nonce), carrier=carrier)
@@ -459,7 +459,7 @@ def carries(model: nn.Module, host: str, number: int, context: AttackContext) ->
 @pytest.mark.parametrize(
     "scheme", [SCHEME, TrainedSigns(payload_bits=16, repetition=5)], ids=["one-shot", "trained"]
 )
-def test_overwriting_leaves_the_thiefs_own_mark(
+def test_overwriting_leaves_the_attackers_own_mark(
     scheme: SignRepetition, model: nn.Module, context: AttackContext
 ) -> None:
     item = next(make_attack("overwrite", "test").curve([model], [1], replace(context, scheme=scheme)))

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.plan import cells
-from bench.strength_search import LOST, NEAR, TRAININGS, Trial, search
+from bench.calibration.search import LOST, NEAR, TRAININGS, Trial, search
+from bench.models.registry import ZOO_VARIABLE
 from bench.suite import Tune, load_suite, narrow
 from bench.suite.calibration_file import Strengths, read_strengths, strengths_path
-from bench.zoo import ZOO_VARIABLE
-from cwwm.errors import BadInput
+from bench.suite.expand import cells
+from cwwm.support.errors import BadInput
 
 Bench = Callable[..., int]
 

@@ -5,9 +5,9 @@ import json
 import pytest
 import timm
 
-from bench.cli import app
-from bench.zoo import load_zoo
-from cwwm.console import run_app
+from bench.cli.app import app
+from bench.models.registry import load_zoo
+from cwwm.support.console import run_app
 
 Rows = list[dict[str, str]]
 

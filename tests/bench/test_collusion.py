@@ -15,14 +15,14 @@ from bench.attacks import AttackContext, make_attack
 from bench.attacks.collusion import differing
 from bench.attacks.pruning import prunable_tensors
 from bench.data import load
-from bench.journal import Journal
-from bench.zoo import HostRecipe
-from cwwm.errors import BadInput
-from cwwm.keys import Key
-from cwwm.order_statistics import pruned_count
+from bench.models.registry import HostRecipe
+from bench.records.store import Journal
+from cwwm.ownership.keys import Key
 from cwwm.schemes import EmbedContext, make_scheme
+from cwwm.support.errors import BadInput
 from cwwm.training import Recipe, train
-from cwwm.weights import as_weights
+from cwwm.weights.order_statistics import pruned_count
+from cwwm.weights.view import as_weights
 
 CWC = {"payload_bits": 64, "survive": 0.97, "low": 0.8}
 BITS = (np.arange(64) % 2).astype(np.uint8)

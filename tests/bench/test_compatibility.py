@@ -13,21 +13,22 @@ import torch
 from torch import nn
 
 from bench.attacks import make_attack
-from bench.cell import Cell, HostSpec, MarkSpec
-from bench.cli import app
-from bench.compatibility import architectures
-from bench.compatibility.trial import perturb, run_untrained
-from bench.journal import Journal, Record
+from bench.cli.app import app
+from bench.execution.run_untrained import perturb, run_untrained
 from bench.leaderboard.compatibility import shortfalls
-from bench.plan import cells
-from bench.sources import host_roots
+from bench.models.registry import ZOO_VARIABLE, ModelSpec, find_models, load_zoo
+from bench.records.fields import Record
+from bench.records.store import Journal
 from bench.suite import AttackEntry, SchemeEntry, load_suite
+from bench.suite.cell import Cell, HostSpec, MarkSpec
+from bench.suite.expand import cells
+from bench.suite.sources import host_roots
+from bench.suite.untrained import architectures
 from bench.support.fingerprint import Fingerprints
 from bench.support.modules import Modules
 from bench.verification.rebuild import cell_of
-from bench.zoo import ZOO_VARIABLE, ModelSpec, find_models, load_zoo
-from cwwm.console import run_app
-from cwwm.errors import BadInput
+from cwwm.support.console import run_app
+from cwwm.support.errors import BadInput
 
 CPU = torch.device("cpu")
 Bench = Callable[..., int]
@@ -370,12 +371,16 @@ def test_an_untrained_suite_refuses_what_takes_training(old: str, new: str, name
 
 def test_records_depend_on_networks_and_not_on_tables_or_accuracy() -> None:
     found = Fingerprints(Modules()).reached(host_roots("none", untrained=True))
-    assert {"bench.zoo:build_model", "bench.networks", "cwwm.checkpoint:save_tensors"} <= found
+    assert {
+        "bench.models.registry:build_model",
+        "bench.models.networks",
+        "cwwm.weights.checkpoint:save_tensors",
+    } <= found
     others = (
         "bench.leaderboard",
-        "bench.plan",
-        "bench.journal",
-        "bench.workshop:Workshop",
+        "bench.suite.expand",
+        "bench.records.store",
+        "bench.execution.model_factory:ModelFactory",
         "bench.metrics.accuracy",
     )
     assert not [name for name in found if name.startswith(others)]

@@ -5,11 +5,11 @@ from statistics import fmean
 
 import pytest
 
-from bench.journal import Journal
 from bench.leaderboard.points import Point, gather, percent
+from bench.records.store import Journal
 from bench.studies.compression import LEVELS, app, curves, page, reach_table
 from bench.studies.compression_picture import lost, measured_ratio
-from cwwm.console import run_app
+from cwwm.support.console import run_app
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.models.registry import load_zoo
 from bench.suite import load_suite
-from bench.zoo import load_zoo
-from cwwm.errors import BadInput
 from cwwm.schemes import SCHEMES
+from cwwm.support.errors import BadInput
 
 SUITE = """
 models: [test_resnet]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 from torch import Tensor, nn
 
-from bench.covertness import (
+from bench.metrics.detectability import (
     FEATURES,
     auc_of,
     commonest,
@@ -24,11 +24,11 @@ from bench.covertness import (
     summarise,
     two_sample_test,
 )
-from cwwm.carrier import Carrier
-from cwwm.errors import BadInput
-from cwwm.keys import Key
+from cwwm.ownership.keys import Key
 from cwwm.schemes import EmbedContext, embed, make_scheme
-from cwwm.weights import as_weights
+from cwwm.support.errors import BadInput
+from cwwm.weights.carrier import Carrier
+from cwwm.weights.view import as_weights
 
 State = dict[str, Tensor]
 HOSTS = 4

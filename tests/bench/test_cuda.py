@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from bench.attacks import make_attack
-from bench.studies.symmetry import ATTACKS, randomised, thief
-from bench.zoo import build_model, find_models
-from cwwm.keys import Key, Stream
-from cwwm.order_statistics import MagnitudeTable, Rank
+from bench.models.registry import build_model, find_models
+from bench.studies.symmetry import ATTACKS, attacker, randomised
+from cwwm.ownership.keys import Key, Stream
 from cwwm.schemes import SCHEMES, EmbedContext, embed, make_scheme
-from cwwm.weights import as_weights
+from cwwm.weights.order_statistics import MagnitudeTable, Rank
+from cwwm.weights.view import as_weights
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -43,7 +43,7 @@ def test_what_preserves_the_function_does_so_on_cuda_and_makes_the_same_choices(
     pytest.importorskip("torch_pruning")
     model = randomised("test_resnet")
     here, there = (
-        next(make_attack(spec, "test").curve([model.to(device)], [strength], thief(32, device)))
+        next(make_attack(spec, "test").curve([model.to(device)], [strength], attacker(32, device)))
         for device in (torch.device("cpu"), torch.device("cuda"))
     )
     assert there.achieved["difference"] <= 1e-4

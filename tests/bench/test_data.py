@@ -17,7 +17,7 @@ from bench.data import DATASETS, Dataset, Split, digits, load, photo_crops, text
 from bench.data.dataset import shifted
 from bench.data.idx import read_idx
 from bench.data.photographs import PHOTOGRAPHS, pixels
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 torch.set_num_threads(1)
 

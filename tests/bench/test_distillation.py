@@ -1,4 +1,4 @@
-"""Distillation: its loss by hand, what the thief gets and sees, what schemes read from students, and the study."""
+"""Distillation: its loss by hand, what the attacker gets and sees, what schemes read from students, the study."""
 
 import math
 from dataclasses import replace
@@ -13,17 +13,17 @@ from torch import Tensor, nn
 from bench.attacks import ATTACKS, AttackContext, Attacked, make_attack
 from bench.attacks.distillation import Distillation, agreement, distillation_loss, halves, top_only
 from bench.data import Dataset, load
+from bench.execution.preflight import preflight
 from bench.metrics.accuracy import accuracy, answers
-from bench.preflight import preflight
+from bench.models.registry import HostRecipe, build_model, find_models
 from bench.studies import distillation as study
 from bench.suite import load_suite
-from bench.zoo import HostRecipe, build_model, find_models
-from cwwm.console import run_app
-from cwwm.errors import BadInput
-from cwwm.keys import Key
+from cwwm.ownership.keys import Key
 from cwwm.schemes import SCHEMES, Claim, EmbedContext, make_scheme, scheme_of
+from cwwm.support.console import run_app
+from cwwm.support.errors import BadInput
 from cwwm.training import Recipe, train
-from cwwm.weights import as_weights
+from cwwm.weights.view import as_weights
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(epochs=3, batch_size=64, lr=3e-3)
@@ -236,7 +236,7 @@ def test_impossible_distillations_are_refused(parameters: dict[str, object], str
         distil(strength, **parameters)
 
 
-def test_a_thief_who_cannot_build_networks_is_refused() -> None:
+def test_a_attacker_who_cannot_build_networks_is_refused() -> None:
     with pytest.raises(BadInput, match="needs a fresh student"):
         next(make_attack("distill", "test").curve([teacher()], [1.0], replace(context(), build=None)))
 
@@ -264,9 +264,9 @@ def test_a_random_pruning_after_another_keeps_the_zeros_of_both() -> None:
 
 
 def test_the_preflight_looks_for_the_transfer_data(tmp_path: Path) -> None:
-    suite = tmp_path / "thief.yaml"
+    suite = tmp_path / "attacker.yaml"
     suite.write_text(
-        "description: a thief with images that are not there\nmodels: [test_resnet]\nseeds: 1\npayloads: [64]\n"
+        "description: an attacker with images that are not there\nmodels: [test_resnet]\nseeds: 1\npayloads: [64]\n"
         "schemes: [{name: carriers}]\nattacks:\n"
         "  - {name: distill, transfer: out-of-distribution, transfer_data: texture, strengths: [1]}\n"
     )

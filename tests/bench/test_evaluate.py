@@ -15,8 +15,8 @@ from bench.attacks import Attack, AttackContext, Attacked, Cost, make_attack
 from bench.attacks.base import DATA, NETWORKS
 from bench.data import Dataset, load
 from bench.metrics.accuracy import accuracy
-from cwwm.errors import BadInput
 from cwwm.schemes import make_scheme
+from cwwm.support.errors import BadInput
 from cwwm.training import Recipe, train
 
 SIGNS: dict[str, Any] = {"name": "sign-repetition", "payload_bits": 64}

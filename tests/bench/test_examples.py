@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from bench.attacks import ATTACKS
-from bench.journal import Journal
+from bench.records.store import Journal
 from bench.support.fingerprint import Fingerprints
 from bench.support.modules import Modules
 from bench.testing import check_attack
-from cwwm.checkpoint import save_tensors
 from cwwm.cli import app as owner_app
-from cwwm.console import run_app
 from cwwm.schemes import SCHEMES
+from cwwm.support.console import run_app
 from cwwm.testing import check_scheme
+from cwwm.weights.checkpoint import save_tensors
 from examples.low_rank import LowRank
 from examples.patchwork import Patchwork
 
@@ -95,7 +95,7 @@ def test_lists_and_plans_know_plugins(bench: Bench, capsys: pytest.CaptureFixtur
 
 def test_the_digest_of_a_plugin_covers_its_source_and_what_it_builds_on() -> None:
     found = Fingerprints(Modules()).reached(["examples.patchwork:Patchwork"])
-    assert {"examples.patchwork", "cwwm.schemes.keyed:KeyedEmbedding", "cwwm.schemes.base:Scheme"} <= found
+    assert {"examples.patchwork", "cwwm.schemes.common.keyed:KeyedEmbedding", "cwwm.schemes.base:Scheme"} <= found
     assert "examples.low_rank" not in found
 
 

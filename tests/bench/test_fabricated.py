@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from bench.journal import Journal, record_digest
 from bench.leaderboard import texts
-from bench.submission import _identity
+from bench.records.store import Journal, record_digest
+from bench.verification.submission import _identity
 
 Bench = Callable[..., int]
 Record = dict[str, Any]
@@ -142,12 +142,12 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "fewer layers": (edited(lambda r: r["marked"]["covertness"]["control_layers"].pop()), "other layers"),
     "ragged layers": (edited(lambda r: r["marked"]["covertness"]["marked_layers"][0].pop()), "other statistics"),
     "no strengths": (edited(of_strengths()), "recipe.strengths"),
-    "a count beyond floats": (edited(lambda r: r["rows"][0].update(erased=HUGE)), "rows.0.erased"),
+    "a count beyond floats": (edited(lambda r: r["rows"][0].update(erased=HUGE)), "rows[0].erased"),
     "a total beyond floats": (edited(lambda r: r["marked"]["accuracy"].update(total=HUGE)), "accuracy.total"),
     "a seed beyond floats": (edited(lambda r: r["recipe"]["host"].update(seed=HUGE)), "host.seed"),
     "energies that overflow": (
         edited(lambda r: r["marked"].update(energy=1.7e308), every=True),
-        "no tables follow from the records",
+        "marked.energy",
     ),
     "another torch in the environment": (
         edited(lambda r: r["environment"].update(torch="9.9")),
@@ -179,7 +179,6 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "another torch, rows made up": (edited(of_host("torch", "2.99.0")), "1 of 16 records cannot be run again"),
     "other threads, rows made up": (edited(of_host("threads", 64)), "1 of 16 records cannot be run again"),
     "another device, rows made up": (edited(of_host("device", "cuda")), "1 of 16 records cannot be run again"),
-    "another source, rows made up": (edited(of_host("source", "0" * 32)), "1 of 16 records cannot be run again"),
     "another timm, all rows made up": (edited(of_host("timm", "9"), every=True), "no cell could be run again"),
     "a model of their own": (
         edited(lambda r: r["recipe"]["host"]["model"].update(create={"checkpoint_path": "x"})),
@@ -198,7 +197,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
 
 #: these keep every form, and only running the cell again tells; by the attack of the record that is edited
 MADE_UP: dict[str, tuple[Edit, str]] = {
-    "magnitude": (better, "'rows' is another"),
+    "magnitude": (of_host("source", "0" * 32), "'rows' is another when run again; it is of older source"),
     "random": (of_strengths(0.123), "'rows' is another"),
     "structured": (refused, "run again it is ok"),
     "magnitude + bn": (another_seed, "'host' is another"),

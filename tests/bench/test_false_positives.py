@@ -13,17 +13,18 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 from torch import Tensor
 
-from bench.false_positives import affordable_trials, null_facts, null_log10_p
-from bench.journal import Journal, Record
 from bench.leaderboard.detection import covertness_table, critical_log10_p, detection_table
 from bench.leaderboard.points import gather
 from bench.metrics.accuracy import rate_interval
-from cwwm.keys import Key
-from cwwm.mark import Mark
+from bench.metrics.false_positives import affordable_trials, null_facts, null_log10_p
+from bench.records.fields import Record
+from bench.records.store import Journal
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, Scheme, embed, make_scheme, scheme_of
 from cwwm.schemes.base import FORWARD
 from cwwm.schemes.sign_repetition import SignRepetition
-from cwwm.weights import as_weights
+from cwwm.weights.view import as_weights
 
 State = dict[str, Tensor]
 CASES: list[tuple[str, dict[str, Any]]] = [

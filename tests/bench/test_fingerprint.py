@@ -12,8 +12,8 @@ import pytest
 
 from bench.attacks import make_attack
 from bench.data import DATASETS
-from bench.sources import DETECTION, TIMING, attack_roots, host_roots, mark_roots
 from bench.suite import AttackEntry, SchemeEntry
+from bench.suite.sources import DETECTION, TIMING, attack_roots, host_roots, mark_roots
 from bench.support.fingerprint import STOPS, Fingerprints, fingerprint
 from bench.support.modules import OURS, Modules
 from cwwm.schemes import SCHEMES
@@ -45,18 +45,18 @@ def canonical_json(value):
 ACCURACY = "bench/metrics/accuracy.py"
 ADDED = "from bench.attacks.noise import Noise\nclass Added(Noise):\n    name = 'added'\n"
 SAME: dict[str, list[Change]] = {
-    "a comment": [("cwwm/keys.py", r"\Z", "# another\n"), ("bench/running.py", "    rows = ", "    # why\n\\g<0>")],
+    "a comment": [("cwwm/ownership/keys.py", r"\Z", "# another\n"), ("bench/execution/run_cell.py", "    rows = ", "    # why\n\\g<0>")],
     "a docstring": [("cwwm/training.py", '"""Train `model` in place', '"""Trains a model in place')],
-    "an annotation": [(ACCURACY, "split: Split, ", "split: object, "), ("cwwm/seeds.py", " -> str", "")],
-    "the order of imports": [("bench/workshop.py", "(from bench.data.*\n)(from bench.metrics.*\n)", r"\2\1")],
-    "blank lines": [("cwwm/schemes/keyed.py", "\n\n\n", "\n\n\n\n\n")],
+    "an annotation": [(ACCURACY, "split: Split, ", "split: object, "), ("cwwm/support/seeds.py", " -> str", "")],
+    "the order of imports": [("bench/execution/model_factory.py", "(from bench.data.*\n)(from bench.metrics.*\n)", r"\2\1")],
+    "blank lines": [("cwwm/schemes/common/keyed.py", "\n\n\n", "\n\n\n\n\n")],
     "a function that moves": [
-        ("cwwm/seeds.py", r"def canonical_json(?s:.*?)\n\n\n", ""),
-        ("cwwm/seeds.py", "import json\n", "import json\nfrom cwwm.texts import canonical_json\n"),
+        ("cwwm/support/seeds.py", r"def canonical_json(?s:.*?)\n\n\n", ""),
+        ("cwwm/support/seeds.py", "import json\n", "import json\nfrom cwwm.texts import canonical_json\n"),
         ("cwwm/texts.py", "", MOVED),
     ],
     "a private function by another name": [("cwwm/training.py", r"\b_cross_entropy\b", "_loss_by_class")],
-    "a function that nothing calls": [("cwwm/keys.py", r"\Z", "def unused():\n    return 1\n")],
+    "a function that nothing calls": [("cwwm/ownership/keys.py", r"\Z", "def unused():\n    return 1\n")],
     "another scheme": [("cwwm/schemes/uchida.py", r"\Z", "A = 1\n"), ("cwwm/schemes/sign_erasure.py", "64", "65")],
     "another attack and a table": [
         ("bench/attacks/noise.py", "def apply", "def applied"),
@@ -72,19 +72,19 @@ OTHER: dict[str, tuple[list[Change], set[str]]] = {
     "a method of a base": ([("cwwm/schemes/base.py", "extraction.bits == c", "extraction.bits != c")], MARKS),
     "a decorator": ([(ACCURACY, "@torch.inference_mode", "@torch.no_grad")], RESULTS),
     "a default of a dataclass": ([("cwwm/schemes/sign_repetition.py", "int = 7", "int = 9")], {"sign"}),
-    "a helper two imports away": ([("cwwm/keys.py", r"bits > 63:", "bits > 62:")], {*MARKS, "detection"}),
+    "a helper two imports away": ([("cwwm/ownership/keys.py", r"bits > 63:", "bits > 62:")], {*MARKS, "detection"}),
     "the order of statements": (
         [("cwwm/training.py", r"(    optimizer.zero_grad\(.*\n)(    \(loss if .*\n)", r"\2\1")], TRAINING),
     "a constant of a scheme's module": ([("cwwm/schemes/protected_cwc.py", "36 / 160", "37 / 160")], {"protected"}),
     "a statement of a module": ([("cwwm/training.py", r"\Z", "torch.set_default_dtype(torch.float64)\n")], RESULTS),
     "a statement of a package": ([("cwwm/__init__.py", r"\Z", "import torch\ntorch.seed()\n")], set(PARTS)),
     "an attribute that is set": ([("cwwm/training.py", r"\Z", "Batch.width = 3\n")], TRAINING),
-    "a module imported for what it does": ([("bench/networks.py", r"\Z", "def added():\n    return 1\n")], RESULTS),
-    "another function is imported": ([("bench/workshop.py", "import accur", "import answers as accur")], TRAINING),
+    "a module imported for what it does": ([("bench/models/networks.py", r"\Z", "def added():\n    return 1\n")], RESULTS),
+    "another function is imported": ([("bench/execution/model_factory.py", "import accur", "import answers as accur")], TRAINING),
     "who reads the data": ([("bench/data/digits.py", r"sorted\(order\[::4\]\)", "sorted(order[::5])")], {"host"}),
-    "false positives": ([("bench/false_positives.py", r"\bTRIALS = 600", "TRIALS = 500")], {"detection"}),
-    "covertness": ([("bench/covertness.py", "counts > chance", "counts >= chance")], {"detection"}),
-    "a stopwatch": ([("cwwm/timing.py", r"perf_counter\(\)", "monotonic()")], {"timing"}),
+    "false positives": ([("bench/metrics/false_positives.py", r"\bTRIALS = 600", "TRIALS = 500")], {"detection"}),
+    "covertness": ([("bench/metrics/detectability.py", "counts > chance", "counts >= chance")], {"detection"}),
+    "a stopwatch": ([("cwwm/support/timing.py", r"perf_counter\(\)", "monotonic()")], {"timing"}),
 }  # fmt: skip
 
 
@@ -147,9 +147,9 @@ def test_an_edit_that_cannot_change_a_number_changes_no_digest(
 
 
 def test_a_module_by_another_name_changes_no_digest(edited: Path, before: dict[str, str]) -> None:
-    (edited / "cwwm/seeds.py").rename(edited / "cwwm/derivation.py")
+    (edited / "cwwm/support/seeds.py").rename(edited / "cwwm/derivation.py")
     for path in edited.rglob("*.py"):
-        path.write_text(path.read_text().replace("cwwm.seeds", "cwwm.derivation"))
+        path.write_text(path.read_text().replace("cwwm.support.seeds", "cwwm.derivation"))
     assert changed(edited, before) == set()
 
 
@@ -187,9 +187,11 @@ def test_a_host_depends_on_no_other_data_and_no_result_on_tables_or_command_line
     assert "bench.data.digits:read" in found
     assert "bench.data.textures:read" not in found
     assert not [
-        one for one in found if one.startswith(("bench.leaderboard", "bench.cli", "bench.plan", "cwwm.cli"))
+        one
+        for one in found
+        if one.startswith(("bench.leaderboard", "bench.cli.app", "bench.suite.expand", "cwwm.cli"))
     ]
-    assert {one for one in found if one.startswith("bench.suite.")} == {
+    assert {one for one in found if one.startswith("bench.suite.entries:")} == {
         "bench.suite.entries:SchemeEntry",
         "bench.suite.entries:_scheme_classes",
     }

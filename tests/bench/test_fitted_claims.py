@@ -12,23 +12,23 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from bench import fitted_claims
 from bench.data import load
-from bench.fitted_claims import FITS, Base, Fit
+from bench.metrics import fitted_claims
+from bench.metrics.fitted_claims import FITS, Base, Fit
 from bench.studies.fitted_claims import World, judged
 from bench.studies.forgery_page import fitted_rows
 from bench.studies.grinding import core_time, draw_grinding, grinding_rows, median_best
-from cwwm.checkpoint import open_weights
 from cwwm.cli import app
 from cwwm.commitment import Commitment
-from cwwm.console import NO, run_app
-from cwwm.keys import Key
-from cwwm.mark import save_mark
-from cwwm.message import bits_to_hex
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import save_mark
+from cwwm.ownership.message import bits_to_hex
+from cwwm.ownership.verification import Exhibits, copy_digest, same_channels, verify
 from cwwm.schemes import SCHEMES, Claim, EmbedContext, embed, make_scheme
+from cwwm.support.console import NO, run_app
 from cwwm.training import Recipe, train
-from cwwm.verification import Exhibits, copy_digest, same_channels, verify
-from cwwm.weights import TensorWeights, as_weights
+from cwwm.weights.checkpoint import open_weights
+from cwwm.weights.view import TensorWeights, as_weights
 
 CONTROLS = {"none", "wrong-key"}
 #: what a forger cannot fit beyond chance for want of time: a keyed check stands in the way, or the bits are few

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import binom
 from torch import Tensor
 
-from bench.forgery import (
+from bench.metrics.forgery import (
     FORGERIES,
     BestOfMany,
     CommitmentSpam,
@@ -18,13 +18,13 @@ from bench.forgery import (
 )
 from bench.studies.forgery import FORMS, Target, study_form
 from bench.studies.forgery_page import COMMITMENTS, LEVELS, Searched, page, search_rows, spam_rows
-from cwwm.errors import BadInput
-from cwwm.evidence import Tried, Verdict
-from cwwm.keys import Key
-from cwwm.mark import Mark
-from cwwm.registry import build
+from cwwm.ownership.evidence import Tried, Verdict
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, embed, make_scheme
-from cwwm.weights import as_weights
+from cwwm.support.errors import BadInput
+from cwwm.support.registry import build
+from cwwm.weights.view import as_weights
 
 BITS = 32
 MESSAGE = tuple(int(bit) for bit in np.arange(BITS) % 2)

@@ -15,10 +15,10 @@ from bench.attacks.base import Attacked, measure_sparsity
 from bench.attacks.gradual import RAMP, GradualPruning, GrowingMasks, sparsity_schedule, step_count
 from bench.attacks.pruning import MagnitudePruning, prunable_tensors
 from bench.data import load
-from bench.zoo import HostRecipe
-from cwwm.errors import BadInput
-from cwwm.order_statistics import pruned_count
+from bench.models.registry import HostRecipe
+from cwwm.support.errors import BadInput
 from cwwm.training import Recipe, train
+from cwwm.weights.order_statistics import pruned_count
 from tests.plain_net import TwoConvNet
 
 RECIPE = Recipe(epochs=2, batch_size=64, lr=3e-3)

@@ -10,13 +10,13 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bench.journal import Journal, record_digest
+from bench.execution.progress import read_progress
+from bench.execution.time_budget import Durations
 from bench.leaderboard.pictures import save
-from bench.pacing import Durations
-from bench.progress import read_progress
+from bench.records.store import Journal, record_digest
 from bench.regression.baseline import accepted
 from bench.regression.history import read_history
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 from tests.bench.invented import journal_of, record, refused
 
 Bench = Callable[..., int]

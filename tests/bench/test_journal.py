@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.journal import Journal
+from bench.records.store import Journal
 
 Bench = Callable[..., int]
 

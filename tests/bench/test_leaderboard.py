@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import app
-from bench.journal import Journal, Levels
+from bench.cli.app import app
 from bench.leaderboard import texts, write
 from bench.leaderboard.capacity import capacities, capacity_tables
 from bench.leaderboard.detection import detection_table, flagged
 from bench.leaderboard.levels import at_levels, levels_table
 from bench.leaderboard.points import gather
-from cwwm.console import run_app
+from bench.records.store import Journal, Levels
+from cwwm.support.console import run_app
 from tests.bench.invented import journal_of, many, record, refused
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"

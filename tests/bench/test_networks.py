@@ -9,11 +9,11 @@ from torch import nn
 from bench.attacks import AttackContext, make_attack
 from bench.data import load
 from bench.data.dataset import Split
-from bench.zoo import build_model, find_models, load_zoo
-from cwwm.carrier import Carrier, classifier
-from cwwm.errors import BadInput
+from bench.models.registry import build_model, find_models, load_zoo
+from cwwm.support.errors import BadInput
 from cwwm.training import train
-from cwwm.weights import as_weights
+from cwwm.weights.carrier import Carrier, classifier
+from cwwm.weights.view import as_weights
 
 SHAPES = {
     "lenet5": {

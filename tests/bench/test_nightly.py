@@ -10,17 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from bench import false_positives
-from bench.cli import app
-from bench.hosts import KINDS
-from bench.journal import Journal, Record
-from bench.nightly import STEP_SUMMARY, Home
+from bench.cli.app import app
+from bench.execution.run_cell import reproducible
+from bench.execution.shared_models import KINDS
+from bench.metrics import false_positives
+from bench.models.registry import ZOO_VARIABLE
+from bench.records.fields import Record
+from bench.records.store import Journal
 from bench.regression import compare
 from bench.regression.history import read_history
-from bench.running import reproducible
-from bench.zoo import ZOO_VARIABLE
-from cwwm.console import run_app
+from bench.regression.nightly import STEP_SUMMARY, Home
 from cwwm.schemes import SCHEMES
+from cwwm.support.console import run_app
 
 SEEDS = 8  # the fewest with which an exact test of one model can say anything
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.false_positives import random_claim, weighed
+from bench.metrics.false_positives import random_claim, weighed
 from bench.null_laws import (
     LAWS,
     RATES,
@@ -39,11 +39,11 @@ from bench.null_laws.exact import (
 from bench.null_laws.tilting import DEPTHS, Estimate, chip_tail, coin_tail
 from bench.studies import null_laws as study
 from bench.studies.null_laws_page import Measured, Timed, page
-from cwwm.evidence import Evidence, log10_match_tail
-from cwwm.keys import Key
+from cwwm.ownership.evidence import Evidence, log10_match_tail
+from cwwm.ownership.keys import Key
 from cwwm.schemes import SCHEMES, Claim, Extraction
 from cwwm.schemes.protected_cwc import ProtectedConstantWeight
-from cwwm.weights import as_weights
+from cwwm.weights.view import as_weights
 
 CLAIMS, FEW = 1000, 40  # of the quickest form of a scheme, and of the others that are quick enough
 QUICK, SLOW = 2_500, 10_000  # work of forms that are tried in the quick part, and in the slow one

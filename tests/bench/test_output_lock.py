@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.journal import Journal
-from bench.output_lock import LOCK, writing
-from bench.zoo import ZOO_VARIABLE
-from cwwm.errors import BadInput, EnvironmentFault
+from bench.models.registry import ZOO_VARIABLE
+from bench.records.store import Journal
+from bench.support.output_lock import LOCK, writing
+from cwwm.support.errors import BadInput, EnvironmentFault
 
 Bench = Callable[..., int]
 
@@ -120,7 +120,7 @@ def full_disk() -> None:
 
 
 def command(tiny: Path, *arguments: str) -> "subprocess.Popen[str]":
-    line = [sys.executable, "-c", "from bench.cli import main; main()", *arguments]
+    line = [sys.executable, "-c", "from bench.cli.app import main; main()", *arguments]
     environment = {**os.environ, ZOO_VARIABLE: str(tiny / "models.yaml"), "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(
         line, env=environment, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=full_disk
@@ -152,7 +152,7 @@ def test_a_full_disk_is_one_line_and_not_0(tiny: Path, finished: Path, tmp_path:
 def test_a_folder_removed_while_a_run_goes_on_is_one_line_and_not_0(tiny: Path, tmp_path: Path) -> None:
     import time
 
-    line = [sys.executable, "-c", "from bench.cli import main; main()", "run", str(tiny / "tiny.yaml")]
+    line = [sys.executable, "-c", "from bench.cli.app import main; main()", "run", str(tiny / "tiny.yaml")]
     environment = {**os.environ, ZOO_VARIABLE: str(tiny / "models.yaml"), "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(
         [*line, "--out", str(tmp_path / "out"), "--device", "cpu"],

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from bench.attacks import AttackContext, make_attack
 from bench.attacks.pruning import prunable_tensors
 from bench.data import load
-from bench.zoo import HostRecipe
-from cwwm.errors import BadInput
+from bench.models.registry import HostRecipe
 from cwwm.schemes import SCHEMES, make_scheme
+from cwwm.support.errors import BadInput
 from cwwm.training import Recipe
 
 OWNERS = make_scheme("cwc", {"payload_bits": 32})

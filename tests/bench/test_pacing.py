@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.artefacts import ArtefactStore
-from bench.cell import Cell
-from bench.journal import Journal
-from bench.pacing import Durations, Kind, Pace, by_importance, cut_rows, parse_budget
-from bench.plan import cells
+from bench.execution.time_budget import Durations, Kind, Pace, by_importance, cut_rows, parse_budget
+from bench.records.store import Journal
 from bench.suite import Suite, load_suite
-from cwwm.errors import BadInput
+from bench.suite.cell import Cell
+from bench.suite.expand import cells
+from bench.support.artifact_store import ArtefactStore
+from cwwm.support.errors import BadInput
 
 Bench = Callable[..., int]
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.journal import Journal, Record
-from bench.running import reproducible
-from bench.submission import inspect
-from bench.zoo import ZOO_VARIABLE
+from bench.execution.run_cell import reproducible
+from bench.models.registry import ZOO_VARIABLE
+from bench.records.fields import Record
+from bench.records.store import Journal
+from bench.verification.submission import inspect
 from tests.processes import gone, recorded, until, workers
 
 Bench = Callable[..., int]
@@ -127,7 +128,7 @@ def test_a_cell_that_takes_too_long_fails_and_is_tried_again_by_the_next_run(
 
 
 def command(suite: Path, out: Path, *more: str) -> list[str]:
-    line = [sys.executable, "-c", "from bench.cli import main; main()", "run", str(suite), "--out", str(out)]
+    line = [sys.executable, "-c", "from bench.cli.app import main; main()", "run", str(suite), "--out", str(out)]
     return [*line, "--device", "cpu", *more]
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from bench.journal import Journal
 from bench.leaderboard import texts
-from bench.plain_text import in_markdown, in_spreadsheet, plain
+from bench.records.store import Journal
+from bench.support.plain_text import in_markdown, in_spreadsheet, plain
 
 Bench = Callable[..., int]
 

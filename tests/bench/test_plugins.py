@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from bench.attacks import ATTACKS
-from bench.plugins import load_plugins
+from bench.execution.plugins import load_plugins
 from bench.suite import AttackEntry, SchemeEntry
 from bench.support import fingerprint as fingerprints
 from bench.support.fingerprint import Fingerprints, fingerprint, root
 from bench.support.modules import Modules
-from cwwm.errors import BadInput
 from cwwm.schemes import SCHEMES
+from cwwm.support.errors import BadInput
 
 Bench = Callable[..., int]
 
@@ -77,7 +77,7 @@ def test_a_module_of_the_working_folder_joins_once_however_often_it_is_named(fol
     ("text", "says"),
     [
         (
-            SCHEME.format(helper="cwwm.errors", name="mine").replace("REPEATS", "nothing"),
+            SCHEME.format(helper="cwwm.support.errors", name="mine").replace("REPEATS", "nothing"),
             "cannot import name 'nothing'",
         ),
         ("1 / 0\n", "ZeroDivisionError: division by zero"),
@@ -86,7 +86,7 @@ def test_a_module_of_the_working_folder_joins_once_however_often_it_is_named(fol
         ("VALUE = 1\n", "defines no scheme and no attack"),
         ("from cwwm.schemes.sign import Sign\n", "defines no scheme and no attack"),
         (
-            SCHEME.format(helper="cwwm.errors", name="cwc").replace("REPEATS", "BadInput"),
+            SCHEME.format(helper="cwwm.support.errors", name="cwc").replace("REPEATS", "BadInput"),
             "there is scheme 'cwc' in cwwm.schemes.constant_weight already",
         ),
         ("from cwwm.schemes.sign import Sign\nclass Mine(Sign):\n    name = 'mine'\n", "needs a name of its own"),
@@ -111,7 +111,9 @@ def test_a_plugin_that_is_not_there_is_named(folder: Path) -> None:
 def test_two_plugins_of_one_name_are_refused(folder: Path) -> None:
     for module in ("own_first", "own_second"):
         write(
-            folder, f"{module}.py", SCHEME.format(helper="cwwm.errors", name="mine").replace("REPEATS", "BadInput")
+            folder,
+            f"{module}.py",
+            SCHEME.format(helper="cwwm.support.errors", name="mine").replace("REPEATS", "BadInput"),
         )
     assert "plugin own_second: there is scheme 'mine' in own_first already" in refusal("own_first", "own_second")
 
@@ -174,9 +176,13 @@ def test_a_compiled_module_of_a_plugin_counts_by_its_bytes(folder: Path) -> None
 
 
 def test_who_names_a_plugin_scheme_depends_on_it(folder: Path) -> None:
-    write(folder, "own_scheme.py", SCHEME.format(helper="cwwm.errors", name="mine").replace("REPEATS", "BadInput"))
+    write(
+        folder,
+        "own_scheme.py",
+        SCHEME.format(helper="cwwm.support.errors", name="mine").replace("REPEATS", "BadInput"),
+    )
     load_plugins(["own_scheme"])
     control = SchemeEntry("control", "wrong-key", {"scheme": "mine"})
     assert control.classes == (SCHEMES["wrong-key"], SCHEMES["mine"])
-    thief = ATTACKS["overwrite"](scheme="mine")  # type: ignore[call-arg]
-    assert AttackEntry("thief", thief, (1.0,)).classes == (ATTACKS["overwrite"], SCHEMES["mine"])
+    attacker = ATTACKS["overwrite"](scheme="mine")  # type: ignore[call-arg]
+    assert AttackEntry("attacker", attacker, (1.0,)).classes == (ATTACKS["overwrite"], SCHEMES["mine"])

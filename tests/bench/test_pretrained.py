@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from bench.execution.model_factory import relative_change
 from bench.studies.pretrained import (
     CARRIERS,
     MARKS,
@@ -15,11 +16,10 @@ from bench.studies.pretrained import (
     rounded,
     top1,
 )
-from bench.workshop import relative_change
-from cwwm.carrier import Carrier
 from cwwm.design import Targets, design
-from cwwm.errors import BadInput
-from cwwm.weights import as_weights
+from cwwm.support.errors import BadInput
+from cwwm.weights.carrier import Carrier
+from cwwm.weights.view import as_weights
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench.cell import Cell
-from bench.journal import Journal
-from bench.progress import (
+from bench.execution.progress import (
     ENDED,
     RUNNING,
     STOPPED,
@@ -25,9 +23,11 @@ from bench.progress import (
     progress_view,
     read_progress,
 )
-from bench.zoo import ZOO_VARIABLE
-from cwwm.errors import BadInput
-from cwwm.files import write_json
+from bench.models.registry import ZOO_VARIABLE
+from bench.records.store import Journal
+from bench.suite.cell import Cell
+from cwwm.support.errors import BadInput
+from cwwm.support.files import write_json
 
 Bench = Callable[..., int]
 
@@ -99,7 +99,7 @@ def test_a_terminal_gets_a_live_table(tiny: Path, finished: Path, tmp_path: Path
     """One cell is run again, on models that are stored."""
     shutil.copytree(finished, tmp_path / "out")
     next((tmp_path / "out/cells").iterdir()).unlink()
-    command = [sys.executable, "-c", "from bench.cli import main; main()", "run", str(tiny / "tiny.yaml")]
+    command = [sys.executable, "-c", "from bench.cli.app import main; main()", "run", str(tiny / "tiny.yaml")]
     command += ["--out", str(tmp_path / "out"), "--device", "cpu"]
     environment = {**os.environ, ZOO_VARIABLE: str(tiny / "models.yaml"), "TERM": "xterm", "COLUMNS": "160"}
     controller, terminal = pty.openpty()
@@ -138,7 +138,7 @@ def test_the_cell_in_hand_is_named(tmp_path: Path, tiny_cell: Cell) -> None:
 
 @pytest.fixture(scope="module")
 def tiny_cell() -> Cell:
-    from bench.plan import cells
     from bench.suite import load_suite
+    from bench.suite.expand import cells
 
     return cells(load_suite("smoke"), {})[0]

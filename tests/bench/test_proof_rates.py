@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.journal import Journal
+from bench.records.store import Journal
 from bench.studies.proof_rates import FOLDERS, Proof, app, log10_p_now, lost_rows, proofs, summary_rows
-from cwwm.console import run_app
-from cwwm.evidence import log10_match_tail
+from cwwm.ownership.evidence import log10_match_tail
+from cwwm.support.console import run_app
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 PROOF = Proof("a suite", "cwc", 64, "magnitude", 0.5, -7.0, -6.7)

@@ -14,8 +14,8 @@ from bench.attacks.posttraining import PostTrainingQuantisation
 from bench.attacks.pruning import MagnitudePruning, apply_masks, prunable_tensors
 from bench.attacks.quantisation import Quantisation, affine
 from bench.data import load
-from bench.zoo import HostRecipe
-from cwwm.errors import BadInput
+from bench.models.registry import HostRecipe
+from cwwm.support.errors import BadInput
 from cwwm.training import Recipe
 from tests.conftest import TinyNet
 

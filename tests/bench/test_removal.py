@@ -15,12 +15,12 @@ from bench.attacks.base import Attacked
 from bench.attacks.pruning import prunable_tensors
 from bench.attacks.removal import StructuredRemoval, remove_empty
 from bench.data import load
-from bench.zoo import HostRecipe, build_model, find_models
-from cwwm.carrier import classifier
-from cwwm.errors import BadInput
-from cwwm.order_statistics import pruned_count
+from bench.models.registry import HostRecipe, build_model, find_models
+from cwwm.support.errors import BadInput
 from cwwm.training import Recipe
-from cwwm.weights import as_weights
+from cwwm.weights.carrier import classifier
+from cwwm.weights.order_statistics import pruned_count
+from cwwm.weights.view import as_weights
 
 pytest.importorskip("torch_pruning")
 

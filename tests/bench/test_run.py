@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from bench.journal import Journal
+from bench.execution.run_cell import comparable
 from bench.leaderboard import TIMING_COLUMNS
-from bench.running import comparable
-from cwwm.files import write_json
+from bench.records.store import Journal
+from cwwm.support.files import write_json
 
 Bench = Callable[..., int]
 

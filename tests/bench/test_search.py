@@ -10,9 +10,9 @@ from bench.attacks import AttackContext, make_attack
 from bench.attacks.search import Search
 from bench.data import load
 from bench.metrics.accuracy import accuracy
-from bench.networks import lenet300_100
-from bench.zoo import HostRecipe
-from cwwm.errors import BadInput
+from bench.models.networks import lenet300_100
+from bench.models.registry import HostRecipe
+from cwwm.support.errors import BadInput
 from cwwm.training import Recipe, train
 
 RECIPE = Recipe(epochs=3, batch_size=64, lr=2e-3)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.support.strict_yaml import dump_yaml, parse, read_yaml
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 PARSERS = [yaml.BaseLoader, *([yaml.CBaseLoader] if yaml.__with_libyaml__ else [])]
 HERE = Path("mine.yaml")

@@ -9,20 +9,20 @@ import torch
 from torch import nn
 
 from bench.attacks import AttackContext, make_attack
-from bench.cell import Cell
 from bench.data import Dataset, load
 from bench.metrics.accuracy import accuracy
-from bench.plan import cells
+from bench.models.registry import HostRecipe
 from bench.suite import load_suite, narrow
+from bench.suite.cell import Cell
+from bench.suite.expand import cells
 from bench.verification.rebuild import cell_of
-from bench.zoo import HostRecipe
 from cwwm.codes import Bits
-from cwwm.keys import Key, Stream
-from cwwm.mark import Mark
+from cwwm.ownership.keys import Key, Stream
+from cwwm.ownership.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, Extraction
 from cwwm.schemes.structural import Structural
 from cwwm.training import Recipe, train
-from cwwm.weights import as_weights
+from cwwm.weights.view import as_weights
 from tests.plain_net import CONVOLUTIONS, PlainNet
 
 pytest.importorskip("torch_pruning")
@@ -37,7 +37,7 @@ POINT = 0.01
 
 @dataclass(frozen=True)
 class Probe:
-    """A network of six convolutions, its marked copy, and a thief."""
+    """A network of six convolutions, its marked copy, and an attacker."""
 
     base: nn.Module
     cut: float
@@ -53,7 +53,7 @@ class Probe:
         found = self.read(suspect)
         return found.ok and np.array_equal(found.bits, self.message)
 
-    def thief(self) -> AttackContext:
+    def attacker(self) -> AttackContext:
         return AttackContext(self.data, RECIPE, 1, torch.device("cpu"), lambda name: self.data, scheme=SCHEME)
 
 
@@ -108,7 +108,7 @@ def test_the_message_is_whole_and_accuracy_within_a_point(probe: Probe) -> None:
 )
 def test_attacks_on_weights_leave_every_bit(attack: dict[str, object], strength: float, probe: Probe) -> None:
     target = copy.deepcopy(probe.model)
-    item = next(make_attack(attack, "test").curve([target], [strength], probe.thief()))
+    item = next(make_attack(attack, "test").curve([target], [strength], probe.attacker()))
     before, after = (dict(model.named_parameters()) for model in (probe.model, item.model))
     assert any(not torch.equal(before[name], after[name]) for name in before)
     assert probe.whole(item.model)
@@ -136,7 +136,7 @@ def test_removing_channels_destroys_the_message(probe: Probe) -> None:
     named = nn.Sequential()
     for name, child in copy.deepcopy(probe.model).named_children():
         named.add_module("fc" if isinstance(child, nn.Linear) else name, child)  # the attack spares classifiers
-    item = next(attack.curve([named], [0.1], probe.thief()))
+    item = next(attack.curve([named], [0.1], probe.attacker()))
     assert not probe.whole(item.model)
 
 

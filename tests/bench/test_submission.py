@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 import torch
 
-from bench.cell import Cell
-from bench.check import drawn
-from bench.conditions import prepare
-from bench.journal import Journal, record_digest
 from bench.leaderboard import write
-from bench.reading import RECORD_BYTES, RECORDS_BYTES
-from bench.submission import _identity, foreign_parts, gaps, inspect, record_faults
+from bench.models.registry import find_models
+from bench.records.store import Journal, record_digest
+from bench.suite.cell import Cell
+from bench.support.environment import prepare
+from bench.support.untrusted_io import RECORD_BYTES, RECORDS_BYTES
+from bench.verification.check import drawn
 from bench.verification.rebuild import cell_of, sort_out
-from bench.zoo import find_models
-from cwwm.errors import BadInput
+from bench.verification.submission import _identity, foreign_parts, gaps, inspect, record_faults
 from cwwm.schemes import SCHEMES
+from cwwm.support.errors import BadInput
 
 Bench = Callable[..., int]
 Edit = Callable[[dict[str, Any]], object]
@@ -178,7 +178,7 @@ def test_a_hostile_archive_is_one_reason(tmp_path: Path, packed: Callable[[], by
 
 
 def test_an_archive_is_unpacked_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench import reading
+    from bench.support import untrusted_io as reading
 
     assert RECORDS_BYTES > 4 * 55_000_000
     monkeypatch.setattr(reading, "RECORDS_BYTES", 2 * RECORD_BYTES)

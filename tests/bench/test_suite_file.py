@@ -13,7 +13,7 @@ from bench.suite import load_suite, suite_names
 from bench.suite.fields import SuiteFile, read_suite_file
 from bench.suite.load import SUITES
 from bench.support.strict_yaml import dump_yaml, read_yaml
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 Bench = Callable[..., int]
 Tree = dict[str, Any]
@@ -142,7 +142,7 @@ FULL: Tree = {
     "schemes": [
         {"name": "sign-repetition", "label": "signs", "carrier": "body", "repetition": 5, "payloads": [64]},
         {"name": "cwc", "at": {64: {"length": 1800, "weight": 450}}},
-        {"name": "aligned", "scheme": "cwc", "settings": {"carrier": "body", "survive": 0.9}},
+        {"name": "cwc", "label": "cwc aligned", "reader": "aligned", "carrier": "body", "survive": 0.9},
         {"name": "uchida", "tune": {"parameter": "strength", "low": 0.1, "high": 1}},
     ],
     "attacks": [

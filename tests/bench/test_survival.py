@@ -10,15 +10,15 @@ import torch
 from scipy.stats import binom
 from torch import nn
 
-from bench.artefacts import ArtefactStore
 from bench.attacks import AttackContext, make_attack
-from bench.cell import Cell
-from bench.plan import cells as cells_of
+from bench.execution.model_factory import ModelFactory
 from bench.suite import load_suite, narrow
-from bench.workshop import Workshop
-from cwwm.keys import Key, Stream
+from bench.suite.cell import Cell
+from bench.suite.expand import cells as cells_of
+from bench.support.artifact_store import ArtefactStore
+from cwwm.ownership.keys import Key, Stream
 from cwwm.schemes import EmbedContext, embed, make_scheme
-from cwwm.weights import as_weights
+from cwwm.weights.view import as_weights
 
 MODELS = ["test_resnet", "test_vit", "test_convnext"]
 KEYS = 200
@@ -26,8 +26,8 @@ RATES = [0.1, 0.3, 0.5, 0.7, 0.8, 0.85, 0.88, 0.89]
 
 
 @pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return Workshop(ArtefactStore(tmp_path_factory.mktemp("models")), torch.device("cpu"))
+def factory(tmp_path_factory: pytest.TempPathFactory) -> ModelFactory:
+    return ModelFactory(ArtefactStore(tmp_path_factory.mktemp("models")), torch.device("cpu"))
 
 
 def first_cell(model: str) -> Cell:
@@ -43,8 +43,8 @@ def hurried(cell: Cell) -> Cell:
     return replace(cell, mark=replace(cell.mark, host=replace(cell.host, model=model)))
 
 
-def thief(workshop: Workshop, cell: Cell) -> AttackContext:
-    data = workshop.data(cell.host.model)
+def attacker(factory: ModelFactory, cell: Cell) -> AttackContext:
+    data = factory.data(cell.host.model)
     return AttackContext(data, cell.host.model.recipe, 1, torch.device("cpu"), lambda name: data)
 
 
@@ -52,18 +52,18 @@ def thief(workshop: Workshop, cell: Cell) -> AttackContext:
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("ranking", ["global", "layer"])
 def test_whole_at_every_rate_up_to_the_design_and_lost_beyond(
-    name: str, ranking: str, trained: str, workshop: Workshop
+    name: str, ranking: str, trained: str, factory: ModelFactory
 ) -> None:
     cell = hurried(first_cell(name)) if trained == "hurried" else first_cell(name)
-    marked = workshop.marked(cell.mark)
+    marked = factory.marked(cell.mark)
     attack = make_attack({"name": "magnitude", "ranking": ranking}, "test")
-    for item in attack.curve([marked.model], [*RATES, 0.92], thief(workshop, cell)):
+    for item in attack.curve([marked.model], [*RATES, 0.92], attacker(factory, cell)):
         read = marked.scheme.extract(as_weights(item.model), marked.key, marked.mark)
         whole = read.ok and np.array_equal(read.bits, marked.message)
         assert whole == (item.strength <= 0.89), item.strength
 
 
-def survivors(model: nn.Module, rate: float, workshop: Workshop, cell: Cell) -> int:
+def survivors(model: nn.Module, rate: float, factory: ModelFactory, cell: Cell) -> int:
     """Return how many of 200 keys' marks come back whole after random pruning."""
     scheme = make_scheme("cwc", {"length": 1792, "weight": 37, "carrier": "all"})
     whole = 0
@@ -73,7 +73,7 @@ def survivors(model: nn.Module, rate: float, workshop: Workshop, cell: Cell) -> 
         message = Stream(index.to_bytes(32, "little")).bits(256)
         _, mark = embed(scheme, as_weights(marked), message, key, EmbedContext(nonce=index.to_bytes(16, "little")))
         context = AttackContext(
-            workshop.data(cell.host.model), cell.host.model.recipe, index, torch.device("cpu"), _no_other
+            factory.data(cell.host.model), cell.host.model.recipe, index, torch.device("cpu"), _no_other
         )
         pruned = next(make_attack("random", "test").curve([marked], [rate], context)).model
         read = scheme.extract(as_weights(pruned), key, mark)
@@ -88,16 +88,16 @@ def _no_other(name: str) -> None:  # type: ignore[misc]
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("rate", [0.01, 0.05])
-def test_random_pruning_follows_the_law(name: str, rate: float, workshop: Workshop) -> None:
+def test_random_pruning_follows_the_law(name: str, rate: float, factory: ModelFactory) -> None:
     cell = first_cell(name)
-    whole = survivors(workshop.control(cell.host).model, rate, workshop, cell)
+    whole = survivors(factory.control(cell.host).model, rate, factory, cell)
     low, high = binom.interval(0.999, KEYS, (1 - rate) ** 37)
     assert low <= whole <= high
 
 
-def test_random_pruning_follows_the_law_on_one_network(workshop: Workshop) -> None:
+def test_random_pruning_follows_the_law_on_one_network(factory: ModelFactory) -> None:
     cell = hurried(first_cell("test_resnet"))
-    whole = survivors(workshop.control(cell.host).model, 0.02, workshop, cell)
+    whole = survivors(factory.control(cell.host).model, 0.02, factory, cell)
     low, high = binom.interval(0.999, KEYS, 0.98**37)
     assert low <= whole <= high
 
@@ -107,13 +107,13 @@ def test_random_pruning_follows_the_law_on_one_network(workshop: Workshop) -> No
 def test_marking_costs_at_most_half_a_point(scheme: str, tmp_path: Path) -> None:
     """Mean over 5 paired seeds, for each of the smoke suite's models."""
     suite = narrow(load_suite("smoke"), schemes=[scheme], attacks=["random"], seeds=5)
-    workshop = Workshop(ArtefactStore(tmp_path), torch.device("cpu"))
+    factory = ModelFactory(ArtefactStore(tmp_path), torch.device("cpu"))
     differences: dict[str, list[float]] = {}
     for cell in cells_of(suite, {}):
         pair = [
-            made.facts["accuracy"]["correct"] for made in (workshop.marked(cell.mark), workshop.control(cell.host))
+            made.facts["accuracy"]["correct"] for made in (factory.marked(cell.mark), factory.control(cell.host))
         ]
-        total = workshop.control(cell.host).facts["accuracy"]["total"]
+        total = factory.control(cell.host).facts["accuracy"]["total"]
         differences.setdefault(cell.host.model.name, []).append(100 * (pair[0] - pair[1]) / total)
     print(scheme, differences)
     for values in differences.values():

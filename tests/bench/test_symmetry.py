@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import bench.networks  # noqa: F401 (registers LeNet with timm)
+import bench.models.networks  # noqa: F401 (registers LeNet with timm)
 from bench.attacks import AttackContext, make_attack
 from bench.attacks.base import Attacked, measure_sparsity
 from bench.attacks.pruning import prunable_tensors
 from bench.attacks.symmetry.base import Probe, relative_difference
 from bench.attacks.symmetry.permutation import Permutation, Reordering
-from bench.studies.symmetry import ATTACKS, NETWORKS, SIZE, randomised, thief
-from cwwm.errors import BadInput
-from cwwm.keys import Key, Stream
+from bench.studies.symmetry import ATTACKS, NETWORKS, SIZE, attacker, randomised
+from cwwm.ownership.keys import Key, Stream
 from cwwm.schemes import EmbedContext, embed
 from cwwm.schemes.sign_repetition import SignRepetition
+from cwwm.support.errors import BadInput
 from cwwm.training import Recipe, train
-from cwwm.weights import as_weights
+from cwwm.weights.view import as_weights
 
 pytest.importorskip("torch_pruning")
 
@@ -77,7 +77,7 @@ def mixture() -> nn.Module:
 def small(name: str) -> tuple[nn.Module, AttackContext]:
     create = SMALL[name]
     channels = create.get("in_chans", 3)
-    return randomised(name, **create), thief(28 if channels == 1 else 32, CPU, channels=channels)
+    return randomised(name, **create), attacker(28 if channels == 1 else 32, CPU, channels=channels)
 
 
 def run(spec: object, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
@@ -114,14 +114,14 @@ def test_small_networks_answer_as_before(name: str, spec: dict[str, Any], streng
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_of_timm_answer_as_before(name: str) -> None:
     model = randomised(name, **NETWORKS[name])
-    context = thief(NETWORKS[name].get("img_size", SIZE), CPU)
+    context = attacker(NETWORKS[name].get("img_size", SIZE), CPU)
     for spec, strength in ATTACKS:
         check(run(spec, model, strength, context), model, context, spec["name"])
 
 
 @pytest.mark.parametrize(("spec", "strength"), ATTACKS, ids=IDS)
 def test_what_cannot_be_followed_is_left_alone_and_named(spec: dict[str, Any], strength: float) -> None:
-    model, context = mixture(), thief(16, CPU)
+    model, context = mixture(), attacker(16, CPU)
     item = run(spec, model, strength, context)
     assert difference(item, model, context) <= 1e-4
     assert item.achieved["groups"] == (1 if spec["name"] == "insert" else 2)
@@ -134,7 +134,7 @@ def test_what_cannot_be_followed_is_left_alone_and_named(spec: dict[str, Any], s
 
 
 def test_permuted_channels_stay_within_their_parts_of_norm_and_convolution() -> None:
-    model, context = mixture(), thief(16, CPU)
+    model, context = mixture(), attacker(16, CPU)
     item = run("permute", model, 1.0, context)
     former = model.conv2.bias.detach()
     places = [int((former == value).nonzero()) for value in item.model.conv2.bias.detach()]

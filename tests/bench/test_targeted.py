@@ -12,13 +12,13 @@ from bench.attacks import AttackContext, make_attack
 from bench.attacks.pruning import prunable_tensors
 from bench.attacks.targeted import fit_generalised_gaussian, repetitions, residuals
 from bench.data import load
-from bench.zoo import HostRecipe
-from cwwm.keys import Key
-from cwwm.order_statistics import pruned_count
+from bench.models.registry import HostRecipe
+from cwwm.ownership.keys import Key
 from cwwm.schemes import EmbedContext, embed, make_scheme
-from cwwm.schemes.keyed import place
+from cwwm.schemes.common.keyed import place
 from cwwm.training import Recipe
-from cwwm.weights import as_weights
+from cwwm.weights.order_statistics import pruned_count
+from cwwm.weights.view import as_weights
 
 PROTECTED = {"blocks": 20, "block_length": 64, "survive": 0.98, "low": 0.9}
 

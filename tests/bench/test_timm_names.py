@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import timm
 
-from bench.timm_names import asked_hub, check_tag, without_hub
-from bench.zoo import find_models, load_zoo
-from cwwm.errors import BadInput, EnvironmentFault
+from bench.models.registry import find_models, load_zoo
+from bench.models.timm_names import asked_hub, check_tag, without_hub
+from cwwm.support.errors import BadInput, EnvironmentFault
 
 Bench = Callable[..., int]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.zoo import build_model, find_models, load_zoo
-from cwwm.carrier import Carrier, classifier
-from cwwm.errors import BadInput
-from cwwm.weights import as_weights
+from bench.models.registry import build_model, find_models, load_zoo
+from cwwm.support.errors import BadInput
+from cwwm.weights.carrier import Carrier, classifier
+from cwwm.weights.view import as_weights
 
 SMALL = [name for name, spec in load_zoo().items() if name.startswith("test_") or spec.weights == "packaged"]
 LARGE = [name for name, spec in load_zoo().items() if name not in SMALL and spec.weights != "timm"]

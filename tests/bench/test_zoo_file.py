@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.models.registry import load_zoo, zoo_path
 from bench.support.strict_yaml import dump_yaml, read_yaml
-from bench.zoo import load_zoo, zoo_path
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 ZOO = """
 recipes: {small: {mark: {epochs: 1, lr: 1e-3}}}

@@ -14,15 +14,15 @@ from cwwm.alignment import AlignedWeights, Alignment, ChannelMap, align
 from cwwm.alignment.align import bring_back
 from cwwm.alignment.scales import fit_scales
 from cwwm.alignment.similarity import LayerPair, assign, dense, row_cosines
-from cwwm.carrier import prunable
-from cwwm.errors import BadInput
-from cwwm.evidence import Evidence
-from cwwm.keys import Key
-from cwwm.mark import Mark
+from cwwm.ownership.evidence import Evidence
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark
 from cwwm.readers import find_reader, view_of
 from cwwm.schemes import Claim, EmbedContext, embed, make_scheme
-from cwwm.schemes.keyed import hidden_hosts
-from cwwm.weights import as_weights
+from cwwm.schemes.common.keyed import hidden_hosts
+from cwwm.support.errors import BadInput
+from cwwm.weights.carrier import prunable
+from cwwm.weights.view import as_weights
 
 State = dict[str, Tensor]
 MESSAGE = (np.arange(64) % 2).astype(np.uint8)
@@ -53,7 +53,7 @@ def _network(seed: int = 0) -> State:
 
 
 def _orders(generator: torch.Generator, keep: float = 1.0) -> dict[str, Tensor]:
-    """Return which channels of each site a thief keeps, in his order; groups stay together, heads' parts apart."""
+    """Return which channels of each site an attacker keeps, in what order; groups stay together."""
     sizes = {"stream": 32, "inner1": 48, "inner2": 64, "joined": 40, "hidden": 120}
     kept = {site: torch.randperm(n, generator=generator)[: round(keep * n)] for site, n in sizes.items()}
     groups = torch.randperm(4, generator=generator)

@@ -11,15 +11,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cwwm.carrier import Carrier, host_digest
-from cwwm.checkpoint import open_weights
-from cwwm.errors import BadInput
-from cwwm.keys import HARNESS_STRETCH, OWNER_STRETCH, Key, Stretch
-from cwwm.mark import Mark, load_mark, save_mark
-from cwwm.message import text_to_bits
+from cwwm.ownership.keys import HARNESS_STRETCH, OWNER_STRETCH, Key, Stretch
+from cwwm.ownership.mark import Mark, load_mark, save_mark
+from cwwm.ownership.message import text_to_bits
 from cwwm.schemes import SCHEMES, EmbedContext, Scheme, make_scheme
 from cwwm.schemes.base import Embedding
-from cwwm.weights import as_weights
+from cwwm.support.errors import BadInput
+from cwwm.weights.carrier import Carrier, host_digest
+from cwwm.weights.checkpoint import open_weights
+from cwwm.weights.view import as_weights
 from tests.plain_data import digits
 from tests.plain_net import TwoConvNet, plain_net
 

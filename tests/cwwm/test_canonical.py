@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from cwwm.canonical import canonicalise
-from cwwm.channels import interior_groups
-from cwwm.errors import BadInput
+from cwwm.channels.canonical import canonicalise
+from cwwm.channels.graph import interior_groups
+from cwwm.support.errors import BadInput
 from tests.plain_net import CONVOLUTIONS, WIDTHS, answers, insert, plain_net
 
 pytest.importorskip("torch_pruning")

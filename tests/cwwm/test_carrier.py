@@ -9,10 +9,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import bench  # noqa: F401 (repairs torchvision's import)
-from cwwm.carrier import RULES, Carrier, classifier, prunable, weight_kind
-from cwwm.checkpoint import open_weights
-from cwwm.errors import BadInput
-from cwwm.weights import TensorWeights, Weights, as_weights
+from cwwm.support.errors import BadInput
+from cwwm.weights.carrier import RULES, Carrier, classifier, prunable, weight_kind
+from cwwm.weights.checkpoint import open_weights
+from cwwm.weights.view import TensorWeights, Weights, as_weights
 
 MODELS = ["test_resnet", "test_vit", "test_convnext", "test_efficientnet", "test_byobnet", "test_maxvit"]
 

@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch import nn
 
-from cwwm.errors import BadInput
-from cwwm.evidence import log10_match_tail
-from cwwm.keys import Key, Streams
-from cwwm.mark import Mark
+from cwwm.ownership.evidence import log10_match_tail
+from cwwm.ownership.keys import Key, Streams
+from cwwm.ownership.mark import Mark
 from cwwm.schemes.base import FORWARD, Claim, EmbedContext
 from cwwm.schemes.carriers import Carriers, CarriersEmbedding
+from cwwm.schemes.common.trigger_images import KINDS, TriggerSet, answers_to
 from cwwm.schemes.ingrain import Ingrain, fresh_copy, soft_loss
-from cwwm.schemes.trigger_images import KINDS, TriggerSet, answers_to
+from cwwm.support.errors import BadInput
 from cwwm.training import Batch, Recipe, train
-from cwwm.weights import as_weights
+from cwwm.weights.view import as_weights
 from tests.plain_data import digits
 
 K = 64

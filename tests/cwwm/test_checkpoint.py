@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cwwm.checkpoint import open_weights, rewriting, save_tensors
-from cwwm.errors import BadInput
-from cwwm.keys import Stretch
-from cwwm.mark import Mark, load_mark, save_mark
+from cwwm.ownership.keys import Stretch
+from cwwm.ownership.mark import Mark, load_mark, save_mark
+from cwwm.support.errors import BadInput
+from cwwm.weights.checkpoint import open_weights, rewriting, save_tensors
 
 State = dict[str, Tensor]
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]

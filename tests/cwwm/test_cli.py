@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cwwm.cli import app
-from cwwm.console import BAD_INPUT, DONE, FAILED, NO, run_app
-from cwwm.errors import BadInput
-from cwwm.keys import Key
+from cwwm.ownership.keys import Key
+from cwwm.support.console import BAD_INPUT, DONE, FAILED, NO, run_app
+from cwwm.support.errors import BadInput
 
 TEXT = "it is mine"
 PRUNABLE = {"stem.weight", "block.weight", "head.weight", "wide.weight"}

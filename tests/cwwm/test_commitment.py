@@ -11,13 +11,13 @@ from torch import Tensor
 
 from cwwm.codes import Bits
 from cwwm.commitment import Commitment
-from cwwm.errors import BadInput
-from cwwm.keys import Key
-from cwwm.mark import load_mark, save_mark
 from cwwm.owner import ExhibitFiles, embed_file, read_file, verify_file
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import load_mark, save_mark
+from cwwm.ownership.verification import Verification
 from cwwm.schemes import Claim, EmbedContext, embed, make_scheme
-from cwwm.verification import Verification
-from cwwm.weights import as_weights
+from cwwm.support.errors import BadInput
+from cwwm.weights.view import as_weights
 
 K = 64
 MESSAGE = np.random.default_rng(0).integers(0, 2, K).astype(np.uint8)
@@ -134,18 +134,18 @@ def test_a_commitment_to_another_message_proves_nothing(owner: Key, tmp_path: Pa
 
 
 def test_extract_then_claim_proves_nothing(owner: Key, tmp_path: Path) -> None:
-    thief = Key(bytes(32))
-    mark = replace(load_mark(tmp_path / "marked.mark.json"), key_digest=thief.digest)
+    attacker = Key(bytes(32))
+    mark = replace(load_mark(tmp_path / "marked.mark.json"), key_digest=attacker.digest)
     message = MESSAGE
-    for salt in range(100):  # a thief tries salts until something comes out
+    for salt in range(100):  # an attacker tries salts until something comes out
         mark = replace(mark, salt=salt.to_bytes(32, "big"))
-        save_mark(mark, tmp_path / "thief.mark.json")
-        reading = read_file(tmp_path / "marked.safetensors", thief, tmp_path / "thief.mark.json")
+        save_mark(mark, tmp_path / "attacker.mark.json")
+        reading = read_file(tmp_path / "marked.safetensors", attacker, tmp_path / "attacker.mark.json")
         message = reading.extraction.bits
         if reading.extraction.ok:
             break
-    found = _verify(tmp_path, thief, message, None, mark="thief")
+    found = _verify(tmp_path, attacker, message, None, mark="attacker")
     assert found.verdict.log10_p < -12  # the statistics alone would have believed him
     assert not found.verdict.proven
-    stolen = _verify(tmp_path, thief, message, "marked.commitment.json", mark="thief")
+    stolen = _verify(tmp_path, attacker, message, "marked.commitment.json", mark="attacker")
     assert not stolen.verdict.proven

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cwwm.cli import app
-from cwwm.console import BAD_INPUT, DONE, escaped, run_app
-from cwwm.keys import Key
+from cwwm.ownership.keys import Key
+from cwwm.support.console import BAD_INPUT, DONE, escaped, run_app
 
 ODD = "me\u0308in\n\t\U0001f468\u200d\U0001f469\u200d\U0001f467"  # a combining umlaut, a line end, a joined emoji
 NORMAL = "m\u00ebin\n\t\U0001f468\u200d\U0001f469\u200d\U0001f467"

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cwwm.codes import Bits, Code, ConstantWeightCode, Word, enumerative, integers
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 ARITHMETIC = [integers.PYTHON, integers.fastest()]
 arithmetic = pytest.mark.parametrize("numbers", ARITHMETIC, ids=lambda numbers: numbers.name)

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from cwwm.carrier import Carrier
 from cwwm.codes import ConstantWeightCode
 from cwwm.design import Option, Pool, plan
-from cwwm.errors import BadInput
-from cwwm.keys import Key
+from cwwm.ownership.keys import Key
 from cwwm.schemes import EmbedContext, embed
 from cwwm.schemes.constant_weight import ConstantWeight
-from cwwm.weights import as_weights
+from cwwm.support.errors import BadInput
+from cwwm.weights.carrier import Carrier
+from cwwm.weights.view import as_weights
 
 State = dict[str, Tensor]
 PAYLOAD = 2048  # hundreds of ones: the energy of one draw is then within a few per cent of its mean

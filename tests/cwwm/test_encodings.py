@@ -13,11 +13,10 @@ from scipy import stats
 from torch import Tensor, nn
 
 from cwwm.codes import Bits
-from cwwm.errors import BadInput
-from cwwm.keys import Key
-from cwwm.mark import Mark
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme, embed
-from cwwm.schemes.coded import CodedScheme
+from cwwm.schemes.common.coded import CodedScheme
 from cwwm.schemes.dm_qim import DitherModulation
 from cwwm.schemes.fixed_weights import FixedWeights
 from cwwm.schemes.sign import Sign
@@ -26,8 +25,9 @@ from cwwm.schemes.sign_repetition import SignRepetition
 from cwwm.schemes.spread_spectrum import Spreading, SpreadSpectrum
 from cwwm.schemes.unmarked import Unmarked
 from cwwm.schemes.wrong_key import WrongKey, wrong_key
+from cwwm.support.errors import BadInput
 from cwwm.training import Recipe, train
-from cwwm.weights import as_weights
+from cwwm.weights.view import as_weights
 
 NONCE = bytes(range(16))
 State = dict[str, Tensor]

@@ -11,10 +11,8 @@ import torch
 from scipy import stats
 
 from cwwm.alignment import AlignedWeights, align
-from cwwm.carrier import Carrier
 from cwwm.codes import ConstantWeightCode
-from cwwm.errors import BadInput
-from cwwm.evidence import (
+from cwwm.ownership.evidence import (
     SUREST,
     Evidence,
     Tried,
@@ -24,10 +22,12 @@ from cwwm.evidence import (
     log10_overlap_tail,
     log10_vacancy_tail,
 )
-from cwwm.keys import Key
+from cwwm.ownership.keys import Key
 from cwwm.schemes import Claim, EmbedContext
 from cwwm.schemes.constant_weight import ConstantWeight
-from cwwm.weights import as_weights
+from cwwm.support.errors import BadInput
+from cwwm.weights.carrier import Carrier
+from cwwm.weights.view import as_weights
 
 LENGTH, WEIGHT = 544, 56
 POOL = 500_000

@@ -13,15 +13,15 @@ import pytest
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cwwm import publication
 from cwwm.cli import app
-from cwwm.console import run_app
-from cwwm.errors import BadInput
-from cwwm.files import atomic_path, write_atomic
-from cwwm.keys import Key
 from cwwm.owner import embed_file
-from cwwm.publication import appearing_together, undo_unfinished
+from cwwm.ownership.keys import Key
 from cwwm.schemes import make_scheme
+from cwwm.support import publication
+from cwwm.support.console import run_app
+from cwwm.support.errors import BadInput
+from cwwm.support.files import atomic_path, write_atomic
+from cwwm.support.publication import appearing_together, undo_unfinished
 from tests.fuzz.make_corpus import BITS, MESSAGE
 
 NAMES = ("a", "b", "c")
@@ -187,9 +187,9 @@ def test_what_a_living_process_stages_is_left_alone(tmp_path: Path) -> None:
 _RACE = """
 import sys, time
 from pathlib import Path
-from cwwm.console import run_app
+from cwwm.support.console import run_app
 from cwwm.cli import app
-import cwwm.keys
+import cwwm.ownership.keys
 Path(sys.argv[1]).touch()
 while not Path("go").exists():
     time.sleep(0.001)

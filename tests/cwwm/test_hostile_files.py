@@ -15,15 +15,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cwwm.checkpoint import open_weights
 from cwwm.cli import app
 from cwwm.commitment import Commitment
-from cwwm.console import BAD_INPUT, DONE, run_app
-from cwwm.errors import BadInput
-from cwwm.files import MOST_JSON, read_json
-from cwwm.keys import Key
-from cwwm.mark import load_mark
-from cwwm.message import read_text
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import load_mark
+from cwwm.ownership.message import read_text
+from cwwm.support.console import BAD_INPUT, DONE, run_app
+from cwwm.support.errors import BadInput
+from cwwm.support.files import MOST_JSON, read_json
+from cwwm.weights.checkpoint import open_weights
 from tests.fuzz.make_corpus import CORPUS, KEY, MESSAGE
 
 READERS: dict[str, Callable[[Path], object]] = {

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from cwwm.errors import BadInput
-from cwwm.keys import HARNESS_STRETCH, OWNER_STRETCH, Key, Stream, Streams, Stretch, _distinct, new_nonce
 from cwwm.owner import load_owner_key
+from cwwm.ownership.keys import HARNESS_STRETCH, OWNER_STRETCH, Key, Stream, Streams, Stretch, _distinct, new_nonce
+from cwwm.support.errors import BadInput
 
 SECRET = bytes(range(32))
 NONCE = bytes(range(16))
@@ -187,7 +187,7 @@ def test_generated_keys_differ() -> None:
     assert Key.generate() != Key.generate()
 
 
-@pytest.mark.parametrize(("secret", "origin"), [(b"short", "owner"), (SECRET, "thief")])
+@pytest.mark.parametrize(("secret", "origin"), [(b"short", "owner"), (SECRET, "attacker")])
 def test_impossible_keys_are_refused(secret: bytes, origin: str) -> None:
     with pytest.raises(BadInput, match="a key"):
         Key(secret, origin=origin)

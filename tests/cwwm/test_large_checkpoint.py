@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cwwm.checkpoint import FileWeights
-from cwwm.keys import Key
-from cwwm.mark import Mark, load_mark
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark, load_mark
 from cwwm.schemes import scheme_of
-from cwwm.schemes.keyed import place
+from cwwm.schemes.common.keyed import place
 from cwwm.schemes.protected_cwc import ProtectedConstantWeight
+from cwwm.weights.checkpoint import FileWeights
 
 MESSAGE = "it is mine"
 METADATA = {"format": "pt", "origin": "a test"}

@@ -12,9 +12,9 @@ from scipy import stats
 
 from cwwm.codes import Bits, Check, Word
 from cwwm.codes.linear import LinearCode, full_rank, shortest_length
-from cwwm.errors import BadInput
-from cwwm.keys import Key
-from cwwm.schemes.keyed import keyed_check
+from cwwm.ownership.keys import Key
+from cwwm.schemes.common.keyed import keyed_check
+from cwwm.support.errors import BadInput
 
 NONCE = bytes(16)
 Reals = npt.NDArray[np.float64]

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 import cwwm
 from cwwm import BadInput, Key, embed, extract, make_scheme, verify
-from cwwm.checkpoint import open_weights, save_tensors
-from cwwm.message import bits_to_text
 from cwwm.owner import ExhibitFiles, commitment_path, embed_file, mark_path, verify_file
+from cwwm.ownership.message import bits_to_text
+from cwwm.weights.checkpoint import open_weights, save_tensors
 
 SCHEME = make_scheme("sign-repetition", {"payload_bits": 64, "repetition": 5})
 

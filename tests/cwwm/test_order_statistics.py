@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cwwm.errors import BadInput
-from cwwm.order_statistics import MagnitudeTable, Rank, at_most, next_above, pruned_count
+from cwwm.support.errors import BadInput
+from cwwm.weights.order_statistics import MagnitudeTable, Rank, at_most, next_above, pruned_count
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

@@ -9,10 +9,10 @@ from scipy import stats
 
 from cwwm.codes import Bits, Check, ConstantWeightCode, ProtectedCode, ReedSolomon
 from cwwm.codes.protected import Symbols
-from cwwm.errors import BadInput
-from cwwm.keys import Key
-from cwwm.schemes.keyed import keyed_check
-from cwwm.seeds import derive_seed
+from cwwm.ownership.keys import Key
+from cwwm.schemes.common.keyed import keyed_check
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 
 Magnitudes = npt.NDArray[np.float64]
 

@@ -10,14 +10,14 @@ from scipy.stats import binom
 from torch import Tensor
 
 from cwwm.codes import ProtectedCode
+from cwwm.codes.survival import gaussian_quantile, gaussian_zeros, misread_under_noise
 from cwwm.design import Design, Targets, design
 from cwwm.design.protected import MOST_OF_POOL, fewest_blocks
-from cwwm.errors import BadInput
-from cwwm.keys import Key
-from cwwm.mark import Mark
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark
 from cwwm.schemes import EmbedContext, Scheme, embed, make_scheme
-from cwwm.survival import gaussian_quantile, gaussian_zeros, misread_under_noise
-from cwwm.weights import as_weights
+from cwwm.support.errors import BadInput
+from cwwm.weights.view import as_weights
 
 State = dict[str, Tensor]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cwwm.codes import ReedSolomon
 from cwwm.codes.galois import Elements, field
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 Mask = npt.NDArray[np.bool_]
 

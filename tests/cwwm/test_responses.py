@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from cwwm.alignment import AlignedWeights, Responses, align, record_responses
-from cwwm.carrier import prunable
 from cwwm.codes import Bits
-from cwwm.keys import Key
-from cwwm.mark import Mark
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, embed, make_scheme
-from cwwm.schemes.keyed import hidden_hosts
-from cwwm.weights import as_weights
+from cwwm.schemes.common.keyed import hidden_hosts
+from cwwm.weights.carrier import prunable
+from cwwm.weights.view import as_weights
 from tests.plain_net import plain_net
 
 IMAGES = torch.randn(96, 1, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from cwwm.codes import Bits
-from cwwm.errors import BadInput
-from cwwm.evidence import Evidence
-from cwwm.keys import Key
-from cwwm.mark import Mark
+from cwwm.ownership.evidence import Evidence
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark
 from cwwm.schemes import SCHEMES, Claim, EmbedContext, Extraction, Scheme, embed, make_scheme, scheme_of
 from cwwm.schemes.sign_repetition import SignRepetition
+from cwwm.support.errors import BadInput
 from cwwm.testing import SCHEME_RULES, BrokenRule, Rule, Subject, check_scheme, scheme_rules
-from cwwm.weights import Weights, as_weights
+from cwwm.weights.view import Weights, as_weights
 from tests.plain_net import plain_net
 
 K = 64

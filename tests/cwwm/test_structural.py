@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cwwm.channels import interior_groups
-from cwwm.checkpoint import open_weights, save_tensors
+from cwwm.channels.graph import interior_groups
 from cwwm.cli import app
 from cwwm.codes import Bits
-from cwwm.console import BAD_INPUT, DONE, run_app
-from cwwm.errors import BadInput
-from cwwm.keys import Key
-from cwwm.mark import Mark, save_mark
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark, save_mark
 from cwwm.schemes import Claim, EmbedContext, Extraction, embed, make_scheme
 from cwwm.schemes.structural import Structural
-from cwwm.weights import as_weights
+from cwwm.support.console import BAD_INPUT, DONE, run_app
+from cwwm.support.errors import BadInput
+from cwwm.weights.checkpoint import open_weights, save_tensors
+from cwwm.weights.view import as_weights
 from tests.plain_net import CONVOLUTIONS, answers, insert, plain_net
 
 pytest.importorskip("torch_pruning")

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from cwwm.codes import Bits
 from cwwm.codes.structural import StructuralCode
-from cwwm.errors import BadInput
-from cwwm.keys import Key
-from cwwm.schemes.keyed import keyed_check
+from cwwm.ownership.keys import Key
+from cwwm.schemes.common.keyed import keyed_check
+from cwwm.support.errors import BadInput
 
 NONCE = bytes(16)
 VGG16 = [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512]
@@ -150,8 +150,7 @@ def test_parity_corrects_layers(seed: int, wrong: int, missing: int) -> None:
         assert found.ok
         assert found.corrected == wrong
         assert np.array_equal(found.bits, message)
-    else:
-        assert not found.ok or np.array_equal(found.bits, message)
+    # beyond that a check of 8 bits lets a wrong word pass once in 256 times: see the next test
 
 
 def test_check_bits_tell_a_lost_message() -> None:

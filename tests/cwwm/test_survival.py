@@ -11,13 +11,13 @@ from scipy import stats
 from torch import Tensor
 
 from cwwm.codes import Bits
-from cwwm.errors import BadInput
-from cwwm.keys import Key
-from cwwm.mark import Mark
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, Embedding, embed
 from cwwm.schemes.constant_weight import ConstantWeight
 from cwwm.schemes.sign_repetition import SignRepetition
-from cwwm.weights import as_weights
+from cwwm.support.errors import BadInput
+from cwwm.weights.view import as_weights
 
 K = 64
 State = dict[str, Tensor]

@@ -14,20 +14,26 @@ import torch
 from torch import Tensor, nn
 
 from cwwm.codes import Bits
-from cwwm.errors import BadInput
-from cwwm.evidence import log10_match_tail
-from cwwm.keys import Key
-from cwwm.mark import Mark, load_mark, save_mark
+from cwwm.ownership.evidence import log10_match_tail
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark, load_mark, save_mark
 from cwwm.schemes.base import FORWARD, TRAINING, Claim, EmbedContext, Extraction, Scheme, embed
 from cwwm.schemes.carriers import Carriers
+from cwwm.schemes.common.projected import (
+    ProjectedScheme,
+    TrainedEmbedding,
+    TrainedScheme,
+    host_layer,
+    keyed_gaussian,
+)
 from cwwm.schemes.deepsigns import DeepSigns, FeatureTap
 from cwwm.schemes.ingrain import Ingrain
-from cwwm.schemes.projected import ProjectedScheme, TrainedEmbedding, TrainedScheme, host_layer, keyed_gaussian
 from cwwm.schemes.riga import Riga
 from cwwm.schemes.st_dm import SpreadTransformDither
 from cwwm.schemes.uchida import Uchida
+from cwwm.support.errors import BadInput
 from cwwm.training import Recipe, train
-from cwwm.weights import as_weights
+from cwwm.weights.view import as_weights
 from tests.plain_data import Shuffled, digits
 
 K = 64

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from cwwm.errors import BadInput
-from cwwm.mark import Mark
+from cwwm.ownership.mark import Mark
 from cwwm.schemes import Embedding
+from cwwm.support.errors import BadInput
 from cwwm.training import Batch, Recipe, train
 from tests.plain_data import blobs
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 from tests.fuzz.make_corpus import CORPUS
 from tests.fuzz.mutations import byte_edits, changed_bytes, json_edits, rewritten
 

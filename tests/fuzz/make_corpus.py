@@ -2,24 +2,24 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from bench.strengths import AttackStrengths, Strengths
 from torch import Tensor
 
-from bench.journal import Journal, record_digest
-from bench.progress import Progress
+from bench.execution.progress import Progress
+from bench.records.store import Journal, record_digest
+from bench.suite.calibration_file import AttackStrengths, Strengths
 from bench.support.strict_yaml import read_yaml
-from cwwm.checkpoint import rewriting, save_tensors
 from cwwm.commitment import Commitment
-from cwwm.files import write_json
-from cwwm.keys import Key
-from cwwm.mark import save_mark
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import save_mark
 from cwwm.schemes import Claim, EmbedContext, embed, make_scheme
+from cwwm.support.files import write_json
+from cwwm.weights.checkpoint import rewriting, save_tensors
 
 CORPUS = Path(__file__).parent / "corpus"
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -39,7 +39,6 @@ SCHEMES: dict[str, Mapping[str, Any]] = {
     "spread-spectrum": {"ratio": 8.0},
     "none": {},
     "wrong-key": {"scheme": "sign-repetition", "settings": {}},
-    "aligned": {"scheme": "sign-repetition", "settings": {}},
 }
 
 
@@ -63,6 +62,7 @@ def main() -> None:
     torch.save(state, CORPUS / "legacy.pth", _use_new_zipfile_serialization=False)
     for name, parameters in SCHEMES.items():
         _mark(name, parameters)
+    _learned()
     widths = {"conv": 8, "fc": 24}
     parameters = {"payload_bits": 2, "least": 0.1, "most": 0.6}
     _, mark = embed(make_scheme("none", {"payload_bits": 2}), *_claim(2))
@@ -72,6 +72,14 @@ def main() -> None:
     (CORPUS / "harness.key").unlink(missing_ok=True)
     KEY.save(CORPUS / "harness.key")
     _results()
+
+
+def _learned() -> None:
+    """Write a mark that has tensors of its own beside it, as a learned extractor would be."""
+    _, mark = embed(make_scheme("sign-repetition", {"payload_bits": BITS}), *_claim(BITS))
+    generator = torch.Generator().manual_seed(1)
+    learned = {"net.weight": torch.randn(8, 16, generator=generator), "net.bias": torch.zeros(8)}
+    save_mark(replace(mark, learned=learned), CORPUS / "learned.mark.json")
 
 
 def _results() -> None:
@@ -121,7 +129,7 @@ def _calibration() -> None:
 
 
 def _claim(bits: int) -> tuple[Any, Any, Key, EmbedContext]:
-    from cwwm.checkpoint import open_weights
+    from cwwm.weights.checkpoint import open_weights
 
     return open_weights(CORPUS / "model.safetensors"), MESSAGE[:bits], KEY, EmbedContext(nonce=bytes(16))
 

@@ -14,7 +14,7 @@ _VALUES: tuple[Any, ...] = (
     float("inf"), float("-inf"), float("nan"), "", "x", "0" * 64, "\x1b[2J", "\ud800", "float32", "int8", "all", [],
     {}, [0], [1, 1], [2**40, 2**40], {"a": 1},
     [[[[]]]], "cwc", "protected-cwc", "structural", "riga", "uchida",
-    "st-dm", "deepsigns", "carriers", "ingrain", "aligned", "wrong-key", "sign-erasure", "spread-spectrum", "none",
+    "st-dm", "deepsigns", "carriers", "ingrain", "wrong-key", "sign-erasure", "spread-spectrum", "none",
 )  # fmt: skip
 _NAMES = ("length", "weight", "payload_bits", "repetition", "blocks", "block_length", "block_weight", "check_bits",
           "survive", "density", "scheme", "settings", "step", "widths", "layers", "hidden", "x")  # fmt: skip

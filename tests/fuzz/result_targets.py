@@ -8,19 +8,19 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from bench.strengths import read_strengths
 from rich.console import Console
 
-from bench.journal import Journal, record_digest
+from bench.execution.progress import progress_path, progress_view, read_progress
+from bench.execution.time_budget import Durations, Kind
 from bench.leaderboard import texts, write
 from bench.leaderboard.page import page
-from bench.pacing import Durations, Kind
-from bench.plain_text import plain
-from bench.progress import progress_path, progress_view, read_progress
+from bench.records.store import Journal, record_digest
 from bench.regression import compare
 from bench.regression.baseline import accepted, night_note
 from bench.regression.history import draw_trend, read_history, trend_table
 from bench.regression.report import markdown
+from bench.suite.calibration_file import read_strengths
+from bench.support.plain_text import plain
 from tests.fuzz.inputs import Target, changed, changed_values
 from tests.fuzz.make_corpus import CORPUS
 

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from cwwm.carrier import RULES, Carrier
-from cwwm.checkpoint import open_weights
 from cwwm.cli import app
 from cwwm.commitment import Commitment
-from cwwm.console import run_app
-from cwwm.errors import BadInput
-from cwwm.keys import Key
-from cwwm.mark import load_mark
-from cwwm.message import bits_to_text, read_text, text_to_bits
 from cwwm.owner import ExhibitFiles, read_file, verify_file
-from cwwm.weights import all_finite
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import load_mark
+from cwwm.ownership.message import bits_to_text, read_text, text_to_bits
+from cwwm.support.console import run_app
+from cwwm.support.errors import BadInput
+from cwwm.weights.carrier import RULES, Carrier
+from cwwm.weights.checkpoint import open_weights
+from cwwm.weights.view import all_finite
 from tests.fuzz.inputs import Target, changed, changed_values, seeds
 from tests.fuzz.make_corpus import CORPUS, KEY, MESSAGE
 from tests.fuzz.mutations import byte_edits, changed_bytes, json_edits, rewritten
@@ -159,12 +159,13 @@ def _verify(path: Path) -> None:
 
 def _suspect(path: Path) -> None:
     verify_file(path, KEY, CORPUS / "protected-cwc.mark.json", MESSAGE, ExhibitFiles())
-    verify_file(path, KEY, CORPUS / "aligned.mark.json", MESSAGE, ExhibitFiles())
+    reference = CORPUS / "model.safetensors"  # the original
+    verify_file(path, KEY, CORPUS / "protected-cwc.mark.json", MESSAGE, ExhibitFiles(reference=reference))
 
 
-def _aligned(path: Path) -> None:
-    mark = path.with_name("aligned.mark.json")
-    mark.write_bytes((CORPUS / "aligned.mark.json").read_bytes())
+def _learned(path: Path) -> None:
+    mark = path.with_name("learned.mark.json")
+    mark.write_bytes((CORPUS / "learned.mark.json").read_bytes())
     verify_file(CORPUS / "model.safetensors", KEY, mark, MESSAGE, ExhibitFiles())
 
 
@@ -192,6 +193,6 @@ TARGETS = {
         _safetensors("protected-cwc.safetensors") | changed("protected-cwc.safetensors") | _repacked("model.pt"),
         _suspect,
     ),
-    "aligned": Target(_safetensors("aligned.mark.safetensors") | changed("aligned.mark.safetensors"), _aligned),
+    "learned": Target(_safetensors("learned.mark.safetensors") | changed("learned.mark.safetensors"), _learned),
     **RESULT_TARGETS,
 }

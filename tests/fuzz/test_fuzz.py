@@ -21,7 +21,7 @@ WHOLE = {
     "legacy": "*.pth",
     "inspect": "model.*",
     "suspect": "protected-cwc.safetensors",
-    "aligned": "aligned.mark.safetensors",
+    "learned": "learned.mark.safetensors",
     "record": "*.record.json",
     "run-file": "*.run.json",
     "progress": "last.progress.json",
@@ -34,7 +34,7 @@ WHOLE = {
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_files_of_the_corpus_are_read(name: str, tmp_path: Path) -> None:
-    (tmp_path / "aligned.mark.safetensors").write_bytes((CORPUS / "aligned.mark.safetensors").read_bytes())
+    (tmp_path / "learned.mark.safetensors").write_bytes((CORPUS / "learned.mark.safetensors").read_bytes())
     files = sorted(CORPUS.glob(WHOLE[name]))
     assert files
     for file in files:

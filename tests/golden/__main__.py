@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.numerics import VARIABLES
+from bench.support.numerics import VARIABLES
 
 EXPECTED = Path(__file__).with_name("expected.json")
 

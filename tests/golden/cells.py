@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from bench.attacks import make_attack
-from bench.cell import Cell, HostSpec, MarkSpec
-from bench.compatibility import architectures
+from bench.models.registry import HostRecipe, ModelSpec
 from bench.suite import AttackEntry, SchemeEntry
-from bench.zoo import HostRecipe, ModelSpec
+from bench.suite.cell import Cell, HostSpec, MarkSpec
+from bench.suite.untrained import architectures
 from cwwm.readers import Blind
 from cwwm.training import Recipe
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench.attacks import ATTACKS
-from bench.numerics import processor_facts
+from bench.support.numerics import processor_facts
 from cwwm.schemes import SCHEMES
 from tests.golden.__main__ import EXPECTED, measured
 from tests.golden.cells import NEEDS, golden_cells

@@ -19,37 +19,37 @@ import torch
 
 import bench
 import cwwm
-from bench.artefacts import ArtefactStore
-from bench.cell import Cell
-from bench.compatibility import run_untrained
-from bench.conditions import prepare
-from bench.reading_marks import OwnersReading
-from bench.running import attacked_rows, reproducible, run_cell
-from bench.sources import DETECTION, TIMING, attack_roots, host_roots, mark_roots
+from bench.execution.model_factory import ModelFactory
+from bench.execution.owner import OwnersReading
+from bench.execution.run_cell import attacked_rows, reproducible, run_cell
+from bench.execution.run_untrained import run_untrained
+from bench.suite.cell import Cell
+from bench.suite.sources import DETECTION, TIMING, attack_roots, host_roots, mark_roots
+from bench.support.artifact_store import ArtefactStore
+from bench.support.environment import prepare
 from bench.support.fingerprint import Fingerprints
 from bench.support.modules import Modules
-from bench.workshop import Workshop
 from tests.golden.cells import FULL, NEEDS, golden_cells
 
 _ROOT = Path(bench.__file__).parent.parent
 _LARGE = ("report", "covertness", "counts")
 _NO_SOURCE = (  # what names a cell and files its record
-    *("bench.sources:", "bench.support.", "bench.suite.entries:AttackEntry"),
-    *("bench.running:reproducible", "bench.running:beside"),
+    *("bench.suite.sources:", "bench.support.", "bench.suite.entries:AttackEntry"),
+    *("bench.execution.run_cell:reproducible", "bench.execution.run_cell:beside"),
 )
 
 
-def rows_of(name: str, cell: Cell, workshop: Workshop) -> dict[str, Any]:
+def rows_of(name: str, cell: Cell, factory: ModelFactory) -> dict[str, Any]:
     """Return what a cell's rows hold but for times, and what they follow from."""
     if cell.host.untrained:
-        record = reproducible(run_untrained(cell, workshop.device))
+        record = reproducible(run_untrained(cell, factory.device))
     elif name == FULL:
-        record = reproducible(run_cell(cell, workshop))
+        record = reproducible(run_cell(cell, factory))
     else:
-        subjects = workshop.subjects(cell)
+        subjects = factory.subjects(cell)
         kept = {part: subjects.marked.facts[part] for part in ("accuracy", "digest", "energy", "noise_floor")}
         owner = OwnersReading.of(subjects.marked, cell.mark.scheme.reader)
-        record = {"status": "ok", "marked": kept, "rows": attacked_rows(cell, subjects, owner, workshop)}
+        record = {"status": "ok", "marked": kept, "rows": attacked_rows(cell, subjects, owner, factory)}
     if record["status"] != "ok":
         raise RuntimeError(f"golden cell {name} is {record['status']}: {record['reason']}")
     rows = [{k: v for k, v in row.items() if k != "timing"} for row in record["rows"]]
@@ -58,16 +58,16 @@ def rows_of(name: str, cell: Cell, workshop: Workshop) -> dict[str, Any]:
     return {"marked": {k: v for k, v in record["marked"].items() if k not in _LARGE}, "rows": rows}
 
 
-def stages(name: str, cell: Cell, workshop: Workshop) -> Iterator[tuple[Callable[[], Any], tuple[str, ...]]]:
+def stages(name: str, cell: Cell, factory: ModelFactory) -> Iterator[tuple[Callable[[], Any], tuple[str, ...]]]:
     """Yield the steps of a cell, the last of which gives its rows, each with the roots that must cover it."""
     spec, untrained, attack = cell.mark, cell.host.untrained, cell.attack.attack
     host = (*host_roots(cell.host.model.data, untrained=untrained), *TIMING)
     mark = (*host, *mark_roots(spec.scheme.classes, untrained=untrained))
     if not untrained:
-        yield lambda: (workshop.control(spec.host), workshop.twin(spec.host)), host
-        yield lambda: workshop.marked(spec), mark
+        yield lambda: (factory.control(spec.host), factory.twin(spec.host)), host
+        yield lambda: factory.marked(spec), mark
     attacks = attack_roots(cell.attack.classes, attack.other_data, untrained=untrained, reader=spec.scheme.reader)
-    yield lambda: rows_of(name, cell, workshop), (*mark, *attacks, *DETECTION)
+    yield lambda: rows_of(name, cell, factory), (*mark, *attacks, *DETECTION)
 
 
 def traced(work: Callable[[], Any]) -> tuple[Any, set[str]]:
@@ -109,11 +109,11 @@ def main() -> None:
     import_everything()
     prints, found, uncovered = Fingerprints(Modules()), {}, set()
     with tempfile.TemporaryDirectory() as folder:
-        workshop = Workshop(ArtefactStore(Path(folder)), torch.device("cpu"))
+        factory = ModelFactory(ArtefactStore(Path(folder)), torch.device("cpu"))
         for name, cell in golden_cells():
             if find_spec(NEEDS.get(name, "torch")) is None:
                 continue
-            for work, roots in stages(name, cell, workshop):
+            for work, roots in stages(name, cell, factory):
                 found[name], ran = traced(work)
                 missing = sorted(ran - prints.reached(roots))
                 uncovered |= {f"{name}: {one}" for one in missing if not one.startswith(_NO_SOURCE)}

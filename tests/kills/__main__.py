@@ -1,4 +1,4 @@
-"""Kills commands with SIGKILL at random moments: N=60 SEED=0 python -m tests.kills.
+"""Kills commands with SIGKILL at random moments: N=60 SEED=0 python -m tests.kills [VICTIM ...].
 
 N is the number of kills of all commands together, spread over each one's duration, which is measured once. Prints
 what was found whole and what was absent after them, and exits with 1 if anything was damaged.
@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -30,23 +30,28 @@ def main() -> int:
     total, seed = int(os.environ.get("N", "60")), int(os.environ.get("SEED", "0"))
     with tempfile.TemporaryDirectory() as folder:
         stage = set_stage(Path(folder))
-        killed = list(kills(stage, Path(folder), total, seed))
+        names = [name.lower() for name in sys.argv[1:]]
+        chosen = [kind for kind in VICTIMS if not names or kind.__name__.lower() in names]
+        killed = list(kills(stage, Path(folder), total, seed, chosen))
     print(tabulate(map(row, killed), COLUMNS, disable_numparse=True))
     for victim in killed:
         print(*victim.tally.damage, sep="\n", end="\n" * bool(victim.tally.damage))
     return 1 if any(victim.tally.damage for victim in killed) else 0
 
 
-def kills(stage: Stage, folder: Path, total: int, seed: int) -> Iterator[Victim]:
+def kills(
+    stage: Stage, folder: Path, total: int, seed: int, kinds: Sequence[type[Victim]] = VICTIMS
+) -> Iterator[Victim]:
     """Kill each command its share of the times, run it to its end after that, and yield it."""
-    shares = Counter(islice(cycle(kind for kind in VICTIMS for _ in range(kind.weight)), total))
+    shares = Counter(islice(cycle(kind for kind in kinds for _ in range(kind.weight)), total))
     for kind, share in shares.items():
         moments, began = random.Random(f"{seed} {kind.name}"), time.monotonic()
         victim = kind(stage, folder / kind.__name__.lower())
         for _ in range(share):
             victim.kill(moments)
         victim.finish()
-        print(f"{victim.name}: {share} kills, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        took = f"{time.monotonic() - began:.0f} s"
+        print(f"{victim.name}: {victim.tally}, {took}", file=sys.stderr, flush=True)
         yield victim
 
 

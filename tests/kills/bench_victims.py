@@ -7,9 +7,9 @@ import signal
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from bench.journal import Journal, is_given_up
-from bench.running import reproducible
-from bench.submission import inspect
+from bench.execution.run_cell import reproducible
+from bench.records.store import Journal, is_given_up
+from bench.verification.submission import inspect
 from tests.kills.stage import tables
 from tests.kills.victim import Victim
 from tests.processes import gone, recorded, until, workers
@@ -93,7 +93,10 @@ class Worker(Parent):
         self.expect(not given_up, f"{len(given_up)} cells are given up after one kill")
         super().look()
         self.expect(tables(self.out) == self.stage.tables, "its tables are not those of an undisturbed run")
-        self.reset()
+
+    def kill(self, moments: random.Random) -> None:
+        super().kill(moments)
+        self.reset()  # it came to its end
 
 
 class Tables(Victim):

@@ -7,11 +7,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from cwwm.commitment import Commitment
-from cwwm.errors import BadInput
-from cwwm.keys import Key
-from cwwm.mark import load_mark
-from cwwm.message import bits_to_text
 from cwwm.owner import read_file
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import load_mark
+from cwwm.ownership.message import bits_to_text
+from cwwm.support.errors import BadInput
 from tests.kills.stage import MESSAGE
 from tests.kills.victim import Victim
 from tests.processes import start

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from bench.journal import Journal
+from bench.execution.run_cell import reproducible
 from bench.leaderboard import TIMING_COLUMNS
-from bench.running import reproducible
-from cwwm.keys import Key
+from bench.records.store import Journal
+from cwwm.ownership.keys import Key
 from tests.processes import start
 from tests.tiny_suite import write_tiny
 

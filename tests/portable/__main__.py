@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.numerics import VARIABLES, processor_name
+from bench.support.numerics import VARIABLES, processor_name
 
 EXPECTED = Path(__file__).with_name("expected.json")
 EMULATED = ("EPYC-Rome", "Haswell")

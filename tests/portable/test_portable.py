@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from bench.numerics import processor_facts
+from bench.support.numerics import processor_facts
 from tests.portable.__main__ import EXPECTED, digests
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.artefacts import state_digest, state_of
-from bench.numerics import processor_facts
-from bench.zoo import build_model, find_models
-from cwwm.keys import NONCE_BYTES, Key
+from bench.models.registry import build_model, find_models
+from bench.support.artifact_store import state_digest, state_of
+from bench.support.numerics import processor_facts
+from cwwm.ownership.keys import NONCE_BYTES, Key
 from cwwm.schemes import EmbedContext, embed, make_scheme
-from cwwm.weights import as_weights
+from cwwm.weights.view import as_weights
 
 STEPS, BATCH, SIZE, CLASSES = 3, 64, 16, 10
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from bench.attacks.base import Cost
 from bench.attacks.compression.projections import Projection
 from bench.data import Split
-from cwwm.errors import BadInput
-from cwwm.seeds import derive_seed
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 from cwwm.training import Batch, Recipe, train
 
 Projections = Mapping[str, Projection]
@@ -130,7 +130,7 @@ def pull(
     Args:
         model: pretrained, on the device of `data`.
         projections: by parameter name.
-        data: what the thief trains on.
+        data: what the attacker trains on.
         recipe: its learning rate, batch size and augmentation; the rate starts anew at every update and
             falls inside it (the periodic rate of the papers' released code), by a cosine.
         schedule: of the updates.

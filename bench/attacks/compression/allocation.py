@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from bench.attacks.compression.projections import Groups
 from bench.attacks.pruning import prunable_tensors
-from cwwm.carrier import classifier
-from cwwm.errors import BadInput
-from cwwm.order_statistics import MagnitudeTable, Rank
-from cwwm.weights import as_weights
+from cwwm.support.errors import BadInput
+from cwwm.weights.carrier import classifier
+from cwwm.weights.order_statistics import MagnitudeTable, Rank
+from cwwm.weights.view import as_weights
 
 T = TypeVar("T")
 MAGNITUDE = "magnitude"

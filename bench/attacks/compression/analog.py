@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from bench.attacks.base import Attack, AttackContext, Attacked, Cost, measure_change, timed
 from bench.attacks.pruning import apply_masks, prunable_tensors
-from cwwm.errors import BadInput
-from cwwm.seeds import derive_seed
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 
 _LIBRARY, _OLDEST = "aihwkit", "1.0"  # the oldest that has all devices
 _WAN_G_MAX = 40.0  # of the fit, in microsiemens; at its default, 25, the library does not rescale the polynomials
@@ -57,7 +57,7 @@ class Analog(Attack):
     The cells of a pair are followed one by one. (The library's tile drifts the difference that programming left,
     mapped anew, one cell of which is at exactly g_min again.) An exact zero is a pair at g_min, which has noise
     too: it is zero afterwards only where noise would take both cells below g_min, where the library clamps them,
-    or where the thief holds a mask, whose cells are switched off.
+    or where the attacker holds a mask, whose cells are switched off.
 
     One programming, one drift coefficient a cell and one draw of read noise serve all strengths, by the context's
     seed and the layer's name: a curve differs by time alone. Noise is drawn on the CPU, by the library from

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 BITS_PER_CELL = 4  # arXiv 1908.11691: 4-bit cells, several crossbars ganged for wider weights
 BASELINE_BITS = 9  # the paper's uncompressed weight: sign and 8 bits, four cells

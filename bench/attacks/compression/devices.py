@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from bench.attacks.compression.crossbar import BITS_PER_CELL, gemm_shape, slice_count
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 STUCK_ON = 5.2 / 6.2  # share of stuck cells that are stuck on; 5.2 : 1 in the same group's ISQED 2021 paper
 _BASE = 2**BITS_PER_CELL

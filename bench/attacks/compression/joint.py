@@ -14,10 +14,10 @@ from bench.attacks.compression.projections import Clusters, Levels
 from bench.attacks.compression.pruning import AdmmPruning, Masks, held_masks
 from bench.attacks.compression.snapping import retrain_centroids, snap_in_rounds
 from bench.attacks.compression.storage import measure_storage
-from bench.attacks.training import thief_recipe
+from bench.attacks.training import attacker_recipe
 from bench.metrics.accuracy import accuracy
-from cwwm.errors import BadInput
-from cwwm.seeds import derive_seed
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 
 LEVELS, CLUSTERS = "levels", "clusters"
 
@@ -78,7 +78,7 @@ class AdmmCompression(AdmmPruning):
         self, model: nn.Module, masks: Masks, bits: Mapping[str, int], context: AttackContext
     ) -> tuple[dict[str, Any], Cost]:
         """Put the survivors on few values, in place; return the log of the updates and the cost."""
-        recipe, data = thief_recipe(context, self.lr, None), context.data.train
+        recipe, data = attacker_recipe(context, self.lr, None), context.data.train
         held = held_masks(model, masks, context)
         seed = derive_seed(part="quantise", seed=context.seed)
         sets = self.sets(model, masks, bits)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 LEVEL_BITS = range(1, 9)  # both papers use up to 8 bits
 _STEP = 1e-3  # of the released code's scan for q: 0.1 %

@@ -16,10 +16,10 @@ from bench.attacks.compression.levels import LEVEL_BITS, best_interval, nearest_
 from bench.attacks.compression.projections import Groups
 from bench.attacks.compression.pruning import AdmmStructured, Masks, held_masks
 from bench.attacks.compression.snapping import parametrised
-from bench.attacks.training import thief_recipe
+from bench.attacks.training import attacker_recipe
 from bench.metrics.accuracy import accuracy
-from cwwm.errors import BadInput
-from cwwm.seeds import derive_seed
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 from cwwm.training import train
 
 _BITS = LEVEL_BITS[1:]  # one of them is the sign
@@ -103,7 +103,7 @@ class Memristor(AdmmStructured):
     def _retrain_with_noise(self, model: nn.Module, masks: Mapping[str, Tensor], context: AttackContext) -> Cost:
         if not self.noise_epochs:
             return Cost()
-        recipe = thief_recipe(context, self.retrain_lr, self.noise_epochs)
+        recipe = attacker_recipe(context, self.retrain_lr, self.noise_epochs)
         with parametrised(model, {name: Varied(self.sigma) for name in compressible(model)}) as names:
             held = {names.get(name, name): mask for name, mask in held_masks(model, masks, context).items()}
             seed = derive_seed(part="noise", seed=context.seed)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bench.attacks.compression.levels import assign, kmeans, nearest_level
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 
 class Projection(Protocol):

@@ -12,10 +12,10 @@ from bench.attacks.compression.admm import Projections, Schedule, harden, pull
 from bench.attacks.compression.allocation import MAGNITUDE, compressible, group_counts, weight_counts
 from bench.attacks.compression.projections import TopK
 from bench.attacks.removal import remove_empty
-from bench.attacks.training import thief_recipe
+from bench.attacks.training import attacker_recipe
 from bench.metrics.accuracy import accuracy
-from cwwm.errors import BadInput
-from cwwm.seeds import derive_seed
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 from cwwm.training import train
 
 Masks = dict[str, Tensor]
@@ -71,7 +71,7 @@ class Admm(Attack):
         masks: Masks = {}
         self.projections(model, ratio, masks)  # an impossible last stage is refused before the first is trained
         cost, log = Cost(), []
-        recipe = thief_recipe(context, self.lr, None)
+        recipe = attacker_recipe(context, self.lr, None)
         for stage in range(1, self.stages + 1):
             projections = self.projections(model, ratio ** (stage / self.stages), masks)
             held = {**context.masks, **masks}
@@ -94,7 +94,7 @@ class Admm(Attack):
         """Retrain `model` in place with its zeros held; return the cost."""
         if self.retrain == 0:
             return Cost()
-        recipe = thief_recipe(context, self.retrain_lr, self.retrain)
+        recipe = attacker_recipe(context, self.retrain_lr, self.retrain)
         seed = derive_seed(part="retrain", seed=context.seed)
         report = train(model, context.data.train, recipe, seed=seed, masks=held_masks(model, masks, context))
         return Cost(report.seconds, report.steps, report.samples, 1.0)
@@ -105,7 +105,7 @@ class Admm(Attack):
         with timed(context.device) as watch:
             try:
                 achieved, masks, cost = self.compress(model, strength, context)
-            except FloatingPointError:  # a thief's bad luck is a result, not a failure of the bench
+            except FloatingPointError:  # an attacker's bad luck is a result, not a failure of the bench
                 diverged = True
         if diverged:
             achieved, masks, cost = {}, {}, Cost(data_fraction=1.0)

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 from bench.attacks.base import Cost
 from bench.attacks.compression.projections import Clusters, Projection
 from bench.data import Split
-from cwwm.seeds import derive_seed
+from cwwm.support.seeds import derive_seed
 from cwwm.training import Batch, Recipe, train
 
 
@@ -73,7 +73,7 @@ def snap_in_rounds(
     Args:
         model: pruned, on the device of `data`.
         projections: sets of levels by parameter name.
-        data: what the thief trains on.
+        data: what the attacker trains on.
         recipe: of retraining, but for its epochs.
         share: of the weights still free, snapped in each round.
         rounds: with retraining. epochs: of each.

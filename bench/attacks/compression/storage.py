@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 DENSE_BITS = 32
 _WIDTHS = range(1, 33)

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost, Masks, timed
 from bench.attacks.pruning import prunable_tensors
-from cwwm.attention import attention_groups
-from cwwm.channel_groups import ChannelGroup, channel_groups
-from cwwm.channels import FAILURES, refusing, traced
-from cwwm.errors import BadInput
-from cwwm.seeds import derive_seed
+from cwwm.channels.attention import attention_groups
+from cwwm.channels.graph import FAILURES, refusing, traced
+from cwwm.channels.groups import ChannelGroup, channel_groups
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 
 TOLERANCE = 1e-9  # of the largest logit, in float64; an honest change leaves 1e-14
 #: norms whose answer for one channel depends on others, or on the channel's own scale

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bench.attacks.symmetry.base import generator
-from cwwm.channel_groups import GIVES, READS, Slot
+from cwwm.channels.groups import GIVES, READS, Slot
 
 ZERO, SPLIT, CLIQUE = "zero", "split", "clique"
 KINDS = (ZERO, SPLIT, CLIQUE)

@@ -13,9 +13,9 @@ from bench.attacks.removal import classifier_layer, correct_widths
 from bench.attacks.symmetry.base import MIXING_NORMS, Probe, Symmetry, generator, shares
 from bench.attacks.symmetry.dummies import CLIQUE, KINDS, SPLIT, Dummies, make_dummies
 from bench.attacks.symmetry.wires import Wires
-from cwwm.channel_groups import CHANNELS, READS, ChannelGroup, Slot
-from cwwm.channels import is_depthwise
-from cwwm.errors import BadInput
+from cwwm.channels.graph import is_depthwise
+from cwwm.channels.groups import CHANNELS, READS, ChannelGroup, Slot
+from cwwm.support.errors import BadInput
 
 _MOST = 8  # times the width; beyond, it is another network
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from bench.attacks.base import Masks
 from bench.attacks.symmetry.base import Probe, Symmetry, generator, shares
-from cwwm.channel_groups import ChannelGroup
-from cwwm.errors import BadInput
+from cwwm.channels.groups import ChannelGroup
+from cwwm.support.errors import BadInput
 
 
 @dataclass(frozen=True, eq=False)

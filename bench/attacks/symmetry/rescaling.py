@@ -12,9 +12,9 @@ from bench.attacks.base import measure_change
 from bench.attacks.pruning import prunable_tensors
 from bench.attacks.symmetry.base import MIXING_NORMS, Probe, Symmetry, generator, shares
 from bench.attacks.symmetry.wires import Wires
-from cwwm.attention import QUERIES, VALUES
-from cwwm.channel_groups import CHANNELS, GIVES, PASSES, READS, ChannelGroup, Slot
-from cwwm.errors import BadInput
+from cwwm.channels.attention import QUERIES, VALUES
+from cwwm.channels.groups import CHANNELS, GIVES, PASSES, READS, ChannelGroup, Slot
+from cwwm.support.errors import BadInput
 
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from cwwm.channel_groups import FOLLOWED
+from cwwm.channels.groups import FOLLOWED
 
 #: operations f with f(ax) unlike a f(x), by what autograd calls them; a factor does not pass
 _NOT_HOMOGENEOUS = (

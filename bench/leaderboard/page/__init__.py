@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from bench.journal import Journal
 from bench.leaderboard.compatibility import all_untrained
 from bench.leaderboard.page.archive import Archive
 from bench.leaderboard.page.content import content
@@ -10,8 +9,9 @@ from bench.leaderboard.page.document import assemble, pack
 from bench.leaderboard.page.facts import facts
 from bench.leaderboard.page.untrained import untrained_content
 from bench.leaderboard.points import PROOF, gather
-from cwwm.errors import BadInput
-from cwwm.files import write_atomic
+from bench.records.store import Journal
+from cwwm.support.errors import BadInput
+from cwwm.support.files import write_atomic
 
 __all__ = ["LIMIT", "page", "write_page"]
 

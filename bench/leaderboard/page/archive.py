@@ -7,8 +7,8 @@ beside each other compress to half of what they take record by record.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from bench.journal import Record
-from cwwm.seeds import canonical_json
+from bench.records.fields import Record
+from cwwm.support.seeds import canonical_json
 
 _Path = tuple[str, ...]
 

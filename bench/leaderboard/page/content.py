@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bench.journal import Levels, Record
 from bench.leaderboard.capacity import capacity_tables, several_payloads
 from bench.leaderboard.page.sections import sections
 from bench.leaderboard.pareto import frontiers
@@ -18,6 +17,8 @@ from bench.leaderboard.tables import (
     price_text,
     ranking_table,
 )
+from bench.records.fields import Record
+from bench.records.store import Levels
 
 Columns = dict[str, list[Any]]
 

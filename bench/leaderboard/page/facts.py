@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from bench.commit import current_commit
-from bench.journal import Journal, Record
+from bench.records.fields import Record
+from bench.records.store import Journal
+from bench.support.git import current_commit
 
 
 def facts(journal: Journal, records: Sequence[Record]) -> dict[str, Any]:

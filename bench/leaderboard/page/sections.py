@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.journal import Levels, Record
 from bench.leaderboard.detection import ABOUT_COVERTNESS, ABOUT_DETECTION, covertness_table, detection_table
 from bench.leaderboard.levels import ABOUT_LEVELS, at_levels, levels_asked, levels_table
 from bench.leaderboard.points import Point
@@ -17,6 +16,8 @@ from bench.leaderboard.tables import (
     timed_on,
     useful_table,
 )
+from bench.records.fields import Record
+from bench.records.store import Levels
 
 
 def sections(records: Sequence[Record], points: Sequence[Point], levels: Levels) -> list[dict[str, Any]]:
@@ -29,7 +30,10 @@ def sections(records: Sequence[Record], points: Sequence[Point], levels: Levels)
             speed_table(points),
         ),
         section(
-            "useful", "Worst exact-match rate by what the thief accepts to lose", "", _each_payload(points, _useful)
+            "useful",
+            "Worst exact-match rate by what the attacker accepts to lose",
+            "",
+            _each_payload(points, _useful),
         ),
         section("law", "Law and measurement", ABOUT_LAW, law_table(points)),
         section("detection", "Detection", ABOUT_DETECTION, detection_table(points)),

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bench.journal import Record
 from bench.leaderboard.compatibility import Section, compatibility_sections, what_was_tried
 from bench.leaderboard.page.sections import section
 from bench.leaderboard.tables import conditions
+from bench.records.fields import Record
 
 
 def untrained_content(records: Sequence[Record]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A small real network, trained on digits, and a thief with a few of the images."""
+"""A small real network, trained on digits, and an attacker with a few of the images."""
 
 import copy
 from dataclasses import replace
@@ -9,8 +9,8 @@ from torch import nn
 
 from bench.attacks import AttackContext
 from bench.data import Dataset, Split, load
-from bench.networks import LeNet5, LeNet300
-from bench.zoo import HostRecipe
+from bench.models.networks import LeNet5, LeNet300
+from bench.models.registry import HostRecipe
 from cwwm.training import Recipe, train
 
 FEW = 320  # images: five steps an epoch
@@ -53,12 +53,12 @@ def few(digits: Dataset) -> Dataset:
 
 
 @pytest.fixture(scope="session")
-def thief(few: Dataset, recipe: Recipe) -> AttackContext:
-    """Return a thief with 320 images."""
+def attacker(few: Dataset, recipe: Recipe) -> AttackContext:
+    """Return an attacker with 320 images."""
     return AttackContext(few, HostRecipe(mark=recipe), 7, torch.device("cpu"), lambda name: few)
 
 
 @pytest.fixture(scope="session")
-def owner(digits: Dataset, thief: AttackContext) -> AttackContext:
-    """Return a thief with all of the owner's training images."""
-    return replace(thief, data=digits)
+def owner(digits: Dataset, attacker: AttackContext) -> AttackContext:
+    """Return an attacker with all of the owner's training images."""
+    return replace(attacker, data=digits)

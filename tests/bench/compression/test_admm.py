@@ -15,7 +15,7 @@ from bench.attacks.compression.admm import Projections, Schedule, Splitting, har
 from bench.attacks.compression.projections import Levels, TopK
 from bench.attacks.pruning import prunable_tensors
 from bench.data import Split
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 from cwwm.training import Batch, Recipe
 
 EMPTY = torch.empty(0)
@@ -115,9 +115,9 @@ def test_hardening_keeps_exactly_the_set_and_says_so(model: nn.Module) -> None:
 
 @pytest.mark.parametrize(("images", "steps"), [(320, 1), (320, 5), (320, 6), (193, 4), (65, 3), (40, 2)])
 def test_an_update_trains_for_its_steps_in_whole_epochs(
-    images: int, steps: int, model: nn.Module, thief: AttackContext, recipe: Recipe
+    images: int, steps: int, model: nn.Module, attacker: AttackContext, recipe: Recipe
 ) -> None:
-    data = Split(thief.data.train.x[:images], thief.data.train.y[:images])
+    data = Split(attacker.data.train.x[:images], attacker.data.train.y[:images])
     epoch = sum(1 for _ in data.batches(64, seed=0, epoch=0))  # a last batch of one image is left out
     schedule = Schedule(updates=2, steps=steps, rho=0.01, growth=1.5)
     log, cost = pull(model, sets(model), data, recipe, schedule, seed=1, masks={})
@@ -129,9 +129,9 @@ def test_an_update_trains_for_its_steps_in_whole_epochs(
     assert all(math.isfinite(v) for update in log for v in update.to_json().values())
 
 
-def test_no_update_changes_nothing(model: nn.Module, thief: AttackContext, recipe: Recipe) -> None:
+def test_no_update_changes_nothing(model: nn.Module, attacker: AttackContext, recipe: Recipe) -> None:
     before = copy.deepcopy(model.state_dict())
-    log, cost = pull(model, sets(model), thief.data.train, recipe, Schedule(updates=0), seed=1, masks={})
+    log, cost = pull(model, sets(model), attacker.data.train, recipe, Schedule(updates=0), seed=1, masks={})
     assert (log, cost.steps, cost.data_fraction) == ([], 0, 0.0)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
@@ -146,20 +146,20 @@ def test_a_stronger_pull_leaves_a_smaller_gap(model: nn.Module, owner: AttackCon
     assert gaps[-1] < 0.5 * gaps[0]
 
 
-def test_pulling_holds_the_masks_and_repeats(model: nn.Module, thief: AttackContext, recipe: Recipe) -> None:
+def test_pulling_holds_the_masks_and_repeats(model: nn.Module, attacker: AttackContext, recipe: Recipe) -> None:
     masks = harden(model, sets(model, 0.5))
     tighter = {name: TopK(50, mask) for name, mask in masks.items()}
     schedule = Schedule(updates=2, steps=5, rho=0.05)
     runs = []
     for seed in (1, 1, 2):
         pulled = copy.deepcopy(model)
-        runs.append(pull(pulled, tighter, thief.data.train, recipe, schedule, seed=seed, masks=masks)[0])
+        runs.append(pull(pulled, tighter, attacker.data.train, recipe, schedule, seed=seed, masks=masks)[0])
         assert all(not tensor[~masks[name]].any() for name, tensor in prunable_tensors(pulled).items())
         assert any(not torch.equal(t, prunable_tensors(model)[n]) for n, t in prunable_tensors(pulled).items())
     assert runs[0] == runs[1] != runs[2]
 
 
-def test_sets_of_any_kind_may_be_mixed(model: nn.Module, thief: AttackContext, recipe: Recipe) -> None:
+def test_sets_of_any_kind_may_be_mixed(model: nn.Module, attacker: AttackContext, recipe: Recipe) -> None:
     tensors = prunable_tensors(model)
     everything = {name: torch.ones_like(tensor, dtype=torch.bool) for name, tensor in tensors.items()}
     projections: Projections = {
@@ -167,7 +167,7 @@ def test_sets_of_any_kind_may_be_mixed(model: nn.Module, thief: AttackContext, r
         "fc2.weight": Levels(0.05, 2, everything["fc2.weight"]),
     }
     schedule = Schedule(updates=1, steps=5)
-    pull(model, projections, thief.data.train, recipe, schedule, seed=1, masks={})
+    pull(model, projections, attacker.data.train, recipe, schedule, seed=1, masks={})
     assert set(harden(model, projections)) == set(projections)
     assert int((tensors["fc1.weight"] != 0).sum()) == 100
     assert len(torch.unique(tensors["fc2.weight"])) == 4

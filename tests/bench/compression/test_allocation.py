@@ -16,9 +16,9 @@ from bench.attacks.compression.allocation import (
 )
 from bench.attacks.compression.projections import Groups
 from bench.attacks.pruning import MagnitudePruning, prunable_tensors
-from bench.networks import LeNet5
-from cwwm.errors import BadInput
-from cwwm.order_statistics import pruned_count
+from bench.models.networks import LeNet5
+from cwwm.support.errors import BadInput
+from cwwm.weights.order_statistics import pruned_count
 
 #: kept by layer, arXiv 1804.03294, Table 2; the last layer is fc2 there
 LENET = {"conv1": 0.2, "conv2": 0.08, "fc1": 0.009, "fc": 0.07}
@@ -80,11 +80,11 @@ def test_a_full_layer_leaves_the_rest_to_the_others() -> None:
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 0.75, 0.96])
 def test_magnitude_keeps_what_one_global_ranking_leaves(
-    rate: float, model: nn.Module, thief: AttackContext
+    rate: float, model: nn.Module, attacker: AttackContext
 ) -> None:
     tensors = prunable_tensors(model)
     size = sum(tensor.numel() for tensor in tensors.values())
-    (masks,) = MagnitudePruning().masks(model, [rate], thief)
+    (masks,) = MagnitudePruning().masks(model, [rate], attacker)
     counts = weight_counts(tensors, "magnitude", size / (size - pruned_count(rate, size)))
     assert all(abs(counts[name] - int(mask.sum())) <= 1 for name, mask in masks.items())
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bench.attacks import AttackContext, Attacked
 from bench.attacks.compression.analog import DEVICES, Analog, Chip
 from bench.attacks.pruning import MagnitudePruning, prunable_tensors
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 HOUR, DAY, YEAR = 3600.0, 86400.0, 3.15e7
 READ_AT = {"pcm": (0, HOUR, YEAR), "pcm-hermes": (0, HOUR, YEAR), "reram-wan": (1, DAY), "reram-cmo": (0, 1, YEAR)}
@@ -87,26 +87,26 @@ def test_all_times_share_the_drift_coefficients() -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_an_attack_repeats_by_seed_and_leaves_the_global_generator(
-    device: str, model: nn.Module, thief: AttackContext
+    device: str, model: nn.Module, attacker: AttackContext
 ) -> None:
     attack = Analog(device=device)
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    first = [flat(attacked(attack, model, t, thief).model) for t in READ_AT[device]]
+    first = [flat(attacked(attack, model, t, attacker).model) for t in READ_AT[device]]
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(2)
-    backwards = [flat(attacked(attack, model, t, thief).model) for t in reversed(READ_AT[device])]
+    backwards = [flat(attacked(attack, model, t, attacker).model) for t in reversed(READ_AT[device])]
     assert all(torch.equal(one, other) for one, other in zip(first, reversed(backwards), strict=True))
     assert not torch.equal(
-        first[0], flat(attacked(attack, model, READ_AT[device][0], replace(thief, seed=8)).model)
+        first[0], flat(attacked(attack, model, READ_AT[device][0], replace(attacker, seed=8)).model)
     )
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_record_says_what_was_done_and_time_makes_it_worse(
-    device: str, model: nn.Module, thief: AttackContext
+    device: str, model: nn.Module, attacker: AttackContext
 ) -> None:
-    items = [attacked(Analog(device=device), model, t, thief) for t in READ_AT[device]]
+    items = [attacked(Analog(device=device), model, t, attacker) for t in READ_AT[device]]
     for item in items:
         error = float((flat(item.model) - flat(model)).norm() / flat(model).norm())
         assert item.achieved["relative_error"] == pytest.approx(error, rel=1e-4)
@@ -120,11 +120,11 @@ def test_the_record_says_what_was_done_and_time_makes_it_worse(
 
 
 def test_phase_change_cells_fade_and_compensation_brings_the_magnitude_back(
-    model: nn.Module, thief: AttackContext
+    model: nn.Module, attacker: AttackContext
 ) -> None:
     times = (0, 1, HOUR, DAY, YEAR)
-    plain = [attacked(Analog(compensate=False), model, t, thief) for t in times]
-    mended = [attacked(Analog(), model, t, thief) for t in times]
+    plain = [attacked(Analog(compensate=False), model, t, attacker) for t in times]
+    mended = [attacked(Analog(), model, t, attacker) for t in times]
     magnitudes = [float(flat(item.model).abs().mean()) for item in plain]
     assert magnitudes == sorted(magnitudes, reverse=True)
     assert magnitudes[-1] < 0.6 * magnitudes[0]
@@ -141,21 +141,21 @@ def test_phase_change_cells_fade_and_compensation_brings_the_magnitude_back(
 
 @pytest.mark.parametrize("power", [-6, 3])
 def test_noise_is_in_units_of_each_layers_largest_weight(
-    power: int, model: nn.Module, thief: AttackContext
+    power: int, model: nn.Module, attacker: AttackContext
 ) -> None:
-    plain = attacked(Analog(), model, HOUR, thief)
+    plain = attacked(Analog(), model, HOUR, attacker)
     with torch.no_grad():
         model.get_parameter("fc1.weight").mul_(2.0**power)  # exact
-    scaled = attacked(Analog(), model, HOUR, thief)
+    scaled = attacked(Analog(), model, HOUR, attacker)
     for name, tensor in prunable_tensors(scaled.model).items():
         factor = 2.0**power if name == "fc1.weight" else 1.0
         assert torch.equal(tensor, prunable_tensors(plain.model)[name] * factor)
 
 
-def test_wan_cells_have_the_spread_that_was_published(model: nn.Module, thief: AttackContext) -> None:
+def test_wan_cells_have_the_spread_that_was_published(model: nn.Module, attacker: AttackContext) -> None:
     with torch.no_grad():
         model.get_parameter("fc1.weight").fill_(0.5)[0, 0] = 1.0
-    item = attacked(Analog(device="reram-wan", compensate=False), model, DAY, thief)
+    item = attacked(Analog(device="reram-wan", compensate=False), model, DAY, attacker)
     read = prunable_tensors(item.model)["fc1.weight"].flatten()[1:] * 40  # microsiemens
     half = sum(c * 0.5**i for i, c in enumerate((0.701, 22.086, -50.773, 47.095, -16.458)))
     other = 0.701 * math.sqrt(0.5 - 0.5 / math.pi)  # a normal at g_min = 0, cut off below
@@ -163,13 +163,13 @@ def test_wan_cells_have_the_spread_that_was_published(model: nn.Module, thief: A
 
 
 def test_zeros_are_pairs_that_have_noise_unless_a_mask_switches_them_off(
-    model: nn.Module, thief: AttackContext
+    model: nn.Module, attacker: AttackContext
 ) -> None:
-    pruned = next(MagnitudePruning(ranking="layer").curve([model], [0.9], thief))
-    loose = attacked(Analog(), pruned.model, DAY, thief)
+    pruned = next(MagnitudePruning(ranking="layer").curve([model], [0.9], attacker))
+    loose = attacked(Analog(), pruned.model, DAY, attacker)
     zeros = flat(pruned.model) == 0
     assert 0.25 < float((flat(loose.model)[zeros] == 0).float().mean()) < 0.5  # read noise cuts off some more
-    held = attacked(Analog(), pruned.model, DAY, replace(thief, masks=pruned.masks))
+    held = attacked(Analog(), pruned.model, DAY, replace(attacker, masks=pruned.masks))
     assert not flat(held.model)[zeros].any()
     assert held.masks == pruned.masks
     for name, tensor in prunable_tensors(held.model).items():
@@ -181,9 +181,9 @@ def test_zeros_are_pairs_that_have_noise_unless_a_mask_switches_them_off(
         )
 
 
-def test_relaxing_cells_lose_small_weights_only(model: nn.Module, thief: AttackContext) -> None:
+def test_relaxing_cells_lose_small_weights_only(model: nn.Module, attacker: AttackContext) -> None:
     attack = Analog(device="reram-cmo", compensate=False)
-    fresh, old = (attacked(attack, model, t, thief) for t in (0, YEAR))
+    fresh, old = (attacked(attack, model, t, attacker) for t in (0, YEAR))
     assert fresh.achieved["relative_error"] < 0.01
     assert old.achieved["relative_error"] > 10 * fresh.achieved["relative_error"]
     weights = prunable_tensors(model)["fc1.weight"].abs()
@@ -193,10 +193,12 @@ def test_relaxing_cells_lose_small_weights_only(model: nn.Module, thief: AttackC
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_weights_come_back_in_their_own_dtype(dtype: torch.dtype, model: nn.Module, thief: AttackContext) -> None:
+def test_weights_come_back_in_their_own_dtype(
+    dtype: torch.dtype, model: nn.Module, attacker: AttackContext
+) -> None:
     model.to(dtype)
-    expected = flat(attacked(Analog(), copy.deepcopy(model).float(), HOUR, thief).model)
-    read = flat(attacked(Analog(), model, HOUR, thief).model)
+    expected = flat(attacked(Analog(), copy.deepcopy(model).float(), HOUR, attacker).model)
+    read = flat(attacked(Analog(), model, HOUR, attacker).model)
     assert read.dtype == dtype
     assert torch.equal(read, expected.to(dtype))
 
@@ -212,26 +214,26 @@ def test_weights_come_back_in_their_own_dtype(dtype: torch.dtype, model: nn.Modu
     ],
 )
 def test_a_time_without_a_fit_is_refused_in_one_line(
-    device: str, seconds: float, why: str, model: nn.Module, thief: AttackContext
+    device: str, seconds: float, why: str, model: nn.Module, attacker: AttackContext
 ) -> None:
     with pytest.raises(BadInput, match=why) as refusal:
-        attacked(Analog(device=device), model, seconds, thief)
+        attacked(Analog(device=device), model, seconds, attacker)
     assert "\n" not in str(refusal.value)
 
 
 def test_without_the_library_the_message_says_what_to_install(
-    model: nn.Module, thief: AttackContext, monkeypatch: pytest.MonkeyPatch
+    model: nn.Module, attacker: AttackContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "aihwkit", None)
     with pytest.raises(BadInput, match=r"pip install 'aihwkit>=1\.0'.*source archive") as refusal:
-        Analog().apply(model, HOUR, thief)
+        Analog().apply(model, HOUR, attacker)
     assert "\n" not in str(refusal.value)
 
 
 def test_a_library_from_before_a_device_is_refused(
-    model: nn.Module, thief: AttackContext, monkeypatch: pytest.MonkeyPatch
+    model: nn.Module, attacker: AttackContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library("noise.reram")
     monkeypatch.delattr(importlib.import_module("aihwkit.inference.noise.reram"), "ReRamCMONoiseModel")
     with pytest.raises(BadInput, match=r"pip install 'aihwkit>=1\.0'"):
-        Analog(device="reram-cmo").apply(model, HOUR, thief)
+        Analog(device="reram-cmo").apply(model, HOUR, attacker)

@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.artefacts import ArtefactStore
 from bench.attacks import Attacked
-from bench.cell import Cell
+from bench.execution.model_factory import ModelFactory
+from bench.execution.run_cell import attacker_context
 from bench.metrics.accuracy import accuracy
-from bench.plan import cells
-from bench.running import attacker_context
 from bench.suite import load_suite
-from bench.workshop import Workshop
+from bench.suite.cell import Cell
+from bench.suite.expand import cells
+from bench.support.artifact_store import ArtefactStore
 
 Run = Callable[..., tuple[Attacked, float]]
 
@@ -21,14 +21,14 @@ Run = Callable[..., tuple[Attacked, float]]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Return what runs an attack of the suite on seed 0 and says how many points of accuracy it lost."""
-    workshop = Workshop(ArtefactStore(tmp_path_factory.mktemp("models")), torch.device("cpu"))
+    factory = ModelFactory(ArtefactStore(tmp_path_factory.mktemp("models")), torch.device("cpu"))
     by_label: dict[str, Cell] = {c.attack.label: c for c in reversed(cells(load_suite("compression-anchors"), {}))}
 
     def attacked(label: str, **changed: object) -> tuple[Attacked, float]:
         cell = by_label[label]
         control, context = (
-            workshop.control(cell.host).model,
-            attacker_context(cell.host, cell.attack, workshop, None),
+            factory.control(cell.host).model,
+            attacker_context(cell.host, cell.attack, factory, None),
         )
         attack = replace(cell.attack.attack, **changed)  # type: ignore[arg-type]
         found = next(attack.curve([control], cell.attack.strengths, context))

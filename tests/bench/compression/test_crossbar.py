@@ -16,7 +16,7 @@ from bench.attacks.compression.crossbar import (
     kept_shape,
     reduction,
 )
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 LENET5 = {"conv1": (20, 1, 5, 5), "conv2": (50, 20, 5, 5), "fc1": (500, 800), "fc2": (10, 500)}
 KEPT = {"conv1": (12, 25), "conv2": (25, 175), "fc1": (100, 200), "fc2": (10, 200)}  # filters, inputs

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.attacks.compression.crossbar import cells_per_weight
 from bench.attacks.compression.devices import Device, Programmed, program, read_back
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 WIDTHS = st.integers(2, 16)
 RATIOS = st.floats(1.5, 1e4)

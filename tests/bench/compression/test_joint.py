@@ -11,7 +11,7 @@ from bench.attacks import AttackContext, Attacked, make_attack
 from bench.attacks.compression.storage import measure_storage
 from bench.attacks.pruning import prunable_tensors
 from bench.metrics.accuracy import accuracy
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 QUICK: dict[str, Any] = {
     "name": "admm-compress",
@@ -38,9 +38,9 @@ def survivors(item: Attacked) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("values", ["levels", "clusters"])
 def test_survivors_have_few_values_and_the_rest_are_zero(
-    values: str, model: nn.Module, thief: AttackContext
+    values: str, model: nn.Module, attacker: AttackContext
 ) -> None:
-    item = attacked({"values": values, "bits": BITS}, model, thief)
+    item = attacked({"values": values, "bits": BITS}, model, attacker)
     kept = survivors(item)
     assert sum(len(tensor) for tensor in kept.values()) == 107_800 // 20
     for name, tensor in prunable_tensors(item.model).items():
@@ -55,16 +55,16 @@ def test_survivors_have_few_values_and_the_rest_are_zero(
     assert item.cost.steps == 5 * (2 + 1 + 2 + (2 if values == "levels" else 1))
 
 
-def test_levels_are_evenly_spaced_without_zero(model: nn.Module, thief: AttackContext) -> None:
-    item = attacked({"bits": 3}, model, thief)
+def test_levels_are_evenly_spaced_without_zero(model: nn.Module, attacker: AttackContext) -> None:
+    item = attacked({"bits": 3}, model, attacker)
     for tensor in survivors(item).values():
         magnitudes = torch.unique(tensor.abs())
         numbers = [magnitudes / magnitudes[0] * lowest for lowest in range(1, 5)]  # the lowest may be unused
         assert any(torch.allclose(n, n.round(), atol=1e-4) and n[-1].round() <= 4 for n in numbers)
 
 
-def test_bits_for_all_layers_are_as_good_as_a_wildcard(model: nn.Module, thief: AttackContext) -> None:
-    one, other = (attacked({"bits": bits}, model, thief) for bits in (3, {"*": 3}))
+def test_bits_for_all_layers_are_as_good_as_a_wildcard(model: nn.Module, attacker: AttackContext) -> None:
+    one, other = (attacked({"bits": bits}, model, attacker) for bits in (3, {"*": 3}))
     for name, tensor in prunable_tensors(one.model).items():
         assert torch.equal(tensor, prunable_tensors(other.model)[name])
 
@@ -96,9 +96,9 @@ def test_bad_parameters_are_refused_in_one_line(spec: dict[str, Any], why: str) 
     assert "\n" not in str(refusal.value)
 
 
-def test_bits_of_an_unknown_layer_are_refused_before_training(model: nn.Module, thief: AttackContext) -> None:
+def test_bits_of_an_unknown_layer_are_refused_before_training(model: nn.Module, attacker: AttackContext) -> None:
     attack = make_attack({**QUICK, "bits": {"*": 3, "fc4": 2}}, "test")
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(BadInput, match="admm-compress: bits: 'fc4' matches no layer; there are fc1, fc2, fc"):
-        attack.apply(model, RATIO, thief)
+        attack.apply(model, RATIO, attacker)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())

@@ -8,7 +8,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from bench.attacks.compression.levels import assign, best_interval, kmeans, nearest_level
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 OFFSETS = (0.0, 0.5)
 SHAPES = {

@@ -14,7 +14,7 @@ from bench.attacks.compression.memristor import Memristor, Varied
 from bench.attacks.compression.snapping import parametrised
 from bench.attacks.pruning import prunable_tensors
 from bench.metrics.accuracy import accuracy
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 RATIO = 6.0
 SIZE = 107_800
@@ -30,9 +30,9 @@ def flat(model: nn.Module) -> Tensor:
 
 
 @pytest.mark.parametrize("bits", [2, 5, 8])
-def test_without_noise_the_snapped_weights_come_back(bits: int, model: nn.Module, thief: AttackContext) -> None:
+def test_without_noise_the_snapped_weights_come_back(bits: int, model: nn.Module, attacker: AttackContext) -> None:
     attack = Memristor(updates=0, bits=bits)
-    masks, _, _ = attack.prune(model, RATIO, thief)
+    masks, _, _ = attack.prune(model, RATIO, attacker)
     intervals = attack.snap(model, masks)
     snapped = copy.deepcopy(model)
     attack.deploy(model, intervals, seed=1)
@@ -45,23 +45,23 @@ def test_without_noise_the_snapped_weights_come_back(bits: int, model: nn.Module
         assert codes.abs().max().round() <= 2 ** (bits - 1)
 
 
-def test_the_report_counts_what_is_left(model: nn.Module, thief: AttackContext) -> None:
-    item = attacked({}, model, thief)
+def test_the_report_counts_what_is_left(model: nn.Module, attacker: AttackContext) -> None:
+    item = attacked({}, model, attacker)
     tensors = prunable_tensors(item.model)
     report = cost_report(tensors, Crossbar(32, 16), 5).to_json()
     assert item.achieved["crossbar"] == report
     assert item.achieved["ratio"] >= RATIO
     assert item.achieved["sparsity"] >= 1 - 1 / RATIO
-    assert item.achieved["quantised_accuracy"] == accuracy(item.model, thief.data.test).percent
+    assert item.achieved["quantised_accuracy"] == accuracy(item.model, attacker.data.test).percent
     assert json.dumps(item.achieved, allow_nan=False)
     assert item.cost.steps == 10
 
 
 @pytest.mark.parametrize("noise", [{"sigma": 0.3}, {"stuck": 0.05}, {"column_gain": 0.2}], ids=str)
 def test_noise_leaves_the_zeros_and_repeats_by_seed(
-    noise: dict[str, float], model: nn.Module, thief: AttackContext
+    noise: dict[str, float], model: nn.Module, attacker: AttackContext
 ) -> None:
-    clean, one, again = (attacked(spec, model, thief) for spec in ({}, noise, noise))
+    clean, one, again = (attacked(spec, model, attacker) for spec in ({}, noise, noise))
     assert torch.equal(flat(one.model), flat(again.model))
     assert not torch.equal(flat(one.model), flat(clean.model))
     for name, tensor in prunable_tensors(one.model).items():
@@ -69,9 +69,9 @@ def test_noise_leaves_the_zeros_and_repeats_by_seed(
         assert torch.equal(one.masks[name], clean.masks[name])
 
 
-def test_another_seed_is_another_chip(model: nn.Module, thief: AttackContext) -> None:
+def test_another_seed_is_another_chip(model: nn.Module, attacker: AttackContext) -> None:
     attack = Memristor(updates=0, sigma=0.2)
-    masks, _, _ = attack.prune(model, RATIO, thief)
+    masks, _, _ = attack.prune(model, RATIO, attacker)
     intervals = attack.snap(model, masks)
     chips = []
     for seed in (1, 1, 2):
@@ -82,18 +82,18 @@ def test_another_seed_is_another_chip(model: nn.Module, thief: AttackContext) ->
     assert not torch.equal(chips[0], chips[2])
 
 
-def test_training_with_noise_leaves_the_weights_themselves(model: nn.Module, thief: AttackContext) -> None:
+def test_training_with_noise_leaves_the_weights_themselves(model: nn.Module, attacker: AttackContext) -> None:
     still = {"updates": 0, "retrain": 0, "retrain_lr": 1e-30, "sigma": 0.2}  # nothing moves but by the noise
-    plain = attacked(still, model, thief)
-    trained = attacked({**still, "noise_epochs": 2}, model, thief)
+    plain = attacked(still, model, attacker)
+    trained = attacked({**still, "noise_epochs": 2}, model, attacker)
     assert torch.equal(flat(plain.model), flat(trained.model))
     assert (plain.cost.steps, trained.cost.steps) == (0, 10)
 
 
-def test_training_with_noise_trains_and_holds_the_zeros(model: nn.Module, thief: AttackContext) -> None:
+def test_training_with_noise_trains_and_holds_the_zeros(model: nn.Module, attacker: AttackContext) -> None:
     spec = {"updates": 0, "retrain": 0, "sigma": 0.2}
-    plain = attacked(spec, model, thief)
-    trained = attacked({**spec, "noise_epochs": 1}, model, thief)
+    plain = attacked(spec, model, attacker)
+    trained = attacked({**spec, "noise_epochs": 1}, model, attacker)
     assert not torch.equal(flat(plain.model), flat(trained.model))
     assert torch.equal(flat(plain.model) == 0, flat(trained.model) == 0)
     names = [name for name, _ in sorted(model.named_parameters())]
@@ -111,8 +111,8 @@ def test_a_varied_weight_varies_in_training_only(model: nn.Module) -> None:
         assert torch.equal(torch.as_tensor(layer.weight), before)
 
 
-def test_whole_tiles_keep_whole_crossbars(model: nn.Module, thief: AttackContext) -> None:
-    item = attacked({"whole_tiles": True, "updates": 0, "retrain": 0}, model, thief)
+def test_whole_tiles_keep_whole_crossbars(model: nn.Module, attacker: AttackContext) -> None:
+    item = attacked({"whole_tiles": True, "updates": 0, "retrain": 0}, model, attacker)
     kept = 0
     for tensor in prunable_tensors(item.model).values():
         alive = tensor != 0
@@ -146,10 +146,10 @@ def test_bad_parameters_are_refused_in_one_line(spec: dict[str, Any], why: str) 
     assert "\n" not in str(refusal.value)
 
 
-def test_physical_removal_costs_the_same_crossbars(model: nn.Module, thief: AttackContext) -> None:
+def test_physical_removal_costs_the_same_crossbars(model: nn.Module, attacker: AttackContext) -> None:
     settings = {"updates": 0, "retrain": 0, "bits": 8}
-    kept = attacked(settings, copy.deepcopy(model), thief)
-    gone = attacked({**settings, "physical": True}, copy.deepcopy(model), thief)
+    kept = attacked(settings, copy.deepcopy(model), attacker)
+    gone = attacked({**settings, "physical": True}, copy.deepcopy(model), attacker)
     assert gone.achieved["ratio"] == kept.achieved["ratio"]
     before = [item.achieved["crossbar"]["crossbars"]["before"] for item in (kept, gone)]
     assert before[0] == before[1]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bench.attacks.compression.projections import Clusters, Groups, Levels, Projection, TopK
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 TIED = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=8)  # many ties, zeros among them
 SIZES = st.tuples(*[st.integers(1, 4)] * 2, *[st.integers(1, 3)] * 2)

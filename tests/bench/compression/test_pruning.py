@@ -12,10 +12,10 @@ from bench.attacks import AttackContext, Attacked, make_attack
 from bench.attacks.compression.admm import harden, pull
 from bench.attacks.compression.pruning import AdmmPruning, AdmmStructured
 from bench.attacks.pruning import MagnitudePruning, prunable_tensors
-from bench.attacks.training import thief_recipe
+from bench.attacks.training import attacker_recipe
 from bench.metrics.accuracy import accuracy
-from cwwm.errors import BadInput
-from cwwm.seeds import derive_seed
+from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 
 QUICK = {"updates": 2, "steps": 5, "rho": 0.03}
 SIZE = 107_800
@@ -40,10 +40,10 @@ def test_the_ratio_is_exact_and_retraining_holds_the_zeros(
     keep: Any,  # noqa: ANN401
     stages: int,
     model: nn.Module,
-    thief: AttackContext,
+    attacker: AttackContext,
 ) -> None:
     spec = {"name": "admm-prune", "keep": keep, "stages": stages, "retrain": 1}
-    item = attacked(spec, model, 25.0, thief)
+    item = attacked(spec, model, 25.0, attacker)
     assert sum(kept(item.model).values()) == SIZE // 25 == item.achieved["kept"]
     assert item.achieved["ratio"] == pytest.approx(25)
     assert item.achieved["sparsity"] == pytest.approx(1 - 1 / 25)
@@ -53,35 +53,38 @@ def test_the_ratio_is_exact_and_retraining_holds_the_zeros(
         assert torch.equal(item.masks[name], tensor != 0)
 
 
-def test_each_stage_keeps_within_what_the_last_one_left(model: nn.Module, thief: AttackContext) -> None:
+def test_each_stage_keeps_within_what_the_last_one_left(model: nn.Module, attacker: AttackContext) -> None:
     attack = AdmmPruning(updates=2, steps=5, rho=0.03, stages=2)
-    recipe, seeds = thief_recipe(thief, 1.0, None), [derive_seed(part="stage", seed=7, stage=s) for s in (1, 2)]
+    recipe, seeds = (
+        attacker_recipe(attacker, 1.0, None),
+        [derive_seed(part="stage", seed=7, stage=s) for s in (1, 2)],
+    )
     by_hand, masks = copy.deepcopy(model), dict[str, Tensor]()
     for ratio, seed in zip((6.0, 36.0), seeds, strict=True):
         sets = attack.projections(by_hand, ratio, masks)
-        pull(by_hand, sets, thief.data.train, recipe, attack.schedule(), seed=seed, masks=masks)
+        pull(by_hand, sets, attacker.data.train, recipe, attack.schedule(), seed=seed, masks=masks)
         before, masks = masks, harden(by_hand, sets)
         assert sum(int(mask.sum()) for mask in masks.values()) == round(SIZE / ratio)
         assert all(not masks[name][~mask].any() for name, mask in before.items())
-    attack.prune(model, 36.0, thief)
+    attack.prune(model, 36.0, attacker)
     for name, tensor in prunable_tensors(model).items():
         assert torch.equal(tensor, prunable_tensors(by_hand)[name])
 
 
-def test_without_updates_it_is_magnitude_pruning(model: nn.Module, thief: AttackContext) -> None:
-    item = attacked({"name": "admm-prune", "updates": 0, "retrain": 0}, model, 10.0, thief)
-    (masks,) = MagnitudePruning().masks(model, [0.9], thief)
+def test_without_updates_it_is_magnitude_pruning(model: nn.Module, attacker: AttackContext) -> None:
+    item = attacked({"name": "admm-prune", "updates": 0, "retrain": 0}, model, 10.0, attacker)
+    (masks,) = MagnitudePruning().masks(model, [0.9], attacker)
     differing = sum(int((masks[name] != mask).sum()) for name, mask in item.masks.items())
     assert differing <= 2 * len(masks)
     assert item.cost.steps == 0
-    assert item.achieved["hard_accuracy"] == accuracy(item.model, thief.data.test).percent
+    assert item.achieved["hard_accuracy"] == accuracy(item.model, attacker.data.test).percent
 
 
-def test_zeros_that_another_attack_left_stay(model: nn.Module, thief: AttackContext) -> None:
+def test_zeros_that_another_attack_left_stay(model: nn.Module, attacker: AttackContext) -> None:
     spec = {"name": "admm-prune", **QUICK, "retrain": 1}
     chain = {"name": "then", "first": "magnitude", "second": spec, "second_strength": 5}
-    item = next(make_attack(chain, "test").curve([model], [0.6], thief))
-    (first,) = MagnitudePruning().masks(model, [0.6], thief)
+    item = next(make_attack(chain, "test").curve([model], [0.6], attacker))
+    (first,) = MagnitudePruning().masks(model, [0.6], attacker)
     assert sum(kept(item.model).values()) == SIZE // 5
     assert all(not tensor[~first[name]].any() for name, tensor in prunable_tensors(item.model).items())
 
@@ -112,10 +115,10 @@ def test_retraining_repairs(model: nn.Module, owner: AttackContext) -> None:
 
 @pytest.mark.parametrize("groups", [["filters", "shapes"], ["filters"], ["channels"], ["filters", "channels"]])
 def test_structured_pruning_leaves_dense_blocks(
-    groups: list[str], convolutional: nn.Module, thief: AttackContext
+    groups: list[str], convolutional: nn.Module, attacker: AttackContext
 ) -> None:
-    few = replace(thief.data.train, x=torch.zeros(64, 1, 28, 28), y=thief.data.train.y[:64])
-    context = replace(thief, data=replace(thief.data, train=few, test=few))
+    few = replace(attacker.data.train, x=torch.zeros(64, 1, 28, 28), y=attacker.data.train.y[:64])
+    context = replace(attacker, data=replace(attacker.data, train=few, test=few))
     spec = {"name": "admm-structured", "groups": groups, "updates": 1, "steps": 1, "retrain": 1, "stages": 2}
     item = attacked(spec, convolutional, 3.0, context)
     tensors = prunable_tensors(item.model)
@@ -133,11 +136,11 @@ def test_structured_pruning_leaves_dense_blocks(
     assert 0.9 * size / 3 < dense <= size / 3
 
 
-def test_a_layout_is_followed(convolutional: nn.Module, thief: AttackContext) -> None:
+def test_a_layout_is_followed(convolutional: nn.Module, attacker: AttackContext) -> None:
     layout = {"conv1": {"filters": 0.6}, "conv2": {"filters": 0.5, "shapes": 0.35}}
     layout |= {"fc1": {"filters": 0.2, "shapes": 0.25}, "fc": {"shapes": 0.4}}
     attack = AdmmStructured(updates=0, layout=layout)
-    masks, _, _ = attack.prune(convolutional, 430_500 / 26_675, wide(thief))
+    masks, _, _ = attack.prune(convolutional, 430_500 / 26_675, wide(attacker))
     assert [block(mask) for mask in masks.values()] == [(12, 25), (25, 175), (100, 200), (10, 200)]
 
 
@@ -187,10 +190,10 @@ def test_bad_parameters_are_refused_in_one_line(spec: dict[str, Any], why: str) 
     ],
 )
 def test_the_impossible_is_refused_before_anything_is_trained(
-    spec: dict[str, Any], ratio: float, why: str, model: nn.Module, thief: AttackContext
+    spec: dict[str, Any], ratio: float, why: str, model: nn.Module, attacker: AttackContext
 ) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(BadInput, match=why) as refusal:
-        make_attack(spec, "test").apply(model, ratio, thief)
+        make_attack(spec, "test").apply(model, ratio, attacker)
     assert "\n" not in str(refusal.value)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())

@@ -52,7 +52,7 @@ def weights(model: nn.Module) -> Tensors:
 
 
 def test_each_round_freezes_its_share_for_good(
-    model: nn.Module, levels: dict[str, Levels], masks: Tensors, thief: AttackContext, short: Recipe
+    model: nn.Module, levels: dict[str, Levels], masks: Tensors, attacker: AttackContext, short: Recipe
 ) -> None:
     frozen = Frozen(model, list(levels))
     held = {name: torch.zeros_like(mask) for name, mask in masks.items()}
@@ -68,27 +68,27 @@ def test_each_round_freezes_its_share_for_good(
             assert error[fresh].max() <= error[free].min()
             assert torch.equal(snapped[name][free], before[name][free])
             held[name] |= fresh
-        train(model, thief.data.train, short, seed=index, embedding=frozen, masks=masks)
+        train(model, attacker.data.train, short, seed=index, embedding=frozen, masks=masks)
         for name, tensor in prunable_tensors(model).items():
             assert torch.equal(tensor[held[name] | ~masks[name]], snapped[name][held[name] | ~masks[name]])
             assert float((tensor != snapped[name])[masks[name] & ~held[name]].float().mean()) > 0.9
 
 
 def test_a_frozen_weight_of_zero_stays_zero_without_a_mask(
-    model: nn.Module, masks: Tensors, thief: AttackContext, short: Recipe
+    model: nn.Module, masks: Tensors, attacker: AttackContext, short: Recipe
 ) -> None:
     frozen = Frozen(model, list(masks))
-    train(model, thief.data.train, short, seed=0, embedding=frozen)
+    train(model, attacker.data.train, short, seed=0, embedding=frozen)
     assert all(not prunable_tensors(model)[name][~mask].any() for name, mask in masks.items())
 
 
 @pytest.mark.parametrize("rounds", [0, 1, 3])
 def test_after_all_rounds_every_survivor_is_on_a_level(
-    rounds: int, model: nn.Module, levels: dict[str, Levels], masks: Tensors, thief: AttackContext, short: Recipe
+    rounds: int, model: nn.Module, levels: dict[str, Levels], masks: Tensors, attacker: AttackContext, short: Recipe
 ) -> None:
     before = weights(model)
     options = {"share": SHARE, "rounds": rounds, "epochs": 2, "seed": 4}
-    cost = snap_in_rounds(model, levels, thief.data.train, short, masks=masks, **options)  # type: ignore[arg-type]
+    cost = snap_in_rounds(model, levels, attacker.data.train, short, masks=masks, **options)  # type: ignore[arg-type]
     assert cost.steps == rounds * 2 * 5
     assert cost.data_fraction == (1.0 if rounds else 0.0)
     for name, tensor in prunable_tensors(model).items():
@@ -100,13 +100,13 @@ def test_after_all_rounds_every_survivor_is_on_a_level(
 
 
 def test_rounds_repeat(
-    model: nn.Module, levels: dict[str, Levels], masks: Tensors, thief: AttackContext, short: Recipe
+    model: nn.Module, levels: dict[str, Levels], masks: Tensors, attacker: AttackContext, short: Recipe
 ) -> None:
     runs = []
     for seed in (1, 1, 2):
         copied = copy.deepcopy(model)
         snap_in_rounds(
-            copied, levels, thief.data.train, short, share=SHARE, rounds=1, epochs=1, seed=seed, masks=masks
+            copied, levels, attacker.data.train, short, share=SHARE, rounds=1, epochs=1, seed=seed, masks=masks
         )
         runs.append(torch.cat([tensor.flatten() for tensor in prunable_tensors(copied).values()]))
     assert torch.equal(runs[0], runs[1])
@@ -121,14 +121,14 @@ def gradients(model: nn.Module, context: AttackContext) -> Tensors:
 
 
 def test_a_centroid_learns_from_the_sum_of_its_members(
-    model: nn.Module, clusters: dict[str, Clusters], thief: AttackContext
+    model: nn.Module, clusters: dict[str, Clusters], attacker: AttackContext
 ) -> None:
-    dense, tensors = gradients(model, thief), weights(model)
+    dense, tensors = gradients(model, attacker), weights(model)
     members = {name: layer.members(tensors[name]) for name, layer in clusters.items()}
     parts = {name: Shared(layer, tensors[name]) for name, layer in clusters.items()}
     with parametrised(model, parts) as names:
         assert all(torch.equal(tensor, tensors[name]) for name, tensor in computed(model, clusters).items())
-        shared = gradients(model, thief)
+        shared = gradients(model, attacker)
     for name, layer in clusters.items():
         sums = torch.zeros(len(layer.centroids)).index_add(0, members[name], dense[name][layer.mask])
         assert torch.allclose(shared[names[name]], sums, atol=1e-6)
@@ -140,11 +140,11 @@ def computed(model: nn.Module, clusters: dict[str, Clusters]) -> Tensors:
 
 
 def test_retraining_moves_centroids_and_nothing_else(
-    model: nn.Module, clusters: dict[str, Clusters], masks: Tensors, thief: AttackContext, short: Recipe
+    model: nn.Module, clusters: dict[str, Clusters], masks: Tensors, attacker: AttackContext, short: Recipe
 ) -> None:
     before = copy.deepcopy(model)
     index = {name: layer.members(prunable_tensors(before)[name]) for name, layer in clusters.items()}
-    cost = retrain_centroids(model, clusters, thief.data.train, short, seed=3)
+    cost = retrain_centroids(model, clusters, attacker.data.train, short, seed=3)
     assert (cost.steps, cost.samples, cost.data_fraction) == (5, 320, 1.0)
     shapes = {name: p.shape for name, p in before.named_parameters()}
     assert {name: p.shape for name, p in model.named_parameters()} == shapes
@@ -164,9 +164,9 @@ def test_retraining_moves_centroids_and_nothing_else(
 
 
 def test_retraining_centroids_lowers_the_loss(
-    model: nn.Module, clusters: dict[str, Clusters], thief: AttackContext, short: Recipe
+    model: nn.Module, clusters: dict[str, Clusters], attacker: AttackContext, short: Recipe
 ) -> None:
-    data = thief.data.train
+    data = attacker.data.train
 
     @torch.no_grad()
     def loss() -> float:

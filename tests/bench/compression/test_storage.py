@@ -16,7 +16,7 @@ from bench.attacks.compression.storage import (
     index_bits,
     measure_storage,
 )
-from cwwm.errors import BadInput
+from cwwm.support.errors import BadInput
 
 MASKS = st.lists(st.booleans(), max_size=80)
 

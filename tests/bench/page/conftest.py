@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.journal import Journal
 from bench.leaderboard.page import write_page
+from bench.records.store import Journal
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

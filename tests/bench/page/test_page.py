@@ -7,13 +7,13 @@ from urllib.parse import urlencode
 
 import pytest
 
-from bench.journal import Journal
 from bench.leaderboard.page import write_page
 from bench.leaderboard.points import PROOF, gather
 from bench.leaderboard.ranking import rank
 from bench.leaderboard.tables import price_table, ranking_table, speed_table
-from cwwm.evidence import PROOF_RATE
-from cwwm.seeds import identity
+from bench.records.store import Journal
+from cwwm.ownership.evidence import PROOF_RATE
+from cwwm.support.seeds import identity
 from tests.bench.invented import journal_of, many, record, refused
 from tests.bench.page.conftest import RESULTS, Open
 
@@ -144,8 +144,8 @@ def test_views_have_addresses_and_the_back_button_works(smoke_page: Path, look: 
     page = look(smoke_page, "model=test_vit&view=curves").page
     assert page.locator("#views [aria-current=page]").inner_text() == "Curves"
     assert page.get_by_label("Model").input_value() == "test_vit"
-    page.get_by_role("button", name="The thief's trade").click()
-    assert page.locator("h2", has_text="The thief's trade").is_visible()
+    page.get_by_role("button", name="The attacker's trade").click()
+    assert page.locator("h2", has_text="The attacker's trade").is_visible()
     page.get_by_label("Model").select_option("test_resnet")
     page.go_back()
     page.locator("select:has(option[value=test_vit]:checked)").wait_for()

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from bench import leaderboard
-from bench.cli import app
-from bench.journal import Journal
+from bench.cli.app import app
 from bench.leaderboard.page import LIMIT, page, write_page
 from bench.leaderboard.page.archive import Archive
 from bench.leaderboard.page.document import LIBRARIES
 from bench.leaderboard.pareto import frontier
 from bench.leaderboard.points import gather, pooled
 from bench.leaderboard.ranking import decisive, mean_price
-from cwwm.console import run_app
-from cwwm.errors import BadInput
+from bench.records.store import Journal
+from cwwm.support.console import run_app
+from cwwm.support.errors import BadInput
 from tests.bench.invented import journal_of, record
 from tests.bench.page.conftest import RESULTS
 
@@ -85,7 +85,7 @@ def test_decisive_runs_give_the_price(smoke: Journal) -> None:
         assert cheaper == [] or own.more
 
 
-def test_no_attack_off_the_frontier_is_better_for_the_thief(smoke: Journal) -> None:
+def test_no_attack_off_the_frontier_is_better_for_the_attacker(smoke: Journal) -> None:
     points = [p for p in pooled(gather(smoke.records())) if p.scheme == "cwc"]
     best = frontier(points)
     assert [p.lost for p in best] == sorted(p.lost or 0.0 for p in best)

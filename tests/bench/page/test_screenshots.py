@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.journal import Journal
 from bench.leaderboard.page import write_page
+from bench.records.store import Journal
 from tests.bench.page.conftest import RESULTS, Open
 
 PICTURES = RESULTS / "runs" / "page"

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.journal import Journal, Record
+from bench.records.fields import Record
+from bench.records.store import Journal
 from bench.regression import compare
 from bench.regression.compare import ALL_MODELS
 from bench.regression.curves import ACCURACY, EVIDENCE, EXACT

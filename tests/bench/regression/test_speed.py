@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.commit import ROOT
 from bench.regression.speed import SCHEMES, TOLERANCE, Side, alternate, pairs_needed, ratios, this_side
-from cwwm.errors import BadInput
+from bench.support.git import ROOT
+from cwwm.support.errors import BadInput
 
 SLEEP = "    def extract("
 PLANTED = """

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import fisher_exact, ttest_ind
 
-from bench.regression.exact_test import rank_sum_p
-from bench.regression.family import holm, judgeable
-from bench.regression.gross_test import TwoSamples, gross_p
+from bench.regression.multiplicity import holm, judgeable
+from bench.regression.pooled_t import TwoSamples, gross_p
+from bench.regression.rank_sum import rank_sum_p
 
 
 @given(st.tuples(*[st.integers(0, 7)] * 4).filter(lambda c: min(c[0] + c[1], c[2] + c[3]) > 0))

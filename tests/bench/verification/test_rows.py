@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from bench.check import by_conditions, differences
-from bench.conditions import prepare
-from bench.journal import Journal, Record, record_digest
 from bench.leaderboard import write
-from bench.numerics import VARIABLES
-from bench.regression.gross_test import TwoSamples, gross_change, gross_p
+from bench.records.fields import Record
+from bench.records.store import Journal, record_digest
+from bench.regression.pooled_t import TwoSamples, gross_change, gross_p
 from bench.regression.power import POWER, could_see
+from bench.support.environment import prepare
+from bench.support.numerics import VARIABLES
+from bench.verification.check import by_conditions, differences
 from bench.verification.rebuild import rebuilt, recorded_numerics, sort_out
 from bench.verification.rows import SEEDS, disagreements, power_lines, rows_of
 
@@ -122,19 +123,14 @@ def test_names_of_the_processor_are_no_difference(record: Record) -> None:
     assert any("'rows' is another" in line for line in differences(record, again))
 
 
-def test_numerics_are_as_the_first_record_says(finished: Path, tmp_path: Path) -> None:
-    assert recorded_numerics(Journal(finished)) == "native"
+@pytest.mark.parametrize(("numerics", "said"), [("portable", "portable"), ("native", "native"), (7, "native")])
+def test_numerics_are_as_the_first_record_says(finished: Path, tmp_path: Path, numerics: object, said: str) -> None:
+    record = next(iter(Journal(finished).records()))
+    record["recipe"]["host"]["numerics"] = numerics
+    record["digest"] = record_digest(record)
     (tmp_path / "cells").mkdir()
-    for made in (
-        {"recipe": {"host": {"numerics": 7}}},
-        {"recipe": []},
-        {"recipe": {"host": {"numerics": "portable"}}},
-    ):
-        record = {"format": "cwwm-bench-record v1", "identity": "0" * 32, **made}
-        record["digest"] = record_digest(record)
-        (tmp_path / "cells" / f"{'0' * 32}.json").write_text(json.dumps(record))
-        said = recorded_numerics(Journal(tmp_path))
-        assert said == ("portable" if made["recipe"] == {"host": {"numerics": "portable"}} else "native")
+    (tmp_path / "cells" / f"{record['identity']}.json").write_text(json.dumps(record))
+    assert recorded_numerics(Journal(tmp_path)) == said
 
 
 OLD_KERNELS = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}  # stand for another processor
@@ -171,7 +167,7 @@ def test_honest_results_of_another_processor_are_accepted_and_forged_ones_are_no
 
 def facts(*arguments: str, **variables: str) -> dict[str, str]:
     """Return what a new process finds of its numerics once a command began with these arguments."""
-    program = "import json, sys; from bench.numerics import begin, processor_facts; begin(sys.argv[1]) if sys.argv[1:] else None; print(json.dumps(processor_facts()))"  # noqa: E501
+    program = "import json, sys; from bench.support.numerics import begin, processor_facts; begin(sys.argv[1]) if sys.argv[1:] else None; print(json.dumps(processor_facts()))"  # noqa: E501
     environment = {k: v for k, v in os.environ.items() if k not in VARIABLES} | variables
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments], env=environment, check=True, capture_output=True

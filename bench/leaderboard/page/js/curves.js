@@ -41,7 +41,7 @@ const METRICS = {
     value: (p) => known(p.accuracy_attacked),
     band: () => null,
     scale: { domain: [0, 100] },
-    about: "Accuracy of the attacked model, percent, mean: what the attack leaves the thief.",
+    about: "Accuracy of the attacked model, percent, mean: what the attack leaves the attacker.",
   },
 };
 

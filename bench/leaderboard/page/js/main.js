@@ -20,7 +20,7 @@ const more = (box, choice) => sectionsView(box, choice, null);
 const VIEWS = {
   survival: ["What survives", survival],
   curves: ["Curves", curves],
-  pareto: ["The thief's trade", pareto],
+  pareto: ["The attacker's trade", pareto],
   capacity: ["Capacity", capacity],
   speed: ["Speed", speed],
   measurements: ["All measurements", measurements],

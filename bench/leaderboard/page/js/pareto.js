@@ -1,4 +1,4 @@
-// The thief's trade: each attack by what it costs him and the evidence it leaves; lines join the attacks worth making.
+// The attacker's trade: each attack by what it costs him and the evidence it leaves; lines join the attacks worth making.
 
 /* global Plot */
 import { openOnClick } from "page/curves.js";
@@ -12,7 +12,7 @@ export function pareto(box, choice) {
     choice.pointsOf({ scheme }).filter((point) => point.points_lost !== "-"),
   );
   const about =
-    "Each dot is an attack at one strength: to the right it costs the thief more accuracy, further down it leaves " +
+    "Each dot is an attack at one strength: to the right it costs the attacker more accuracy, further down it leaves " +
     "the owner less evidence. The line of an encoding joins the attacks that no cheaper one beats: the higher it " +
     "runs, the better. Proof ends at the level line; left of the upright line the model stays useful.";
   box.append(legendOf(choice), h("p", { class: "quiet" }, about));
@@ -42,7 +42,7 @@ function plot(choice, drawn, width, room) {
       type: "symlog",
       domain: [0, 100],
       ticks: [0, 1, 3, 10, 30, 100],
-      label: "points of accuracy lost by the thief →",
+      label: "points of accuracy lost by the attacker →",
       grid: true,
     },
     y: {

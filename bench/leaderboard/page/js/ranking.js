@@ -4,7 +4,7 @@ import { h, numberButton } from "page/dom.js";
 import { showRuns } from "page/sources.js";
 import { table } from "page/table.js";
 
-/** Return the button of a share of messages held, which opens all runs that the thief could have used. */
+/** Return the button of a share of messages held, which opens all runs that the attacker could have used. */
 export function heldButton(choice, standing) {
   const { scheme, attack } = standing;
   const open = () => {

@@ -3,7 +3,7 @@
 import { h } from "page/dom.js";
 import { numeric } from "page/numbers.js";
 
-const USEFUL = 3; // points that a thief may lose and still have a useful model
+const USEFUL = 3; // points that an attacker may lose and still have a useful model
 
 /** Give an element the shade of a value: 1 all blue (the mark stands), -1 all orange (it falls). */
 export function shaded(element, shade) {
@@ -20,7 +20,7 @@ export function legend() {
   return h("div", { class: "legend" }, "falls", [-1, -0.4, 0.4, 1].map(step), "stands");
 }
 
-/** Return the shade of a price of removal: above 3 points the model is of no use to the thief. */
+/** Return the shade of a price of removal: above 3 points the model is of no use to the attacker. */
 export function priceShade(text) {
   const price = numeric(text);
   if (price === null) return null;

@@ -21,7 +21,7 @@ const MEASURES = {
 };
 
 const about = (proof) => ({
-  price: "Accuracy points a thief loses at the cheapest strength that removes the message; “> x”: none did.",
+  price: "Accuracy points an attacker loses at the cheapest strength that removes the message; “> x”: none did.",
   worst: "Messages whole at the worst strength and model that leave the model useful (at most 3 points lost).",
   mean: "Share of messages whole over all strengths that leave the model useful.",
   evidence: `Weakest log10 p (median over seeds) at strengths that leave the model useful; below ${proof} is proof.`,
@@ -34,7 +34,7 @@ export function survival(box, choice) {
     h(
       "p",
       { class: "lead" },
-      `${standings.length} encodings of ${choice.bits} bits on ${choice.model}, best first: what a thief pays to remove the message (points of accuracy), and what the mark costs its owner.`,
+      `${standings.length} encodings of ${choice.bits} bits on ${choice.model}, best first: what an attacker pays to remove the message (points of accuracy), and what the mark costs its owner.`,
     ),
     cards(choice, standings.slice(0, TOP)),
   );
@@ -90,7 +90,7 @@ function lead(choice) {
       value: (s) => s["price of removal"],
       cell: open("price of removal", removal),
       class: "strong",
-      about: "Price of removal: points of accuracy that the thief's cheapest successful attack costs him",
+      about: "Price of removal: points of accuracy that the attacker's cheapest successful attack costs him",
     },
     {
       title: "held",

@@ -1,0 +1,233 @@
+"""Fixes strengths once: of each tuned scheme, so that all marks of a host and payload cost alike, and of attacks.
+
+The common budget of a (model, payload) is the larger of the noise floor (squared change over squared norm between
+two unmarked trainings of the same host) and the energy of the suite's reference scheme. A scheme whose highest
+strength stays below it, or whose mark has no pool, is matched on accuracy instead.
+
+An attack with levels of lost accuracy is tried on the unmarked control of each model: what a strength costs must
+not depend on the mark that it is then measured against.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from bench.calibration.attack_levels import chosen, try_strengths
+from bench.calibration.search import Found, Trial, search
+from bench.execution.model_factory import Marked, ModelFactory
+from bench.execution.run_cell import attacker_context
+from bench.metrics.accuracy import Accuracy
+from bench.suite import AttackEntry, SchemeEntry, Suite, Tune
+from bench.suite.calibration_file import AttackStrengths, Place, Target, read_strengths, strengths_path
+from bench.suite.cell import HostSpec, MarkSpec
+from bench.support.fingerprint import fingerprint, root
+from cwwm.support.errors import BadInput
+from cwwm.weights.view import as_weights
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """One entry of the calibration file as it was written."""
+
+    place: Place
+    parameter: str
+    found: Found
+
+    def __str__(self) -> str:
+        """Return one line for who waits."""
+        label, payload, model = self.place
+        if (trial := self.found.trial) is None:
+            return f"{model}, {label}, {payload} bits: refused: {self.found.reason}"
+        state = "whole" if trial.whole else "NOT whole"
+        return (
+            f"{model}, {label}, {payload} bits: {self.parameter} {trial.strength:g} by {self.found.by}, "
+            f"energy {_show(trial.energy)} for {_show(self.found.target)}, {trial.lost:.2f} points lost, "
+            f"message {state}, {self.found.trainings} trainings"
+        )
+
+
+@dataclass(frozen=True)
+class CalibratedAttack:
+    """One attack on one model in the calibration file, as it was written."""
+
+    target: Target
+    found: AttackStrengths
+
+    def __str__(self) -> str:
+        """Return one line for who waits."""
+        label, model = self.target
+        levels = ", ".join(
+            f"{points:g} points: " + ("none" if strength is None else f"{strength:g}")
+            for points, strength in self.found.chosen.items()
+        )
+        refused = f"; refused: {self.found.refused}" if self.found.refused else ""
+        return f"{model}, {label}: {levels}{refused}"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What is to be found: marks whose strength is left to choose, and attacks on unmarked hosts."""
+
+    schemes: Sequence[MarkSpec]
+    attacks: Sequence[tuple[HostSpec, AttackEntry]]
+
+    def __len__(self) -> int:
+        """Return how many entries of the calibration file are to be written."""
+        return len(self.schemes) + len(self.attacks)
+
+
+def waiting(
+    suite: Suite,
+    runtime: Mapping[str, Any],
+    *,
+    seed: int,
+    again: bool,
+    schemes: bool = True,
+    attacks: bool = True,
+) -> Waiting:
+    """Return what is to be found of schemes and attacks, host by host; what is found already only if `again`.
+
+    Raises:
+        BadInput: if the suite tunes no scheme, and runs no attack at levels of lost accuracy, of those asked for.
+    """
+    tuned = [entry for entry in suite.schemes if entry.tune and schemes]
+    levelled = [entry for entry in suite.attacks if entry.lost and attacks]
+    if not tuned and not levelled:
+        raise BadInput(
+            f"suite {suite.name} tunes none of these schemes, and gives none of these attacks points to be lost; "
+            "give a scheme a field 'tune', or an attack a field 'lost'"
+        )
+    hosts = [HostSpec(model, seed, runtime) for model in suite.models]
+    tuning = [
+        MarkSpec(host, entry, payload)
+        for host in hosts
+        for payload in suite.payloads
+        for entry in tuned
+        if payload in suite.payloads_of(entry)
+    ]
+    choosing = [
+        (host, entry)
+        for host in hosts
+        for entry in levelled
+        if again or not entry.is_settled(suite.calibrated.attacks.get((entry.label, host.model.name)))
+    ]
+    return Waiting([mark for mark in tuning if again or not _is_found(suite, mark)], choosing)
+
+
+def _is_found(suite: Suite, mark: MarkSpec) -> bool:
+    strength = suite.calibrated.values.get(_place(mark), {})
+    return set(strength) == {_tune(mark).parameter}
+
+
+def calibrate(
+    suite: Suite, marks: Sequence[MarkSpec], factory: ModelFactory, say: Callable[[str], None]
+) -> Iterator[Calibrated]:
+    """Find the strength of each mark that `waiting` gave, and yield it once it is in the calibration file.
+
+    Args:
+        suite: whose file beside it is written, and whose reference sets the budget.
+        marks: from `waiting`.
+        factory: makes and keeps the models; a run in the same folder then finds the marks of this seed made.
+        say: told each budget and trial.
+    """
+    path = strengths_path(suite.path)
+    budgets: dict[tuple[str, int], float | None] = {}
+    for mark in marks:
+        host = (mark.host.model.name, mark.payload)
+        if host not in budgets:
+            budgets[host] = _budget(suite.reference, mark, factory, say)
+        found = _find(mark, budgets[host], factory, say)
+        parameter = _tune(mark).parameter
+        facts = {**found.facts(), "seed": mark.host.seed}
+        read_strengths(path).adding(_place(mark), {parameter: found.strength}, facts).write(
+            path, fingerprint(root(calibrate))
+        )
+        yield Calibrated(_place(mark), parameter, found)
+
+
+def calibrate_attacks(
+    suite: Suite,
+    attacks: Sequence[tuple[HostSpec, AttackEntry]],
+    factory: ModelFactory,
+    say: Callable[[str], None],
+) -> Iterator[CalibratedAttack]:
+    """Choose the strengths of each attack that `waiting` gave, and yield them once they are in the file.
+
+    Args:
+        suite: whose file beside it is written.
+        attacks: with the hosts that they are tried on, from `waiting`.
+        factory: makes and keeps the controls; a run in the same folder then finds those of this seed made.
+        say: told what each strength lost.
+    """
+    path = strengths_path(suite.path)
+    for host, entry in attacks:
+        target = (entry.label, host.model.name)
+        control, context = factory.control(host).model, attacker_context(host, entry, factory, None)
+        tried, refused = try_strengths(entry.attack, entry.strengths, control, context, say)
+        found = AttackStrengths(tried, chosen(tried, entry.lost), repr(entry.attack), host.seed, refused)
+        read_strengths(path).adding_attack(target, found).write(path, fingerprint(root(calibrate_attacks)))
+        yield CalibratedAttack(target, found)
+
+
+def _budget(
+    reference: SchemeEntry | None, mark: MarkSpec, factory: ModelFactory, say: Callable[[str], None]
+) -> float | None:
+    """Return the energy that all schemes of a host and payload share; None leaves it to the noise floor."""
+    if reference is None:
+        return None
+    factory.control(mark.host)
+    try:
+        facts = factory.marked(replace(mark, scheme=reference.fixed(mark.payload))).facts
+    except BadInput as error:
+        say(f"the reference {reference.label} refuses, the noise floor is the budget: {error}")
+        return None
+    if facts["energy"] is None:
+        say(f"the reference {reference.label} has no pool, the noise floor is the budget")
+        return None
+    budget = max(float(facts["energy"]), float(facts["noise_floor"]))
+    place = f"{mark.host.model.name} at {mark.payload} bits"
+    say(f"budget {budget:.3g} on {place}: {reference.label}, or the noise floor")
+    return budget
+
+
+def _find(mark: MarkSpec, budget: float | None, factory: ModelFactory, say: Callable[[str], None]) -> Found:
+    factory.control(mark.host)  # first: what is wrong with a host or its data is no refusal of the scheme
+
+    def measure(strength: float) -> Trial:
+        trial = _trial(mark, strength, factory)
+        say(f"{_tune(mark).parameter} {strength:g}: energy {_show(trial.energy)}, {trial.lost:.2f} points lost")
+        return trial
+
+    try:
+        return search(measure, _tune(mark), budget)
+    except BadInput as error:
+        return Found(None, "refused", reason=str(error))
+
+
+def _trial(mark: MarkSpec, strength: float, factory: ModelFactory) -> Trial:
+    entry = mark.scheme.fixed(mark.payload, {_tune(mark).parameter: strength})
+    marked, control = factory.marked(replace(mark, scheme=entry)), factory.control(mark.host)
+    before, after = (Accuracy(**facts["accuracy"]).percent for facts in (control.facts, marked.facts))
+    return Trial(strength, marked.facts["energy"], marked.facts["noise_floor"], before - after, _whole(marked))
+
+
+def _whole(marked: Marked) -> bool:
+    extraction = marked.scheme.extract(as_weights(marked.model), marked.key, marked.mark)
+    return extraction.ok and bool(np.array_equal(extraction.bits, marked.message))
+
+
+def _tune(mark: MarkSpec) -> Tune:
+    tune = mark.scheme.tune
+    if tune is None:
+        raise BadInput(f"scheme '{mark.scheme.label}' is not tuned")
+    return tune
+
+
+def _place(mark: MarkSpec) -> Place:
+    return mark.scheme.label, mark.payload, mark.host.model.name
+
+
+def _show(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3g}"

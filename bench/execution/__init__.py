@@ -1,0 +1,1 @@
+"""How cells are run: models are made, attacked, read, and recorded."""

@@ -1,0 +1,186 @@
+"""The engine of several processes, each with all cells of one marked model; a lost worker costs one try."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import connection
+
+import torch
+
+from bench.execution.executors.worker import Place, Worker
+from bench.records.fields import KIND, Record
+from bench.records.store import Journal, is_given_up, with_attempts
+from bench.suite.cell import Cell
+from bench.support.environment import environment
+from cwwm.support.errors import EnvironmentFault
+
+Say = Callable[[str], None]
+
+_FALSE_STARTS = 3  # workers in a row that end before they are ready
+_ENDING = 5.0  # seconds that a process which closed its pipe has to say how it ends
+
+
+def run_parallel(
+    cells: Sequence[Cell],
+    place: Place,
+    jobs: int,
+    journal: Journal,
+    *,
+    cell_timeout: float | None = None,
+    started: Callable[[Cell], None] = lambda cell: None,
+    say: Say = lambda text: None,
+) -> Iterator[Record]:
+    """Run cells in `jobs` processes and yield each record once it is on disk, in the order of their ends.
+
+    Each worker takes a marked model with all its cells, so that it is made once; a host may be trained by
+    several at the same time, with the same result. Records are those of the engine for one process, but for
+    their timings.
+
+    A worker that ends is replaced, and the cell that it had in hand is tried once more after all others. A cell
+    that has ended its process twice has failed for good.
+
+    Args:
+        cells: what to run; see `bench.suite.expand.pending`.
+        place: where.
+        jobs: processes, at least 1; no more are started than there are marked models.
+        journal: where records go; only this process writes them.
+        cell_timeout: seconds after which a cell has failed, or None.
+        started: told when a cell is handed out.
+        say: told what is being made.
+
+    Raises:
+        EnvironmentFault: if no worker can start, or a record cannot be written.
+    """
+    pool = _Pool(cells, place, journal, cell_timeout, started, say)
+    try:
+        yield from pool.run(jobs)
+    finally:
+        pool.end()
+
+
+def lost_record(cell: Cell, place: Place, reason: str, *, fatal: bool) -> Record:
+    """Return the record of a cell whose process is gone; `fatal` if it was the cell that had it in hand."""
+    return {
+        "identity": cell.identity,
+        "key": cell.key,
+        "recipe": cell.recipe,
+        **({"kind": KIND} if cell.host.untrained else {}),
+        "status": "failed",
+        "reason": reason,
+        **({"fatal": True} if fatal else {}),
+        "environment": {**environment(torch.device(place.device)), "threads": place.threads, "others_load": None},
+    }
+
+
+class _Pool:
+    """Workers, what waits for them, and what is tried again."""
+
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        place: Place,
+        journal: Journal,
+        timeout: float | None,
+        started: Callable[[Cell], None],
+        say: Say,
+    ) -> None:
+        self._place, self._journal, self._timeout = place, journal, timeout
+        self._started, self._say = started, say
+        self._groups = deque(_by_mark(cells))
+        self._again: deque[Cell] = deque()
+        self._workers: dict[Worker, deque[Cell]] = {}
+        self._false_starts = 0
+
+    def run(self, jobs: int) -> Iterator[Record]:
+        """Yield the record of every cell."""
+        for _ in range(min(jobs, len(self._groups))):
+            self._start(deque())
+        while self._workers:
+            ready = connection.wait([worker.pipe for worker in self._workers], self._patience())
+            for worker in [worker for worker in self._workers if worker.pipe in ready]:
+                yield from self._hear(worker)
+            for worker in [worker for worker in self._workers if self._is_late(worker)]:
+                yield from self._late(worker)
+
+    def end(self) -> None:
+        """End all workers."""
+        while self._workers:
+            self._workers.popitem()[0].end()
+
+    def _start(self, group: deque[Cell]) -> None:
+        """Start a worker for a group, or for what waits; none if nothing does."""
+        if group or self._groups or self._again:
+            self._workers[Worker(self._place)] = group
+
+    def _hear(self, worker: Worker) -> Iterator[Record]:
+        kind, content = worker.news()
+        if kind == "said":
+            self._say(content)
+        elif kind == "gone":
+            yield from self._lost(worker)
+        else:
+            self._false_starts = 0
+            if kind == "record" and worker.cell is not None:
+                self._journal.write(content)
+                yield content
+            self._hand_out(worker)
+
+    def _hand_out(self, worker: Worker) -> None:
+        """Give a worker its next cell; without one it ends."""
+        group = self._workers[worker]
+        if not group and self._groups:
+            group.extend(self._groups.popleft())
+        if not group and self._again:
+            group.append(self._again.popleft())
+        if group:
+            worker.take(cell := group.popleft(), self._journal.read(cell.identity))
+            self._started(cell)
+        else:
+            del self._workers[worker]
+            worker.end()
+
+    def _lost(self, worker: Worker) -> Iterator[Record]:
+        """Replace a worker that is gone; yield the record of its cell if that has failed for good."""
+        group, cell, how = self._workers.pop(worker), worker.cell, worker.end(_ENDING)
+        if cell is None:
+            self._false_starts += 1
+            if self._false_starts >= _FALSE_STARTS:
+                raise EnvironmentFault(f"no worker process can start ({how}); see the lines above, or use --jobs 1")
+        else:
+            record = self._keep(lost_record(cell, self._place, f"it ended its process ({how})", fatal=True))
+            if is_given_up(record):
+                yield record
+            else:
+                self._say(f"a worker was lost ({how}); its cell is tried once more")
+                self._again.append(cell)
+        self._start(group)
+
+    def _late(self, worker: Worker) -> Iterator[Record]:
+        """End a worker whose cell takes too long, and yield that cell's record."""
+        group, cell = self._workers.pop(worker), worker.cell
+        worker.end()
+        if cell is not None:
+            yield self._keep(
+                lost_record(cell, self._place, f"it took longer than {self._timeout:g} seconds", fatal=False)
+            )
+        self._start(group)
+
+    def _keep(self, record: Record) -> Record:
+        kept = with_attempts(record, self._journal.read(record["identity"]))
+        self._journal.write(kept)
+        return kept
+
+    def _is_late(self, worker: Worker) -> bool:
+        return self._timeout is not None and worker.cell is not None and worker.seconds > self._timeout
+
+    def _patience(self) -> float | None:
+        """Return the seconds until the first cell in hand takes too long; None where nothing limits them."""
+        if self._timeout is None:
+            return None
+        return max(0.0, self._timeout - max((w.seconds for w in self._workers if w.cell), default=0.0)) + 0.01
+
+
+def _by_mark(cells: Sequence[Cell]) -> list[list[Cell]]:
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.mark.identity, []).append(cell)
+    return list(groups.values())

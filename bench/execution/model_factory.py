@@ -1,0 +1,224 @@
+"""Makes the models that cells share: host, unmarked control, noise-floor twin and marked model, each once."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from bench.attacks.base import restore
+from bench.data import Dataset, load
+from bench.metrics.accuracy import accuracy
+from bench.models.registry import ModelSpec, build_model
+from bench.suite.cell import Cell, HostSpec, MarkSpec
+from bench.support.artifact_store import Artefact, ArtefactStore, state_digest, state_of
+from cwwm.codes import Bits
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark
+from cwwm.schemes import EmbedContext, Scheme
+from cwwm.support.seeds import derive_seed
+from cwwm.support.timing import Stopwatch
+from cwwm.training import TrainingReport, train
+from cwwm.weights.carrier import Carrier
+from cwwm.weights.view import as_weights
+
+Say = Callable[[str], None]
+T = TypeVar("T")
+_OF_MARK = "mark::"  # leads the names of a mark's own tensors in the artefact of a marked model
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A marked model on the device, with what its owner knows and what its making cost."""
+
+    model: nn.Module
+    scheme: Scheme
+    mark: Mark
+    key: Key
+    message: Bits
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An unmarked model on the device, and facts about its training."""
+
+    model: nn.Module
+    facts: dict[str, Any]
+
+
+class UnmarkedModels:
+    """Makes or fetches the models that hold no mark, by identity; keeps the last of each kind in memory."""
+
+    def __init__(self, store: ArtefactStore, device: torch.device, say: Say = lambda text: None) -> None:
+        """Work on `device`; `say` is told what is being made."""
+        self.store, self.device, self.say = store, device, say
+        self._kept: dict[str, tuple[str, Any]] = {}
+
+    def data(self, spec: ModelSpec, name: str | None = None) -> Dataset:
+        """Return the model's data set, or another one at the model's input size, on the device."""
+        return load(name or spec.data, size=spec.size, channels=spec.channels, device=self.device)
+
+    def host(self, spec: HostSpec) -> nn.Module:
+        """Return the host before the mark's phase: trained, or initial where the recipe trains none."""
+        return self._model(spec, "host", lambda: self._train_host(spec)).model
+
+    def control(self, spec: HostSpec) -> Trained:
+        """Return the unmarked twin of every marked model of this host: same batches, same steps."""
+        return self._model(spec, "control", lambda: self._second_phase(spec, spec.derive("second phase")))
+
+    def twin(self, spec: HostSpec) -> Trained:
+        """Return a second unmarked training with other batches: its distance is the noise floor of energy."""
+        seed = derive_seed(twin_of=spec.derive("twin"))
+        return self._model(spec, "twin", lambda: self._second_phase(spec, seed))
+
+    def fresh(self, spec: HostSpec) -> nn.Module:
+        """Return the network of a host as its initialisation leaves it, on the CPU."""
+        return build_model(spec.model, self.data(spec.model).classes, spec.derive("host"))
+
+    def _model(self, spec: HostSpec, kind: str, make: Callable[[], Artefact]) -> Trained:
+        name = spec.identity(kind)
+
+        def fetch() -> Trained:
+            artefact = self.store.get(name, make)
+            model = self.fresh(spec)
+            restore(model, artefact.tensors)
+            return Trained(model.to(self.device), artefact.facts)
+
+        return self.keep(kind, name, fetch)
+
+    def keep(self, kind: str, name: str, make: Callable[[], T]) -> T:
+        """Return what was made last of a kind, if it has this name; else make it."""
+        if self._kept.get(kind, ("", None))[0] != name:
+            self._kept[kind] = (name, make())
+        return cast(T, self._kept[kind][1])
+
+    def _train_host(self, spec: HostSpec) -> Artefact:
+        self.say("training the host")
+        data, recipe = self.data(spec.model), spec.model.recipe.train
+        model = self.fresh(spec).to(self.device)
+        report = train(model, data.train, recipe, seed=spec.derive("host")) if recipe else None
+        return Artefact(state_of(model), self._facts(model, data, report))
+
+    def _second_phase(self, spec: HostSpec, seed: int) -> Artefact:
+        self.say("training an unmarked control")
+        data = self.data(spec.model)
+        model = copy.deepcopy(self.host(spec))
+        report = train(model, data.train, spec.model.recipe.mark, seed=seed)
+        return Artefact(state_of(model), self._facts(model, data, report))
+
+    def _facts(self, model: nn.Module, data: Dataset, report: TrainingReport | None) -> dict[str, Any]:
+        return {
+            "accuracy": asdict(accuracy(model, data.test)),
+            "digest": state_digest(model.state_dict()),
+            "training": asdict(report) if report else None,
+        }
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """What a cell works on.
+
+    Attributes:
+        data: of the model's task.
+        marked: the marked model. control: its unmarked twin.
+        copies: what other customers got, for attackers who collude.
+    """
+
+    data: Dataset
+    marked: Marked
+    control: Trained
+    copies: Sequence[nn.Module]
+
+
+class ModelFactory(UnmarkedModels):
+    """Makes or fetches the marked models too."""
+
+    def subjects(self, cell: Cell) -> Subjects:
+        """Return all models that a cell needs.
+
+        Raises:
+            BadInput: if the scheme refuses this host.
+        """
+        others = cell.attack.attack.copies_needed(cell.attack.strengths) - 1
+        marked, control = self.marked(cell.mark), self.control(cell.host)
+        return Subjects(self.data(cell.host.model), marked, control, self.copies(cell.mark, others))
+
+    def marked(self, spec: MarkSpec) -> Marked:
+        """Return a marked model.
+
+        Raises:
+            BadInput: if the scheme refuses this host.
+        """
+        return self.keep("marked", spec.identity, lambda: self._load_marked(spec))
+
+    def copies(self, spec: MarkSpec, count: int) -> list[nn.Module]:
+        """Return what `count` other customers got: the same host, marked with keys and messages of their own.
+
+        Raises:
+            BadInput: if the scheme refuses this host.
+        """
+        return [self._load_marked(spec.copy(number)).model for number in range(1, count + 1)]
+
+    def _load_marked(self, spec: MarkSpec) -> Marked:
+        artefact = self.store.get(spec.identity, lambda: self._make_marked(spec))
+        weights, extra = split_tensors(artefact.tensors)
+        mark = Mark.from_json(artefact.facts["mark"], packed=extra)
+        scheme, secret = spec.build(), spec.secret()
+        model = scheme.rebuild(self.fresh(spec.host), mark)
+        restore(model, weights)
+        return Marked(model.to(self.device), scheme, mark, secret.key, secret.message, artefact.facts)
+
+    def _make_marked(self, spec: MarkSpec) -> Artefact:
+        self.say(f"marking with {spec.scheme.label}, {spec.payload} bits")
+        data, seed = self.data(spec.host.model), spec.host.derive("second phase")
+        host, secret = copy.deepcopy(self.host(spec.host)), spec.secret()
+        context = EmbedContext(data.train, data.classes, seed, self.device, secret.nonce)
+        with Stopwatch(self.device) as begin:
+            embedding = spec.build().begin(as_weights(host), secret.message, secret.key, context)
+        model = embedding.weights.module or host
+        report = train(model, data.train, spec.host.model.recipe.mark, seed=seed, embedding=embedding)
+        with Stopwatch(self.device) as finish:
+            mark = embedding.finish()
+        facts = self._facts(model, data, report) | {
+            "mark": mark.to_json(),
+            "begin_seconds": begin.seconds,
+            "finish_seconds": finish.seconds,
+            **self._energy(spec.host, model),
+        }
+        extra = {_OF_MARK + name: tensor.detach().cpu() for name, tensor in mark.packed().items()}
+        return Artefact({**state_of(model), **extra}, facts)
+
+    def _energy(self, spec: HostSpec, model: nn.Module) -> dict[str, float | None]:
+        """Return the change from the control, and the same between two controls; see `relative_change`.
+
+        Over all prunable weights, whatever the mark's carrier: the same pool for every scheme.
+        """
+        control = self.control(spec).model
+        pool = Carrier.choose(as_weights(control), "all")
+        if pool.missing(as_weights(model)):
+            return {"energy": None, "noise_floor": None}  # a marked model of other shapes
+        return {
+            "energy": relative_change(control, model, pool),
+            "noise_floor": relative_change(control, self.twin(spec).model, pool),
+        }
+
+
+def split_tensors(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the model's tensors and, without their prefix, the mark's."""
+    model = {name: tensor for name, tensor in tensors.items() if not name.startswith(_OF_MARK)}
+    mark = {name.removeprefix(_OF_MARK): tensor for name, tensor in tensors.items() if name.startswith(_OF_MARK)}
+    return model, mark
+
+
+def relative_change(reference: nn.Module, changed: nn.Module, carrier: Carrier) -> float:
+    """Return the squared distance over the squared norm of the reference, both on the carrier's pool."""
+    before, after = as_weights(reference), as_weights(changed)
+    distance = norm = 0.0
+    for layer in carrier.layers:
+        a, b = before.tensor(layer.name).double(), after.tensor(layer.name).double()
+        distance += float((b - a).square().sum())
+        norm += float(a.square().sum())
+    return distance / norm

@@ -1,0 +1,140 @@
+"""One run of a suite into a folder: what is recorded is taken over, the rest is run, inside a budget if any."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bench.execution.executors import Place, run_inline, run_parallel
+from bench.execution.model_factory import ModelFactory
+from bench.execution.preflight import preflight
+from bench.execution.progress import STOPPED, RunProgress, read_progress
+from bench.execution.time_budget import Durations, Pace, by_importance, cut_rows
+from bench.records.store import Journal, is_given_up
+from bench.suite import Suite
+from bench.suite.cell import Cell
+from bench.suite.expand import pending
+from bench.support.artifact_store import ArtefactStore
+from bench.support.environment import hardware
+from cwwm.support.errors import BadInput
+from cwwm.support.files import write_json
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a run may use.
+
+    Attributes:
+        device: where. threads: of torch. jobs: processes, more than one on the CPU only.
+        cache_bytes: bound on stored models.
+        deadline: of `time.monotonic`, or None; it needs one process.
+        durations: file of what cells took, kept between runs; None keeps it in the run's folder.
+        plugins: modules that other processes must load as well.
+        cell_timeout: seconds after which a cell has failed, or None; it takes another process, and no deadline.
+    """
+
+    device: torch.device
+    threads: int = 1
+    jobs: int = 1
+    cache_bytes: int = 20 << 30
+    deadline: float | None = None
+    durations: Path | None = None
+    plugins: tuple[str, ...] = ()
+    cell_timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together."""
+        if self.jobs > 1 and self.device.type != "cpu":
+            raise BadInput(
+                f"--jobs {self.jobs} is for the CPU; a GPU runs one process: add --device cpu, or drop --jobs"
+            )
+        if self.jobs > 1 and self.deadline is not None:
+            raise BadInput(f"--budget paces one process, not {self.jobs}: drop --jobs, or --budget")
+        if self.cell_timeout is not None and self.deadline is not None:
+            raise BadInput("--cell-timeout and --budget do not go together: drop one of the two")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did: cells run, taken over, failed (those given up before included), and cut by the budget."""
+
+    run: int
+    taken: int
+    failed: int
+    cut: Sequence[Cell]
+
+
+def run_suite(suite: Suite, cells: Sequence[Cell], journal: Journal, means: Means) -> Outcome:
+    """Run the cells of a suite that have no final record, and note what was cut in cut.json.
+
+    Raises:
+        BadInput: if a model or data set is missing.
+        EnvironmentFault: if the folder cannot be written, is full, or goes away meanwhile.
+    """
+    if means.deadline is not None:
+        cells = by_importance(cells, suite)
+    waiting = pending(cells, journal)
+    suspects = _suspects(waiting, journal)
+    preflight(suite, journal.folder, needed=bool(waiting))
+    journal.plan(suite.name, [cell.identity for cell in cells], suite.levels)
+    taken, given_up = len(cells) - len(waiting), _given_up(cells, journal)
+    with RunProgress(journal.folder, suite.name, total=len(cells), taken=taken) as progress:
+        cut = _run(waiting, suspects, journal, means, progress)
+    journal.ensure_in_place()
+    write_json(journal.folder / "cut.json", {"cells": cut_rows(cut)})
+    return Outcome(len(waiting) - len(cut), taken, progress.failed + given_up, cut)
+
+
+def _given_up(cells: Sequence[Cell], journal: Journal) -> int:
+    """Return how many cells are not run again though they failed."""
+    records = [journal.read(cell.identity) for cell in cells]
+    return sum(record is not None and is_given_up(record) for record in records)
+
+
+def _suspects(waiting: Sequence[Cell], journal: Journal) -> list[Cell]:
+    """Return the cell that a run of one process had in hand when it was killed: the cell may have done it."""
+    try:
+        last = read_progress(journal.folder)
+    except BadInput:
+        return []
+    return [cell for cell in waiting if last and last.state == STOPPED and cell.identity == last.cell]
+
+
+def _run(
+    waiting: Sequence[Cell], suspects: Sequence[Cell], journal: Journal, means: Means, progress: RunProgress
+) -> Sequence[Cell]:
+    """Run cells, and return those that were cut. Suspects come first, each in a process of its own."""
+    apart = waiting if means.jobs > 1 or means.cell_timeout is not None else suspects
+    _run_apart(apart, journal, means, progress)
+    rest = [] if apart is waiting else [cell for cell in waiting if cell not in suspects]
+    store = ArtefactStore(journal.folder / "artefacts", limit_bytes=means.cache_bytes)
+    paced = _pace(rest, journal, means, store)
+    factory = ModelFactory(store, means.device, progress.say)
+    for record in run_inline(paced, journal, factory, started=progress.started, advance=progress.advance):
+        progress.finished(record)
+    return paced.cut
+
+
+def _run_apart(cells: Sequence[Cell], journal: Journal, means: Means, progress: RunProgress) -> None:
+    """Run cells in processes of their own, which they can end without ending the run."""
+    place = Place(journal.folder, means.cache_bytes, means.threads, means.plugins, means.device.type)
+    left = None if means.deadline is None else max(1.0, means.deadline - time.monotonic())
+    for record in run_parallel(
+        cells,
+        place,
+        means.jobs,
+        journal,
+        cell_timeout=means.cell_timeout or left,
+        started=progress.started if means.jobs == 1 else lambda cell: None,
+        say=progress.say,
+    ):
+        progress.finished(record)
+
+
+def _pace(waiting: Sequence[Cell], journal: Journal, means: Means, store: ArtefactStore) -> Pace:
+    path = means.durations or journal.folder / "durations.json"
+    durations = Durations(path, hardware(means.device))
+    deadline = float("inf") if means.deadline is None else means.deadline
+    return Pace(waiting, deadline=deadline, durations=durations, store=store, clock=time.monotonic)

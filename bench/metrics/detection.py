@@ -1,0 +1,111 @@
+"""What others see in a marked model, measured beside its results: what wrong keys read, and what shows without one.
+
+Nothing else depends on it, so it has a digest of its own in a record, and is measured anew alone when that changes.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bench.execution.model_factory import Marked, ModelFactory
+from bench.execution.owner import OwnersReading
+from bench.metrics.detectability import covertness_facts
+from bench.metrics.false_positives import affordable_trials, null_facts, null_log10_p
+from bench.suite.cell import MarkSpec
+from bench.suite.sources import detection_source
+from bench.support.artifact_store import Artefact, state_of
+from cwwm.ownership.mark import Mark
+from cwwm.readers import View
+from cwwm.schemes import Scheme
+from cwwm.schemes.base import FORWARD
+from cwwm.support.seeds import derive_seed, identity
+from cwwm.weights.carrier import Carrier
+from cwwm.weights.view import Weights, as_weights
+
+_LAYERS = 12  # of a carrier whose statistics go into a record, the largest ones
+_DIGITS = 4  # significant ones of these statistics
+
+
+def detection(spec: MarkSpec, factory: ModelFactory) -> dict[str, Any]:
+    """Return what others see in a marked model, as JSON values for its record.
+
+    An artefact of its own, for only records need it: making it takes longer than marking a small model.
+
+    Returns:
+        ``null``: what wrong keys find there and in its control (`null_facts`); ``covertness``: what shows
+        without a key (`covertness_facts`) in the largest layers, None where the control has no such carrier.
+    """
+    reader = spec.scheme.reader
+    name = identity(kind="detection", detection=detection_source(), reader=reader, **spec.recipe)
+
+    def fetch() -> dict[str, Any]:
+        artefact = factory.store.get(name, lambda: _detect(spec, factory))
+        null = null_facts({suspect: values.numpy() for suspect, values in artefact.tensors.items()})
+        carrier = factory.marked(spec).mark.carrier
+        return {"null": null, "covertness": _largest_layers(artefact.facts["covertness"], carrier)}
+
+    return factory.keep("detection", name, fetch)
+
+
+def _detect(spec: MarkSpec, factory: ModelFactory) -> Artefact:
+    marked, control = factory.marked(spec), factory.control(spec.host).model
+    scheme, mark = marked.scheme, marked.mark
+    factory.say("reading the mark with wrong keys")
+    suspects = _suspects(marked, control, spec.scheme.reader)
+    trials = affordable_trials(scheme, mark, suspects["marked"].weights)
+    readable = {name: view.weights for name, view in suspects.items() if not view.refusal}
+    seed = derive_seed(wrong_keys_of=spec.derive("key"))
+    nothing = {name: np.empty(0) for name in suspects}  # where a reader finds nothing to read, no key is tried
+    null = nothing | null_log10_p(scheme, mark, readable, seed=seed, trials=trials)
+    carrier = shared_carrier(mark, control)
+    covertness = covertness_facts(marked.model, control, carrier) if carrier else None
+    return Artefact({k: torch.from_numpy(v) for k, v in null.items()}, {"covertness": covertness})
+
+
+def _suspects(marked: Marked, control: nn.Module, reader: str) -> dict[str, View]:
+    """Return both models as thousands of keys read them: through one view each, made without any key.
+
+    A wrong key's own view would hide other weights and else find the same channels.
+    """
+    owner = OwnersReading.of(marked, reader)
+    models = {"unmarked": control, "marked": marked.model}
+    return {
+        name: owner.reader.view(_suspect(model, marked.scheme), owner.reference, {})
+        for name, model in models.items()
+    }
+
+
+def shared_carrier(mark: Mark, control: nn.Module) -> Carrier | None:
+    """Return the carrier of a mark; None if it has none, or one of other shapes than the control's."""
+    if mark.carrier is None or mark.carrier.missing(as_weights(control)):
+        return None
+    return mark.carrier
+
+
+def _suspect(model: nn.Module, scheme: Scheme) -> Weights:
+    """Return a model as thousands of extractions read it: its tensors on the CPU, unless they run it forward."""
+    return as_weights(model if FORWARD in scheme.extraction_needs else state_of(model))
+
+
+def _largest_layers(facts: dict[str, Any] | None, carrier: Carrier | None) -> dict[str, Any] | None:
+    """Return covertness facts small enough for the record of every cell: few layers, few digits."""
+    if facts is None or carrier is None:
+        return None
+    sizes = [layer.size for layer in carrier.layers]
+    chosen = sorted(range(len(sizes)), key=lambda index: -sizes[index])[:_LAYERS]
+    layers = {
+        kind: [[_rounded(value) for value in facts[kind][index]] for index in chosen]
+        for kind in ("marked_layers", "control_layers")
+    }
+    return {
+        **facts,
+        "ks_statistic": _rounded(facts["ks_statistic"]),
+        "log10_p": _rounded(facts["log10_p"]),
+        **layers,
+    }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")

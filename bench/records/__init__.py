@@ -1,0 +1,1 @@
+"""Records of results: what they hold, and where they are kept."""

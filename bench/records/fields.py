@@ -1,0 +1,43 @@
+"""The kinds of values that files of results hold, as pydantic checks them."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+FORMAT = "cwwm-bench-record v1"
+KIND = "compatibility"  # of the record of an untrained model
+Record = dict[str, Any]
+
+LARGEST = 1e100  # sums, squares and pictures of such numbers are still finite
+
+
+def _printable(text: str) -> str:
+    """Refuse control characters: names are printed on terminals and pages."""
+    if not text.isprintable():
+        raise ValueError("holds characters that cannot be printed")
+    return text
+
+
+def _countable(number: int) -> int:
+    """Refuse integers that are no exact floating-point number: formulas take them for one."""
+    if number > 2**53:
+        raise ValueError("is larger than anything that is counted")
+    return number
+
+
+Name = Annotated[str, Field(max_length=300), AfterValidator(_printable)]
+Text = Annotated[str, Field(max_length=100_000)]
+Identity = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Log10 = Annotated[float, Field(ge=-LARGEST, le=0)]
+Count = Annotated[int, Field(ge=0), AfterValidator(_countable)]
+Positive = Annotated[int, Field(ge=1), AfterValidator(_countable)]
+Amount = Annotated[float, Field(ge=0, le=LARGEST)]
+
+
+def is_untrained(record: Mapping[str, Any]) -> bool:
+    """Say whether a record is of an untrained host."""
+    return record.get("kind") == KIND

@@ -1,0 +1,100 @@
+"""What a record of an untrained model is, field by field, where it differs from others."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from bench.records.fields import Amount, Count, Digest, Log10, Name, Number, Share, Text
+from bench.records.schema import Achieved, HostPart, Part, RecipePart, RecordHead, Report, RowKey
+
+
+class UntrainedKey(RowKey):
+    """What the cell is, by the names that tables show."""
+
+    weights: Literal["initial", "perturbed"] = Field(description="how the weights begin")
+
+
+class UntrainedHost(HostPart):
+    """What identifies the host."""
+
+    weights: Literal["initial", "perturbed"] = Field(description="how the weights begin")
+
+
+class UntrainedRecipe(RecipePart):
+    """All that the cell is made from; its identity is a digest of this."""
+
+    host: UntrainedHost = Field(description="the host")
+
+
+class Found(Part):
+    """What extraction and evidence said of one model."""
+
+    applicable: bool = Field(description="false if the model lacks what the mark lives in")
+    reason: Text = Field(description="why not applicable; else empty")
+    exact: bool = Field(description="the message came back whole")
+    overlap: Share = Field(description="share of the codeword's symbols read right")
+    erased: Count = Field(description="symbols that were unknown")
+    log10_p: Log10 = Field(description="log10 of the smallest p-value, corrected for the number of statistics")
+
+
+class UntrainedModel(Part):
+    """How large the network and the mark's pool are."""
+
+    family: Name = Field(description="for tables")
+    size: Count = Field(description="pixels a side of the input")
+    weights: Count = Field(description="all of them")
+    carrier_weights: Count | None = Field(description="of the mark's pool")
+    pool_tensors: Count | None = Field(description="that the pool has")
+    tied: Count = Field(description="names that share another's parameter")
+    classifier: Name | None = Field(description="the tensor that is taken for it")
+
+
+class MarkedFound(Found):
+    """The marked model before any attack."""
+
+    finite: bool = Field(description="every logit is a finite number")
+    digest: Digest = Field(description="SHA-256 of its state")
+    report: Report = Field(description="what embedding did")
+
+
+class Reloaded(Found):
+    """The same read from a network that loaded the state."""
+
+    unloaded: Found = Field(description="read from the state itself, without a network")
+    same_answers: bool = Field(description="it answers random images as before, bit by bit")
+
+
+class UntrainedRow(Found):
+    """One strength of the attack."""
+
+    strength: Number = Field(description="as asked for; see strength_means")
+    achieved: Achieved = Field(description="what was measured")
+    finite: bool = Field(description="every logit is a finite number")
+    law: Share | None = Field(description="predicted probability that the message is whole, where a law is known")
+    timing: dict[Name, Amount] = Field(description="seconds of the attack's own work")
+
+
+class StepTiming(Part):
+    """Wall times of the steps, in milliseconds."""
+
+    build_ms: Amount = Field(description="building the network")
+    answer_ms: Amount = Field(description="answering images")
+    embed_ms: Amount = Field(description="embedding")
+    extract_ms: Amount = Field(description="an extraction")
+    reload_ms: Amount = Field(description="both reloads")
+    attack_ms: Amount = Field(description="all strengths")
+
+
+class UntrainedRecordFile(RecordHead):
+    """One cell of a suite of untrained models."""
+
+    kind: Literal["compatibility"] = Field(description="tells it from others")
+    key: UntrainedKey = Field(description="what tables call it")
+    recipe: UntrainedRecipe = Field(description="what it is made from")
+    model: UntrainedModel | None = Field(None, description="if ok")
+    marked: MarkedFound | None = Field(None, description="the marked model, if ok")
+    reloads: dict[Name, Reloaded] | None = Field(None, description="by the way it took, if ok")
+    rows: list[UntrainedRow] | None = Field(None, description="one a strength, if ok", max_length=1000)
+    timing: StepTiming | None = Field(None, description="of each step, if ok")
+
+    measured = ("model", "marked", "reloads", "rows", "timing")

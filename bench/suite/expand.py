@@ -1,0 +1,96 @@
+"""From a suite to its cells, models x schemes x payloads x seeds x attacks, and which are still to be run."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from bench.models.registry import ModelSpec
+from bench.records.store import Journal, is_final
+from bench.suite import SUITES, AttackEntry, SchemeEntry, Suite
+from bench.suite.cell import Cell, HostSpec, MarkSpec
+from bench.suite.sources import is_stale
+from cwwm.schemes import SCHEMES
+from cwwm.support.errors import BadInput
+
+
+def cells(suite: Suite, runtime: Mapping[str, Any]) -> list[Cell]:
+    """Return the cells of a suite, host by host, so that each host and mark is made once and then attacked.
+
+    Args:
+        suite: what to cover.
+        runtime: what results depend on beside recipe and source: torch version, kind of device, threads.
+
+    Raises:
+        BadInput: if a tuned scheme has no calibrated strength for one of them, or an attack that is run at
+            levels of lost accuracy has no strengths chosen on one of the models; if a suite of untrained models
+            has a scheme that marks only with data.
+    """
+    if suite.untrained:
+        _check_one_shot(suite.schemes)
+    return [
+        Cell(mark, _levelled(suite, attack, mark.host.model))
+        for host in _hosts(suite, runtime)
+        for mark in _marks(suite, host)
+        for attack in suite.attacks
+        if mark.payload in suite.payloads_of(attack)
+    ]
+
+
+def pending(cells: Sequence[Cell], journal: Journal) -> list[Cell]:
+    """Return the cells without a final record: new ones, and those that failed or ran out of memory.
+
+    Those whose detection was measured by older source are among them: see `next_record`.
+    """
+    records = {cell.identity: journal.read(cell.identity) for cell in cells}
+    return [cell for cell in cells if (r := records[cell.identity]) is None or not is_final(r) or is_stale(r)]
+
+
+def _hosts(suite: Suite, runtime: Mapping[str, Any]) -> Iterator[HostSpec]:
+    for model in suite.models:
+        for seed in range(suite.first_seed, suite.first_seed + suite.seeds):
+            for weights in suite.untrained or (None,):
+                yield HostSpec(model, seed, runtime, weights)
+
+
+def _marks(suite: Suite, host: HostSpec) -> Iterator[MarkSpec]:
+    for scheme in suite.schemes:
+        for payload in suite.payloads_of(scheme):
+            yield MarkSpec(host, _strong(suite, scheme, payload, host.model), payload)
+
+
+def _check_one_shot(schemes: Sequence[SchemeEntry]) -> None:
+    for entry in schemes:
+        scheme = SCHEMES[entry.name]
+        if not scheme.one_shot or scheme.needs or scheme.extraction_needs:
+            raise BadInput(
+                f"scheme '{entry.label}' needs data or training; a suite of untrained models takes schemes that "
+                "mark a finished model, such as protected-cwc"
+            )
+
+
+def _strong(suite: Suite, entry: SchemeEntry, payload: int, model: ModelSpec) -> SchemeEntry:
+    """Return the entry of a cell, with its calibrated strength if it is tuned."""
+    if entry.tune is None:
+        return entry.fixed(payload)
+    strength = suite.calibrated.values.get((entry.label, payload, model.name), {})
+    if set(strength) != {entry.tune.parameter}:
+        raise BadInput(
+            f"scheme '{entry.label}' has no calibrated {entry.tune.parameter} at {payload} bits on {model.name}; "
+            f"run first: {_calibrate(suite)}"
+        )
+    return entry.fixed(payload, strength)
+
+
+def _levelled(suite: Suite, entry: AttackEntry, model: ModelSpec) -> AttackEntry:
+    """Return the entry of a cell, with the strengths chosen on the model's control if it is run at levels."""
+    found = suite.calibrated.attacks.get((entry.label, model.name))
+    if not entry.is_settled(found):
+        levels = ", ".join(f"{points:g}" for points in entry.lost)
+        raise BadInput(
+            f"attack '{entry.label}' has no strengths chosen from its candidates at {levels} points lost on "
+            f"{model.name}; run first: {_calibrate(suite)}"
+        )
+    return entry.fixed(found)
+
+
+def _calibrate(suite: Suite) -> str:
+    return f"cwwm-bench calibrate {suite.path if suite.path.parent != SUITES else suite.name}"

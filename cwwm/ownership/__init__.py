@@ -1,0 +1,1 @@
+"""Keys, marks, messages, evidence, and the judgement of a claim."""

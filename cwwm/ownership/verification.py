@@ -1,0 +1,215 @@
+"""How a judge decides a claim: what the suspect says, and what speaks against the claim whatever it says."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from cwwm.alignment import Alignment
+from cwwm.commitment import Commitment
+from cwwm.ownership.evidence import PROOF_RATE, Evidence, Tried, Verdict, judge
+from cwwm.ownership.keys import Key
+from cwwm.ownership.mark import Mark
+from cwwm.readers import READERS, Aligned, Blind, view_of
+from cwwm.schemes import Claim, Extraction, Scheme, scheme_of
+from cwwm.schemes.common.keyed import hidden_hosts
+from cwwm.support.errors import BadInput
+from cwwm.weights.carrier import host_digest, prunable, require_provable, weights_digest
+from cwwm.weights.view import Weights
+
+INNOCENT = -2.0  # log10 of the p-value above which a claim has nothing to do with a model
+_SAME_CHANNEL = 0.9  # least cosine of a filter of the marked copy with the original's in its place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exhibits:
+    """What lies before the judge beside suspect and claim.
+
+    Attributes:
+        commitment: that the claimant published, dated before the suspect; None if he shows none.
+        original: the unmarked host that the mark's salt binds.
+        reference: to undo what was done to the suspect's channels: the marked copy, or the original itself.
+        innocents: models, by name, that cannot carry the mark: a public base, other networks of the architecture.
+    """
+
+    commitment: Commitment | None = None
+    original: Weights | None = None
+    reference: Weights | None = None
+    innocents: Mapping[str, Weights] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found.
+
+    Attributes:
+        evidence: of the claim on the suspect.
+        verdict: on the claim.
+        whole: whether the claimed message came back whole.
+        extraction: what was read.
+        alignment: to the reference, if one was given.
+        innocents: log10 p of the claim on each innocent model, by name.
+        plugin: module of a scheme that is not of this package, else empty: the judge answers for its code.
+    """
+
+    evidence: Evidence
+    verdict: Verdict
+    whole: bool
+    extraction: Extraction
+    alignment: Alignment | None
+    innocents: Mapping[str, float]
+    plugin: str
+
+
+def verify(
+    suspect: Weights, claim: Claim, exhibits: Exhibits, *, rate: float = PROOF_RATE, tried: Tried | None = None
+) -> Verification:
+    """Judge the claim that `suspect` carries its message.
+
+    With a reference the p-value counts two alignments: this one, and none.
+
+    Args:
+        suspect: the model in question.
+        claim: key, mark and message of the claimant.
+        exhibits: what else he shows, and what the judge holds against it.
+        rate: false-positive rate that a proof may have, in (0, 1).
+        tried: all else that the claimant tried.
+
+    Raises:
+        BadInput: for a rate outside (0, 1), a message of another length, a key that did not make the mark, a mark
+            in norms, biases or running statistics, exhibits that are not what the mark names, or an innocent model
+            that is the suspect itself or has no place for the mark.
+    """
+    _require_sound(claim, exhibits, rate)
+    scheme, tried = scheme_of(claim.mark), tried or Tried()
+    if exhibits.reference is not None:
+        tried = replace(tried, alignments=2 * tried.alignments)
+    extraction, alignment = read(scheme, suspect, claim.key, claim.mark, exhibits.reference)
+    innocents = dict(_on_innocents(scheme, suspect, claim, exhibits))
+    objections = [*_objections(scheme, claim, exhibits), *_fits(innocents)]
+    evidence = scheme.evidence(extraction, claim)
+    verdict = judge(evidence, tried=tried, rate=rate, objection="; ".join(objections) or None)
+    whole = extraction.ok and bool((extraction.bits == claim.message).all())
+    module = type(scheme).__module__
+    plugin = "" if module.partition(".")[0] == __name__.partition(".")[0] else module
+    return Verification(evidence, verdict, whole, extraction, alignment, innocents, plugin)
+
+
+def read(
+    scheme: Scheme, suspect: Weights, key: Key, mark: Mark, reference: Weights | None
+) -> tuple[Extraction, Alignment | None]:
+    """Return what a suspect says to a key and a mark, aligned to a reference first if there is one."""
+    view = view_of(
+        READERS[Blind.name if reference is None else Aligned.name], scheme, suspect, key, mark, reference
+    )
+    return view.extraction(scheme, key, mark), view.alignment
+
+
+def copy_digest(weights: Weights) -> str:
+    """Return what identifies a marked copy: SHA-256 of all its convolution and linear weights."""
+    return weights_digest(weights, prunable(weights))
+
+
+def is_original(weights: Weights, mark: Mark) -> bool:
+    """Say whether these are the tensors of the unmarked host that the mark's salt binds."""
+    return host_digest(weights) == mark.original
+
+
+def require_reference(weights: Weights, mark: Mark, name: str) -> None:
+    """Raise BadInput for another reference than marked copy or original: one could be fitted to a suspect."""
+    if mark.copy != copy_digest(weights) and not is_original(weights, mark):
+        raise BadInput(
+            f"{name} is neither the copy that the mark was made in nor the original; give the file that cwwm embed "
+            "wrote, or the one that it read"
+        )
+
+
+def _require_sound(claim: Claim, exhibits: Exhibits, rate: float) -> None:
+    """Raise BadInput for what no verdict can be given on."""
+    if not 0 < rate < 1:
+        raise BadInput(f"the false-positive rate of a proof (--fpr) is between 0 and 1, not {rate:g}")
+    if len(claim.message) != claim.mark.payload_bits:
+        raise BadInput(f"the claimed message has {len(claim.message)} bits, the mark {claim.mark.payload_bits}")
+    claim.mark.require_key(claim.key)
+    if claim.mark.carrier is not None:
+        require_provable(claim.mark.carrier)
+    if exhibits.original is not None and not is_original(exhibits.original, claim.mark):
+        raise BadInput("the original is another model than the one that the mark was made from: its digest differs")
+    if exhibits.reference is not None:
+        require_reference(exhibits.reference, claim.mark, "the reference")
+
+
+def _objections(scheme: Scheme, claim: Claim, exhibits: Exhibits) -> Iterator[str]:
+    """Yield why no p-value of this claim is a proof."""
+    if not scheme.written(claim.mark).follows_from(claim.key, claim.message):
+        yield (
+            "the mark's salt does not follow from this key, message and mark: it was made for another message, or "
+            "something was chosen after the positions"
+        )
+    if exhibits.commitment is None:
+        yield "no prior commitment"
+    elif not exhibits.commitment.binds(claim):
+        yield "the commitment binds another key, message or mark than the one claimed"
+    if scheme.unproven:
+        yield f"statistics only, {scheme.unproven}"
+    if exhibits.reference is not None and not is_original(exhibits.reference, claim.mark):
+        if exhibits.original is None:
+            yield (
+                "statistics only, the marked copy was made after the positions, and its channels could be in any "
+                "order; give --original too"
+            )
+        elif not same_channels(
+            exhibits.original, exhibits.reference, hidden_hosts(claim.key, claim.mark, scheme.hosts)
+        ):
+            yield "statistics only, the channels of the marked copy are not in the order of the original"
+
+
+def same_channels(original: Weights, copy: Weights, hosts: Mapping[str, Tensor]) -> bool:
+    """Say whether every filter of a copy is still that of the original in its place, by cosine.
+
+    Args:
+        original, copy: the unmarked host and the marked one.
+        hosts: flat indices, int64, of weights that the mark may have changed, by tensor: they are left out.
+    """
+    return all(
+        name in copy
+        and copy.shape(name) == original.shape(name)
+        and _same_filters(*(_without(weights.tensor(name), hosts.get(name)) for weights in (original, copy)))
+        for name in prunable(original)
+    )
+
+
+def _without(weight: Tensor, hosts: Tensor | None) -> Tensor:
+    """Return a weight as filters, float32 (filters, M), zero at the hosts."""
+    flat = weight.detach().float().reshape(-1).clone()
+    if hosts is not None:
+        flat[hosts.to(flat.device)] = 0
+    return flat.view(len(weight), -1)
+
+
+def _same_filters(before: Tensor, after: Tensor) -> bool:
+    norms = before.norm(dim=1) * after.norm(dim=1)
+    alike = (before * after).sum(1) >= _SAME_CHANNEL * norms
+    both_empty = (before == 0).all(1) == (after == 0).all(1)
+    return bool(torch.all(alike & both_empty))
+
+
+def _on_innocents(
+    scheme: Scheme, suspect: Weights, claim: Claim, exhibits: Exhibits
+) -> Iterator[tuple[str, float]]:
+    """Yield the log10 p-value of the claim on each innocent model; 0 for one that no alignment recognises."""
+    digest = host_digest(suspect) if exhibits.innocents else ""
+    for name, model in exhibits.innocents.items():
+        if host_digest(model) == digest:
+            raise BadInput(f"{name} is the suspect itself; an innocent model is one that cannot carry the mark")
+        extraction, alignment = read(scheme, model, claim.key, claim.mark, exhibits.reference)
+        if alignment is None and not extraction.applicable:
+            raise BadInput(f"{name} has no place for the mark ({extraction.reason}): it tells nothing of the claim")
+        yield name, scheme.evidence(extraction, claim).combined
+
+
+def _fits(innocents: Mapping[str, float]) -> Iterator[str]:
+    for name, log10_p in innocents.items():
+        if log10_p <= INNOCENT:
+            yield f"the claim fits {name} as well, at p = 1e{log10_p:.1f}: what it reads is there without the mark"

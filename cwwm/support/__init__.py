@@ -1,0 +1,1 @@
+"""What the library rests on, and which knows nothing of watermarks."""

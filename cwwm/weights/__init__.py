@@ -1,0 +1,1 @@
+"""Weights of a network: views of them, files, carriers, and statistics of their values."""

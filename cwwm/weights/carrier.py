@@ -1,0 +1,259 @@
+"""The carrier: the host weights of a model, chosen by rule, as one flat pool that keyed positions index.
+
+What counts as a weight is decided from names and shapes alone, so that a module, its state dict and its
+safetensors file give the same carrier.
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cwwm.support.bounds import text, whole
+from cwwm.support.errors import BadInput
+from cwwm.weights.view import FLOAT_DTYPES, TensorWeights, Weights
+
+LARGE_LAYER = 10_000
+_MOST_WEIGHTS = 1 << 48  # of a carrier
+_MOST_AXES = 32
+_MOST_NAME = 1024  # characters of a layer's name, and of a rule
+RULES = {
+    "all": "every convolution and linear weight",
+    "large": f"convolution and linear weights of layers with at least {LARGE_LAYER:,} weights",
+    "conv": "convolution weights",
+    "linear": "linear weights",
+    "body": "every convolution and linear weight but the classifier",
+    "classifier": "the weight of the last layer, which answers the classes",
+}
+
+_WEIGHT = re.compile(r"(^|[._])weight$")
+_NOT_LINEAR = re.compile(
+    r"(^|[._])(embeddings?|embed|wte|wpe|emb|embed_tokens|token|tok|pos|position|cls|norm\w*|bn\w*)([._]|$)"
+    r"|relative|rel_pos|(token|position|word|pos|tok|type)_emb"
+)
+_CLASSIFIER = re.compile(r"(^|\.)(classif\w*|fc|head|heads|head_dist|last_linear|lm_head|output)(\.\w+)*$")
+
+
+def weight_kind(name: str, shape: Sequence[int]) -> str | None:
+    """Return ``"conv"`` or ``"linear"`` for a weight that can be pruned, else None.
+
+    Norms, biases, layer scales (all of one axis), embeddings and position tables are none.
+    """
+    if not _WEIGHT.search(name) or len(shape) < 2 or math.prod(shape) in (0, max(shape)):
+        return None
+    if len(shape) >= 3:
+        return "conv"
+    return None if _NOT_LINEAR.search(name.rsplit(".", 1)[0]) else "linear"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One tensor of a carrier: its name, shape and dtype (``"float32"``, ``"float16"``, ``"bfloat16"``)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return math.prod(self.shape)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Layer":
+        """Read a layer of `Carrier.to_json`; KeyError, TypeError or BadInput if it is something else."""
+        if not 1 <= len(value["shape"]) <= _MOST_AXES or value["dtype"] not in FLOAT_DTYPES:
+            raise BadInput(
+                f"a layer of a carrier has 1 to {_MOST_AXES} axes, and a dtype of {', '.join(FLOAT_DTYPES)}"
+            )
+        shape = tuple(whole(size, "a layer's size", 1, _MOST_WEIGHTS) for size in value["shape"])
+        return cls(text(value["name"], "a layer's name", _MOST_NAME), shape, str(value["dtype"]))
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """Layers whose weights, concatenated in order, are the pool of N weights that positions index."""
+
+    rule: str
+    layers: tuple[Layer, ...]
+
+    @classmethod
+    def choose(cls, weights: Weights, rule: str) -> "Carrier":
+        """Choose the layers of `weights` by rule: a name in `RULES`, or a regular expression on names.
+
+        A regular expression may name any float tensor, norms and embeddings included.
+
+        Raises:
+            BadInput: if no tensor matches, the expression is malformed, or a dtype cannot carry.
+        """
+        names = _matching(weights, rule)
+        if not names:
+            raise BadInput(f"carrier '{rule}' matches no weight of this model; see cwwm inspect for its layers")
+        layers = tuple(Layer(name, weights.shape(name), weights.dtype(name)) for name in names)
+        for layer in layers:
+            if layer.dtype not in FLOAT_DTYPES:
+                raise BadInput(f"{layer.name} is {layer.dtype}; carriers are {', '.join(FLOAT_DTYPES)}")
+        return cls(rule, layers)
+
+    @cached_property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """First pool position of each layer, and N at the end; int64 (layers + 1,)."""
+        return np.cumsum([0, *(layer.size for layer in self.layers)], dtype=np.int64)
+
+    @property
+    def size(self) -> int:
+        """Number of weights in the pool, N."""
+        return int(self.offsets[-1])
+
+    def missing(self, weights: Weights) -> dict[int, str]:
+        """Return the layers that `weights` lacks, by index, each with the reason in a few words."""
+        reasons = {}
+        for index, layer in enumerate(self.layers):
+            if layer.name not in weights:
+                reasons[index] = f"it has no tensor {layer.name}"
+            elif weights.shape(layer.name) != layer.shape:
+                shape = list(weights.shape(layer.name))
+                reasons[index] = f"{layer.name} has shape {shape}, not {list(layer.shape)}"
+        return reasons
+
+    def at(self, positions: npt.NDArray[np.int64]) -> "Placement":
+        """Return access to the weights at these pool positions, int64 (L,), in their order."""
+        return Placement(self, positions)
+
+    def digest(self, weights: Weights) -> str:
+        """Return SHA-256 of the pool: names, shapes and dtypes, then the raw bytes layer by layer."""
+        digest = hashlib.sha256(repr(self.layers).encode())
+        for layer in self.layers:
+            tensor = weights.tensor(layer.name).contiguous().cpu()
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the carrier as a JSON object."""
+        layers = [{"name": x.name, "shape": list(x.shape), "dtype": x.dtype} for x in self.layers]
+        return {"rule": self.rule, "layers": layers}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Carrier":
+        """Read what `to_json` wrote; KeyError, TypeError or BadInput if it is something else.
+
+        A carrier has layers, each once, none of them empty.
+        """
+        layers = tuple(map(Layer.from_json, value["layers"]))
+        if not layers or len({layer.name for layer in layers}) < len(layers):
+            raise BadInput("a carrier has at least one layer, and each only once")
+        whole(sum(layer.size for layer in layers), "the number of weights of a carrier", 1, _MOST_WEIGHTS)
+        return cls(text(value["rule"], "rule", _MOST_NAME), layers)
+
+
+class Placement:
+    """Keyed positions of a pool, resolved to layers: reads and writes L host weights at once.
+
+    Attributes:
+        layer: index of the layer of each position, int64 (L,).
+    """
+
+    def __init__(self, carrier: Carrier, positions: npt.NDArray[np.int64]) -> None:
+        """Resolve `positions`, int64 (L,), in [0, N)."""
+        self.carrier = carrier
+        self.layer = np.searchsorted(carrier.offsets, positions, side="right") - 1
+        inside = torch.from_numpy(positions - carrier.offsets[self.layer])
+        order = np.argsort(self.layer, kind="stable")
+        counts = np.bincount(self.layer, minlength=len(carrier.layers))
+        pieces = np.split(order, np.cumsum(counts)[:-1])
+        self.parts = [
+            (index, torch.from_numpy(slots), inside[torch.from_numpy(slots)])
+            for index, slots in enumerate(pieces)
+            if len(slots)
+        ]
+        self._length = len(positions)
+
+    def to(self, device: torch.device) -> "Placement":
+        """Move the index tensors to `device`, once, before a training loop."""
+        self.parts = [(layer, slots.to(device), inside.to(device)) for layer, slots, inside in self.parts]
+        return self
+
+    def gather(self, weights: Weights, missing: Container[int] = ()) -> Tensor:
+        """Return the host weights, float32 (L,), on the device of the weights; zero in `missing` layers."""
+        parts = [part for part in self.parts if part[0] not in missing]
+        if not parts:
+            return torch.zeros(self._length)
+        names = [self.carrier.layers[layer].name for layer, _, _ in parts]
+        values = torch.cat(
+            [_flat_entries(weights.tensor(name), part[2]).float() for name, part in zip(names, parts, strict=True)]
+        )
+        slots = torch.cat([slots for _, slots, _ in parts]).to(values.device)
+        return torch.zeros(self._length, device=values.device).index_copy_(0, slots, values)
+
+    def scatter(self, weights: Weights, values: Tensor) -> None:
+        """Write `values`, float32 (L,), over the host weights."""
+        for layer, slots, inside in self.parts:
+            weights.write(self.carrier.layers[layer].name, inside, values[slots.to(values.device)])
+
+
+def _flat_entries(tensor: Tensor, index: Tensor) -> Tensor:
+    index = index.to(tensor.device)
+    if tensor.is_contiguous():
+        return tensor.view(-1)[index]
+    return tensor[torch.unravel_index(index, tensor.shape)]
+
+
+def weights_digest(weights: Weights, names: Sequence[str] | None = None) -> str:
+    """Return SHA-256 of these tensors, or of all: names, shapes, dtypes and bytes, in the order of the names."""
+    chosen = sorted(weights.names() if names is None else names)
+    layers = tuple(Layer(name, weights.shape(name), weights.dtype(name)) for name in chosen)
+    return Carrier("", layers).digest(weights)
+
+
+def require_provable(carrier: Carrier) -> None:
+    """Raise BadInput for a carrier of norms, biases or running statistics: networks share what these say."""
+    shared = [layer.name for layer in carrier.layers if layer.size == max(layer.shape, default=1)]
+    if shared:
+        raise BadInput(
+            f"{shared[0]} is a norm, a bias or a running statistic, alike in networks that have nothing to do with "
+            "each other: a mark there proves nothing; choose convolution or linear weights"
+        )
+
+
+def host_digest(weights: Weights) -> str:
+    """Return SHA-256 of all tensors of a host, buffers included: the same for a module, its state and its file."""
+    return weights_digest(weights if weights.module is None else TensorWeights(weights.module.state_dict()))
+
+
+def prunable(weights: Weights) -> list[str]:
+    """Return the names of all convolution and linear weights: what an attacker's global ranking covers."""
+    return [name for name in weights.names() if weight_kind(name, weights.shape(name))]
+
+
+def classifier(weights: Weights) -> str | None:
+    """Return the name of the classifier's weight: the last prunable weight with a classifier's name."""
+    named = [name for name in prunable(weights) if _CLASSIFIER.search(name.rsplit(".", 1)[0])]
+    return named[-1] if named else None
+
+
+def _matching(weights: Weights, rule: str) -> list[str]:
+    names = prunable(weights)
+    if rule == "all":
+        return names
+    if rule == "large":
+        return [name for name in names if math.prod(weights.shape(name)) >= LARGE_LAYER]
+    if rule in ("conv", "linear"):
+        return [name for name in names if weight_kind(name, weights.shape(name)) == rule]
+    if rule in ("classifier", "body"):
+        last = classifier(weights)
+        return [name for name in names if (name == last) == (rule == "classifier")]
+    try:
+        expression = re.compile(rule)
+    except re.error as error:
+        raise BadInput(
+            f"carrier '{rule}' is neither one of {', '.join(RULES)} nor a regular expression: {error}"
+        ) from None
+    return [name for name in weights.names() if expression.search(name) and weights.shape(name)]

@@ -1,0 +1,217 @@
+"""Checkpoints: safetensors mapped into memory and rewritten in place, torch files read weights-only.
+
+A safetensors file is never loaded whole: tensors are views of the mapping, and marking writes only the host
+weights into a synced copy, so names, order, metadata and every other byte stay as they were.
+"""
+
+import contextlib
+import json
+import math
+import mmap
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cwwm.support.errors import BadInput
+from cwwm.support.files import atomic_path, open_regular
+from cwwm.weights.torch_files import Unusual, load_torch_file
+from cwwm.weights.view import TensorWeights, Weights
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_MOST_HEADER = 32 << 20  # bytes: names and shapes of 200,000 tensors
+_MOST_AXES = 32
+_MOST_NAME = 1024  # characters of a tensor's name
+_TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
+
+
+class FileWeights(Weights):
+    """The tensors of a safetensors file, mapped; writes stay in memory."""
+
+    def __init__(self, path: Path) -> None:
+        """Map the file.
+
+        Raises:
+            BadInput: if it is missing, truncated or no safetensors file.
+        """
+        self.path = path
+        with open_regular(path, "checkpoint") as file:
+            header = int.from_bytes(file.read(8), "little")
+            if header > _MOST_HEADER:
+                raise BadInput(
+                    f"{path} is truncated or no safetensors file: its header has {header:,} bytes, "
+                    f"{_MOST_HEADER:,} are the most"
+                )
+            _validate(path)
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        self._start = 8 + header
+        entries: dict[str, Any] = json.loads(self._map[8 : self._start])
+        self.metadata: dict[str, str] = entries.pop("__metadata__", {})
+        require_names(entries, path)
+        _require_shapes(entries, path)
+        self._entries = {name: e for name, e in entries.items() if e["dtype"] in _DTYPES}
+
+    def names(self) -> Sequence[str]:
+        """Return the names in the file's order."""
+        return list(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether the file holds a tensor of that name."""
+        return name in self._entries
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape from the header."""
+        return tuple(self._entries[name]["shape"])
+
+    def dtype(self, name: str) -> str:
+        """Return the dtype from the header."""
+        return str(_DTYPES[self._entries[name]["dtype"]]).removeprefix("torch.")
+
+    def tensor(self, name: str) -> Tensor:
+        """Return the tensor as a view of the mapping (a copy where the file does not align it)."""
+        entry = self._entries[name]
+        dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
+        begin, end = (self._start + offset for offset in entry["data_offsets"])
+        if begin == end:
+            return torch.empty(shape, dtype=dtype)
+        if begin % dtype.itemsize:
+            return torch.frombuffer(bytearray(self._map[begin:end]), dtype=dtype).view(shape)
+        return torch.frombuffer(self._map, dtype=dtype, count=(end - begin) // dtype.itemsize, offset=begin).view(
+            shape
+        )
+
+    def write(self, name: str, index: Tensor, values: Tensor) -> None:
+        """Write entries through the mapping, byte by byte where the file does not align the tensor."""
+        entry = self._entries[name]
+        dtype = _DTYPES[entry["dtype"]]
+        begin, end = (self._start + offset for offset in entry["data_offsets"])
+        items = np.frombuffer(self._map, np.uint8, end - begin, begin).reshape(-1, dtype.itemsize)
+        items[index.numpy()] = values.to(dtype).contiguous().view(torch.uint8).numpy().reshape(-1, dtype.itemsize)
+
+
+class CopiedWeights(FileWeights):
+    """Weights of a safetensors file that is being copied: writes go into the copy.
+
+    Until the first write, tensors are read from the source, so that finding thresholds need not wait.
+    """
+
+    def __init__(self, source: Path, target: Path, worker: ThreadPoolExecutor) -> None:
+        """Start to copy `source` to `target`; BadInput as `FileWeights`."""
+        super().__init__(source)
+        self._target = target
+        self._copying: Future[Path] | None = worker.submit(shutil.copyfile, source, target)
+
+    def write(self, name: str, index: Tensor, values: Tensor) -> None:
+        """Write entries into the copy; tensors read from now on are the copy's."""
+        self._await_copy()
+        super().write(name, index, values)
+
+    def flush(self) -> None:
+        """Write the copy and what was changed in it through to the disk."""
+        self._await_copy()
+        self._map.flush()
+
+    def _await_copy(self) -> None:
+        if self._copying is None:
+            return
+        self._copying.result()
+        self._copying = None
+        with self._target.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_WRITE)
+
+
+def _validate(path: Path) -> None:
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except (OSError, SafetensorError, ValueError) as error:
+        raise BadInput(f"{path} is truncated or no safetensors file: {error}") from error
+
+
+def require_names(names: Iterable[str], path: Path) -> None:
+    """Raise BadInput for a name that no tensor has: searching it could take long."""
+    for name in names:
+        if len(name) > _MOST_NAME:
+            raise BadInput(f"a tensor's name in {path} has {len(name):,} characters; {_MOST_NAME} are the most")
+
+
+def _require_shapes(entries: Mapping[str, Any], path: Path) -> None:
+    """Raise BadInput for shapes that torch takes not, or that no bytes bear out: one axis of an empty tensor."""
+    for name, entry in entries.items():
+        shape = entry["shape"]
+        if len(shape) > _MOST_AXES or math.prod(n or 1 for n in shape) >= 1 << 62:
+            raise BadInput(f"tensor {name} of {path} has an impossible shape")
+
+
+def open_weights(path: Path) -> Weights:
+    """Open a checkpoint for reading: safetensors mapped, torch files (.pt, .pth, ...) loaded weights-only.
+
+    Raises:
+        BadInput: if the file is missing, damaged, or holds anything but tensors.
+    """
+    if path.suffix.lower() in _TORCH_SUFFIXES:
+        return TensorWeights(_load_torch(path))
+    return FileWeights(path)
+
+
+def _load_torch(path: Path) -> dict[str, Tensor]:
+    loaded = load_torch_file(path)
+    for wrapper in ("state_dict", "model", "model_state_dict"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
+            loaded = loaded[wrapper]
+    if not isinstance(loaded, Mapping) or not loaded:
+        raise BadInput(f"{path} holds no state dict")
+    for name, value in loaded.items():
+        if isinstance(value, Unusual):
+            raise BadInput(f"tensor {name} of {path} is {value.kind}; save it as a dense tensor with its values")
+    tensors = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
+    require_names(tensors, path)
+    if not tensors:
+        raise BadInput(f"{path} holds no tensors")
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+@contextlib.contextmanager
+def rewriting(source: Path, target: Path) -> Iterator[Weights]:
+    """Yield writable weights of a copy of `source`; on success the copy becomes `target`, atomically.
+
+    A safetensors source is copied byte for byte; a torch source is written as safetensors.
+
+    Raises:
+        BadInput: as `open_weights`, or if `target` cannot be written.
+    """
+    weights = open_weights(source)
+    with atomic_path(target) as temporary:
+        if isinstance(weights, FileWeights):
+            with ThreadPoolExecutor(1) as worker:  # waits for the copy even where marking fails
+                copy = CopiedWeights(source, temporary, worker)
+                yield copy
+                copy.flush()
+        else:
+            yield weights
+            save_file({name: weights.tensor(name).clone() for name in weights.names()}, temporary)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors (any device) as a safetensors file, atomically; tied ones are written apart."""
+    with atomic_path(path) as temporary:
+        plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        save_file(plain, temporary, dict(metadata or {}))
