@@ -270,6 +270,7 @@ def check(
     whole rows are run with all their seeds, and tested as the nightly gate does.
     """
     from bench.verification.check import check_folder
+    from bench.verification.rows import SEEDS_FOR_MESSAGES
 
     with _rerun(
         out, device, threads, numerics, plugin, sample=sample, seed=seed, time_limit=time_limit, accept=accept_unrun
@@ -283,6 +284,11 @@ def check(
         return NO
     ran = f"accepted: {verdict.again} of {verdict.records} cells run again" if sample else "no cell was run again"
     print(f"all is well; {ran}" + (f", {verdict.unrun} taken unseen" if verdict.unrun else ""))
+    if verdict.blind:
+        print(
+            f"but {verdict.blind} rows of another processor have fewer than {SEEDS_FOR_MESSAGES} seeds: a change "
+            "of their messages could not have been seen; portable results can be held bit by bit"
+        )
     if verdict.older:
         show(f"{verdict.older} of them are of older source, with equal results; cwwm-bench restamp {out} says so")
     return DONE

@@ -17,7 +17,7 @@ from bench.records.fields import Record, is_untrained
 from bench.records.store import Journal
 from bench.support.artifact_store import ArtefactStore, state_digest
 from bench.verification.rebuild import Rebuilt, sort_out
-from bench.verification.rows import SEEDS, Row, disagreements, power_lines, rows_of
+from bench.verification.rows import SEEDS, SEEDS_FOR_MESSAGES, Row, disagreements, power_lines, rows_of
 from bench.verification.submission import foreign_parts, gaps, inspect
 from cwwm.support.errors import BadInput
 from cwwm.weights.checkpoint import open_weights
@@ -55,6 +55,7 @@ class Verdict:
         reasons: why the folder is not accepted, one line each; empty if it is.
         records: how many it holds. again: how many of them were run again. unrun: how many cannot be.
         older: how many of those that were run again are of older source.
+        blind: how many rows of another processor were tested with too few seeds to tell lost messages.
     """
 
     reasons: Sequence[str]
@@ -62,6 +63,7 @@ class Verdict:
     again: int = 0
     unrun: int = 0
     older: int = 0
+    blind: int = 0
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,14 @@ def check_folder(journal: Journal, runtime: Mapping[str, Any], rerun: Rerun, say
     if reasons:
         return Verdict(reasons, len(records), unrun=unrun)
     chosen = _choose(exact, rows, rerun, say)
-    older = sum(one.older for one in chosen.all)
-    return Verdict(list(run_again(chosen, rerun, say)), len(records), len(chosen.all), unrun, older)
+    return Verdict(
+        reasons=list(run_again(chosen, rerun, say)),
+        records=len(records),
+        again=len(chosen.all),
+        unrun=unrun,
+        older=sum(one.older for one in chosen.all),
+        blind=sum(len(row) < SEEDS_FOR_MESSAGES for row in chosen.rows),
+    )
 
 
 def _choose(exact: Sequence[Rebuilt], rows: Sequence[Row], rerun: Rerun, say: Say) -> Chosen:

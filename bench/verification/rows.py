@@ -17,6 +17,7 @@ from bench.regression.power import POWER, Seen, could_see
 from bench.verification.rebuild import Rebuilt
 
 SEEDS = FREEDOM // 2 + 1  # a side, below which no test is made
+SEEDS_FOR_MESSAGES = 8  # below which the exact test cannot find that a message is lost in every one of them
 Row = list[Rebuilt]  # of one model, scheme, payload and attack, a seed each
 
 

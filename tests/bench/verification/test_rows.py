@@ -22,7 +22,7 @@ from bench.support.environment import prepare
 from bench.support.numerics import VARIABLES
 from bench.verification.check import by_conditions, differences
 from bench.verification.rebuild import rebuilt, recorded_numerics, sort_out
-from bench.verification.rows import SEEDS, disagreements, power_lines, rows_of
+from bench.verification.rows import SEEDS, SEEDS_FOR_MESSAGES, disagreements, power_lines, rows_of
 
 Bench = Callable[..., int]
 LEVEL = 1e-4
@@ -104,6 +104,15 @@ def test_only_the_last_bits_may_be_another_processors(
     assert len(exact) == 16
 
 
+def test_so_many_seeds_tell_that_every_message_is_lost(record: Record) -> None:
+    def exact(count: int) -> list[float | None]:
+        rows = seeds_of(record, count)
+        return [seen.change for seen in could_see(rows, rows) if seen.metric == "exact match"]
+
+    assert exact(SEEDS_FOR_MESSAGES) == [None, None]
+    assert all(change is not None and np.isnan(change) for change in exact(SEEDS_FOR_MESSAGES - 1))
+
+
 def test_rows_are_whole(record: Record) -> None:
     from bench.verification.rebuild import Rebuilt
 
@@ -150,6 +159,7 @@ def test_honest_results_of_another_processor_are_accepted_and_forged_ones_are_no
     said = capsys.readouterr().out
     assert "1 whole rows among them, recorded on another processor" in said
     assert "all is well; accepted: 5 of 5 cells run again" in said
+    assert "but 1 rows of another processor have fewer than 8 seeds" in said
 
     def better(record: dict[str, Any]) -> None:
         for reading in (record["marked"], *record["rows"]):
