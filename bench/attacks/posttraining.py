@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bench.attacks.base import Attack, AttackContext, Attacked, Cost, measure_change, timed
 from bench.attacks.pruning import prunable_tensors
 from bench.attacks.quantisation import most_levels
-from cwwm.support.errors import BadInput
+from cwwm.support.errors import BadInput, EnvironmentFault
 
 MINMAX, HQQ = "minmax", "hqq"
 _LIBRARY = "torchao"
@@ -97,4 +97,4 @@ def _load() -> tuple[str, Any]:
         library = importlib.import_module(_LIBRARY)
         return f"{_LIBRARY} {library.__version__}", importlib.import_module(f"{_LIBRARY}.quantization")
     except ImportError as error:
-        raise BadInput(f"quantise-torch needs {_LIBRARY}: pip install {_LIBRARY}") from error
+        raise EnvironmentFault(f"quantise-torch needs {_LIBRARY}: pip install {_LIBRARY}") from error

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cwwm.support.errors import BadInput
+from cwwm.support.errors import BadInput, EnvironmentFault
 
 _HEAD = re.compile(r"(^|\.)(heads?|pre_logits|classif\w*)(\.|$)")
 #: what following a network's channels, or running it with others, fails with
@@ -36,11 +36,13 @@ def refusing(what: str, remedy: str = "") -> Iterator[None]:
 
 
 def torch_pruning() -> ModuleType:
-    """Return the package; BadInput if it is not installed."""
+    """Return the package; EnvironmentFault if it is not installed: another machine may have it."""
     try:
         return importlib.import_module("torch_pruning")
     except ImportError as error:
-        raise BadInput("following a network's channels needs Torch-Pruning: pip install torch-pruning") from error
+        raise EnvironmentFault(
+            "following a network's channels needs Torch-Pruning: pip install torch-pruning"
+        ) from error
 
 
 @torch.enable_grad()

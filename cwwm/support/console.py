@@ -4,11 +4,9 @@ import contextlib
 import io
 import json
 import os
-import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, requires
 from typing import Any, TextIO, cast
 
 import typer
@@ -18,7 +16,6 @@ from rich.table import Table
 from cwwm.support.errors import BadInput
 from cwwm.support.packages import missing_package
 
-_PACKAGES = {"yaml": "pyyaml", "sklearn": "scikit-learn", "skimage": "scikit-image"}  # by the module to import
 DONE, NO, BAD_INPUT, FAILED = 0, 1, 2, 3
 INTERRUPTED = 130  # as shells have it
 
@@ -61,18 +58,6 @@ def _run(app: typer.Typer, name: str, arguments: Sequence[str] | None) -> int:
     if code == INTERRUPTED:  # newer versions of typer return it
         print(f"{name}: interrupted", file=sys.stderr)
     return code if isinstance(code, int) else DONE
-
-
-def _install(error: ModuleNotFoundError) -> str:
-    """Return which extra of ours brings a missing package; empty if none does."""
-    module = (error.name or "").partition(".")[0]
-    package = _PACKAGES.get(module, module)
-    try:
-        needs = requires("cwwm") or []
-    except PackageNotFoundError:  # a bare checkout
-        return ""
-    extras = [need.partition("extra ==")[2].strip(" \"'") for need in needs if re.match(rf"{package}\b", need)]
-    return f"package {package} is not installed; pip install 'cwwm[{extras[0]}]'" if any(extras) else ""
 
 
 def _refuse(name: str, reason: str) -> int:

@@ -16,7 +16,7 @@ from bench.attacks.pruning import prunable_tensors
 from bench.attacks.removal import StructuredRemoval, remove_empty
 from bench.data import load
 from bench.models.registry import HostRecipe, build_model, find_models
-from cwwm.support.errors import BadInput
+from cwwm.support.errors import BadInput, EnvironmentFault
 from cwwm.training import Recipe
 from cwwm.weights.carrier import classifier
 from cwwm.weights.order_statistics import pruned_count
@@ -224,7 +224,7 @@ def test_a_network_without_a_named_classifier_is_refused() -> None:
 
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
-    with pytest.raises(BadInput, match="pip install torch-pruning"):
+    with pytest.raises(EnvironmentFault, match="pip install torch-pruning"):
         remove(seeded(Grouped), 0.5, context_of(16))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bench.attacks.base import Attack, AttackContext, Attacked, Cost, measure_change, timed
 from bench.attacks.pruning import apply_masks, prunable_tensors
-from cwwm.support.errors import BadInput
+from cwwm.support.errors import BadInput, EnvironmentFault
 from cwwm.support.seeds import derive_seed
 
 _LIBRARY, _OLDEST = "aihwkit", "1.0"  # the oldest that has all devices
@@ -200,7 +200,7 @@ def _load(fit: Fit, compensate: bool) -> Chip:
         converters = importlib.import_module(f"{_LIBRARY}.inference.converter.conductance")
         compensations = importlib.import_module(f"{_LIBRARY}.inference.compensation.drift")
     except (ImportError, AttributeError) as error:
-        raise BadInput(
+        raise EnvironmentFault(
             f"analog needs {_LIBRARY}: pip install '{_LIBRARY}>={_OLDEST}' (where no wheel fits, the index has a "
             "source archive, which needs a C++ compiler and CMake)"
         ) from error

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bench.attacks import AttackContext, Attacked
 from bench.attacks.compression.analog import DEVICES, Analog, Chip
 from bench.attacks.pruning import MagnitudePruning, prunable_tensors
-from cwwm.support.errors import BadInput
+from cwwm.support.errors import BadInput, EnvironmentFault
 
 HOUR, DAY, YEAR = 3600.0, 86400.0, 3.15e7
 READ_AT = {"pcm": (0, HOUR, YEAR), "pcm-hermes": (0, HOUR, YEAR), "reram-wan": (1, DAY), "reram-cmo": (0, 1, YEAR)}
@@ -225,7 +225,7 @@ def test_without_the_library_the_message_says_what_to_install(
     model: nn.Module, attacker: AttackContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "aihwkit", None)
-    with pytest.raises(BadInput, match=r"pip install 'aihwkit>=1\.0'.*source archive") as refusal:
+    with pytest.raises(EnvironmentFault, match=r"pip install 'aihwkit>=1\.0'.*source archive") as refusal:
         Analog().apply(model, HOUR, attacker)
     assert "\n" not in str(refusal.value)
 
