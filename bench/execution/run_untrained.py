@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,13 +19,14 @@ from bench.attacks.base import AttackContext, Attacked
 from bench.data import Dataset, Split
 from bench.execution.model_factory import Marked
 from bench.execution.outcome import outcome_of
+from bench.execution.owner import OwnersReading
 from bench.models.registry import build_model
 from bench.records.fields import KIND
 from bench.suite.cell import Cell, HostSpec, MarkSpec, attack_seed
 from bench.support.artifact_store import state_digest, state_of
 from bench.support.environment import OthersLoad, environment
 from cwwm.ownership.mark import Mark
-from cwwm.schemes import Claim, EmbedContext, embed
+from cwwm.schemes import EmbedContext, embed
 from cwwm.support.errors import BadInput
 from cwwm.support.seeds import derive_seed
 from cwwm.support.timing import Stopwatch
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 CLASSES = 10
 IMAGES = 2
 _LONGEST = 300  # characters of a reason
+_READ = ("applicable", "reason", "exact", "overlap", "erased", "log10_p")  # what a record keeps of a reading
 NOISE, NOISE_OF_ZERO = 0.3, 0.02  # see `bench.suite.untrained.WEIGHTS`
 
 Advance = Callable[[int], None]
@@ -92,14 +93,15 @@ def _measure(cell: Cell, device: torch.device, steps: Steps, advance: Advance) -
         answers(model, data.test.x)
     with steps("embed"):
         marked = _mark(cell.mark, model, device)
+    owner = OwnersReading.of(marked, cell.mark.scheme.reader)
     with steps("extract"):
-        found = read(marked, as_weights(marked.model))
+        found = read(owner, as_weights(marked.model))
     logits = answers(marked.model, data.test.x)
     digest = state_digest(marked.model.state_dict())
     with steps("reload"):
-        reloads = _reloads(host, marked, data.test.x, logits)
+        reloads = _reloads(host, owner, data.test.x, logits)
     with steps("attack"):
-        rows = _rows(cell, marked, data, device, advance)
+        rows = _rows(cell, owner, data, device, advance)
     return {
         "model": _facts(host, marked),
         "marked": {**found, "finite": finite(logits), "digest": digest, "report": dict(marked.mark.report)},
@@ -155,18 +157,10 @@ def _mark(spec: MarkSpec, model: nn.Module, device: torch.device) -> Marked:
     return Marked(weights.module or model, scheme, stored, secret.key, secret.message, {})
 
 
-def read(marked: Marked, suspect: Weights) -> dict[str, Any]:
+def read(owner: OwnersReading, suspect: Weights) -> dict[str, Any]:
     """Return what extraction and evidence say of a suspect."""
-    extraction = marked.scheme.extract(suspect, marked.key, marked.mark)
-    claim = Claim(marked.key, marked.mark, marked.message)
-    return {
-        "applicable": extraction.applicable,
-        "reason": extraction.reason,
-        "exact": extraction.ok and bool(np.array_equal(extraction.bits, marked.message)),
-        "overlap": marked.scheme.overlap(extraction, claim),
-        "erased": extraction.erased,
-        "log10_p": marked.scheme.evidence(extraction, claim).combined,
-    }
+    facts = owner.facts(owner.extraction(suspect))
+    return {name: facts[name] for name in _READ}
 
 
 def _facts(host: HostSpec, marked: Marked) -> dict[str, Any]:
@@ -184,23 +178,23 @@ def _facts(host: HostSpec, marked: Marked) -> dict[str, Any]:
     }
 
 
-def _reloads(host: HostSpec, marked: Marked, x: Tensor, logits: Tensor) -> dict[str, dict[str, Any]]:
+def _reloads(host: HostSpec, owner: OwnersReading, x: Tensor, logits: Tensor) -> dict[str, dict[str, Any]]:
     """Return what comes back through a state dict and through a safetensors file, into a network built anew."""
     fresh = build_model(host.model, CLASSES, derive_seed(another=host.derive("host"))).to(x.device)
-    other = marked.scheme.rebuild(fresh, marked.mark)
-    state = state_of(marked.model)
-    found = {"state dict": _reloaded(marked, other, state, x, logits)}
+    other = owner.marked.scheme.rebuild(fresh, owner.marked.mark)
+    state = state_of(owner.marked.model)
+    found = {"state dict": _reloaded(owner, other, state, x, logits)}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "marked.safetensors"
         save_tensors(state, path)
         file = open_weights(path)
         stored = {name: file.tensor(name) for name in file.names()}
-        found["safetensors"] = _reloaded(marked, other, stored, x, logits)
+        found["safetensors"] = _reloaded(owner, other, stored, x, logits)
     return found
 
 
 def _reloaded(
-    marked: Marked, other: nn.Module, state: Mapping[str, Tensor], x: Tensor, logits: Tensor
+    owner: OwnersReading, other: nn.Module, state: Mapping[str, Tensor], x: Tensor, logits: Tensor
 ) -> dict[str, Any]:
     """Return what is read from a state, and from a network that loaded it strictly, and how that answers."""
     with torch.no_grad():
@@ -208,20 +202,20 @@ def _reloaded(
             tensor.zero_()  # so that nothing but the state can make it answer as before
     other.load_state_dict(state, strict=True)
     return {
-        "unloaded": read(marked, as_weights(state)),
-        **read(marked, as_weights(other)),
+        "unloaded": read(owner, as_weights(state)),
+        **read(owner, as_weights(other)),
         "same_answers": torch.equal(answers(other, x), logits),
     }
 
 
 def _rows(
-    cell: Cell, marked: Marked, data: Dataset, device: torch.device, advance: Advance
+    cell: Cell, owner: OwnersReading, data: Dataset, device: torch.device, advance: Advance
 ) -> list[dict[str, Any]]:
     attack, seed = cell.attack, attack_seed(cell.host, cell.attack)
     context = AttackContext(data, cell.host.model.recipe, seed, device, _no_other_data)
     rows = []
-    for item in attack.attack.curve([marked.model], attack.strengths, context):
-        rows.append(_row(cell, marked, item, data.test.x))
+    for item in attack.attack.curve([owner.marked.model], attack.strengths, context):
+        rows.append(_row(cell, owner, item, data.test.x))
         advance(len(rows))
     return rows
 
@@ -230,13 +224,13 @@ def _no_other_data(name: str) -> NoReturn:
     raise BadInput(f"the attack asks for data set '{name}'; a suite of untrained models has none")
 
 
-def _row(cell: Cell, marked: Marked, item: Attacked, x: Tensor) -> dict[str, Any]:
+def _row(cell: Cell, owner: OwnersReading, item: Attacked, x: Tensor) -> dict[str, Any]:
     channel = cell.attack.attack.predicted(item.strength)
     return {
         "strength": item.strength,
         "achieved": {name: value for name, value in item.achieved.items() if name != "layers"},
-        **read(marked, as_weights(item.model)),
+        **read(owner, as_weights(item.model)),
         "finite": finite(answers(item.model, x)),
-        "law": marked.scheme.survival(*channel) if channel else None,
+        "law": owner.marked.scheme.survival(*channel) if channel else None,
         "timing": {"attack_s": item.cost.seconds},
     }

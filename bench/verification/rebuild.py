@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
 from bench.attacks import make_attack
 from bench.models.registry import ModelSpec, find_models, load_zoo
 from bench.records.fields import Record, is_untrained
@@ -25,22 +23,13 @@ from cwwm.support.seeds import canonical_json
 LAST_BITS = ("numerics", "processor", "instruction_set")
 
 
-class _Recorded(BaseModel):
-    class Recipe(BaseModel):
-        class Host(BaseModel):
-            numerics: str = NATIVE
-
-        host: Host
-
-    recipe: Recipe
-
-
 def recorded_numerics(journal: Journal) -> str:
     """Return the numerics of the first record of a folder that may be a stranger's; native if it says none."""
     try:
-        return next((_Recorded.model_validate(record).recipe.host.numerics for record in journal.records()), NATIVE)
-    except (BadInput, ValidationError):  # what is wrong with the folder, `check` says
+        first = next(journal.records(), None)
+    except BadInput:  # what is wrong with the folder, `check` says
         return NATIVE
+    return NATIVE if first is None else first["recipe"]["host"].get("numerics") or NATIVE
 
 
 @dataclass(frozen=True)

@@ -246,6 +246,19 @@ def test_an_architecture_is_tried_once_whatever_its_data_and_recipe() -> None:
     assert first.identity != cell(replace(both[0], size=64)).identity
 
 
+def test_an_untrained_network_is_read_as_its_entry_says() -> None:
+    """Permuted channels: nothing is read as they stand, and the message through an alignment."""
+    given = cell("test_resnet", "perturbed")
+    attack = AttackEntry("permute", make_attack({"name": "permute"}, "test"), (1.0,))
+    found = {}
+    for reader in ("blind", "aligned"):
+        mark = replace(given.mark, scheme=replace(given.mark.scheme, reader=reader))
+        record = run_untrained(Cell(mark, attack), CPU)
+        assert record["status"] == "ok", record
+        found[reader] = record["rows"][0]["exact"]
+    assert found == {"blind": False, "aligned": True}
+
+
 def test_a_record_gives_its_cell_again(record: Record) -> None:
     made = cell("test_resnet")
     assert cell_of(record, made.host.model) == made
