@@ -7,25 +7,6 @@ WIDTHS = (32, 32, 64, 64, 64, 64)
 CONVOLUTIONS = (0, 3, 7, 10, 14, 17)
 
 
-class TwoConvNet(nn.Module):
-    """Two convolutions with batch norm, and a classifier that can be replaced as timm's can; 3-channel inputs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.norm1 = nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8)
-        self.conv2, self.norm2 = nn.Conv2d(8, 16, 3, stride=2), nn.BatchNorm2d(16)
-        self.fc = nn.Linear(16, 10)
-
-    def reset_classifier(self, classes: int) -> None:
-        self.fc = nn.Linear(16, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.relu(self.norm1(self.conv1(x)))
-        x = torch.relu(self.norm2(self.conv2(x)))
-        y: Tensor = self.fc(x.mean((2, 3)))
-        return y
-
-
 class PlainNet(nn.Sequential):
     """Six convolutions with batch norm and two poolings, and a classifier: 140,000 weights, 1x16x16 inputs."""
 

@@ -17,6 +17,7 @@ from bench.attacks.pruning import prunable_tensors
 from bench.data import load
 from bench.models.registry import HostRecipe
 from bench.testing import ATTACK_RULES, AttackSubject, BrokenRule, Rule, check_attack
+from bench.testing.subject import TwoConvolutions
 from cwwm.schemes import EmbedContext
 from cwwm.schemes.sign_repetition import SignRepetition
 from cwwm.support.errors import BadInput
@@ -24,7 +25,6 @@ from cwwm.training import Recipe
 from cwwm.weights.carrier import Carrier, classifier, host_digest
 from cwwm.weights.order_statistics import pruned_count
 from cwwm.weights.view import as_weights
-from tests.plain_net import TwoConvNet
 
 RECIPE = HostRecipe(mark=Recipe(epochs=1, batch_size=64, lr=1e-3))
 Weights = dict[str, Tensor]
@@ -103,7 +103,7 @@ IDS = [make_attack(spec, "test").label for spec, _ in TABLE]
 def tiny(name: str | None, seed: int) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return TwoConvNet()
+        return TwoConvolutions()
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_pruning_removes_exactly_floor_of_rate_times_size(
 
 def test_magnitude_pruning_removes_the_smallest_whatever_the_ties(context: AttackContext) -> None:
     torch.manual_seed(1)
-    model = TwoConvNet()
+    model = TwoConvolutions()
     with torch.no_grad():
         for tensor in prunable_tensors(model).values():
             tensor.copy_((tensor * 20).round() / 20)  # many ties, zeros among them

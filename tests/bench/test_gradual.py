@@ -16,10 +16,10 @@ from bench.attacks.gradual import RAMP, GradualPruning, GrowingMasks, sparsity_s
 from bench.attacks.pruning import MagnitudePruning, prunable_tensors
 from bench.data import load
 from bench.models.registry import HostRecipe
+from bench.testing.subject import TwoConvolutions
 from cwwm.support.errors import BadInput
 from cwwm.training import Recipe, train
 from cwwm.weights.order_statistics import pruned_count
-from tests.plain_net import TwoConvNet
 
 RECIPE = Recipe(epochs=2, batch_size=64, lr=3e-3)
 
@@ -27,7 +27,7 @@ RECIPE = Recipe(epochs=2, batch_size=64, lr=3e-3)
 @pytest.fixture
 def model() -> nn.Module:
     torch.manual_seed(0)
-    return TwoConvNet()
+    return TwoConvolutions()
 
 
 @pytest.fixture(scope="module")

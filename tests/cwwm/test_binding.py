@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from bench.testing.subject import TwoConvolutions
 from cwwm.ownership.keys import HARNESS_STRETCH, OWNER_STRETCH, Key, Stretch
 from cwwm.ownership.mark import Mark, load_mark, save_mark
 from cwwm.ownership.message import text_to_bits
@@ -21,7 +22,7 @@ from cwwm.weights.carrier import Carrier, host_digest
 from cwwm.weights.checkpoint import open_weights
 from cwwm.weights.view import as_weights
 from tests.plain_data import digits
-from tests.plain_net import TwoConvNet, plain_net
+from tests.plain_net import plain_net
 
 KEY = Key.for_harness(seed=0)
 PARAMETERS: dict[str, dict[str, Any]] = {
@@ -47,7 +48,7 @@ def _message(scheme: Scheme) -> np.ndarray:
 
 def _begin(name: str) -> tuple[Scheme, Embedding]:
     """Start to mark a network that the scheme can read: one with a classifier's name for class means."""
-    host: nn.Module = TwoConvNet() if name == "deepsigns" else plain_net()
+    host: nn.Module = TwoConvolutions() if name == "deepsigns" else plain_net()
     context = EmbedContext(data=COLOUR if name == "deepsigns" else GREY, classes=10, nonce=bytes(16))
     scheme = _scheme(name)
     return scheme, scheme.begin(as_weights(host), _message(scheme), KEY, context)
