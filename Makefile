@@ -24,7 +24,7 @@ UV := build/uv/bin/uv
 LOWEST := build/lowest
 # all of cwwm; of bench what takes each of its packages: yaml, pydantic, tabulate, timm, scikit-learn and -image
 LOWEST_TESTS ?= tests/cwwm tests/test_missing_packages.py tests/test_wheel.py $(addprefix tests/bench/test_, \
-	config.py catalogue.py leaderboard.py progress.py submission.py data.py torchvision_shim.py covertness.py zoo.py \
+	config.py catalogue.py leaderboard.py progress.py submission.py data.py torchvision_shim.py detectability.py zoo.py \
 	examples.py)
 FOR_HOST = --quiet --progress-bar off -c constraints.txt --dest build/wheels --only-binary :all: \
 	--implementation cp --python-version $(PYTHON_VERSION) \
@@ -66,7 +66,7 @@ bench: setup
 	$(BIN)/cwwm-bench run $(SUITE) --device $(DEVICE)
 
 nightly: setup
-	$(BIN)/cwwm-bench nightly --device $(DEVICE) --budget $(BUDGET) $(if $(NIGHTS),--home $(NIGHTS))
+	$(BIN)/cwwm-bench nightly --device $(DEVICE) --budget $(BUDGET) $(if $(NIGHTLY_HOME),--home $(NIGHTLY_HOME))
 
 nightly-speed: setup
 	$(BIN)/cwwm-bench speed $(BASE)

@@ -155,7 +155,7 @@ def _plan_protected(weights: "Weights", targets: "Targets", carrier: str | None,
     best = designs[0]
     print_table(
         columns, rows, f"{targets.payload_bits} bits, carrier {best.carrier}, least energy first; last columns: "
-        "probability that the message comes back whole, by law"
+        "probability that the message is recovered, by law"
     )  # fmt: skip
     settings = " ".join(f"--set {name}={value}" for name, value in best.parameters.items() if name != "carrier")
     print()
@@ -328,7 +328,7 @@ def verify(
     verdict = found.verdict
     if json:
         print_json({"proven": verdict.proven, "log10_p": _finite(verdict.log10_p), "reason": verdict.reason,
-                    "message_whole": found.whole, "statistics": _all_finite(found.evidence.log10_p),
+                    "message_recovered": found.recovered, "statistics": _all_finite(found.evidence.log10_p),
                     "details": dict(found.evidence.details), "innocents": _all_finite(found.innocents),
                     "plugin": found.plugin or None,
                     **_alignment_json(found.alignment)})  # fmt: skip
@@ -342,7 +342,7 @@ def verify(
             say(f"innocent {name}: log10 p = {log10_p:.1f}")
         if found.plugin:
             say(f"read by the plugin {found.plugin}: the verdict is worth what its code is worth, read it")
-        say(f"message whole: {'yes' if found.whole else 'no'}")
+        say(f"message recovered: {'yes' if found.recovered else 'no'}")
         say(verdict.reason)
         if verdict.proven and not found.innocents:
             say("no --innocent model was shown: a judge asks for the public base and for a stranger")

@@ -99,7 +99,7 @@ def verify(
     Args:
         suspect: the model in question.
         key, mark, message: of the claimant.
-        commitment: that he published before the suspect was there; without it nothing is proven.
+        commitment: that was published before the suspect was there; without it nothing is proven.
         original: the unmarked host. reference: as of `extract`.
         innocents: models, by name, that cannot carry the mark.
         rate: false-positive rate that a proof may have, in (0, 1).

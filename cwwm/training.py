@@ -139,7 +139,7 @@ def train(
         seed: fixes the order of the samples, the augmentation and the model's own randomness.
         embedding: adds parameters, a loss, and a projection after every step.
         masks: for some parameters (by name), bool tensors of their shape; entries where the mask is False
-            are kept at exactly zero (an attacker's pruning mask is held while he repairs).
+            are kept at exactly zero (an attacker's pruning mask is held during repair).
         trainable: which parameters (by name) may change; all by default.
         objective: takes inputs, labels and logits of a batch and returns the loss, a scalar, in place of
             cross-entropy.

@@ -6,7 +6,7 @@ import pytest
 
 from bench.leaderboard.points import PROOF
 from bench.records.fields import Record
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 
 pytestmark = pytest.mark.results
 
@@ -17,16 +17,16 @@ ALIGNED, PLAIN = "protected-cwc aligned", "protected-cwc"
 
 @pytest.fixture(scope="module")
 def alignment() -> list[Record]:
-    return list(Journal(RESULTS / "alignment").records())
+    return list(RecordStore(RESULTS / "alignment").records())
 
 
 @pytest.fixture(scope="module")
 def adaptive() -> list[Record]:
-    return list(Journal(RESULTS / "adaptive").records())
+    return list(RecordStore(RESULTS / "adaptive").records())
 
 
 def exact(records: list[Record], *, scheme: str, attack: str, model: str | None = None) -> list[float]:
-    """Return the outcome of each cell and strength: 1 for a message that came back whole."""
+    """Return the outcome of each cell and strength: 1 for a message that was recovered."""
     rows = [
         row
         for record in records
@@ -78,7 +78,7 @@ SHOWN = ("protected-cwc", "protected-cwc aligned", "spread-spectrum aligned", "s
 
 
 def letter(row: Record) -> str:
-    """Return W for a message that came back whole, p for a proof without it, - for neither."""
+    """Return W for a message that was recovered, p for a proof without it, - for neither."""
     return "W" if row["exact"] else "p" if row["log10_p"] <= PROOF else "-"
 
 

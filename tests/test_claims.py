@@ -7,13 +7,13 @@ import pytest
 
 from bench.leaderboard.points import percent
 from bench.records.fields import Record
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 
 pytestmark = pytest.mark.results
 
 FOLDER = Path(__file__).resolve().parent.parent / "results" / "protected"
 MODELS, SEEDS = 3, 5
-#: attack and the largest strength at which every message must come back whole
+#: attack and the largest strength at which every message must are recovered
 MUST = [
     ("magnitude", 0.98),
     ("random", 0.6),
@@ -29,7 +29,7 @@ MUST = [
 
 @pytest.fixture(scope="module")
 def records() -> list[Record]:
-    return list(Journal(FOLDER).records())
+    return list(RecordStore(FOLDER).records())
 
 
 @pytest.mark.parametrize(("attack", "strength"), MUST)

@@ -6,7 +6,7 @@ from statistics import fmean
 import pytest
 
 from bench.leaderboard.points import Point, gather, percent
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from bench.studies.compression import lost
 
 pytestmark = pytest.mark.results
@@ -17,7 +17,7 @@ SEEDS = 3
 
 @pytest.fixture(scope="module")
 def points() -> dict[str, Point]:
-    found = {point.attack: point for point in gather(Journal(FOLDER).records())}
+    found = {point.attack: point for point in gather(RecordStore(FOLDER).records())}
     assert all(len(point.runs) == SEEDS for point in found.values())
     return found
 
@@ -86,11 +86,11 @@ UNSTRUCTURED = ("admm-prune (updates=3, retrain=5)", "admm-compress, clusters", 
 
 @pytest.fixture(scope="module")
 def compressed() -> list[Point]:
-    return list(gather(Journal(COMPRESSION).records()))
+    return list(gather(RecordStore(COMPRESSION).records()))
 
 
 def whole(points: list[Point], scheme: str, attack: str) -> float:
-    """Return the share of messages that came back whole over all models, seeds and strengths of an attack."""
+    """Return the share of messages recovered over all models, seeds and strengths of an attack."""
     rows = [
         run.row["exact"]
         for point in points

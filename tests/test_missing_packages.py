@@ -17,13 +17,13 @@ PLAN = """
 from pathlib import Path
 from bench.cli.listing import CATALOGUE, catalogue
 from bench.support.environment import choose_device, prepare
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from bench.cli.options import chosen_suite
 from bench.suite.expand import cells, pending
 assert all(catalogue(name)[1] for name in CATALOGUE)
 for name in ("smoke", "zoo"):
     todo = cells(chosen_suite(name, None, None, None, 1), prepare(choose_device("cpu"), 1))
-    assert len(pending(todo, Journal(Path(sys.argv[1])))) == len(todo) > 0
+    assert len(pending(todo, RecordStore(Path(sys.argv[1])))) == len(todo) > 0
 """
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli.app import app
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from bench.verification.rebuild import rebuilt
 from cwwm.support.console import run_app
 
@@ -41,13 +41,13 @@ def test_results_are_called_archived_where_they_are_of_older_source(folder: Path
 
     A note that is not true fails; a note that is missing since the last edit of the source is a warning.
     """
-    journal = Journal(folder)
-    found = (rebuilt(record, {}) for record in journal.records())
+    record_store = RecordStore(folder)
+    found = (rebuilt(record, {}) for record in record_store.records())
     older = any(isinstance(one, str) or one.older for one in found)
-    assert older or journal.archived is None, "pack the new run, whose run.json has no note"
-    word = "present" if journal.archived is None else "archived"
+    assert older or record_store.archived is None, "pack the new run, whose run.json has no note"
+    word = "present" if record_store.archived is None else "archived"
     assert labels()[folder] == word, f"in results/README.md write '{word}' in its line"
-    if older and journal.archived is None:
+    if older and record_store.archived is None:
         warnings.warn(f"{folder} is of older source: cwwm-bench archive {folder} --reason TEXT", stacklevel=1)
 
 

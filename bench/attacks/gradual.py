@@ -1,4 +1,4 @@
-"""Gradual magnitude pruning: the attacker prunes a little at a time while he trains, and so keeps the accuracy."""
+"""Gradual magnitude pruning: the attacker prunes a little at a time while training, and so keeps the accuracy."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar

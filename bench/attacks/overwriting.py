@@ -1,4 +1,4 @@
-"""Overwriting: the attacker knows the encoding and embeds marks of his own on top of the owner's."""
+"""Overwriting: the attacker knows the encoding and embeds other marks on top of the owner's."""
 
 import copy
 import math
@@ -22,7 +22,7 @@ from cwwm.weights.view import as_weights
 
 
 def attacker_secret(seed: int, number: int, payload_bits: int) -> tuple[Key, bytes, Bits]:
-    """Return key, nonce and message, uint8 (payload_bits,), of the attacker's mark `number`, 0 for his first."""
+    """Return key, nonce and message, uint8 (payload_bits,), of the attacker's mark `number`, 0 for the first."""
     key = Key.for_harness(thief=seed, mark=number)
     nonce = derive_seed(thief_nonce=seed, mark=number).to_bytes(NONCE_BYTES, "little")
     return key, nonce, key.choices(nonce).stream("thief's message").bits(payload_bits)
@@ -33,7 +33,7 @@ class Overwriting(Attack):
     """Embeds further marks, of the same encoding or another, each under a key and a message of the attacker's own.
 
     The encoding and its parameters are public (Kerckhoffs' principle); key and positions of the owner are
-    not, so the attacker's marks fall on his hosts by chance. One shot where the scheme can mark a finished model
+    not, so the attacker's marks fall on its hosts by chance. One shot where the scheme can mark a finished model
     (`Scheme.one_shot`), else through the training loop with the host's marking recipe on the task's data.
     The marks of a stronger attack include those of a weaker one, in the same order.
 
@@ -73,7 +73,7 @@ class Overwriting(Attack):
     ) -> Iterator[Attacked]:
         """Yield the overwritten model at each number of marks; a growing list embeds each mark once.
 
-        `achieved` says how many of the attacker's marks read back whole at the end: they overwrite each other.
+        `achieved` says how many of the attacker's marks are recovered at the end: they overwrite each other.
 
         Raises:
             BadInput: for a strength that is no integer of at least 1, a context without a scheme where none is
@@ -131,7 +131,7 @@ def _mark_count(strength: float) -> int:
 def _overwrite(
     model: nn.Module, scheme: Scheme, number: int, context: AttackContext
 ) -> tuple[nn.Module, Claim, Cost]:
-    """Embed the attacker's mark `number` in place; return the model, what he can claim, and the cost.
+    """Embed the attacker's mark `number` in place; return the model, what the attacker can claim, and the cost.
 
     Weights that a mask holds at zero are zero again at the end, whatever the mark wanted of them.
     """

@@ -1,4 +1,4 @@
-"""Search: the hardest strength of another attack that costs the attacker no more accuracy than he accepts."""
+"""Search: the hardest strength of another attack that costs the attacker no more accuracy than accepted."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence

@@ -20,7 +20,7 @@ def chosen(tried: Losses, lost: Sequence[float]) -> dict[float, float | None]:
     """Return for each level the hardest candidate that loses at most so many points, None if none does.
 
     The hardest is the last in the order of `tried`, whatever milder ones lost: repair makes losses noisy, and
-    an attacker takes the hardest attack that he can afford.
+    an attacker takes the hardest attack that is affordable.
 
     Args:
         tried: the candidates from the mildest to the hardest, with their losses.

@@ -40,7 +40,7 @@ class Calibrated:
         label, payload, model = self.place
         if (trial := self.found.trial) is None:
             return f"{model}, {label}, {payload} bits: refused: {self.found.reason}"
-        state = "whole" if trial.whole else "NOT whole"
+        state = "recovered" if trial.recovered else "NOT recovered"
         return (
             f"{model}, {label}, {payload} bits: {self.parameter} {trial.strength:g} by {self.found.by}, "
             f"energy {_show(trial.energy)} for {_show(self.found.target)}, {trial.lost:.2f} points lost, "
@@ -210,10 +210,10 @@ def _trial(mark: MarkSpec, strength: float, factory: ModelFactory) -> Trial:
     entry = mark.scheme.fixed(mark.payload, {_tune(mark).parameter: strength})
     marked, control = factory.marked(replace(mark, scheme=entry)), factory.control(mark.host)
     before, after = (Accuracy(**facts["accuracy"]).percent for facts in (control.facts, marked.facts))
-    return Trial(strength, marked.facts["energy"], marked.facts["noise_floor"], before - after, _whole(marked))
+    return Trial(strength, marked.facts["energy"], marked.facts["noise_floor"], before - after, _recovered(marked))
 
 
-def _whole(marked: Marked) -> bool:
+def _recovered(marked: Marked) -> bool:
     extraction = marked.scheme.extract(as_weights(marked.model), marked.key, marked.mark)
     return extraction.ok and bool(np.array_equal(extraction.bits, marked.message))
 

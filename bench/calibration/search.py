@@ -24,14 +24,14 @@ class Trial:
         energy: squared change over squared norm of the pool; inf if it diverged, None if the mark has no pool.
         noise_floor: the same between two unmarked trainings, None if the mark has no pool.
         lost: accuracy points below the unmarked control; negative if it gained.
-        whole: whether the message reads back whole.
+        recovered: whether the message is recovered.
     """
 
     strength: float
     energy: float | None
     noise_floor: float | None
     lost: float
-    whole: bool
+    recovered: bool
 
     @property
     def spent(self) -> float:
@@ -75,7 +75,7 @@ class Found:
             "energy": _rounded(self.trial.energy),
             "noise_floor": _rounded(self.trial.noise_floor),
             "lost": _rounded(self.trial.lost),
-            "whole": self.trial.whole,
+            "whole": self.trial.recovered,
             "trainings": self.trainings,
         }
 
@@ -121,7 +121,7 @@ def _attempt(measure: Measure, strength: float, trials: Sequence[Trial]) -> Tria
     except BadInput:
         if not any(trial.strength < strength and math.isfinite(trial.lost) for trial in trials):
             raise
-    return Trial(strength, math.inf, None, math.inf, whole=False)
+    return Trial(strength, math.inf, None, math.inf, recovered=False)
 
 
 def _trained(trials: Sequence[Trial]) -> list[Trial]:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from types import FrameType
 
-    from bench.records.store import Journal
+    from bench.records.store import RecordStore
     from bench.suite import AttackEntry, SchemeEntry, Suite
     from bench.suite.cell import Cell
     from bench.verification.check import Rerun
@@ -80,14 +80,14 @@ def plan(
     json: Json = False,
 ) -> int:
     """Show what a run would do, and how much of it is recorded already."""
-    from bench.records.store import Journal
+    from bench.records.store import RecordStore
     from bench.suite.expand import cells, pending
     from bench.support.environment import choose_device, prepare
 
     chosen = chosen_suite(suite, model, scheme, attack, seeds, payload, plugin)
     todo = cells(chosen, prepare(choose_device(device), threads))
-    journal = Journal(out or default_out(suite))
-    waiting = {cell.identity for cell in pending(todo, journal)}
+    record_store = RecordStore(out or default_out(suite))
+    waiting = {cell.identity for cell in pending(todo, record_store)}
     if json:
         print_json([{"identity": c.identity, **c.key, "recorded": c.identity not in waiting} for c in todo])
         return DONE
@@ -100,7 +100,7 @@ def plan(
     print_table(("model", "data", "scheme", "bits", "seeds", "attacks"), rows)
     print_table(("attack", "model", "bits", "strengths"), _attack_rows(chosen, todo))
     recorded = sum(cell.identity not in waiting for cell in todo)  # cells of two labels may share a record
-    show(f"{len(todo)} cells, {recorded} of them recorded in {journal.folder}")
+    show(f"{len(todo)} cells, {recorded} of them recorded in {record_store.folder}")
     return DONE
 
 
@@ -172,7 +172,7 @@ def run(
     """Run a suite, go on where an earlier run stopped, and print the leaderboard."""
     from bench.execution.run_suite import Means, run_suite
     from bench.execution.time_budget import parse_budget
-    from bench.records.store import Journal
+    from bench.records.store import RecordStore
     from bench.suite.expand import cells
     from bench.support.environment import choose_device, prepare
     from bench.support.output_lock import writing
@@ -190,11 +190,11 @@ def run(
         plugins=tuple(plugin or ()),
         cell_timeout=limit,
     )
-    todo, journal = cells(chosen, prepare(where, threads)), Journal(folder)
+    todo, record_store = cells(chosen, prepare(where, threads)), RecordStore(folder)
     with writing(folder, "cwwm-bench run"):
-        done = run_suite(chosen, todo, journal, means)
+        done = run_suite(chosen, todo, record_store, means)
         say(f"{done.run} cells run, {done.taken} taken from {folder}")
-        _write_leaderboard(journal, page=folder / "leaderboard.html")
+        _write_leaderboard(record_store, page=folder / "leaderboard.html")
     _print_cut(done.cut)
     return FAILED if done.failed else DONE
 
@@ -207,10 +207,10 @@ def status(out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
     from rich.console import Console
 
     from bench.execution.progress import progress_view, read_progress
-    from bench.records.store import Journal
+    from bench.records.store import RecordStore
 
     progress = read_progress(out)
-    records = [] if progress and not Journal(out).exists else list(Journal(existing(out)).records())
+    records = [] if progress and not RecordStore(out).exists else list(RecordStore(existing(out)).records())
     counts = Counter(record["status"] for record in records)
     if json:
         print_json({"records": dict(counts), "progress": asdict(progress) if progress else None})
@@ -236,13 +236,13 @@ def leaderboard(
 
     The page holds all records and needs no network: a browser opens it from the file system.
     """
-    from bench.records.store import Journal
+    from bench.records.store import RecordStore
     from bench.support.output_lock import writing
 
     if to and not html:
         raise BadInput(f"--to {to} says where the page goes; add --html")
     with writing(existing(out), "cwwm-bench leaderboard"):
-        _write_leaderboard(Journal(out), page=(to or out / "leaderboard.html") if html else None)
+        _write_leaderboard(RecordStore(out), page=(to or out / "leaderboard.html") if html else None)
     return DONE
 
 
@@ -274,8 +274,8 @@ def check(
 
     with _rerun(
         out, device, threads, numerics, plugin, sample=sample, seed=seed, time_limit=time_limit, accept=accept_unrun
-    ) as (journal, runtime, rerun):
-        verdict = check_folder(journal, runtime, rerun, show)
+    ) as (record_store, runtime, rerun):
+        verdict = check_folder(record_store, runtime, rerun, show)
     for reason in verdict.reasons[:_REASONS]:
         show(f"WRONG: {' '.join(reason.split())}")
     if verdict.reasons:
@@ -317,14 +317,14 @@ def restamp(
     with (
         writing(existing(out), "cwwm-bench restamp"),
         _rerun(out, device, threads, numerics, plugin, sample=sample, seed=seed, time_limit=time_limit) as (
-            journal,
+            record_store,
             runtime,
             rerun,
         ),
     ):
-        done = stamp(journal, runtime, rerun, show)
+        done = stamp(record_store, runtime, rerun, show)
         if done.stamped:
-            write(journal)
+            write(record_store)
     for reason in done.reasons[:_REASONS]:
         show(f"WRONG: {' '.join(reason.split())}")
     if done.reasons:
@@ -347,13 +347,13 @@ def pack(
 ) -> int:
     """Pack the records of a folder's last run into one file in another, and derive the tables beside it."""
     from bench.leaderboard import write
-    from bench.records.store import Journal
+    from bench.records.store import RecordStore
     from bench.support.output_lock import writing
 
-    journal = Journal(existing(out))
-    journal.ensure_packable(to)
+    record_store = RecordStore(existing(out))
+    record_store.ensure_packable(to)
     with writing(to, "cwwm-bench pack"):
-        packed = journal.pack(to)
+        packed = record_store.pack(to)
         paths = write(packed)
     show(f"{len(list(packed.records()))} records packed; written: " + ", ".join(map(str, [packed.archive, *paths])))
     return DONE
@@ -368,14 +368,14 @@ def archive(
     import datetime
 
     from bench.leaderboard import write
-    from bench.records.store import Journal
+    from bench.records.store import RecordStore
     from bench.support.output_lock import writing
 
-    journal = Journal(existing(out))
+    record_store = RecordStore(existing(out))
     with writing(out, "cwwm-bench archive"):
-        journal.note_archived(datetime.datetime.now(datetime.UTC).date().isoformat(), reason)
-        paths = write(journal)
-    show(f"{journal.archived}\nwritten: " + ", ".join(map(str, paths)))
+        record_store.note_archived(datetime.datetime.now(datetime.UTC).date().isoformat(), reason)
+        paths = write(record_store)
+    show(f"{record_store.archived}\nwritten: " + ", ".join(map(str, paths)))
     return DONE
 
 
@@ -427,28 +427,28 @@ def _rerun(
     seed: int | None,
     time_limit: str,
     accept: int = 0,
-) -> "Iterator[tuple[Journal, dict[str, Any], Rerun]]":
-    """Yield a folder's journal, the conditions here, and how its cells are run again: in a folder that goes after.
+) -> "Iterator[tuple[RecordStore, dict[str, Any], Rerun]]":
+    """Yield a folder's records, the conditions here, and how its cells are run again: in a folder that goes after.
 
     The numerics are those that the folder was recorded with, unless others are given.
     """
     from bench.execution.executors import Place
     from bench.execution.plugins import load_plugins
     from bench.execution.time_budget import parse_budget
-    from bench.records.store import Journal
+    from bench.records.store import RecordStore
     from bench.support.environment import choose_device, prepare
     from bench.support.numerics import PORTABLE, begin
     from bench.verification.check import Rerun
     from bench.verification.rebuild import recorded_numerics
 
-    journal = Journal(existing(out))
-    if sample and numerics is None and recorded_numerics(journal) == PORTABLE:
+    record_store = RecordStore(existing(out))
+    if sample and numerics is None and recorded_numerics(record_store) == PORTABLE:
         begin(PORTABLE)
     load_plugins(plugins)
     where, limit = choose_device(device), parse_budget(time_limit, "--time-limit")
     with tempfile.TemporaryDirectory() as scratch:
         place = Place(Path(scratch), 20 << 30, threads, tuple(plugins or ()), where.type)
-        yield journal, prepare(where, threads), Rerun(place, sample, seed, accept, limit)
+        yield record_store, prepare(where, threads), Rerun(place, sample, seed, accept, limit)
 
 
 def _deadline(budget: str | None) -> float | None:
@@ -486,13 +486,13 @@ def _bits(suite: "Suite", entry: "SchemeEntry | AttackEntry") -> str:
     return " ".join(map(str, suite.payloads_of(entry)))
 
 
-def _write_leaderboard(journal: "Journal", page: Path | None) -> None:
+def _write_leaderboard(record_store: "RecordStore", page: Path | None) -> None:
     from bench.leaderboard import write
     from bench.leaderboard.page import write_page
 
-    paths = write(journal)
+    paths = write(record_store)
     if page:
-        paths.append(write_page(journal, page))
+        paths.append(write_page(record_store, page))
     # last: whoever reads only its head closes the pipe, and that ends the command
     show(paths[0].read_text(encoding="utf-8"))
     say("written: " + ", ".join(map(str, paths)))

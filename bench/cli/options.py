@@ -93,9 +93,9 @@ def chosen_suite(
 
 def existing(folder: Path) -> Path:
     """Return the output folder of a run; BadInput if it is none."""
-    from bench.records.store import Journal
+    from bench.records.store import RecordStore
 
-    if not Journal(folder).exists:
+    if not RecordStore(folder).exists:
         raise BadInput(f"{folder} holds no records; run a suite first: cwwm-bench run smoke --out {folder}")
     return folder
 

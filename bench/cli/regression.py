@@ -1,4 +1,4 @@
-"""Commands of cwwm-bench that tell one night, or one commit, from another."""
+"""Commands of cwwm-bench that tell one nightly run, or one commit, from another."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +21,7 @@ def nightly(
     threads: Threads = 1,
     numerics: Numerics = None,
     home: Annotated[
-        Path | None, typer.Option("--home", help="Keeps hosts and history; default results/runs/nights/SUITE.")
+        Path | None, typer.Option("--home", help="Keeps hosts and history; default results/runs/nightly/SUITE.")
     ] = None,
     baseline: Baseline = None,
     plugin: Plugins = None,
@@ -30,35 +30,35 @@ def nightly(
     from bench.execution.run_suite import Means
     from bench.execution.time_budget import parse_budget
     from bench.regression.baseline import baseline_of
-    from bench.regression.nightly import Home, run_night
+    from bench.regression.nightly import Home, run_nightly
     from bench.support.environment import choose_device
     from bench.support.output_lock import writing
 
     seconds, where = parse_budget(budget), choose_device(device)
     name = suite or ("nightly" if where.type == "cuda" else "nightly-cpu")
     chosen = chosen_suite(name, None, None, None, None, plugins=plugin)
-    place = Home(home or Path("results", "runs", "nights", chosen.name))
+    place = Home(home or Path("results", "runs", "nightly", chosen.name))
     accepted = baseline_of(chosen.name, baseline)
     means = Means(where, threads, plugins=tuple(plugin or ()))
     with writing(place.folder, "cwwm-bench nightly"):
-        night = run_night(chosen, place, means, budget=seconds, baseline=accepted)
-    show(night.summary)
-    say(f"written: {night.journal.folder}, {place.history}")
-    if night.comparison and night.comparison.is_worse:
+        nightly_run = run_nightly(chosen, place, means, budget=seconds, baseline=accepted)
+    show(nightly_run.summary)
+    say(f"written: {nightly_run.record_store.folder}, {place.history}")
+    if nightly_run.comparison and nightly_run.comparison.is_worse:
         return NO
-    nothing = night.comparison is not None and not night.comparison.judgements
-    return FAILED if night.outcome.failed or nothing else DONE
+    nothing = nightly_run.comparison is not None and not nightly_run.comparison.judgements
+    return FAILED if nightly_run.outcome.failed or nothing else DONE
 
 
 @app.command()
 def compare(out: Annotated[Path, typer.Argument(help="Output folder of a run.")], baseline: Baseline = None) -> int:
     """Say what got worse than the accepted baseline of the same suite; exit with 1 if anything did."""
-    from bench.records.store import Journal
+    from bench.records.store import RecordStore
     from bench.regression import compare as judge
     from bench.regression.baseline import BASELINES, baseline_of
     from bench.regression.report import markdown
 
-    new = Journal(existing(out))
+    new = RecordStore(existing(out))
     old = baseline_of(new.suite, baseline)
     if old is None:
         raise BadInput(
@@ -94,15 +94,16 @@ def speed(
 
 @app.command("accept-baseline")
 def accept_baseline(
-    out: Annotated[Path, typer.Argument(help="Output folder of a run, or of a night.")], baseline: Baseline = None
+    out: Annotated[Path, typer.Argument(help="Output folder of a run, or of a nightly run.")],
+    baseline: Baseline = None,
 ) -> int:
-    """Make the records of a run the baseline that later nights of its suite are compared with."""
+    """Make the records of a run the baseline that later nightly runs of its suite are compared with."""
     import datetime
 
-    from bench.records.store import Journal
+    from bench.records.store import RecordStore
     from bench.regression.baseline import accept
 
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    moved = accept(Journal(existing(out)), today, baseline)
+    moved = accept(RecordStore(existing(out)), today, baseline)
     show(f"{len(list(moved.records()))} records are the baseline of suite {moved.suite}: commit {moved.folder}")
     return DONE

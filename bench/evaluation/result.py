@@ -16,7 +16,7 @@ class Row:
     Attributes:
         attack: its label; empty for the marked model before any attack.
         strength: as asked for; None before any attack.
-        recovered: whether the message came back whole.
+        recovered: whether the message was recovered.
         bit_error_rate: share of wrong bits, in [0, 1]; 1/2 where the scheme says that the message is lost.
         log10_p: of the claim with the right key and message, in (-inf, 0].
         accuracy: percent of the test samples answered right; None without data.

@@ -230,4 +230,4 @@ def _outcome(record: Record) -> str:
     if record["status"] != "ok":
         return f"{record['status']}: {record['reason']}"
     whole = sum(row["exact"] for row in record["rows"])
-    return f"message whole at {whole} of {len(record['rows'])} strengths"
+    return f"message recovered at {whole} of {len(record['rows'])} strengths"

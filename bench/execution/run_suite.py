@@ -11,8 +11,8 @@ from bench.execution.executors import Place, run_inline, run_parallel
 from bench.execution.model_factory import ModelFactory
 from bench.execution.preflight import preflight
 from bench.execution.progress import STOPPED, RunProgress, read_progress
-from bench.execution.time_budget import Durations, Pace, by_importance, cut_rows
-from bench.records.store import Journal, is_given_up
+from bench.execution.time_budget import Durations, TimeBudget, by_importance, cut_rows
+from bench.records.store import RecordStore, is_given_up
 from bench.suite import Suite
 from bench.suite.cell import Cell
 from bench.suite.expand import pending
@@ -66,7 +66,7 @@ class Outcome:
     cut: Sequence[Cell]
 
 
-def run_suite(suite: Suite, cells: Sequence[Cell], journal: Journal, means: Means) -> Outcome:
+def run_suite(suite: Suite, cells: Sequence[Cell], record_store: RecordStore, means: Means) -> Outcome:
     """Run the cells of a suite that have no final record, and note what was cut in cut.json.
 
     Raises:
@@ -75,57 +75,61 @@ def run_suite(suite: Suite, cells: Sequence[Cell], journal: Journal, means: Mean
     """
     if means.deadline is not None:
         cells = by_importance(cells, suite)
-    waiting = pending(cells, journal)
-    suspects = _suspects(waiting, journal)
-    preflight(suite, journal.folder, needed=bool(waiting))
-    journal.plan(suite.name, [cell.identity for cell in cells], suite.levels)
-    taken, given_up = len(cells) - len(waiting), _given_up(cells, journal)
-    with RunProgress(journal.folder, suite.name, total=len(cells), taken=taken) as progress:
-        cut = _run(waiting, suspects, journal, means, progress)
-    journal.ensure_in_place()
-    write_json(journal.folder / "cut.json", {"cells": cut_rows(cut)})
+    waiting = pending(cells, record_store)
+    suspects = _suspects(waiting, record_store)
+    preflight(suite, record_store.folder, needed=bool(waiting))
+    record_store.plan(suite.name, [cell.identity for cell in cells], suite.levels)
+    taken, given_up = len(cells) - len(waiting), _given_up(cells, record_store)
+    with RunProgress(record_store.folder, suite.name, total=len(cells), taken=taken) as progress:
+        cut = _run(waiting, suspects, record_store, means, progress)
+    record_store.ensure_in_place()
+    write_json(record_store.folder / "cut.json", {"cells": cut_rows(cut)})
     return Outcome(len(waiting) - len(cut), taken, progress.failed + given_up, cut)
 
 
-def _given_up(cells: Sequence[Cell], journal: Journal) -> int:
+def _given_up(cells: Sequence[Cell], record_store: RecordStore) -> int:
     """Return how many cells are not run again though they failed."""
-    records = [journal.read(cell.identity) for cell in cells]
+    records = [record_store.read(cell.identity) for cell in cells]
     return sum(record is not None and is_given_up(record) for record in records)
 
 
-def _suspects(waiting: Sequence[Cell], journal: Journal) -> list[Cell]:
+def _suspects(waiting: Sequence[Cell], record_store: RecordStore) -> list[Cell]:
     """Return the cell that a run of one process had in hand when it was killed: the cell may have done it."""
     try:
-        last = read_progress(journal.folder)
+        last = read_progress(record_store.folder)
     except BadInput:
         return []
     return [cell for cell in waiting if last and last.state == STOPPED and cell.identity == last.cell]
 
 
 def _run(
-    waiting: Sequence[Cell], suspects: Sequence[Cell], journal: Journal, means: Means, progress: RunProgress
+    waiting: Sequence[Cell],
+    suspects: Sequence[Cell],
+    record_store: RecordStore,
+    means: Means,
+    progress: RunProgress,
 ) -> Sequence[Cell]:
     """Run cells, and return those that were cut. Suspects come first, each in a process of its own."""
     apart = waiting if means.jobs > 1 or means.cell_timeout is not None else suspects
-    _run_apart(apart, journal, means, progress)
+    _run_apart(apart, record_store, means, progress)
     rest = [] if apart is waiting else [cell for cell in waiting if cell not in suspects]
-    store = ArtefactStore(journal.folder / "artefacts", limit_bytes=means.cache_bytes)
-    paced = _pace(rest, journal, means, store)
+    store = ArtefactStore(record_store.folder / "artefacts", limit_bytes=means.cache_bytes)
+    budgeted = _time_budget(rest, record_store, means, store)
     factory = ModelFactory(store, means.device, progress.say)
-    for record in run_inline(paced, journal, factory, started=progress.started, advance=progress.advance):
+    for record in run_inline(budgeted, record_store, factory, started=progress.started, advance=progress.advance):
         progress.finished(record)
-    return paced.cut
+    return budgeted.cut
 
 
-def _run_apart(cells: Sequence[Cell], journal: Journal, means: Means, progress: RunProgress) -> None:
+def _run_apart(cells: Sequence[Cell], record_store: RecordStore, means: Means, progress: RunProgress) -> None:
     """Run cells in processes of their own, which they can end without ending the run."""
-    place = Place(journal.folder, means.cache_bytes, means.threads, means.plugins, means.device.type)
+    place = Place(record_store.folder, means.cache_bytes, means.threads, means.plugins, means.device.type)
     left = None if means.deadline is None else max(1.0, means.deadline - time.monotonic())
     for record in run_parallel(
         cells,
         place,
         means.jobs,
-        journal,
+        record_store,
         cell_timeout=means.cell_timeout or left,
         started=progress.started if means.jobs == 1 else lambda cell: None,
         say=progress.say,
@@ -133,8 +137,10 @@ def _run_apart(cells: Sequence[Cell], journal: Journal, means: Means, progress: 
         progress.finished(record)
 
 
-def _pace(waiting: Sequence[Cell], journal: Journal, means: Means, store: ArtefactStore) -> Pace:
-    path = means.durations or journal.folder / "durations.json"
+def _time_budget(
+    waiting: Sequence[Cell], record_store: RecordStore, means: Means, store: ArtefactStore
+) -> TimeBudget:
+    path = means.durations or record_store.folder / "durations.json"
     durations = Durations(path, hardware(means.device))
     deadline = float("inf") if means.deadline is None else means.deadline
-    return Pace(waiting, deadline=deadline, durations=durations, store=store, clock=time.monotonic)
+    return TimeBudget(waiting, deadline=deadline, durations=durations, store=store, clock=time.monotonic)

@@ -125,7 +125,7 @@ def _known(path: Path, hardware: str) -> list[_Cell]:
     return found.cells if found.hardware == hardware else []
 
 
-class Pace:
+class TimeBudget:
     """Hands out cells in order while they are expected to end in time; what is left then is `cut`."""
 
     def __init__(
@@ -137,7 +137,7 @@ class Pace:
         store: ArtefactStore,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Pace `cells` towards `deadline`, a time of `clock`."""
+        """TimeBudget `cells` towards `deadline`, a time of `clock`."""
         self._waiting = deque(cells)
         self._deadline, self._durations, self._store, self._clock = deadline, durations, store, clock
 

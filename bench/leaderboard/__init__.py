@@ -13,7 +13,7 @@ from bench.leaderboard.points import Point, by_scheme, gather
 from bench.leaderboard.survival_map import draw_map
 from bench.leaderboard.tables import TIMING_COLUMNS, conditions, csv_text, markdown
 from bench.records.fields import Record
-from bench.records.store import Journal, Levels
+from bench.records.store import Levels, RecordStore
 from bench.support.plain_text import in_markdown
 from cwwm.support.files import write_atomic
 
@@ -42,14 +42,14 @@ def texts(
     return {"leaderboard.md": markdown(head, records, points, levels or {}), "leaderboard.csv": csv_text(points)}
 
 
-def write(journal: Journal) -> list[Path]:
+def write(record_store: RecordStore) -> list[Path]:
     """Write leaderboard.md, .csv and .png, and capacity.png if payloads can be compared; return their paths."""
-    paths, records = [], list(journal.records())
-    for name, text in texts(journal.suite, records, journal.levels, journal.archived).items():
-        paths.append(journal.folder / name)
+    paths, records = [], list(record_store.records())
+    for name, text in texts(record_store.suite, records, record_store.levels, record_store.archived).items():
+        paths.append(record_store.folder / name)
         write_atomic(paths[-1], text.encode())
-    for name, figure in _figures(journal.suite, gather(records), journal.levels).items():
-        paths.append(journal.folder / name)
+    for name, figure in _figures(record_store.suite, gather(records), record_store.levels).items():
+        paths.append(record_store.folder / name)
         save(figure, paths[-1])
     return paths
 

@@ -1,4 +1,4 @@
-"""Capacity: the largest payload that comes back whole in every run, by scheme and strength of pruning."""
+"""Capacity: the largest payload that is recovered in every run, by scheme and strength of pruning."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Capacity:
     Attributes:
         scheme, attack: labels.
         strength: of the attack.
-        payload: bits, the largest that came back whole in every run (models x seeds); 0 if none did.
+        payload: bits, the largest that was recovered in every run (models x seeds); 0 if none did.
         energy: mean of the marks of that payload; None if none came back or they have no pool.
     """
 

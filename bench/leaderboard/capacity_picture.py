@@ -73,7 +73,7 @@ def draw_capacity(points: Sequence[Point], title: str) -> "Figure":
     for axis, attack in zip(axes, attacks, strict=True):
         _panel(axis, [c for c in found if c.attack == attack], schemes, layout)
         axis.set_title(in_picture(attack))
-    axes[0].set_ylabel("largest payload whole in every run, bits (a track a scheme in each band)")
+    axes[0].set_ylabel("largest payload recovered in every run, bits (a track a scheme in each band)")
     _energy_legend(figure, layout)
     figure.suptitle(in_picture(title))
     return figure

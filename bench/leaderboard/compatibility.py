@@ -20,8 +20,8 @@ LARGEST = 100_000_000  # weights that a network of the proof on a CPU has at mos
 ABOUT = (
     f"Each architecture is built without pretrained weights, at small images, and must answer {IMAGES} of noise. A "
     "finished network is then marked in one shot, read, reloaded into a network built anew from its state dict and "
-    "from a safetensors file (both also read by themselves), and pruned. It works if the message is whole at every "
-    "stage, all logits are finite, and reloading changes no bit of them. Nothing is trained, no accuracy measured."
+    "from a safetensors file (both also read by themselves), and pruned. It works if the message is recovered at "
+    "every stage, all logits are finite, and reloading changes no bit. Nothing is trained, no accuracy measured."
 )  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def compatibility_sections(records: Sequence[Record], conditions: str) -> list[S
     every_one = "" if failed else "Every architecture works."
     families = [[r for own in members for r in own] for members in _families(ordered).values()]
     stages = (
-        "Of each stage, in how many cells the message came back whole; log10 p: the weakest evidence of a mark "
+        "Of each stage, in how many cells the message was recovered; log10 p: the weakest evidence of a mark "
         "just made; pool: the weights that positions are drawn from, and their tensors; tied: names that share "
         "another's parameter."
     )
@@ -177,7 +177,7 @@ def _fact(records: Sequence[Record], name: str) -> int | None:
 
 
 def architecture_table(records: Sequence[Record]) -> Table:
-    """Return one line an architecture and scheme: its size, and at which stages the message came back whole."""
+    """Return one line an architecture and scheme: its size, and at which stages the message was recovered."""
     strengths = sorted({(r["key"]["attack"], row["strength"]) for r in records for row in r.get("rows", [])})
     rows: list[list[object]] = []
     for own in _by_mark(records):
@@ -191,7 +191,7 @@ def architecture_table(records: Sequence[Record]) -> Table:
             f"{max((r['marked']['log10_p'] for r in done), default=0):.1f}",
             _share([r["marked"]["exact"] for r in done], own),
             _share([_reloaded(r) for r in done], own),
-            *(_share(_whole_at(done, *place), own) for place in strengths),
+            *(_share(_recovered_at(done, *place), own) for place in strengths),
             "yes" if _works(own) else "no",
         ])  # fmt: skip
     attacked = [f"{attack} {strength:g}" for attack, strength in strengths]
@@ -219,7 +219,7 @@ def _reloaded(record: Record) -> bool:
     return all(r["exact"] and r["unloaded"]["exact"] and r["same_answers"] for r in reloads)
 
 
-def _whole_at(records: Sequence[Record], attack: str, strength: float) -> list[bool]:
+def _recovered_at(records: Sequence[Record], attack: str, strength: float) -> list[bool]:
     return [
         row["exact"]
         for record in records

@@ -1,4 +1,4 @@
-"""How surely marks are told: false positives of wrong keys, true positives after attacks, and covertness."""
+"""How surely marks are told: false positives of wrong keys, true positives after attacks, and detectability."""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -24,7 +24,7 @@ ABOUT_DETECTION = (
     "exact rate in forty at most. Italic: it is lower, as that of discrete counts may be. A critical value is "
     f"measured from 10,000 wrong keys on, below it is by law; that of {PROOF_RATE:g} is by law."
 )
-ABOUT_COVERTNESS = (
+ABOUT_DETECTABILITY = (
     "What shows without a key: magnitudes that repeat beyond chance, a two-sample test of the marked carrier "
     "against its unmarked control, and a classifier on weight statistics that judges layers of hosts it never saw "
     "(area under its curve, 95 % interval; 0.5 is chance)."
@@ -51,14 +51,14 @@ def detection_table(points: Sequence[Point]) -> "Table":
     return headers, [_detection(*group, own) for group, own in sorted(by_scheme(points).items())]
 
 
-def covertness_table(points: Sequence[Point]) -> "Table":
+def detectability_table(points: Sequence[Point]) -> "Table":
     """Return what shows of each scheme's marks without a key, over all models and seeds.
 
     Exact repeats and the Kolmogorov-Smirnov distance of marked carriers from their controls are means; the area
     under the curve of the classifier that judges layers of models it never saw takes at least two models.
     """
     headers = ["scheme", "bits", "models", "exact repeats", "KS distance", "KS p < 1e-3", "AUC of a classifier"]
-    return headers, [_covertness(*group, own) for group, own in sorted(by_scheme(points).items())]
+    return headers, [_detectability(*group, own) for group, own in sorted(by_scheme(points).items())]
 
 
 def critical_log10_p(samples: Sequence[Facts], log10_rate: float = NOMINAL) -> float | None:
@@ -104,7 +104,7 @@ def _detection(scheme: str, payload: int, points: Sequence[Point]) -> list[objec
     ]  # fmt: skip
 
 
-def _covertness(scheme: str, payload: int, points: Sequence[Point]) -> list[object]:
+def _detectability(scheme: str, payload: int, points: Sequence[Point]) -> list[object]:
     marked = _marked(points, "covertness")
     facts = list(marked.values())
     if not facts:

@@ -8,7 +8,7 @@ from bench.leaderboard.ranking import rank
 from bench.records.store import Levels
 
 ABOUT_LEVELS = (
-    "Share of messages that came back whole, percent, over models and seeds, after each attack at the hardest "
+    "Share of messages recovered, percent, over models and seeds, after each attack at the hardest "
     "strength that cost an unmarked model at most {levels} points of accuracy; what the marked ones lost is in the "
     'prices above. "-": even the mildest strength cost more.'
 )
@@ -28,7 +28,7 @@ def at_levels(points: Sequence[Point], levels: Levels) -> list[Point]:
 
 
 def levels_table(points: Sequence[Point], levels: Levels) -> tuple[list[str], list[list[object]]]:
-    """Return the share of whole messages of each scheme, best ranked first, at each attack and level."""
+    """Return the share of recovered messages of each scheme, best ranked first, at each attack and level."""
     groups = by_scheme(at_levels(points, levels))
     attacks = sorted({attack for attack, _ in levels})
     asked = levels_asked(levels)

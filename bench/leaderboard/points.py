@@ -54,7 +54,7 @@ class Point:
 
     @property
     def exact(self) -> tuple[int, int]:
-        """Return (messages whole, messages)."""
+        """Return (messages recovered, messages)."""
         return sum(not run.removed for run in self.runs), len(self.runs)
 
     @property

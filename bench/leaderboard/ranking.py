@@ -1,4 +1,4 @@
-"""Ranking by the price of removal: the accuracy an attacker gives up at his cheapest attack that works."""
+"""Ranking by the price of removal: the accuracy an attacker gives up at the cheapest attack that works."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class Standing:
 
     Attributes:
         removal: price after which the message does not come back; proof: after which it cannot be proven.
-        held: share of messages whole over all points still useful at 3 points lost, None without any; it parts
+        held: share of messages recovered over all points still useful at 3 points lost, None without any; it parts
             those that fall alike to the cheapest attack.
         worst: the point with the lowest exact-match rate among those still useful at 3 points lost.
         worst_rates: that rate at 0, 1, 3 and 5 points.
@@ -117,7 +117,7 @@ def _standing(scheme: str, payload: int, points: list[Point]) -> Standing:
         seeds=len({run.seed for run in runs}),
         removal=mean_price(points, lambda run: run.removed) or nothing,
         proof=mean_price(points, lambda run: run.unprovable) or nothing,
-        held=_share_whole(useful),
+        held=_share_recovered(useful),
         worst=worst_point(points, RANKED_AT),
         worst_rates=tuple(_rate(worst_point(points, lost)) for lost in USEFUL),
         weakest=max(useful, key=lambda point: point.evidence, default=None),
@@ -128,7 +128,7 @@ def _standing(scheme: str, payload: int, points: list[Point]) -> Standing:
     )
 
 
-def _share_whole(points: Sequence[Point]) -> float | None:
+def _share_recovered(points: Sequence[Point]) -> float | None:
     hits, total = (sum(point.exact[i] for point in points) for i in (0, 1))
     return hits / total if total else None
 

@@ -50,7 +50,7 @@ def draw_map(points: Sequence[Point], title: str) -> "Figure":
             _panel(figure.add_axes(box), own, marks, strengths, attack, named=x == left)
             x += _WIDE * _room(strengths)
     title = in_picture(title)
-    text = f"{title}: message whole in every run yellow, in none dark blue, not run white; above: accuracy after, %"
+    text = f"{title}: recovered in every run yellow, in none dark blue, not run white; accuracy after above, %"
     figure.text(_MARGIN / width, 1 - 0.5 * _HEAD / height, text, fontsize=9, va="center")
     return figure
 

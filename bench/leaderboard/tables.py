@@ -9,9 +9,9 @@ from tabulate import tabulate
 
 from bench.leaderboard.capacity import capacity_tables, several_payloads
 from bench.leaderboard.detection import (
-    ABOUT_COVERTNESS,
+    ABOUT_DETECTABILITY,
     ABOUT_DETECTION,
-    covertness_table,
+    detectability_table,
     detection_table,
 )
 from bench.leaderboard.levels import ABOUT_LEVELS, at_levels, levels_asked, levels_table
@@ -38,16 +38,16 @@ CSV_COLUMNS = (
 ABOUT_RANKING = (
     "By the price of removal: accuracy points an attacker loses at the cheapest attack after which the message "
     'does not come back ("> x": no attack did it, the dearest cost x). Price of proof: after which the mark is not '
-    f"provable at {PROOF_RATE:g}. Held: the share of messages whole over all attacks that leave the model useful "
-    "(at most 3 points lost). Worst exact: the lowest such share of one attack on one model, with its 95 % "
+    f"provable at {PROOF_RATE:g}. Held: the share of messages recovered over all attacks that leave the model "
+    "useful (at most 3 points lost). Worst exact: the lowest such share of one attack on one model, with its 95 % "
     "interval."
 )
 ABOUT_LAW = (
-    "Predicted probability that the message is whole, and the share that was. Beyond the rate designed for, the "
-    "law supposes hosts with magnitudes like those of all weights that are ranked together."
+    "Predicted probability that the message is recovered, and the share that was. Beyond the rate designed for, "
+    "the law supposes hosts with magnitudes like those of all weights that are ranked together."
 )
 ABOUT_CAPACITY = (
-    "The largest payload in bits that came back whole in every run (models x seeds; a host that refused it counts "
+    "The largest payload in bits that was recovered in every run (models x seeds; a host that refused it counts "
     'as lost) at each strength, with the mean energy of its marks; "-": none did.'
 )
 
@@ -76,8 +76,8 @@ def markdown(head: str, records: Sequence[Record], points: Sequence[Point], leve
         *_capacity(points),
         f"## Detection\n\n{ABOUT_DETECTION}",
         _table(detection_table(points)),
-        f"## Covertness\n\n{ABOUT_COVERTNESS}",
-        _table(covertness_table(points)),
+        f"## Detectability\n\n{ABOUT_DETECTABILITY}",
+        _table(detectability_table(points)),
         "## Models",
         _table(model_table(points)),
         "## Speed\n\n" + in_markdown(timed_on(records)),
@@ -179,7 +179,7 @@ def ranking_table(standings: Sequence[Standing]) -> Table:
 
 
 def exact_text(point: Point | None) -> str:
-    """Return messages whole of how many, with the interval of that share."""
+    """Return messages recovered of how many, with the interval of that share."""
     if point is None:
         return "-"
     hits, total = point.exact

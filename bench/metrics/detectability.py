@@ -1,7 +1,8 @@
 """How visible a mark is without its key: repeated values, a two-sample test, a classifier on weight statistics.
 
 The counts and the test compare the marked carrier with that of the unmarked control, which no attacker has: they
-bound what he can see. The classifier learns on other hosts what a marked layer looks like, as he could.
+bound what an attacker can see. The classifier learns on other hosts what a marked layer looks like, as an
+attacker could.
 """
 
 import math
@@ -46,7 +47,7 @@ FEATURES = (
 
 
 @dataclass(frozen=True)
-class Covertness:
+class Detectability:
     """How visible a scheme's marks are, over several marked models.
 
     Attributes:
@@ -132,7 +133,7 @@ def layer_features(tensor: Tensor) -> list[float]:
     return [round(feature, _DIGITS) for feature in features]
 
 
-def covertness_facts(marked: Model, control: Model, carrier: Carrier) -> dict[str, Any]:
+def detectability_facts(marked: Model, control: Model, carrier: Carrier) -> dict[str, Any]:
     """Return what one marked model contributes, as JSON values for its record.
 
     Args:
@@ -182,13 +183,13 @@ def auc_of(facts: Sequence[Facts], hosts: Sequence[Hashable]) -> tuple[float, fl
 
     A logistic regression on the standardised statistics of each layer scores a host that it never saw: it is
     cross-validated by leaving one host out. Marked layers of each host are compared with unmarked ones of
-    the others only, since no attacker holds the unmarked twin of what he suspects, whose own peculiarities
+    the others only, since no attacker holds the unmarked twin of a suspected model, whose own peculiarities
     would cancel. The interval is the wider of two: Student's with Obuchowski's variance for clustered data
     (Biometrics 1997), hosts being the clusters, and Wilson's with the number of marked layers for a sample
     size, which does not vanish where every layer is told.
 
     Args:
-        facts: of `covertness_facts`, each marked model once.
+        facts: of `detectability_facts`, each marked model once.
         hosts: for each what its host is called, such as its seed; facts of one host are left out together.
 
     Raises:
@@ -238,10 +239,10 @@ def _interval(areas: Floats, layers: int) -> tuple[float, float]:
     return max(0.0, min(mean - reach, middle - half)), min(1.0, max(mean + reach, middle + half))
 
 
-def summarise(facts: Sequence[Facts], hosts: Sequence[Hashable]) -> Covertness:
-    """Return the covertness of a scheme from the facts of its marked models; arguments and errors as `auc_of`."""
+def summarise(facts: Sequence[Facts], hosts: Sequence[Hashable]) -> Detectability:
+    """Return the detectability of a scheme from the facts of its marked models, as `auc_of`."""
     auc, low, high = auc_of(facts, hosts)
-    return Covertness(
+    return Detectability(
         repeats=sum(f["repeats"] for f in facts),
         ks_statistic=max(f["ks_statistic"] for f in facts),
         log10_p=min(0.0, min(f["log10_p"] for f in facts) + math.log10(len(facts))),
@@ -250,10 +251,10 @@ def summarise(facts: Sequence[Facts], hosts: Sequence[Hashable]) -> Covertness:
     )
 
 
-def covertness(pairs: Sequence[tuple[Model, Model, Carrier]]) -> Covertness:
-    """Return the covertness of (marked model, unmarked control, carrier), each pair of another host.
+def detectability(pairs: Sequence[tuple[Model, Model, Carrier]]) -> Detectability:
+    """Return the detectability of (marked model, unmarked control, carrier), each pair of another host.
 
     Raises:
-        BadInput: for fewer than two pairs, or as `covertness_facts`.
+        BadInput: for fewer than two pairs, or as `detectability_facts`.
     """
-    return summarise([covertness_facts(*pair) for pair in pairs], range(len(pairs)))
+    return summarise([detectability_facts(*pair) for pair in pairs], range(len(pairs)))

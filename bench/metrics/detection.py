@@ -11,7 +11,7 @@ from torch import nn
 
 from bench.execution.model_factory import Marked, ModelFactory
 from bench.execution.owner import OwnersReading
-from bench.metrics.detectability import covertness_facts
+from bench.metrics.detectability import detectability_facts
 from bench.metrics.false_positives import affordable_trials, null_facts, null_log10_p
 from bench.suite.cell import MarkSpec
 from bench.suite.sources import detection_source
@@ -35,7 +35,7 @@ def detection(spec: MarkSpec, factory: ModelFactory) -> dict[str, Any]:
 
     Returns:
         ``null``: what wrong keys find there and in its control (`null_facts`); ``covertness``: what shows
-        without a key (`covertness_facts`) in the largest layers, None where the control has no such carrier.
+        without a key (`detectability_facts`) in the largest layers, None where the control has no such carrier.
     """
     reader = spec.scheme.reader
     name = identity(kind="detection", detection=detection_source(), reader=reader, **spec.recipe)
@@ -60,7 +60,7 @@ def _detect(spec: MarkSpec, factory: ModelFactory) -> Artefact:
     nothing = {name: np.empty(0) for name in suspects}  # where a reader finds nothing to read, no key is tried
     null = nothing | null_log10_p(scheme, mark, readable, seed=seed, trials=trials)
     carrier = shared_carrier(mark, control)
-    covertness = covertness_facts(marked.model, control, carrier) if carrier else None
+    covertness = detectability_facts(marked.model, control, carrier) if carrier else None
     return Artefact({k: torch.from_numpy(v) for k, v in null.items()}, {"covertness": covertness})
 
 
@@ -90,7 +90,7 @@ def _suspect(model: nn.Module, scheme: Scheme) -> Weights:
 
 
 def _largest_layers(facts: dict[str, Any] | None, carrier: Carrier | None) -> dict[str, Any] | None:
-    """Return covertness facts small enough for the record of every cell: few layers, few digits."""
+    """Return detectability facts small enough for the record of every cell: few layers, few digits."""
     if facts is None or carrier is None:
         return None
     sizes = [layer.size for layer in carrier.layers]

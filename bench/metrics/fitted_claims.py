@@ -3,7 +3,7 @@
 A forger who knows the base chooses what reading uses after the positions are known: the message, a lattice step,
 the widths that a network "had", an extractor, trigger samples, the channel order of a reference. Each `Fit` makes
 one such choice as well as we know how, keeps the salt of before, and commits to the result. `rebound` is what the
-rules leave him: the same choice, with the salt that follows from it.
+rules leave a forger: the same choice, with the salt that follows from it.
 """
 
 import copy

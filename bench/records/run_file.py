@@ -54,7 +54,7 @@ class Stamping(_Part):
 
 
 class RunFile(_Part):
-    """The whole file; its writer is `Journal.plan`."""
+    """The whole file; its writer is `RecordStore.plan`."""
 
     suite: Name
     commit: Name | None = None

@@ -150,7 +150,7 @@ class Reading(Part):
 
     applicable: bool = Field(description="false if the model lacks what the mark lives in; counts as removed")
     reason: Text = Field(description="why not applicable; else empty")
-    exact: bool = Field(description="the message came back whole")
+    exact: bool = Field(description="the message was recovered")
     bit_error: Share = Field(description="share of wrong bits; 1/2 where the scheme knows that the message is lost")
     overlap: Share = Field(description="share of the codeword's symbols read right")
     erased: Count = Field(description="symbols that were unknown")
@@ -164,7 +164,7 @@ class Cost(Part):
 
     steps: Count = Field(description="optimiser steps")
     samples: Count = Field(description="samples seen")
-    data_fraction: Share = Field(description="share of the training data that he needs")
+    data_fraction: Share = Field(description="share of the training data that it needs")
 
 
 class RowTiming(Part):
@@ -181,7 +181,9 @@ class Row(Reading):
     achieved: Achieved = Field(description="what was measured: sparsity, bits, change, with a value a layer")
     task: Name = Field(description="data set that the model answers now; another one if the attack changed it")
     accuracy: Accuracy = Field(description="of the attacked model")
-    law: Share | None = Field(description="predicted probability that the message is whole, where a law is known")
+    law: Share | None = Field(
+        description="predicted probability that the message is recovered, where a law is known"
+    )
     cost: Cost = Field(description="what it took")
     timing: RowTiming = Field(description="how long it took")
 
@@ -216,7 +218,7 @@ class Nulls(Part):
     marked: Null = Field(description="on the marked model")
 
 
-class Covertness(Part):
+class Detectability(Part):
     """What shows without a key: the marked carrier against the control's."""
 
     repeats: Count = Field(description="magnitudes that repeat beyond chance")
@@ -226,7 +228,7 @@ class Covertness(Part):
     control_layers: list[list[Number]] = Field(description="the same of the control")
 
     @model_validator(mode="after")
-    def _alike(self) -> "Covertness":
+    def _alike(self) -> "Detectability":
         if len(self.marked_layers) != len(self.control_layers):
             raise ValueError("the control has other layers")
         if len({len(layer) for layer in (*self.marked_layers, *self.control_layers)}) != 1:
@@ -245,7 +247,7 @@ class MarkedResult(Reading):
     noise_floor: Amount | None = Field(description="the same between two controls of other batches")
     report: Report = Field(description="what embedding did: thresholds, touched weights, layers not protected")
     null: Nulls | None = Field(None, description="false positives")
-    covertness: Covertness | None = Field(
+    covertness: Detectability | None = Field(
         None, description="what shows; null where the control has no such carrier"
     )
 

@@ -1,4 +1,4 @@
-"""The journal: one JSON file a cell, written atomically, or all packed in one; every table is derived from it."""
+"""The record store: a JSON file a cell, written atomically, or all packed in one; every table comes from it."""
 
 import hashlib
 import json
@@ -61,11 +61,11 @@ def record_digest(record: Record) -> str:
 
 
 @dataclass(frozen=True)
-class Journal:
+class RecordStore:
     """The records of one output folder: files in ``cells/``, and those packed in ``records.jsonl.xz``.
 
     A packed folder holds the archive instead of ``cells/``; cells that are run into it get files of their own,
-    and a file goes before a packed record of the same cell. The archive is read once a journal.
+    and a file goes before a packed record of the same cell. The archive is read once a record store.
     """
 
     folder: Path
@@ -230,7 +230,7 @@ class Journal:
             if (record := self.read(identity)) is not None:
                 yield record
 
-    def pack(self, folder: Path) -> "Journal":
+    def pack(self, folder: Path) -> "RecordStore":
         """Write the records that the last run covered into one archive in another folder, with the run file.
 
         Equal records give equal bytes.
@@ -240,7 +240,7 @@ class Journal:
                 before packed records.
         """
         self.ensure_packable(folder)
-        packed = Journal(folder)
+        packed = RecordStore(folder)
         packed._write_archive({record["identity"]: record for record in self.records()})
         if self._plan.exists():
             write_atomic(packed._plan, read_bounded(self._plan, "run file"))
@@ -248,7 +248,7 @@ class Journal:
 
     def ensure_packable(self, folder: Path) -> None:
         """Raise BadInput if there is nothing to pack, or `folder` has cell files."""
-        if Journal(folder).cells.exists():
+        if RecordStore(folder).cells.exists():
             raise BadInput(f"{folder} has cell files of its own; pack into another folder")
         if not self.identities():
             raise BadInput(f"{self.folder} holds no records of its last run; there is nothing to pack")

@@ -31,7 +31,7 @@ class Found(Part):
 
     applicable: bool = Field(description="false if the model lacks what the mark lives in")
     reason: Text = Field(description="why not applicable; else empty")
-    exact: bool = Field(description="the message came back whole")
+    exact: bool = Field(description="the message was recovered")
     overlap: Share = Field(description="share of the codeword's symbols read right")
     erased: Count = Field(description="symbols that were unknown")
     log10_p: Log10 = Field(description="log10 of the smallest p-value, corrected for the number of statistics")
@@ -70,7 +70,9 @@ class UntrainedRow(Found):
     strength: Number = Field(description="as asked for; see strength_means")
     achieved: Achieved = Field(description="what was measured")
     finite: bool = Field(description="every logit is a finite number")
-    law: Share | None = Field(description="predicted probability that the message is whole, where a law is known")
+    law: Share | None = Field(
+        description="predicted probability that the message is recovered, where a law is known"
+    )
     timing: dict[Name, Amount] = Field(description="seconds of the attack's own work")
 
 

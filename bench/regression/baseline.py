@@ -6,7 +6,7 @@ from pydantic import BaseModel, ValidationError
 
 from bench.leaderboard import write
 from bench.records.fields import Name
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from bench.support.git import current_commit
 from bench.support.output_lock import writing
 from bench.support.schema import plain_faults
@@ -17,34 +17,34 @@ BASELINES = Path("results", "baseline")  # under the working directory; a folder
 
 
 class Note(BaseModel):
-    """What is noted beside accepted records, or of a night; empty where it was not noted."""
+    """What is noted beside accepted records, or of a nightly run; empty where it was not noted."""
 
     commit: Name = ""
     date: Name = ""
 
 
-def baseline_of(suite: str, folder: Path | None = None) -> Journal | None:
+def baseline_of(suite: str, folder: Path | None = None) -> RecordStore | None:
     """Return the accepted records of a suite, or None if none are; `folder` holds a folder a suite."""
-    journal = Journal((folder or BASELINES) / suite)
-    return journal if journal.exists else None
+    record_store = RecordStore((folder or BASELINES) / suite)
+    return record_store if record_store.exists else None
 
 
 def accepted_commit(folder: Path | None = None) -> str:
     """Return the commit of the latest accepted baseline of any suite; BadInput if none was noted."""
-    notes = [accepted(Journal(path.parent)) for path in (folder or BASELINES).glob("*/accepted.json")]
+    notes = [accepted(RecordStore(path.parent)) for path in (folder or BASELINES).glob("*/accepted.json")]
     if not (notes := [note for note in notes if note.commit]):
         raise BadInput(f"{folder or BASELINES} holds no accepted baseline; name the commit to compare with")
     return max(notes, key=lambda note: note.date).commit
 
 
-def accepted(journal: Journal) -> Note:
+def accepted(record_store: RecordStore) -> Note:
     """Return when a baseline was accepted and of which commit it is; empty where that was not noted."""
-    return _note(journal.folder / "accepted.json", "note of acceptance")
+    return _note(record_store.folder / "accepted.json", "note of acceptance")
 
 
-def night_note(folder: Path) -> Note:
-    """Return what a night noted of itself; empty for the folder of another run."""
-    return _note(folder / "night.json", "note of a night")
+def nightly_note(folder: Path) -> Note:
+    """Return what a nightly run noted of itself; empty for the folder of another run."""
+    return _note(folder / "nightly.json", "note of a nightly run")
 
 
 def _note(path: Path, what: str) -> Note:
@@ -57,7 +57,7 @@ def _note(path: Path, what: str) -> Note:
         raise BadInput(f"{what} {path}: {plain_faults(error, value)[0]}") from error
 
 
-def accept(out: Journal, date: str, folder: Path | None = None) -> Journal:
+def accept(out: RecordStore, date: str, folder: Path | None = None) -> RecordStore:
     """Make the records of a run the baseline of its suite, and return it; nothing else of the run is kept.
 
     Raises:
@@ -67,7 +67,7 @@ def accept(out: Journal, date: str, folder: Path | None = None) -> Journal:
     if failed:
         raise BadInput(f"{len(failed)} cells of {out.folder} failed; see cwwm-bench status {out.folder}, run again")
     target = (folder or BASELINES) / out.suite
-    commit = night_note(out.folder).commit or current_commit() or ""
+    commit = nightly_note(out.folder).commit or current_commit() or ""
     out.ensure_packable(target)
     with writing(target, "cwwm-bench accept-baseline"):
         packed = out.pack(target)

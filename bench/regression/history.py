@@ -1,4 +1,4 @@
-"""The history of the nights: a line each in a file, the trend as a table and a small picture."""
+"""The history of the nightly runs: a line each in a file, the trend as a table and a small picture."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,17 +21,17 @@ from cwwm.support.files import write_atomic
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NIGHTS = 14  # that the trend shows
+SHOWN = 14  # that the trend shows
 _PANELS = {
-    "exact": "messages whole, share",
+    "exact": "messages recovered, share",
     "log10_p": "log10 p, mean",
     "accuracy": "marked accuracy, %",
     "extract_ms": "extraction, ms (not judged)",
 }
 
-_HISTORY_BYTES = 64 << 20  # a night takes a few thousand
+_HISTORY_BYTES = 64 << 20  # a nightly run takes a few thousand
 
-Night = dict[str, Any]
+NightlyRun = dict[str, Any]
 
 
 class _Means(BaseModel):
@@ -45,8 +45,8 @@ class _Means(BaseModel):
     extract_ms: Amount
 
 
-class _NightLine(BaseModel):
-    """A line of the history: what the trend shows of a night."""
+class _HistoryLine(BaseModel):
+    """A line of the history: what the trend shows of a nightly run."""
 
     model_config = ConfigDict(strict=True)
 
@@ -73,43 +73,43 @@ def scheme_facts(records: Sequence[Record]) -> dict[str, dict[str, float]]:
     return facts
 
 
-def read_history(path: Path) -> list[Night]:
-    """Return the nights of a history file, the oldest first; none where there is no file."""
+def read_history(path: Path) -> list[NightlyRun]:
+    """Return the nightly runs of a history file, the oldest first; none where there is no file."""
     if not path.exists():
         return []
     lines = read_bounded(path, "history", _HISTORY_BYTES).splitlines()
     return [_night(line, f"line {number} of history {path}") for number, line in enumerate(lines, 1)]
 
 
-def _night(line: bytes, where: str) -> Night:
-    night = parse_object(line, where)
+def _night(line: bytes, where: str) -> NightlyRun:
+    nightly_run = parse_object(line, where)
     try:
-        _NightLine.model_validate(night)
+        _HistoryLine.model_validate(nightly_run)
     except ValidationError as error:
-        raise BadInput(f"{where} is damaged: {plain_faults(error, night)[0]}; mend or remove it") from error
-    return night
+        raise BadInput(f"{where} is damaged: {plain_faults(error, nightly_run)[0]}; mend or remove it") from error
+    return nightly_run
 
 
-def append_night(path: Path, night: Night) -> list[Night]:
-    """Add a night to a history file, and return all of them."""
-    nights = [*read_history(path), night]
-    write_atomic(path, "".join(json.dumps(n, allow_nan=False) + "\n" for n in nights).encode())
-    return nights
+def append_nightly(path: Path, nightly_run: NightlyRun) -> list[NightlyRun]:
+    """Add a nightly run to a history file, and return all of them."""
+    nightly_runs = [*read_history(path), nightly_run]
+    write_atomic(path, "".join(json.dumps(n, allow_nan=False) + "\n" for n in nightly_runs).encode())
+    return nightly_runs
 
 
-def trend_table(nights: Sequence[Night]) -> str:
-    """Return the last nights as a Markdown table, the latest first."""
-    schemes = sorted({scheme for night in nights[-NIGHTS:] for scheme in night["schemes"]})
+def trend_table(nightly_runs: Sequence[NightlyRun]) -> str:
+    """Return the last nightly runs as a Markdown table, the latest first."""
+    schemes = sorted({scheme for nightly_run in nightly_runs[-SHOWN:] for scheme in nightly_run["schemes"]})
     rows: list[list[object]] = [
         [
-            night["date"],
-            night["commit"][:10],
-            *(night[fact] for fact in ("verdict", "cells", "cut", "failed")),
-            *(_exact(night["schemes"], scheme) for scheme in schemes),
+            nightly_run["date"],
+            nightly_run["commit"][:10],
+            *(nightly_run[fact] for fact in ("verdict", "cells", "cut", "failed")),
+            *(_exact(nightly_run["schemes"], scheme) for scheme in schemes),
         ]
-        for night in reversed(nights[-NIGHTS:])
+        for nightly_run in reversed(nightly_runs[-SHOWN:])
     ]
-    columns = ["night", "commit", "verdict", "cells", "cut", "failed", *(f"whole: {s}" for s in schemes)]
+    columns = ["nightly run", "commit", "verdict", "cells", "cut", "failed", *(f"recovered: {s}" for s in schemes)]
     return table_text((columns, rows))
 
 
@@ -117,19 +117,19 @@ def _exact(facts: Mapping[str, Mapping[str, float]], scheme: str) -> str:
     return f"{facts[scheme]['exact']:.3f}" if scheme in facts else ""
 
 
-def draw_trend(nights: Sequence[Night]) -> "Figure":
-    """Return the picture of the last nights: a panel a number, a line a scheme."""
+def draw_trend(nightly_runs: Sequence[NightlyRun]) -> "Figure":
+    """Return the picture of the last nightly runs: a panel a number, a line a scheme."""
     from matplotlib.figure import Figure
 
-    shown = nights[-NIGHTS:]
+    shown = nightly_runs[-SHOWN:]
     figure = Figure(figsize=(3.2 * len(_PANELS), 2.8), layout="constrained")
     for axis, (fact, title) in zip(figure.subplots(1, len(_PANELS)), _PANELS.items(), strict=True):
-        for number, scheme in enumerate(sorted({s for night in shown for s in night["schemes"]})):
+        for number, scheme in enumerate(sorted({s for nightly_run in shown for s in nightly_run["schemes"]})):
             own = [(i, n["schemes"][scheme][fact]) for i, n in enumerate(shown) if scheme in n["schemes"]]
             style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
             axis.plot(*zip(*own, strict=True), label=in_picture(scheme), markersize=4, linewidth=1.3, **style)
         axis.set_title(title, fontsize=9)
-        days = [in_picture(night["date"][5:10]) for night in shown]
+        days = [in_picture(nightly_run["date"][5:10]) for nightly_run in shown]
         axis.set_xticks(range(len(shown)), days, rotation=60, fontsize=7)
         axis.tick_params(axis="y", labelsize=7)
         axis.grid(alpha=0.3)

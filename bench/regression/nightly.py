@@ -1,4 +1,4 @@
-"""A night: the suite inside its budget in a fresh folder, compared with the baseline, kept in the history."""
+"""A nightly run: the suite inside its budget in a fresh folder, compared with the baseline, kept in the history."""
 
 import datetime
 import os
@@ -15,10 +15,10 @@ from bench.execution.time_budget import cut_rows
 from bench.leaderboard import write
 from bench.leaderboard.page import write_page
 from bench.leaderboard.pictures import save
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from bench.regression import Comparison, compare
 from bench.regression.baseline import accepted
-from bench.regression.history import append_night, draw_trend, scheme_facts, trend_table
+from bench.regression.history import append_nightly, draw_trend, scheme_facts, trend_table
 from bench.regression.report import csv_text, markdown, name
 from bench.suite import Suite
 from bench.suite.expand import cells
@@ -33,7 +33,7 @@ STEP_SUMMARY = "GITHUB_STEP_SUMMARY"  # names the file that a workflow's page sh
 
 @dataclass(frozen=True)
 class Home:
-    """What lasts from night to night, in one folder: hosts, durations, the history, and a folder a night."""
+    """What lasts from one nightly run to the next, in one folder: hosts, durations, history, and a folder a run."""
 
     folder: Path
 
@@ -49,62 +49,64 @@ class Home:
 
     @property
     def history(self) -> Path:
-        """Return the file with a line a night."""
+        """Return the file with a line a nightly run."""
         return self.folder / "history.jsonl"
 
-    def begin(self, date: str) -> Journal:
-        """Return the journal of a night, in a folder of its own that `latest` links to."""
+    def begin(self, date: str) -> RecordStore:
+        """Return the record store of a nightly run, in a folder of its own that `latest` links to."""
         folder = self.folder / date.replace(":", "-")
         with atomic_path(self.folder / "latest") as link:
             folder.mkdir()
             link.unlink()
             link.symlink_to(folder.name)
-        return Journal(folder)
+        return RecordStore(folder)
 
 
 @dataclass(frozen=True)
-class Night:
-    """What came of a night: its records, what the run did, and the comparison, None without a baseline."""
+class NightlyRun:
+    """What came of a nightly run: its records, what the run did, and the comparison, None without a baseline."""
 
-    journal: Journal
+    record_store: RecordStore
     outcome: Outcome
     comparison: Comparison | None
     summary: str
 
 
-def run_night(suite: Suite, home: Home, means: Means, *, budget: float, baseline: Journal | None) -> Night:
+def run_nightly(
+    suite: Suite, home: Home, means: Means, *, budget: float, baseline: RecordStore | None
+) -> NightlyRun:
     """Run a suite within `budget` seconds, compare it, and write summary.md, comparison.csv and the history.
 
     Args:
         suite: what to run.
-        home: of this suite's nights on this machine.
+        home: of this suite's nightly runs on this machine.
         means: what may be used; deadline and durations are set here.
         budget: seconds from now; those of the tables and pictures are kept back.
         baseline: what to compare with, if anything.
     """
     means = replace(means, deadline=time.monotonic() + (1 - FOR_TABLES) * budget, durations=home.durations)
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").removesuffix("+00:00")
-    journal = home.begin(date)
-    outcome = run_with_hosts(suite, journal, means, home.hosts)
-    write(journal)
-    comparison = compare(list(baseline.records()), list(journal.records())) if baseline else None
-    facts = _facts(suite, journal, means, outcome, comparison, date)
-    write_json(journal.folder / "night.json", facts)
-    nights = append_night(home.history, facts)
-    save(draw_trend(nights), journal.folder / "trend.png")
-    summary = _summary(facts, journal, outcome, comparison, baseline, nights)
-    _publish(summary, journal.folder, comparison)
-    write_page(journal, journal.folder / "leaderboard.html")
-    return Night(journal, outcome, comparison, summary)
+    record_store = home.begin(date)
+    outcome = run_with_hosts(suite, record_store, means, home.hosts)
+    write(record_store)
+    comparison = compare(list(baseline.records()), list(record_store.records())) if baseline else None
+    facts = _facts(suite, record_store, means, outcome, comparison, date)
+    write_json(record_store.folder / "nightly.json", facts)
+    nightly_runs = append_nightly(home.history, facts)
+    save(draw_trend(nightly_runs), record_store.folder / "trend.png")
+    summary = _summary(facts, record_store, outcome, comparison, baseline, nightly_runs)
+    _publish(summary, record_store.folder, comparison)
+    write_page(record_store, record_store.folder / "leaderboard.html")
+    return NightlyRun(record_store, outcome, comparison, summary)
 
 
-def run_with_hosts(suite: Suite, journal: Journal, means: Means, hosts: Path) -> Outcome:
+def run_with_hosts(suite: Suite, record_store: RecordStore, means: Means, hosts: Path) -> Outcome:
     """Run a suite on hosts that are kept in a folder; its marked models go when it is done."""
     todo = cells(suite, prepare(means.device, means.threads))
-    artefacts = journal.folder / "artefacts"
+    artefacts = record_store.folder / "artefacts"
     drop_unused_hosts(hosts)
     share_hosts(todo, hosts, artefacts)
-    outcome = run_suite(suite, todo, journal, means)
+    outcome = run_suite(suite, todo, record_store, means)
     share_hosts(todo, artefacts, hosts)
     if artefacts.exists():
         shutil.rmtree(artefacts)
@@ -112,7 +114,12 @@ def run_with_hosts(suite: Suite, journal: Journal, means: Means, hosts: Path) ->
 
 
 def _facts(
-    suite: Suite, journal: Journal, means: Means, outcome: Outcome, comparison: Comparison | None, date: str
+    suite: Suite,
+    record_store: RecordStore,
+    means: Means,
+    outcome: Outcome,
+    comparison: Comparison | None,
+    date: str,
 ) -> dict[str, Any]:
     """Return the line of the history."""
     worse = {} if comparison is None else {j.place: None for j in comparison.regressions} | dict(comparison.lost)
@@ -127,31 +134,31 @@ def _facts(
         "failed": outcome.failed,
         "verdict": verdict,
         "worse": [name(place) for place in worse],
-        "schemes": scheme_facts(list(journal.records())),
+        "schemes": scheme_facts(list(record_store.records())),
     }
 
 
 def _summary(
     facts: Mapping[str, Any],
-    journal: Journal,
+    record_store: RecordStore,
     outcome: Outcome,
     comparison: Comparison | None,
-    baseline: Journal | None,
-    nights: Sequence[dict[str, Any]],
+    baseline: RecordStore | None,
+    nightly_runs: Sequence[dict[str, Any]],
 ) -> str:
     head = (
-        f"## Suite {in_markdown(facts['suite'])}, night {facts['date']}\n\n{facts['cells']} cells on "
+        f"## Suite {in_markdown(facts['suite'])}, nightly run {facts['date']}\n\n{facts['cells']} cells on "
         f"{in_markdown(facts['hardware'])}, commit {_commit(facts['commit'])}; "
         f"{facts['failed']} failed, {facts['cut']} cut by the budget."
     )
     if comparison is None or baseline is None:
-        folder = in_markdown(str(journal.folder))
+        folder = in_markdown(str(record_store.folder))
         judged = f"**Nothing to compare with**: accept a baseline by `cwwm-bench accept-baseline {folder}`."
     else:
         note = accepted(baseline)
         judged = f"Baseline: commit {_commit(note.commit)}, {in_markdown(note.date) or 'no date'}.\n\n"
-        judged += markdown(comparison, list(baseline.records()), list(journal.records()))
-    parts = [head, judged, cut_text(outcome), f"### Trend\n\n{trend_table(nights)}"]
+        judged += markdown(comparison, list(baseline.records()), list(record_store.records()))
+    parts = [head, judged, cut_text(outcome), f"### Trend\n\n{trend_table(nightly_runs)}"]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

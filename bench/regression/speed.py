@@ -1,6 +1,6 @@
 """Speed of two commits, measured in turn on the same machine in the same job: the only way it is judged.
 
-Times of different nights differ by what else the machine did; those of neighbouring minutes hardly. Each pair runs
+Times of different days differ by what else the machine did; those of neighbouring minutes hardly. Each pair runs
 `stopwatch` once with either side's own Python and tree, each time in a fresh process, the order changing from pair
 to pair. The median ratio of new to old has a distribution-free interval, that of the sign test, at the family-wise
 error over all timings.

@@ -17,7 +17,7 @@ from tabulate import tabulate
 from bench.calibration.attack_levels import chosen
 from bench.leaderboard.pictures import save
 from bench.leaderboard.points import Point, gather, percent
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from bench.studies.compression_picture import draw_reach, lost, measured_ratio
 from bench.studies.output import Output, publish
 from cwwm.support.console import DONE, run_app
@@ -139,7 +139,7 @@ train for 15 to 25 epochs; their optimiser steps, and the seconds of the longest
 
 
 def _points(folder: Path, suite: str) -> list[Point]:
-    points = gather(Journal(folder).records()) if Journal(folder).exists else []
+    points = gather(RecordStore(folder).records()) if RecordStore(folder).exists else []
     if not points:
         raise BadInput(f"{folder} holds no records; run first: cwwm-bench run {suite} --out {folder}")
     return points

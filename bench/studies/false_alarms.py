@@ -1,4 +1,4 @@
-"""How often a night without a change raises an alarm, and whether a planted change does.
+"""How often a nightly run without a change raises an alarm, and whether a planted change does.
 
 Run it with ``python -m bench.studies.false_alarms -o results/false-alarms.md --jobs 2``: an hour on two cores;
 what is recorded under ``--out`` is not run again. Five baselines of the CPU profile are drawn with disjoint
@@ -19,7 +19,7 @@ from tabulate import tabulate
 from bench.execution.run_cell import reproducible
 from bench.execution.run_suite import Means
 from bench.records.fields import Record
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from bench.regression import FAMILY_WISE, Comparison, compare
 from bench.regression.nightly import run_with_hosts
 from bench.regression.report import WORSE, worse_rows
@@ -35,7 +35,7 @@ LOWERED = 0.8  # of `survive` of cwc, whose thresholds follow it, where the suit
 
 
 @dataclass(frozen=True)
-class Night:
+class NightlyRun:
     """One night: a draw of seeds, and how many nights of that draw came before."""
 
     draw: int
@@ -52,7 +52,7 @@ class Night:
         return (self.draw + 1 + self.repeat) % DRAWS
 
 
-NIGHTS = [Night(draw, repeat) for repeat in range(DRAWS - 1) for draw in range(DRAWS)]
+RUNS = [NightlyRun(draw, repeat) for repeat in range(DRAWS - 1) for draw in range(DRAWS)]
 
 
 def drawn(suite: Suite, draw: int) -> Suite:
@@ -83,17 +83,17 @@ class Laboratory:
     means: Means
 
     def records(self, suite: Suite, name: str) -> list[Record]:
-        """Run a night, or what is left of it, and return its records."""
-        journal = Journal(self.folder / name)
+        """Run a nightly run, or what is left of it, and return its records."""
+        record_store = RecordStore(self.folder / name)
         print(f"{name}:", file=sys.stderr)
-        run_with_hosts(suite, journal, self.means, self.folder / "hosts")
-        return list(journal.records())
+        run_with_hosts(suite, record_store, self.means, self.folder / "hosts")
+        return list(record_store.records())
 
 
-def compared(suite: Suite, laboratory: Laboratory) -> Iterator[tuple[Night, Comparison, bool]]:
+def compared(suite: Suite, laboratory: Laboratory) -> Iterator[tuple[NightlyRun, Comparison, bool]]:
     """Yield each night, its comparison, and whether it repeats the first night of its draw bit by bit."""
-    first = {draw: laboratory.records(drawn(suite, draw), Night(draw, 0).name) for draw in range(DRAWS)}
-    for night in NIGHTS:
+    first = {draw: laboratory.records(drawn(suite, draw), NightlyRun(draw, 0).name) for draw in range(DRAWS)}
+    for night in RUNS:
         own = laboratory.records(drawn(suite, night.draw), night.name)
         same = [*map(reproducible, own)] == [*map(reproducible, first[night.draw])]
         yield night, compare(first[night.other], own), same
@@ -103,7 +103,7 @@ def page(suite: Suite, laboratory: Laboratory) -> str:
     """Return the whole page, running what is not recorded yet."""
     nights = list(compared(suite, laboratory))
     planted = compare(
-        laboratory.records(drawn(suite, 0), Night(0, 0).name),
+        laboratory.records(drawn(suite, 0), NightlyRun(0, 0).name),
         laboratory.records(lowered(drawn(suite, 0)), "lowered"),
     )
     alarms = sum(found.is_worse for _, found, _ in nights)
@@ -118,7 +118,7 @@ def page(suite: Suite, laboratory: Laboratory) -> str:
             "# False alarms of the nightly comparison",
             f"{len(nights)} nights of suite {suite.name} without a change, on {models} with {suite.seeds} seeds, "
             f"each against the baseline of another draw of all seeds: **{alarms} alarms** at a family-wise error "
-            f"of {FAMILY_WISE:g}. Nights of the same draw must repeat each other bit by bit. "
+            f"of {FAMILY_WISE:g}. Nightly runs of the same draw must repeat each other bit by bit. "
             f"{measured_on(laboratory.means.device)}.",
             tabulate(rows, columns, tablefmt="github"),
             "## A planted change",

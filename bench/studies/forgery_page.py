@@ -177,7 +177,7 @@ PAGE = """\
 
 ## Fitted claims: a public base, and whoever derives a model from it
 
-A forger knows a public {model}. He chooses what reading uses so that the base shows his mark, as well as we
+A forger knows a public {model}. The forger chooses what reading uses so that the base shows the mark, as well as we
 know how, and commits to it; nothing is embedded. Suspects: the base, five networks fine-tuned from it by
 others, two networks of other seeds, two untrained ones. The columns of suspects hold the lowest log10 p of the
 numbers alone. *Kept*: the salt of before the choice; *follows*: the salt that the choice gives, with other
@@ -189,14 +189,14 @@ innocent base*: the claim on a derived network fails also because it fits the ba
 
 Of {judged} verdicts on {claims} claims {proven} are *proven*; {believed} would be by the numbers of the claims
 whose salt was kept. With a keyed check (sign-erasure, spread-spectrum, carriers, ingrain) a forger cannot solve
-for the message; he takes the best of 300, and more work (2^32 checks) would fit more. `riga` keeps its numbers
+for the message; so it is the best of 300, and more work (2^32 checks) would fit more. `riga` keeps its numbers
 whatever the salt is: its extractor is learned after it, so what it says is never a proof. The same goes for the
 channel order of a marked copy; bound as the original, it changes the salt.
 
 ## Grinding: what the binding leaves
 
 A claimant can still try keys, nonces, messages or parameters one after the other, in private, until one fits a
-base that he knows, and commit to that one only. Each try costs him one stretch: {seconds:.2f} s and 64 MiB of
+known base, and commit to that one only. Each try costs one stretch: {seconds:.2f} s and 64 MiB of
 one core here. Measured: the lowest log10 p of the tries so far, the median over claimants who tried so many (a
 dash where there are fewer than 10); by law it is the logarithm of the number of tries.
 

@@ -1,4 +1,4 @@
-"""The grinding curve: the best p-value that a claimant finds by trying salts, and what the tries cost him."""
+"""The grinding curve: the best p-value that a claimant finds by trying salts, and what the tries cost."""
 
 from collections.abc import Sequence
 from functools import partial

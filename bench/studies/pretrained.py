@@ -42,7 +42,7 @@ class Outcome:
     change: str
     energy: float
     agreement: float
-    whole: bool | None
+    recovered: bool | None
 
 
 def pretrained_model() -> nn.Module:
@@ -73,7 +73,7 @@ def scheme_for(model: nn.Module, name: str, carrier: str) -> Scheme:
 
 
 def mark_one_shot(model: nn.Module, name: str, carrier: str) -> tuple[nn.Module, bool]:
-    """Return a copy marked with 256 bits, and whether they are whole after magnitude 0.9."""
+    """Return a copy marked with 256 bits, and whether they are recovered after magnitude 0.9."""
     marked = copy.deepcopy(model)
     key = Key.for_harness(study="pretrained", scheme=name, carrier=carrier)
     message = Stream(b"pretrained".ljust(32)).bits(PAYLOAD)
@@ -105,21 +105,26 @@ def measure(marks: Sequence[tuple[str, str]], x: Tensor, device: torch.device) -
     x = x.to(device)
     original = top1(model, x)
 
-    def outcome(change: str, changed: nn.Module, rule: str, whole: bool | None) -> Outcome:
+    def outcome(change: str, changed: nn.Module, rule: str, recovered: bool | None) -> Outcome:
         energy = relative_change(model, changed, Carrier.choose(as_weights(model), rule))
         agreement = float((top1(changed, x) == original).double().mean())
-        return Outcome(change, energy, agreement, whole)
+        return Outcome(change, energy, agreement, recovered)
 
     yield outcome("rounding to bfloat16", rounded(model), "all", None)
     for name, carrier in marks:
-        marked, whole = mark_one_shot(model, name, carrier)
-        yield outcome(f"{name}, carrier {carrier}", marked, carrier, whole)
+        marked, recovered = mark_one_shot(model, name, carrier)
+        yield outcome(f"{name}, carrier {carrier}", marked, carrier, recovered)
 
 
 def page(outcomes: list[Outcome], images: int, device: torch.device) -> str:
     """Return the table as Markdown."""
     rows = [
-        (o.change, f"{o.energy:.1e}", f"{o.agreement:.1%}", {None: "-", True: "whole", False: "lost"}[o.whole])
+        (
+            o.change,
+            f"{o.energy:.1e}",
+            f"{o.agreement:.1%}",
+            {None: "-", True: "recovered", False: "lost"}[o.recovered],
+        )
         for o in outcomes
     ]
     table = tabulate(rows, ("change", "energy", "top-1 equal", "after magnitude 0.9"), tablefmt="github")

@@ -16,7 +16,7 @@ import typer
 from tabulate import tabulate
 
 from bench.records.fields import Record
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from bench.studies.output import Output, publish
 from cwwm.ownership.evidence import PROOF_RATE, Evidence, log10_match_tail
 from cwwm.schemes import SCHEMES
@@ -66,9 +66,9 @@ class Proof:
 
 def proofs(folder: Path) -> Iterator[Proof]:
     """Yield all rows of a folder of records, those of which nothing could be read included."""
-    journal = Journal(folder)
-    suite = journal.suite
-    for record in journal.records():
+    record_store = RecordStore(folder)
+    suite = record_store.suite
+    for record in record_store.records():
         key, chance = record["key"], _chance(record)
         for row in record.get("rows", ()):
             where = suite, key["scheme"], key["payload"], key["attack"], row["strength"]

@@ -72,7 +72,7 @@ def attack_source(
 
 
 def detection_source() -> str:
-    """Return the digest of what measures false positives and covertness; see `bench.metrics.detection`."""
+    """Return the digest of what measures false positives and detectability; see `bench.metrics.detection`."""
     return fingerprint(*DETECTION)
 
 

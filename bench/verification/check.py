@@ -14,7 +14,7 @@ from bench.execution.model_factory import split_tensors
 from bench.execution.run_cell import comparable
 from bench.leaderboard import texts
 from bench.records.fields import Record, is_untrained
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from bench.support.artifact_store import ArtefactStore, state_digest
 from bench.verification.rebuild import Rebuilt, sort_out
 from bench.verification.rows import SEEDS, SEEDS_FOR_MESSAGES, Row, disagreements, power_lines, rows_of
@@ -79,24 +79,28 @@ class Chosen:
         return [*self.exact, *(one for row in self.rows for one in row)]
 
 
-def check_folder(journal: Journal, runtime: Mapping[str, Any], rerun: Rerun, say: Say) -> Verdict:
+def check_folder(record_store: RecordStore, runtime: Mapping[str, Any], rerun: Rerun, say: Say) -> Verdict:
     """Return the verdict on an output folder; nothing is run for one that is refused without.
 
     Args:
-        journal: of the output folder.
+        record_store: of the output folder.
         runtime: of this machine. Cells of another processor are tested by rows; those of another device, number
             of threads or version cannot be run again, and are counted. Cells of older source must be equal.
         rerun: which cells are run again, and how.
         say: told what is being done.
     """
-    found = inspect(journal)
+    found = inspect(record_store)
     records, reasons = found.records, list(found.faults)
     say(f"{len(records)} records are sound: forms, digests, identities")
     if reasons or not records:
-        return Verdict(reasons or [f"{journal.folder} holds no records"], len(records))
+        return Verdict(reasons or [f"{record_store.folder} holds no records"], len(records))
     for line in gaps(records):
         say(line)
-    reasons += [*_tables(journal, records), *_artefacts(journal.folder, records, say), *_from_plugins(records)]
+    reasons += [
+        *_tables(record_store, records),
+        *_artefacts(record_store.folder, records, say),
+        *_from_plugins(records),
+    ]
     if not rerun.sample:
         return Verdict(reasons, len(records))
     runnable, others = sort_out(records, runtime)
@@ -146,8 +150,8 @@ def run_again(chosen: Chosen, rerun: Rerun, say: Say) -> Iterator[str]:
     """Run cells in a process of its own, which they can end or hold up, and yield what differs."""
     for one in chosen.all:
         say(f"running again{', older source' if one.older else ''}: {name(one.record)}")
-    cells, journal = [one.cell for one in chosen.all], Journal(rerun.place.folder)
-    ran = run_parallel(cells, rerun.place, 1, journal, cell_timeout=rerun.time_limit)
+    cells, record_store = [one.cell for one in chosen.all], RecordStore(rerun.place.folder)
+    ran = run_parallel(cells, rerun.place, 1, record_store, cell_timeout=rerun.time_limit)
     again = {record["identity"]: record for record in ran}
     for one in chosen.exact:
         for line in differences(one.record, again[one.cell.identity]):
@@ -167,14 +171,14 @@ def _rows_again(pairs: Sequence[tuple[Record, Record]], say: Say) -> Iterator[st
     yield from disagreements(recorded, again)
 
 
-def _tables(journal: Journal, records: Sequence[Record]) -> list[str]:
+def _tables(record_store: RecordStore, records: Sequence[Record]) -> list[str]:
     wrong = []
     try:
-        expected = texts(journal.suite, records, journal.levels, journal.archived)
+        expected = texts(record_store.suite, records, record_store.levels, record_store.archived)
     except Exception as error:  # a stranger's numbers can break any formula
         return [f"no tables follow from the records ({type(error).__name__}: {error})"]
     for name, text in expected.items():
-        path, made = journal.folder / name, text.encode()
+        path, made = record_store.folder / name, text.encode()
         if not path.exists():
             wrong.append(f"{path} is missing; write it with: cwwm-bench leaderboard")
         elif path.stat().st_size != len(made) or path.read_bytes() != made:

@@ -8,7 +8,7 @@ from typing import Any
 from bench.attacks import make_attack
 from bench.models.registry import ModelSpec, find_models, load_zoo
 from bench.records.fields import Record, is_untrained
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from bench.suite import AttackEntry, SchemeEntry
 from bench.suite.cell import Cell, HostSpec, MarkSpec
 from bench.suite.untrained import architectures
@@ -23,10 +23,10 @@ from cwwm.support.seeds import canonical_json
 LAST_BITS = ("numerics", "processor", "instruction_set")
 
 
-def recorded_numerics(journal: Journal) -> str:
+def recorded_numerics(record_store: RecordStore) -> str:
     """Return the numerics of the first record of a folder that may be a stranger's; native if it says none."""
     try:
-        first = next(journal.records(), None)
+        first = next(record_store.records(), None)
     except BadInput:  # what is wrong with the folder, `check` says
         return NATIVE
     return NATIVE if first is None else first["recipe"]["host"].get("numerics") or NATIVE

@@ -1,7 +1,7 @@
 """Gives records of older source the identity of the source as it is, once a sample was run again and was equal.
 
-Nothing is stamped unless the whole sample agrees bit by bit, false positives and covertness included. What was run
-again is written into each stamped record and into the run file.
+Nothing is stamped unless the whole sample agrees bit by bit, false positives and detectability included. What was
+run again is written into each stamped record and into the run file.
 """
 
 import datetime
@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.execution.run_cell import beside
 from bench.records.fields import Record, is_untrained
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from bench.verification.check import Chosen, Rerun, Say, drawn, name, run_again
 from bench.verification.rebuild import Rebuilt, sort_out
 from bench.verification.submission import inspect
@@ -34,17 +34,17 @@ class Restamped:
     left: int = 0
 
 
-def restamp(journal: Journal, runtime: Mapping[str, Any], rerun: Rerun, say: Say) -> Restamped:
+def restamp(record_store: RecordStore, runtime: Mapping[str, Any], rerun: Rerun, say: Say) -> Restamped:
     """Stamp the records of a folder that can be run again here and are of older source.
 
     Those of other conditions than this machine's, or that build nothing today, stay as they are.
 
     Args:
-        journal: of the folder. runtime: of this machine.
+        record_store: of the folder. runtime: of this machine.
         rerun: how many cells are run again, and how.
         say: told what is being done.
     """
-    found = inspect(journal)
+    found = inspect(record_store)
     if found.faults:
         return Restamped(found.faults)
     runnable, others = sort_out(found.records, runtime)
@@ -60,7 +60,7 @@ def restamp(journal: Journal, runtime: Mapping[str, Any], rerun: Rerun, say: Say
     if reasons := list(run_again(Chosen([_as_it_is(one) for one in chosen], []), rerun, say)):
         return Restamped(reasons, again=len(chosen), left=left + len(stale))
     note = _note(chosen, len(stale), seed)
-    journal.replace({one.record["identity"]: stamped(one, note) for one in stale}, note)
+    record_store.replace({one.record["identity"]: stamped(one, note) for one in stale}, note)
     return Restamped((), len(stale), len(chosen), left)
 
 

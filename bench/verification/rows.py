@@ -1,4 +1,4 @@
-"""Records of another processor: whole rows with all their seeds, run again and compared as nights are.
+"""Records of another processor: whole rows with all their seeds, run again and compared as nightly runs are.
 
 Training differs in the last bits there, and then in everything: each seed is another draw of the same law. So what
 a record says is tested, not repeated, in both directions, and the message says how large a difference would have

@@ -12,7 +12,7 @@ from bench.attacks.overwriting import Overwriting
 from bench.records.fields import Record, is_untrained
 from bench.records.form import form_faults
 from bench.records.run_file import read_run_file
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from cwwm.schemes import SCHEMES
 from cwwm.support.errors import BadInput
 from cwwm.support.seeds import identity
@@ -29,22 +29,22 @@ class Submission:
     faults: Sequence[str]
 
 
-def inspect(journal: Journal) -> Submission:
+def inspect(record_store: RecordStore) -> Submission:
     """Return the records that the last run covered, those apart that are damaged or contradict themselves.
 
     Nothing that a record names is imported, opened or run.
     """
     for look in (_strange_files, _run_file_faults):
-        if faults := list(look(journal.folder)):
+        if faults := list(look(record_store.folder)):
             return Submission((), faults)
     try:
-        identities = journal.identities()
+        identities = record_store.identities()
     except BadInput as error:  # the archive
         return Submission((), [str(error)])
     records, faults = [], []
     for name in identities:
         try:
-            record = journal.stored(name)
+            record = record_store.stored(name)
         except BadInput as error:
             faults.append(str(error))
             continue
@@ -52,7 +52,7 @@ def inspect(journal: Journal) -> Submission:
             faults += [f"record {name}: {fault}" for fault in found[:_FAULTS]]
         else:
             records.append(record or {})
-    missing = len(set(journal.covered) - set(identities))
+    missing = len(set(record_store.covered) - set(identities))
     faults += [f"{missing} cells of the run have no record; run the suite to its end"] if missing else []
     return Submission(records, faults)
 

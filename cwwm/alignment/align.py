@@ -79,7 +79,7 @@ def align(
     Who can run both may add their answers to the same images. They find what weights alone do not where a layer
     is too narrow to tell its channels from chance: after 60 % of the channels were removed from a small residual
     network of 16 channels at first, and 5 epochs of fine-tuning, the score is 0.96 instead of 0.001, and the
-    message whole. They change nothing after long fine-tuning, nor after milder removal, where weights are
+    message recovered. They change nothing after long fine-tuning, nor after milder removal, where weights are
     enough, and next to nothing after pruning, which spoils the answers before the weights. They only propose: the
     owner's answers depend on the marked weights, which nobody can hide from them, so a match is recognised and
     scored by weights alone, the hidden ones left out, as without them.

@@ -23,12 +23,12 @@ def gaussian_zeros(low: float, points: int = 256) -> Floats:
     return np.minimum(gaussian_quantile(middle), gaussian_quantile(low))
 
 
-def whole_after_erasures(blocks: int, data: int, lost: float) -> float:
+def recovered_after_erasures(blocks: int, data: int, lost: float) -> float:
     """Return P(at most blocks - data of `blocks` are lost), each with probability `lost`: the erasure limit."""
     return float(bdtr(blocks - data, blocks, min(max(lost, 0.0), 1.0)))
 
 
-def whole_after_errors(blocks: int, data: int, wrong: float) -> float:
+def recovered_after_errors(blocks: int, data: int, wrong: float) -> float:
     """Return P(at most (blocks - data) / 2 of `blocks` are wrong): a bound, for soft decisions do better."""
     return float(bdtr((blocks - data) // 2, blocks, min(max(wrong, 0.0), 1.0)))
 

@@ -23,7 +23,7 @@ class Option:
         share: L / N, the part of the pool that is touched.
         energy: predicted squared change over squared norm of the pool.
         survive_magnitude: the rate R* that is asked for; recovery up to it is certain.
-        survive_random_1, survive_random_5: P(whole message) after random pruning of 1 % and 5 %.
+        survive_random_1, survive_random_5: P(message recovered) after random pruning of 1 % and 5 %.
         proof_overlap: ones that must be found for a proof at `PROOF_RATE`.
     """
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from cwwm.codes.reed_solomon import LONGEST
-from cwwm.codes.survival import misread_under_noise, whole_after_erasures, whole_after_errors
+from cwwm.codes.survival import misread_under_noise, recovered_after_erasures, recovered_after_errors
 from cwwm.design.pool import Pool
 from cwwm.support.errors import BadInput, unknown_name
 from cwwm.weights.carrier import Carrier
@@ -92,7 +92,7 @@ class Design:
         blocks, block_length, block_weight: n, L_b and alpha_b. codewords: outer codewords.
         survive, low: quantiles that become T1 and T0. t1, t0: their values in this model.
         share: L / N. energy, depth_energy: predicted; see `Targets`.
-        magnitude, random, noise: probability that the message is whole at each target.
+        magnitude, random, noise: probability that the message is recovered at each target.
     """
 
     carrier: str
@@ -209,7 +209,7 @@ def _misread(zeros: bytes, one: float, delta: float, length: int, weight: int) -
 def fewest_blocks(
     length: int, weight: int, payload_bits: int, most: int, lost: float, wrong: float
 ) -> tuple[int, int, float, float] | None:
-    """Return (n, codewords, P(whole) if blocks are lost, if misread) of the fewest blocks, or None above `most`.
+    """Return (n, codewords, P(recovered) if blocks are lost, if misread) of the fewest blocks; None above `most`.
 
     To one block: where n - n_data is odd, one block corrects no further error.
 
@@ -226,7 +226,7 @@ def fewest_blocks(
         counts = range(least, min(longest, LONGEST, most // codewords) + 1)
 
         def whole(count: int, data: int = data, codewords: int = codewords) -> tuple[float, float]:
-            laws = (whole_after_erasures(count, data, lost), whole_after_errors(count, data, wrong))
+            laws = (recovered_after_erasures(count, data, lost), recovered_after_errors(count, data, wrong))
             return laws[0] ** codewords, laws[1] ** codewords
 
         first = bisect_left(counts, True, key=lambda count: min(whole(count)) >= 1 - FAILURE)

@@ -18,7 +18,7 @@ from cwwm.support.errors import BadInput, unknown_name
 
 Floats = npt.NDArray[np.float64]
 
-#: false-positive rate of a proof. A claimant pays one stretch for each salt that he tries; at this rate he has to
+#: false-positive rate of a proof. A claimant pays one stretch for each salt tried; at this rate it has to
 #: try some 1e12 of them, thousands of years of one core, for one that fits a known model.
 PROOF_RATE = 1e-12
 #: no verdict is surer than a guess of the key: log10 of 2^-256

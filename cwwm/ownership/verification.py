@@ -27,7 +27,7 @@ class Exhibits:
     """What lies before the judge beside suspect and claim.
 
     Attributes:
-        commitment: that the claimant published, dated before the suspect; None if he shows none.
+        commitment: that the claimant published, dated before the suspect; None if there is none.
         original: the unmarked host that the mark's salt binds.
         reference: to undo what was done to the suspect's channels: the marked copy, or the original itself.
         innocents: models, by name, that cannot carry the mark: a public base, other networks of the architecture.
@@ -46,7 +46,7 @@ class Verification:
     Attributes:
         evidence: of the claim on the suspect.
         verdict: on the claim.
-        whole: whether the claimed message came back whole.
+        recovered: whether the claimed message was recovered.
         extraction: what was read.
         alignment: to the reference, if one was given.
         innocents: log10 p of the claim on each innocent model, by name.
@@ -55,7 +55,7 @@ class Verification:
 
     evidence: Evidence
     verdict: Verdict
-    whole: bool
+    recovered: bool
     extraction: Extraction
     alignment: Alignment | None
     innocents: Mapping[str, float]
@@ -72,7 +72,7 @@ def verify(
     Args:
         suspect: the model in question.
         claim: key, mark and message of the claimant.
-        exhibits: what else he shows, and what the judge holds against it.
+        exhibits: what else is shown, and what the judge holds against it.
         rate: false-positive rate that a proof may have, in (0, 1).
         tried: all else that the claimant tried.
 
@@ -90,10 +90,10 @@ def verify(
     objections = [*_objections(scheme, claim, exhibits), *_fits(innocents)]
     evidence = scheme.evidence(extraction, claim)
     verdict = judge(evidence, tried=tried, rate=rate, objection="; ".join(objections) or None)
-    whole = extraction.ok and bool((extraction.bits == claim.message).all())
+    recovered = extraction.ok and bool((extraction.bits == claim.message).all())
     module = type(scheme).__module__
     plugin = "" if module.partition(".")[0] == __name__.partition(".")[0] else module
-    return Verification(evidence, verdict, whole, extraction, alignment, innocents, plugin)
+    return Verification(evidence, verdict, recovered, extraction, alignment, innocents, plugin)
 
 
 def read(

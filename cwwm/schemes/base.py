@@ -239,7 +239,7 @@ class Scheme(ABC):
         return model
 
     def survival(self, attack: str, strength: float) -> float | None:
-        """Return the law's probability that the message comes back whole, or None where no law is known."""
+        """Return the law's probability that the message is recovered, or None where no law is known."""
         return None
 
     def overlap(self, extraction: Extraction, claim: Claim) -> float:

@@ -21,8 +21,8 @@ from cwwm.codes.survival import (
     gaussian_quantile,
     gaussian_zeros,
     misread_under_noise,
-    whole_after_erasures,
-    whole_after_errors,
+    recovered_after_erasures,
+    recovered_after_errors,
 )
 from cwwm.ownership.evidence import Evidence, log10_match_tail
 from cwwm.ownership.keys import Key, Streams
@@ -133,7 +133,7 @@ class ProtectedConstantWeight(MagnitudeScheme):
         return self._right(extraction, claim)[0] / self.code.blocks if extraction.applicable else 0.0
 
     def survival(self, attack: str, strength: float) -> float | None:
-        """Return the probability that the message is whole.
+        """Return the probability that the message is recovered.
 
         Magnitude pruning: 1 up to R*, beyond it as random pruning. Random pruning: at most n - n_data blocks
         lose a one. Noise, in units of the pool's standard deviation: at most half as many misread, a lower
@@ -142,13 +142,13 @@ class ProtectedConstantWeight(MagnitudeScheme):
         if attack == "magnitude" and strength <= self.survive:
             return 1.0
         if attack in ("magnitude", "random"):
-            return self._every_codeword(whole_after_erasures, 1 - (1 - strength) ** self.block_weight)
+            return self._every_codeword(recovered_after_erasures, 1 - (1 - strength) ** self.block_weight)
         if attack == "noise":
             one = self.lift * float(gaussian_quantile(self.survive))
             wrong = misread_under_noise(
                 gaussian_zeros(self.low), one, strength, self.block_length, self.block_weight
             )
-            return self._every_codeword(whole_after_errors, wrong)
+            return self._every_codeword(recovered_after_errors, wrong)
         return None
 
     def _every_codeword(self, law: Any, rate: float) -> float:  # noqa: ANN401

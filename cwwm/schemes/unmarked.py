@@ -18,7 +18,7 @@ _PRUNING = ("magnitude", "random")
 
 @dataclass(frozen=True, kw_only=True)
 class Unmarked(Scheme):
-    """No watermark: embedding changes nothing, extraction reads the signs of keyed weights, never whole.
+    """No watermark: embedding changes nothing, extraction reads the signs of keyed weights, never recovered.
 
     Attributes:
         carrier: rule that chooses the layers read.

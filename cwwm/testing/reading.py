@@ -46,7 +46,7 @@ def _messages(subject: Subject) -> None:
 def _round_trip(subject: Subject) -> None:
     marked = subject.marked
     found = marked.read()
-    require(marked.is_whole(found), f"{_errors(subject, found)} bits are wrong, ok is {found.ok}")
+    require(marked.is_recovered(found), f"{_errors(subject, found)} bits are wrong, ok is {found.ok}")
     overlap = marked.scheme.overlap(found, marked.claim())
     require(overlap == 1.0, f"the overlap of the codeword is {overlap}, not 1")
     require(bool(np.isfinite(found.reliabilities).all()), "a reliability is not finite")
@@ -60,7 +60,7 @@ def _errors(subject: Subject, found: Extraction) -> int:
 def _wrong_key(subject: Subject) -> None:
     marked, size = subject.marked, subject.scheme.payload_bits
     found = [marked.read(Key.for_harness(wrong=number)) for number in range(_KEYS)]
-    require(not any(map(marked.is_whole, found)), "a wrong key reads the message")
+    require(not any(map(marked.is_recovered, found)), "a wrong key reads the message")
     error = float(np.mean([one.bits != subject.message for one in found]))
     limit = 4.5 * 0.5 / np.sqrt(_KEYS * size)
     require(abs(error - 0.5) < limit, f"{error:.4f} of the bits of wrong keys are wrong, not 0.5 +- {limit:.4f}")
@@ -79,13 +79,15 @@ def _right_claim(subject: Subject) -> None:
     proven = marked.log10_p(marked.read())
     least = -0.15 * subject.scheme.payload_bits  # half of what as many fair coins give
     require(np.isfinite(proven), f"log10 p is {proven}")
-    require(proven < least, f"a whole message has log10 p = {proven:.1f}, not below {least:.1f}")
+    require(proven < least, f"a recovered message has log10 p = {proven:.1f}, not below {least:.1f}")
 
 
 def _salt(subject: Subject) -> None:
     marked = subject.marked
     other = marked.read(mark=replace(marked.mark, salt=bytes(32)))
-    require(not marked.is_whole(other), "the message is whole under another salt, so the salt binds no position")
+    require(
+        not marked.is_recovered(other), "the message is recovered under another salt, so the salt binds no position"
+    )
 
 
 def _files(subject: Subject) -> None:
@@ -93,7 +95,7 @@ def _files(subject: Subject) -> None:
     text, packed = json.dumps(marked.mark.to_json()), marked.mark.packed()
     loaded = Mark.from_json(json.loads(text), packed=packed)
     require(loaded.to_json() == marked.mark.to_json(), "the mark is another one after JSON")
-    require(marked.is_whole(marked.read(mark=loaded)), "the mark no longer reads the message after JSON")
+    require(marked.is_recovered(marked.read(mark=loaded)), "the mark no longer reads the message after JSON")
     message = subject.message
     spellings = ["".join(map(str, message)), ", ".join(map(str, message)), bytes(range(32)).hex()]
     spellings += [np.packbits(message, bitorder=order).tobytes().hex() for order in ("big", "little")]
@@ -161,10 +163,10 @@ ANY_HOST = (
     Rule("it is a frozen dataclass with a name of its own", _form, True, True),
     Rule("parameters and repr rebuild it", _rebuilt, True, True),
     Rule("a message of another length or other values is refused", _messages, True, True),
-    Rule("the message comes back whole from the marked host", _round_trip, False, True),
+    Rule("the message is recovered from the marked host", _round_trip, False, True),
     Rule("a wrong key reads noise", _wrong_key, True, True),
     Rule("a wrong key is no evidence", _no_evidence, True, True),
-    Rule("a whole message is evidence", _right_claim, False, True),
+    Rule("a recovered message is evidence", _right_claim, False, True),
     Rule("another salt reads noise", _salt, False, True),
     Rule("the mark survives JSON and holds neither key nor message", _files, False, True),
     Rule("equal key, message and nonce give equal weights, another nonce others", _repeats, False, True),

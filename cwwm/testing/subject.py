@@ -166,7 +166,7 @@ class Marked:
         weights = as_weights(self.host if suspect is None else suspect)
         return self.scheme.extract(weights, key, mark or self.mark)
 
-    def is_whole(self, found: Extraction) -> bool:
+    def is_recovered(self, found: Extraction) -> bool:
         """Say whether the message came back."""
         return found.ok and bool(np.array_equal(found.bits, self.subject.message))
 

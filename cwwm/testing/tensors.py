@@ -17,7 +17,7 @@ def _dtypes(subject: Subject) -> None:
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         host = {name: tensor.to(dtype) for name, tensor in _tensors(subject).items()}
         marked = subject.mark(host)
-        require(marked.is_whole(marked.read()), f"the message is not whole in {dtype}")
+        require(marked.is_recovered(marked.read()), f"the message is not recovered in {dtype}")
         changed = [name for name, tensor in host.items() if tensor.dtype != dtype]
         require(not changed, f"{changed} are no longer {dtype}")
 
@@ -32,8 +32,10 @@ def _tensors(subject: Subject) -> State:
 def _modules(subject: Subject) -> None:
     model = nn.ModuleDict({name.removesuffix(".weight"): _layer(name) for name in LAYERS})
     marked = subject.mark(model)
-    require(marked.is_whole(marked.read()), "the message is not whole in a module")
-    require(marked.is_whole(marked.read(suspect=model.state_dict())), "its state dict does not read as the module")
+    require(marked.is_recovered(marked.read()), "the message is not recovered in a module")
+    require(
+        marked.is_recovered(marked.read(suspect=model.state_dict())), "its state dict does not read as the module"
+    )
 
 
 def _layer(name: str) -> nn.Module:
@@ -60,7 +62,9 @@ def _scale(subject: Subject) -> None:
         marked = subject.marked.copy()
         for tensor in marked.state.values():
             tensor.mul_(scale)
-        require(marked.is_whole(marked.read()), f"the message is lost where all weights are {scale} times as large")
+        require(
+            marked.is_recovered(marked.read()), f"the message is lost where all weights are {scale} times as large"
+        )
 
 
 def _missing(subject: Subject) -> None:
@@ -125,7 +129,7 @@ def _sparse(subject: Subject) -> None:
 
 
 ON_TENSORS = (
-    Rule("the message comes back whole in float32, float16 and bfloat16, which stay so", _dtypes),
+    Rule("the message is recovered in float32, float16 and bfloat16, which stay so", _dtypes),
     Rule("a module reads like its state dict", _modules),
     Rule("only host weights change, as the report says", _only_hosts, True),
     Rule("a common positive scale does not matter", _scale),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.records.store import Journal, Levels
+from bench.records.store import Levels, RecordStore
 from cwwm.support.seeds import identity
 
 Record = dict[str, Any]
@@ -101,10 +101,12 @@ def many(schemes: int = 25, payloads: tuple[int, ...] = (64, 256, 1024)) -> Iter
                 yield from (record(name, bits, attack, dies_at, seed=seed, energy=energy) for seed in (0, 1))
 
 
-def journal_of(folder: Path, suite: str, records: Sequence[Record], levels: Levels | None = None) -> Journal:
-    """Return a journal of invented records."""
-    journal = Journal(folder)
+def record_store_of(
+    folder: Path, suite: str, records: Sequence[Record], levels: Levels | None = None
+) -> RecordStore:
+    """Return a record store of invented records."""
+    record_store = RecordStore(folder)
     for made in records:
-        journal.write(made)
-    journal.plan(suite, [made["identity"] for made in records], levels)
-    return journal
+        record_store.write(made)
+    record_store.plan(suite, [made["identity"] for made in records], levels)
+    return record_store

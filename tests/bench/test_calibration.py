@@ -37,7 +37,7 @@ WIDE = Tune("strength", 1e-3, 10.0)
 def measured(
     energy: Callable[[float], float], lost: Callable[[float], float] = lambda s: 0.0
 ) -> Callable[..., Trial]:
-    return lambda s: Trial(s, energy(s), 0.01, lost(s), whole=True)
+    return lambda s: Trial(s, energy(s), 0.01, lost(s), recovered=True)
 
 
 @pytest.mark.parametrize("budget", [1e-4, 1e-2, 0.3])
@@ -74,7 +74,7 @@ def test_a_scheme_below_the_budget_at_its_highest_strength_is_matched_on_accurac
 
 
 def test_a_scheme_without_a_pool_is_matched_on_accuracy() -> None:
-    found = search(lambda s: Trial(s, None, None, s / 4, whole=True), WIDE, 0.01)
+    found = search(lambda s: Trial(s, None, None, s / 4, recovered=True), WIDE, 0.01)
     assert (found.by, found.target) == ("accuracy", None)
     assert found.strength is not None
     assert 0.5 < found.strength <= 2.0
@@ -84,12 +84,12 @@ def test_a_strength_that_diverges_or_is_refused_above_a_good_one_is_too_strong()
     def diverging(strength: float) -> Trial:
         if strength > 0.05:
             raise FloatingPointError("the loss diverged")
-        return Trial(strength, strength**2, 1e-3, 0.0, whole=True)
+        return Trial(strength, strength**2, 1e-3, 0.0, recovered=True)
 
     def refusing(strength: float) -> Trial:
         if strength > 0.2:
             raise BadInput("no room")
-        return Trial(strength, 1e-3 * strength**2, 1e-3, 0.0, whole=True)
+        return Trial(strength, 1e-3 * strength**2, 1e-3, 0.0, recovered=True)
 
     assert search(diverging, WIDE, None).strength == pytest.approx(math.sqrt(1e-3), rel=NEAR)
     assert search(refusing, WIDE, 0.01).strength == pytest.approx(0.1, rel=0.99)

@@ -18,7 +18,7 @@ from bench.execution.run_untrained import perturb, run_untrained
 from bench.leaderboard.compatibility import shortfalls
 from bench.models.registry import ZOO_VARIABLE, ModelSpec, find_models, load_zoo
 from bench.records.fields import Record
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from bench.suite import AttackEntry, SchemeEntry, load_suite
 from bench.suite.cell import Cell, HostSpec, MarkSpec
 from bench.suite.expand import cells
@@ -310,7 +310,7 @@ def out(laboratory: tuple[Path, Bench]) -> Path:
 def test_a_failing_architecture_stops_nothing_and_is_told(
     laboratory: tuple[Path, Bench], out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    statuses = {(r["key"]["model"], r["key"]["weights"]): r["status"] for r in Journal(out).records()}
+    statuses = {(r["key"]["model"], r["key"]["weights"]): r["status"] for r in RecordStore(out).records()}
     assert statuses == {
         (name, weights): status
         for name, status in (("test_resnet", "ok"), ("test_vit", "failed"))
@@ -334,10 +334,10 @@ def test_check_and_pack_take_records_without_accuracy(
     assert bench("check", tmp_path / "packed", "--sample", 0, "--device", "cpu") == 0
     assert "all is well" in capsys.readouterr().out
     shutil.copytree(out, tmp_path / "forged")
-    journal = Journal(tmp_path / "forged")
-    good = next(record for record in journal.records() if record["status"] == "ok")
+    record_store = RecordStore(tmp_path / "forged")
+    good = next(record for record in record_store.records() if record["status"] == "ok")
     good["marked"]["log10_p"] -= 1
-    journal.write({k: v for k, v in good.items() if k not in ("digest", "format")})
+    record_store.write({k: v for k, v in good.items() if k not in ("digest", "format")})
     assert bench("leaderboard", tmp_path / "forged") == 0
     capsys.readouterr()
     assert bench("check", tmp_path / "forged", "--sample", 4, "--device", "cpu") == 1
@@ -349,9 +349,9 @@ def test_check_and_pack_take_records_without_accuracy(
 def test_a_second_run_tries_only_what_failed(laboratory: tuple[Path, Bench], out: Path, tmp_path: Path) -> None:
     folder, bench = laboratory
     shutil.copytree(out, tmp_path / "out")
-    before = {r["identity"]: r for r in Journal(out).records()}
+    before = {r["identity"]: r for r in RecordStore(out).records()}
     assert bench("run", folder / "untrained.yaml", "--out", tmp_path / "out", "--device", "cpu") == 3
-    for again in Journal(tmp_path / "out").records():
+    for again in RecordStore(tmp_path / "out").records():
         same = again == before[again["identity"]]
         assert same == (again["status"] == "ok")
         assert len(again["attempts"]) == (0 if same else 1)
@@ -362,7 +362,7 @@ def test_two_processes_give_the_records_of_one(laboratory: tuple[Path, Bench], o
     folder, bench = laboratory
     arguments = ("--out", tmp_path, "--device", "cpu", "--jobs", 2)
     assert bench("run", folder / "untrained.yaml", *arguments) == 3
-    one, two = ({r["identity"]: r.get("marked") for r in Journal(path).records()} for path in (out, tmp_path))
+    one, two = ({r["identity"]: r.get("marked") for r in RecordStore(path).records()} for path in (out, tmp_path))
     assert one == two
 
 

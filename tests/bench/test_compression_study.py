@@ -6,7 +6,7 @@ from statistics import fmean
 import pytest
 
 from bench.leaderboard.points import Point, gather, percent
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from bench.studies.compression import LEVELS, app, curves, page, reach_table
 from bench.studies.compression_picture import lost, measured_ratio
 from cwwm.support.console import run_app
@@ -15,7 +15,7 @@ from cwwm.support.console import run_app
 @pytest.fixture
 def points(finished: Path) -> list[Point]:
     wanted = ("magnitude", "random")
-    found = gather(Journal(finished).records())
+    found = gather(RecordStore(finished).records())
     return [p for p in found if p.scheme == "cwc" and p.attack in wanted]
 
 

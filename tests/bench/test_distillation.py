@@ -310,7 +310,7 @@ def test_every_scheme_reads_a_student_without_raising_and_no_message(name: str, 
 
 @cache
 def projected(epochs: int) -> tuple[nn.Module, Claim]:
-    """Return a host with a mark of scheme uchida that reads back whole, and the claim on it."""
+    """Return a host with a mark of scheme uchida that is recovered, and the claim on it."""
     scheme, host = make_scheme("uchida", {"payload_bits": 64, "strength": 0.3}), build(None, 0)
     message = KEY.choices(NONCE).stream("message").bits(64)
     embedding = scheme.begin(as_weights(host), message, KEY, EmbedContext(data().train, 10, 1, CPU, NONCE))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bench.attacks import ATTACKS
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from bench.support.fingerprint import Fingerprints
 from bench.support.modules import Modules
 from bench.testing import check_attack
@@ -56,7 +56,7 @@ def test_both_examples_run_in_workers_and_do_what_they_say(bench: Bench, tmp_pat
     (tmp_path / "tiny.yaml").write_text(SUITE)
     arguments = (tmp_path / "tiny.yaml", *PLUGINS, "--out", tmp_path, "--device", "cpu")
     assert bench("run", *arguments, "--jobs", 2) == 0
-    records = {record["key"]["attack"]: record for record in Journal(tmp_path).records()}
+    records = {record["key"]["attack"]: record for record in RecordStore(tmp_path).records()}
     assert {record["status"] for record in records.values()} == {"ok"}
     mild, hard = records["low-rank + bn"]["rows"]
     (pruned,) = records["magnitude"]["rows"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench.leaderboard import texts
-from bench.records.store import Journal, record_digest
+from bench.records.store import RecordStore, record_digest
 from bench.verification.submission import _identity
 
 Bench = Callable[..., int]
@@ -218,8 +218,8 @@ def forge(folder: Path, make: Make) -> None:
     before = (folder / "leaderboard.csv").read_text()
     if "CWC,64" not in before:
         try:
-            journal = Journal(folder)
-            made = texts(journal.suite, list(journal.records()), journal.levels)
+            record_store = RecordStore(folder)
+            made = texts(record_store.suite, list(record_store.records()), record_store.levels)
         except Exception:
             return
         for name, text in made.items():

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 from torch import Tensor
 
-from bench.leaderboard.detection import covertness_table, critical_log10_p, detection_table
+from bench.leaderboard.detection import critical_log10_p, detectability_table, detection_table
 from bench.leaderboard.points import gather
 from bench.metrics.accuracy import rate_interval
 from bench.metrics.false_positives import affordable_trials, null_facts, null_log10_p
 from bench.records.fields import Record
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, Scheme, embed, make_scheme, scheme_of
@@ -150,7 +150,7 @@ def test_the_critical_value_of_many_continuous_p_values_is_the_nominal_one() -> 
 
 @pytest.fixture(scope="module")
 def records(finished: Path) -> list[Record]:
-    return list(Journal(finished).records())
+    return list(RecordStore(finished).records())
 
 
 def test_every_record_of_a_marked_model_has_the_same_small_facts(records: list[Record]) -> None:
@@ -194,12 +194,12 @@ def test_with_wrong_keys_enough_the_critical_value_is_measured(records: list[Rec
     assert str(row[6]).startswith("0 ")  # the sixteen times four wrong keys are surer than any claim of 64 bits
 
 
-def test_the_covertness_table_shows_clamped_values(records: list[Record]) -> None:
-    headers, rows = covertness_table(gather(records))
+def test_the_detectability_table_shows_clamped_values(records: list[Record]) -> None:
+    headers, rows = detectability_table(gather(records))
     shown = {row[0]: dict(zip(headers, row, strict=True)) for row in rows}
     assert int(str(shown["cwc"]["exact repeats"])) > 20
     assert all(row["models"] == 2 and "[" in str(row["AUC of a classifier"]) for row in shown.values())
-    (alone,) = covertness_table(
+    (alone,) = detectability_table(
         gather(r for r in records if r["key"]["scheme"] == "cwc" and r["key"]["seed"] == 0)
     )[1]
     assert alone[2] == 1
@@ -213,5 +213,5 @@ def test_older_records_without_facts_leave_dashes(records: list[Record]) -> None
     for row in detection_table(gather(older))[1]:
         assert row[2:6] == ["-", "-", "-", "-3.00 by law"]
         assert "[" in str(row[6])
-    assert all(row[2:] == ["-"] * 5 for row in covertness_table(gather(older))[1])
-    assert detection_table([])[1] == covertness_table([])[1] == []
+    assert all(row[2:] == ["-"] * 5 for row in detectability_table(gather(older))[1])
+    assert detection_table([])[1] == detectability_table([])[1] == []

@@ -83,7 +83,7 @@ OTHER: dict[str, tuple[list[Change], set[str]]] = {
     "another function is imported": ([("bench/execution/model_factory.py", "import accur", "import answers as accur")], TRAINING),
     "who reads the data": ([("bench/data/digits.py", r"sorted\(order\[::4\]\)", "sorted(order[::5])")], {"host"}),
     "false positives": ([("bench/metrics/false_positives.py", r"\bTRIALS = 600", "TRIALS = 500")], {"detection"}),
-    "covertness": ([("bench/metrics/detectability.py", "counts > chance", "counts >= chance")], {"detection"}),
+    "detectability": ([("bench/metrics/detectability.py", "counts > chance", "counts >= chance")], {"detection"}),
     "a stopwatch": ([("cwwm/support/timing.py", r"perf_counter\(\)", "monotonic()")], {"timing"}),
 }  # fmt: skip
 

@@ -90,7 +90,7 @@ def test_a_claimant_gains_nothing_beyond_the_factor_of_his_commitments(suspect: 
     best = log10_p.reshape(-1, 25).min(axis=1)
     assert all(count <= most for count, most in extremes(best + np.log10(25), (0.1, 1e-2, 1e-3)))
     unaccounted, most = extremes(best, (0.1,))[0]
-    assert unaccounted > most  # had the judge not counted them, he would
+    assert unaccounted > most  # had they not been counted, they would
 
 
 @pytest.mark.parametrize("name", ["random-key", "commitment-spam"])

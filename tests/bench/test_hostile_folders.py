@@ -13,11 +13,11 @@ from PIL import Image
 from bench.execution.progress import read_progress
 from bench.execution.time_budget import Durations
 from bench.leaderboard.pictures import save
-from bench.records.store import Journal, record_digest
+from bench.records.store import RecordStore, record_digest
 from bench.regression.baseline import accepted
 from bench.regression.history import read_history
 from cwwm.support.errors import BadInput
-from tests.bench.invented import journal_of, record, refused
+from tests.bench.invented import record, record_store_of, refused
 
 Bench = Callable[..., int]
 Spoil = Callable[[Path], object]
@@ -39,8 +39,8 @@ def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     made = [record("a", 64, "magnitude", 0.9, seed=seed) for seed in (0, 1)]
     made.append(refused("b", 64, "magnitude", seed=0))
-    journal_of(tmp_path / "baselines" / "mine", "mine", made)
-    return journal_of(tmp_path / "out", "mine", made).folder
+    record_store_of(tmp_path / "baselines" / "mine", "mine", made)
+    return record_store_of(tmp_path / "out", "mine", made).folder
 
 
 def sparse(path: Path) -> None:
@@ -194,7 +194,7 @@ def test_progress_of_any_form_is_one_line(
     [
         ("durations.json", lambda path: Durations(path, "a processor")),
         ("history.jsonl", read_history),
-        ("accepted.json", lambda path: accepted(Journal(path.parent))),
+        ("accepted.json", lambda path: accepted(RecordStore(path.parent))),
     ],
 )
 def test_what_stands_beside_is_refused_in_any_other_form(
@@ -230,9 +230,9 @@ def test_dollars_are_drawn_as_they_are(bench: Bench, tmp_path: Path) -> None:
     """Between two of them matplotlib would read a formula."""
     one = record("$\\frac{$ and $x_$", 64, "random", 0.3)
     one["key"]["attack"] = "$\\sqrt{$"
-    journal = journal_of(tmp_path / "out", "$\\nothing$", [one])
-    assert bench("leaderboard", journal.folder) == 0
-    assert (journal.folder / "leaderboard.png").stat().st_size > 10_000
+    record_store = record_store_of(tmp_path / "out", "$\\nothing$", [one])
+    assert bench("leaderboard", record_store.folder) == 0
+    assert (record_store.folder / "leaderboard.png").stat().st_size > 10_000
 
 
 def test_pictures_have_a_largest_size(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from bench.leaderboard.capacity import capacities, capacity_tables
 from bench.leaderboard.detection import detection_table, flagged
 from bench.leaderboard.levels import at_levels, levels_table
 from bench.leaderboard.points import gather
-from bench.records.store import Journal, Levels
+from bench.records.store import Levels, RecordStore
 from cwwm.support.console import run_app
-from tests.bench.invented import journal_of, many, record, refused
+from tests.bench.invented import many, record, record_store_of, refused
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
@@ -46,16 +46,16 @@ def test_several_payloads_are_ranked_apart_and_give_the_section_on_capacity(tmp_
     one = texts("mine", both[:1])["leaderboard.md"]
     assert "Capacity" not in one
     assert "### " not in one
-    assert [path.name for path in write(journal_of(tmp_path, "mine", both[:1]))][2:] == ["leaderboard.png"]
+    assert [path.name for path in write(record_store_of(tmp_path, "mine", both[:1]))][2:] == ["leaderboard.png"]
 
 
 def test_pictures_hold_many_schemes_and_repeat_byte_by_byte(tmp_path: Path) -> None:
     records = list(many())
     names = ["leaderboard.md", "leaderboard.csv", "leaderboard.png", "capacity.png"]
-    journal = journal_of(tmp_path, "many", records)
-    assert [path.name for path in write(journal)] == names
+    record_store = record_store_of(tmp_path, "many", records)
+    assert [path.name for path in write(record_store)] == names
     first = {name: (tmp_path / name).read_bytes() for name in names}
-    write(journal)
+    write(record_store)
     assert {name: (tmp_path / name).read_bytes() for name in names} == first
     assert all(len(first[name]) > 50_000 for name in names[2:])
 
@@ -84,15 +84,15 @@ def test_attacks_at_equal_cost_are_shown_by_points_lost_whatever_each_model_took
     assert rows == [["tough", 256, "100 100 50"], ["weak", 256, "0 50 0"]]
     assert levels_table(points, {("random", "m"): {0.0: None, 3.0: 0.3}})[1] == [["weak", 256, "- 100"]]
 
-    journal = journal_of(tmp_path, "mine", records, levels)
-    assert journal.levels == levels
-    assert "leaderboard.png" in [path.name for path in write(journal)]
+    record_store = record_store_of(tmp_path, "mine", records, levels)
+    assert record_store.levels == levels
+    assert "leaderboard.png" in [path.name for path in write(record_store)]
     page = (tmp_path / "leaderboard.md").read_text()
     assert "at most 0, 1, 3 points" in page
     assert "| tough    | 256    | 100 100 50  |" in page
-    assert page == texts("mine", list(journal.records()), levels)["leaderboard.md"]
+    assert page == texts("mine", list(record_store.records()), levels)["leaderboard.md"]
     assert "equal cost" not in texts("mine", records)["leaderboard.md"]
-    assert Journal(tmp_path).pack(tmp_path / "packed").levels == levels
+    assert RecordStore(tmp_path).pack(tmp_path / "packed").levels == levels
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_rate_is_flagged_if_its_interval_excludes_the_nominal_one(
 @pytest.mark.results
 def test_p_values_that_were_too_small_are_flagged_in_the_committed_tables() -> None:
     """Blocks of two ones in 32 were thought to be right by chance once in 496; it is once in 256."""
-    records = [r for r in Journal(RESULTS / "encodings").records() if r["key"]["scheme"] == "protected-cwc"]
+    records = [r for r in RecordStore(RESULTS / "encodings").records() if r["key"]["scheme"] == "protected-cwc"]
     headers, rows = detection_table(gather(records))
     rates = {row[1]: str(row[headers.index("false positives at 1e-3")]) for row in rows}
     assert rates[1024] == "**0.00361 [0.0026, 0.0049]**"
@@ -124,15 +124,17 @@ def test_p_values_that_were_too_small_are_flagged_in_the_committed_tables() -> N
 
 def test_an_archived_folder_says_so_above_its_tables_until_it_is_run_again(tmp_path: Path) -> None:
     records = [record("a", 64, "magnitude", 0.9)]
-    journal = journal_of(tmp_path / "out", "mine", records, {("magnitude", "m"): {0.0: 0.7}})
-    assert journal.archived is None
-    assert run_app(app, "cwwm-bench", ["archive", str(journal.folder), "--reason", "marks are bound now."]) == 0
-    assert journal.archived is not None
-    assert journal.archived.endswith(": marks are bound now.")
-    assert journal.levels
-    head = (journal.folder / "leaderboard.md").read_text().splitlines()[:3]
-    assert head == ["# Leaderboard of suite mine", "", f"> {journal.archived}"]
-    assert journal.pack(tmp_path / "packed").archived == journal.archived
-    journal.plan("mine", [made["identity"] for made in records])
-    assert journal.archived is None
+    record_store = record_store_of(tmp_path / "out", "mine", records, {("magnitude", "m"): {0.0: 0.7}})
+    assert record_store.archived is None
+    assert (
+        run_app(app, "cwwm-bench", ["archive", str(record_store.folder), "--reason", "marks are bound now."]) == 0
+    )
+    assert record_store.archived is not None
+    assert record_store.archived.endswith(": marks are bound now.")
+    assert record_store.levels
+    head = (record_store.folder / "leaderboard.md").read_text().splitlines()[:3]
+    assert head == ["# Leaderboard of suite mine", "", f"> {record_store.archived}"]
+    assert record_store.pack(tmp_path / "packed").archived == record_store.archived
+    record_store.plan("mine", [made["identity"] for made in records])
+    assert record_store.archived is None
     assert run_app(app, "cwwm-bench", ["archive", str(tmp_path), "--reason", "none"]) == 2

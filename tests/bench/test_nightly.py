@@ -1,4 +1,4 @@
-"""Nights on a real small network: hosts are kept, marks are not, a planted change is caught and named."""
+"""Nightly runs on a real small network: hosts are kept, marks are not, a planted change is caught and named."""
 
 import contextlib
 import importlib
@@ -16,7 +16,7 @@ from bench.execution.shared_models import KINDS
 from bench.metrics import false_positives
 from bench.models.registry import ZOO_VARIABLE
 from bench.records.fields import Record
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from bench.regression import compare
 from bench.regression.history import read_history
 from bench.regression.nightly import STEP_SUMMARY, Home
@@ -70,20 +70,20 @@ def _few_wrong_keys() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Ended:
-    """A night that is over: exit code, its journal, and what it said on the way."""
+    """A nightly run that is over: exit code, its record store, and what it said on the way."""
 
     code: int
-    journal: Journal
+    record_store: RecordStore
     said: str
 
     @property
     def summary(self) -> str:
-        return (self.journal.folder / "summary.md").read_text()
+        return (self.record_store.folder / "summary.md").read_text()
 
 
 @dataclass(frozen=True)
 class Lab:
-    """A folder with a zoo of one model, in which nights of a suite are run."""
+    """A folder with a zoo of one model, in which nightly runs of a suite are run."""
 
     folder: Path
 
@@ -101,19 +101,19 @@ class Lab:
             patch.setenv(STEP_SUMMARY, str(self.folder / "step.md"))
             return run_app(app, "cwwm-bench", [str(argument) for argument in arguments])
 
-    def night(self, suite: str = SUITE) -> Ended:
+    def nightly(self, suite: str = SUITE) -> Ended:
         path = self.folder / "small.yaml"
         path.write_text(suite)
         with contextlib.redirect_stderr(io.StringIO()) as said:
             code = self.call(
                 "nightly", path, "--home", self.home.folder, "--baseline", self.baseline, "--device", "cpu"
             )
-        return Ended(code, Journal((self.home.folder / "latest").resolve()), said.getvalue())
+        return Ended(code, RecordStore((self.home.folder / "latest").resolve()), said.getvalue())
 
 
 @dataclass(frozen=True)
 class Two:
-    """Two nights of the same source, with the first one accepted in between."""
+    """Two nightly runs of the same source, with the first one accepted in between."""
 
     lab: Lab
     first: Ended
@@ -124,9 +124,9 @@ class Two:
 def two(tmp_path_factory: pytest.TempPathFactory) -> Two:
     lab = Lab(tmp_path_factory.mktemp("nights"))
     (lab.folder / "models.yaml").write_text(ZOO)
-    first = lab.night()
-    assert lab.call("accept-baseline", first.journal.folder, "--baseline", lab.baseline) == 0
-    return Two(lab, first, lab.night())
+    first = lab.nightly()
+    assert lab.call("accept-baseline", first.record_store.folder, "--baseline", lab.baseline) == 0
+    return Two(lab, first, lab.nightly())
 
 
 @pytest.fixture
@@ -141,15 +141,17 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_first_night_asks_for_a_baseline(two: Two) -> None:
     assert two.first.code == 0
     assert "accept-baseline" in two.first.summary
-    assert {record["status"] for record in two.first.journal.records()} == {"ok"}
+    assert {record["status"] for record in two.first.record_store.records()} == {"ok"}
 
 
 def test_a_second_night_has_no_regression_and_equal_records(two: Two) -> None:
     assert two.second.code == 0
     assert "No regression" in two.second.summary
-    first, second = ([*map(reproducible, night.journal.records())] for night in (two.first, two.second))
+    first, second = (
+        [*map(reproducible, nightly_run.record_store.records())] for nightly_run in (two.first, two.second)
+    )
     assert first == second
-    assert two.first.journal.folder != two.second.journal.folder
+    assert two.first.record_store.folder != two.second.record_store.folder
 
 
 def test_hosts_are_kept_and_marked_models_are_not(two: Two) -> None:
@@ -157,18 +159,18 @@ def test_hosts_are_kept_and_marked_models_are_not(two: Two) -> None:
     assert "training" not in two.second.said
     assert two.second.said.count("marking with cwc") == SEEDS
     assert len(list(two.lab.home.hosts.glob("*.safetensors"))) == SEEDS * len(KINDS)
-    assert not (two.second.journal.folder / "artefacts").exists()
+    assert not (two.second.record_store.folder / "artefacts").exists()
 
 
 def test_the_history_has_a_line_a_night_and_a_picture(two: Two) -> None:
-    verdicts = [night["verdict"] for night in read_history(two.lab.home.history)][:2]
+    verdicts = [nightly_run["verdict"] for nightly_run in read_history(two.lab.home.history)][:2]
     assert verdicts == ["no baseline", "no regression"]
     assert "### Trend" in two.second.summary
-    assert (two.second.journal.folder / "trend.png").stat().st_size > 5_000
+    assert (two.second.record_store.folder / "trend.png").stat().st_size > 5_000
 
 
 def test_a_night_leaves_its_page(two: Two) -> None:
-    assert "Leaderboard of suite small" in (two.second.journal.folder / "leaderboard.html").read_text()
+    assert "Leaderboard of suite small" in (two.second.record_store.folder / "leaderboard.html").read_text()
 
 
 def test_the_step_summary_of_a_workflow_gets_every_night(two: Two) -> None:
@@ -179,19 +181,19 @@ def test_the_step_summary_of_a_workflow_gets_every_night(two: Two) -> None:
 
 @pytest.mark.usefixtures("planted")
 def test_a_lowered_threshold_is_caught_and_named(two: Two) -> None:
-    found = two.lab.night(SUITE.replace("name: cwc,", "name: cwc-lowered, label: cwc,"))
+    found = two.lab.nightly(SUITE.replace("name: cwc,", "name: cwc-lowered, label: cwc,"))
     assert found.code == 1
     assert "Worse: " in found.summary
     assert "dense, cwc 64 bits: magnitude" in found.summary
     assert read_history(two.lab.home.history)[-1]["worse"]
-    table = (found.journal.folder / "comparison.csv").read_text()
+    table = (found.record_store.folder / "comparison.csv").read_text()
     assert len(table.splitlines()) == 1 + len(compare(*two_records(two.first, found)).judgements)
-    assert two.lab.call("compare", found.journal.folder, "--baseline", two.lab.baseline) == 1
-    assert two.lab.call("compare", two.second.journal.folder, "--baseline", two.lab.baseline) == 0
+    assert two.lab.call("compare", found.record_store.folder, "--baseline", two.lab.baseline) == 1
+    assert two.lab.call("compare", two.second.record_store.folder, "--baseline", two.lab.baseline) == 0
 
 
-def two_records(*nights: Ended) -> Iterator[list[Record]]:
-    return (list(night.journal.records()) for night in nights)
+def two_records(*nightly_runs: Ended) -> Iterator[list[Record]]:
+    return (list(nightly_run.record_store.records()) for nightly_run in nightly_runs)
 
 
 def test_a_night_without_time_is_no_green_night(two: Two) -> None:
@@ -205,11 +207,11 @@ def test_a_night_without_time_is_no_green_night(two: Two) -> None:
 
 
 def test_a_run_with_failures_is_no_baseline(two: Two, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    shutil.copytree(two.first.journal.folder, tmp_path / "out")
-    journal = Journal(tmp_path / "out")
-    record = next(iter(journal.records()))
+    shutil.copytree(two.first.record_store.folder, tmp_path / "out")
+    record_store = RecordStore(tmp_path / "out")
+    record = next(iter(record_store.records()))
     failed = {**record, "status": "failed", "reason": "the power went", "rows": []}
-    journal.write({k: v for k, v in failed.items() if k not in ("digest", "format")})
+    record_store.write({k: v for k, v in failed.items() if k not in ("digest", "format")})
     assert two.lab.call("accept-baseline", tmp_path / "out", "--baseline", tmp_path / "baseline") == 2
     assert "1 cells" in capfd.readouterr().err
     assert not (tmp_path / "baseline").exists()
@@ -218,5 +220,5 @@ def test_a_run_with_failures_is_no_baseline(two: Two, tmp_path: Path, capfd: pyt
 def test_without_a_baseline_there_is_nothing_to_compare(
     two: Two, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert two.lab.call("compare", two.first.journal.folder, "--baseline", tmp_path) == 2
+    assert two.lab.call("compare", two.first.record_store.folder, "--baseline", tmp_path) == 2
     assert "accept-baseline" in capfd.readouterr().err

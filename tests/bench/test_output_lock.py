@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bench.models.registry import ZOO_VARIABLE
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from bench.support.output_lock import LOCK, writing
 from cwwm.support.errors import BadInput, EnvironmentFault
 
@@ -101,16 +101,16 @@ def test_a_sweep_stays_in_its_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("replaced", [False, True])
 def test_records_go_only_into_the_folder_of_their_run(finished: Path, tmp_path: Path, replaced: bool) -> None:
-    journal, record = Journal(tmp_path / "out"), next(iter(Journal(finished).records()))
-    journal.folder.mkdir()
-    journal.plan("tiny", [record["identity"]])
-    journal.write(record)
-    journal.folder.rename(tmp_path / "moved")
+    record_store, record = RecordStore(tmp_path / "out"), next(iter(RecordStore(finished).records()))
+    record_store.folder.mkdir()
+    record_store.plan("tiny", [record["identity"]])
+    record_store.write(record)
+    record_store.folder.rename(tmp_path / "moved")
     if replaced:
-        journal.folder.mkdir()
+        record_store.folder.mkdir()
     with pytest.raises(EnvironmentFault, match="was removed or replaced"):
-        journal.write(record)
-    assert journal.folder.exists() == replaced
+        record_store.write(record)
+    assert record_store.folder.exists() == replaced
 
 
 def full_disk() -> None:

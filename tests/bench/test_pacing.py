@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.execution.time_budget import Durations, Kind, Pace, by_importance, cut_rows, parse_budget
-from bench.records.store import Journal
+from bench.execution.time_budget import Durations, Kind, TimeBudget, by_importance, cut_rows, parse_budget
+from bench.records.store import RecordStore
 from bench.suite import Suite, load_suite
 from bench.suite.cell import Cell
 from bench.suite.expand import cells
@@ -63,17 +63,19 @@ def test_no_cell_is_begun_that_would_end_too_late(
     folder, planned = tmp_path_factory.mktemp("paced"), planned[::8]
     now, seen, store = 0.0, set(), ArtefactStore(folder)
     durations = Durations(folder / "durations.json", "a machine")
-    pace = Pace(by_importance(planned, suite), deadline=budget, durations=durations, store=store, clock=lambda: now)
+    budgeted = TimeBudget(
+        by_importance(planned, suite), deadline=budget, durations=durations, store=store, clock=lambda: now
+    )
     begun = 0
-    for cell in pace:
+    for cell in budgeted:
         begun += 1
         kind = Kind.of(cell, store)
         now += costs[hash(kind.attack) % len(costs)]
         assert now <= budget or kind not in seen
         seen.add(kind)
-    assert begun + len(pace.cut) == len(planned)
+    assert begun + len(budgeted.cut) == len(planned)
     assert begun >= 1
-    assert [*pace.cut] == by_importance(planned, suite)[begun:]
+    assert [*budgeted.cut] == by_importance(planned, suite)[begun:]
 
 
 def test_durations_last_on_one_machine_only(tmp_path: Path) -> None:
@@ -97,7 +99,7 @@ def test_a_run_stops_at_its_budget_says_what_it_cut_and_goes_on_later(
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(finished, out)
-    waiting = [r for r in Journal(out).records() if r["key"]["attack"] == "magnitude" and r["key"]["seed"] == 1]
+    waiting = [r for r in RecordStore(out).records() if r["key"]["attack"] == "magnitude" and r["key"]["seed"] == 1]
     for record in waiting:
         (out / "cells" / f"{record['identity']}.json").unlink()
     arguments = ("run", tiny / "tiny.yaml", "--out", out, "--device", "cpu")
@@ -109,7 +111,7 @@ def test_a_run_stops_at_its_budget_says_what_it_cut_and_goes_on_later(
         (1, "sign-repetition", ["magnitude"]),
     ]
     assert bench(*arguments, "--budget", "10m") == 0
-    assert len(list(Journal(out).records())) == 16
+    assert len(list(RecordStore(out).records())) == 16
     assert json.loads((out / "cut.json").read_text())["cells"] == []
 
 

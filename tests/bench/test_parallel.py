@@ -13,7 +13,7 @@ import pytest
 from bench.execution.run_cell import reproducible
 from bench.models.registry import ZOO_VARIABLE
 from bench.records.fields import Record
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from bench.verification.submission import inspect
 from tests.processes import gone, recorded, until, workers
 
@@ -75,7 +75,7 @@ def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
 
 
 def by_attack(folder: Path) -> dict[tuple[str, str], Record]:
-    return {(r["key"]["scheme"], r["key"]["attack"]): r for r in Journal(folder).records()}
+    return {(r["key"]["scheme"], r["key"]["attack"]): r for r in RecordStore(folder).records()}
 
 
 def test_several_processes_record_what_one_does(
@@ -84,7 +84,7 @@ def test_several_processes_record_what_one_does(
     out = tmp_path / "out"
     assert bench("run", tiny / "tiny.yaml", "--out", out, "--device", "cpu", "--jobs", 2) == 0
     assert "[16/16" in capsys.readouterr().err
-    alone, together = (list(Journal(folder).records()) for folder in (finished, out))
+    alone, together = (list(RecordStore(folder).records()) for folder in (finished, out))
     assert [reproducible(record) for record in together] == [reproducible(record) for record in alone]
     assert bench("run", tiny / "tiny.yaml", "--out", out, "--device", "cpu", "--jobs", 9) == 0
     assert "0 cells run, 16 taken" in capsys.readouterr().err
@@ -106,7 +106,7 @@ def test_a_cell_that_ends_its_process_fails_for_good_and_the_rest_goes_on(
         "fatal-5": ("failed", False, 0),
     }
     assert "exit code 7" in records["cwc", "fatal-1"]["reason"]
-    assert inspect(Journal(tmp_path / "out")).faults == []
+    assert inspect(RecordStore(tmp_path / "out")).faults == []
     capsys.readouterr()
     assert bench(*arguments, "--scheme", "cwc", "--attack", "fatal-1") == 3, (
         "in this process it would end the tests"
@@ -144,12 +144,12 @@ def test_a_killed_worker_is_replaced(tiny: Path, finished: Path, tmp_path: Path)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert "16 cells run" in said
-    alone, together = (list(Journal(folder).records()) for folder in (finished, tmp_path))
+    alone, together = (list(RecordStore(folder).records()) for folder in (finished, tmp_path))
     assert [reproducible(record) for record in together] == [reproducible(record) for record in alone]
     fatal = [attempt for record in together for attempt in record["attempts"]]
     assert all(a["fatal"] and "SIGKILL" in a["reason"] for a in fatal)
     assert len(fatal) <= 1
-    assert inspect(Journal(tmp_path)).faults == []
+    assert inspect(RecordStore(tmp_path)).faults == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

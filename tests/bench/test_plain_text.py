@@ -12,7 +12,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from bench.leaderboard import texts
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from bench.support.plain_text import in_markdown, in_spreadsheet, plain
 
 Bench = Callable[..., int]
@@ -83,7 +83,7 @@ def renamed(records: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_leaderboards_hold_text_only(finished: Path, text: str) -> None:
-    made = texts(text, renamed(list(Journal(finished).records()), text), archived=text)
+    made = texts(text, renamed(list(RecordStore(finished).records()), text), archived=text)
     html = MarkdownIt("commonmark", {"html": True}).enable("table").render(made["leaderboard.md"])
     assert not re.search(r"<(a|img|script)\b|<!--", html)
     for table in re.findall(r"<table>.*?</table>", html, re.DOTALL):
@@ -103,9 +103,9 @@ def test_status_and_leaderboard_print_text_only(
     import shutil
 
     shutil.copytree(finished, tmp_path / "out", ignore=shutil.ignore_patterns("artefacts"))
-    journal = Journal(tmp_path / "out")
-    record = next(iter(journal.records()))
-    journal.write({**record, "status": "failed", "reason": "\x1b[2J\x1b[1;1Hall is well"})
+    record_store = RecordStore(tmp_path / "out")
+    record = next(iter(record_store.records()))
+    record_store.write({**record, "status": "failed", "reason": "\x1b[2J\x1b[1;1Hall is well"})
     progress = tmp_path / "out" / "progress.json"
     told = json.loads(progress.read_text()) | {"last": ["\x1b[31mred"], "doing": "\x9b2J", "suite": "\x1b[5m"}
     progress.write_text(json.dumps(told))

@@ -24,7 +24,7 @@ from bench.execution.progress import (
     read_progress,
 )
 from bench.models.registry import ZOO_VARIABLE
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from bench.suite.cell import Cell
 from cwwm.support.errors import BadInput
 from cwwm.support.files import write_json
@@ -41,7 +41,7 @@ def picture(progress: Progress) -> str:
 
 def test_another_shell_sees_a_run_while_it_goes_on(finished: Path, tmp_path: Path) -> None:
     """Everything a reader asks: cells done of the plan, rate, time left, the last results, the failures."""
-    records = list(Journal(finished).records())
+    records = list(RecordStore(finished).records())
     broken = {**records[2], "status": "failed", "reason": "the power went"}
     with RunProgress(tmp_path, "tiny", total=16, taken=4) as run:
         for record in (*records[:2], broken):
@@ -54,7 +54,7 @@ def test_another_shell_sees_a_run_while_it_goes_on(finished: Path, tmp_path: Pat
         assert "3 a minute, 1:00 gone, 3:00 left" in text
         assert "1 failed" in text
         assert "the power went" in text
-        assert "message whole at" in text
+        assert "message recovered at" in text
     ended = read_progress(tmp_path)
     assert ended is not None
     assert ended.state == ENDED

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from bench.studies.proof_rates import FOLDERS, Proof, app, log10_p_now, lost_rows, proofs, summary_rows
 from cwwm.ownership.evidence import log10_match_tail
 from cwwm.support.console import run_app
@@ -20,7 +20,7 @@ def test_the_committed_page_follows_from_the_committed_records(tmp_path: Path) -
     text = (RESULTS / "proof-rates.md").read_text()
     assert (tmp_path / "x.md").read_text() == text, "python -m bench.studies.proof_rates -o results/proof-rates.md"
     folders = {path.parent for pattern in FOLDERS for path in RESULTS.glob(pattern)}
-    assert all(f"| {Journal(folder).suite} " in text for folder in folders)
+    assert all(f"| {RecordStore(folder).suite} " in text for folder in folders)
 
 
 def test_a_proof_is_lost_between_the_rates() -> None:

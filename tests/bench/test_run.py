@@ -12,7 +12,7 @@ import pytest
 
 from bench.execution.run_cell import comparable
 from bench.leaderboard import TIMING_COLUMNS
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from cwwm.support.files import write_json
 
 Bench = Callable[..., int]
@@ -24,7 +24,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 
 def test_every_cell_has_a_record_and_a_row_a_strength(finished: Path) -> None:
-    records = list(Journal(finished).records())
+    records = list(RecordStore(finished).records())
     assert len(records) == 2 * 2 * 4
     assert {record["status"] for record in records} == {"ok"}
     assert all(len(record["rows"]) == len(record["recipe"]["strengths"]) for record in records)
@@ -42,7 +42,7 @@ def test_the_laws_hold_in_the_records(finished: Path) -> None:
 
 
 def test_a_record_holds_neither_key_nor_secret(finished: Path) -> None:
-    for record in Journal(finished).records():
+    for record in RecordStore(finished).records():
         text = json.dumps(record)
         assert "secret" not in text
         assert record["host"]["accuracy"]["total"] == 450
@@ -62,13 +62,13 @@ def test_failed_cells_are_tried_again_and_their_attempts_kept(
     tiny: Path, finished: Path, bench: Bench, tmp_path: Path
 ) -> None:
     shutil.copytree(finished, tmp_path / "out")
-    journal = Journal(tmp_path / "out")
-    record = next(iter(journal.records()))
+    record_store = RecordStore(tmp_path / "out")
+    record = next(iter(record_store.records()))
     failed = {**record, "status": "failed", "reason": "the power went", "rows": []}
-    journal.write({k: v for k, v in failed.items() if k not in ("digest", "format")})
+    record_store.write({k: v for k, v in failed.items() if k not in ("digest", "format")})
     assert bench("status", tmp_path / "out") == 0
     assert bench("run", tiny / "tiny.yaml", "--out", tmp_path / "out", "--device", "cpu") == 0
-    again = journal.read(record["identity"])
+    again = record_store.read(record["identity"])
     assert again is not None
     assert again["status"] == "ok"
     assert [attempt["reason"] for attempt in again["attempts"]] == ["the power went"]
@@ -83,7 +83,7 @@ def stale(record: dict[str, Any], *, digest: str | None = None) -> dict[str, Any
 
 
 def test_stale_detection_is_not_compared_and_everything_else_is(finished: Path) -> None:
-    record = next(iter(Journal(finished).records()))
+    record = next(iter(RecordStore(finished).records()))
     assert operator.eq(*comparable(record, record))
     assert operator.eq(*comparable(stale(record), record))
     assert operator.ne(*comparable(stale(record, digest="0" * 64), record))
@@ -96,16 +96,16 @@ def test_detection_of_older_source_is_measured_again_alone(
     tiny: Path, finished: Path, bench: Bench, tmp_path: Path, jobs: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(finished, tmp_path / "out")
-    journal = Journal(tmp_path / "out")
-    whole, changed, *_ = journal.records()
+    record_store = RecordStore(tmp_path / "out")
+    whole, changed, *_ = record_store.records()
     rows = [{**row, "timing": {"attack_s": 77.0, "extract_ms": 7.0}} for row in whole["rows"]]
-    journal.write({**stale(whole), "rows": rows})
-    journal.write(stale(changed, digest="0" * 64))
+    record_store.write({**stale(whole), "rows": rows})
+    record_store.write(stale(changed, digest="0" * 64))
     arguments = (tiny / "tiny.yaml", "--out", tmp_path / "out", "--device", "cpu")
     assert bench("plan", *arguments) == 0
     assert "16 cells, 14 of them recorded" in capsys.readouterr().out
     assert bench("run", *arguments, "--jobs", jobs) == 0
-    renewed, again = (journal.read(record["identity"]) for record in (whole, changed))
+    renewed, again = (record_store.read(record["identity"]) for record in (whole, changed))
     assert renewed is not None
     assert again is not None
     assert (renewed["marked"], renewed["beside"], renewed["rows"]) == (whole["marked"], whole["beside"], rows)
@@ -119,7 +119,7 @@ def test_a_refusal_is_final_and_says_why(tiny: Path, bench: Bench, tmp_path: Pat
     (tmp_path / "big.yaml").write_text(suite.replace("{name: cwc, carrier: body, survive: 0.9}", "{name: cwc}"))
     arguments = ("run", tmp_path / "big.yaml", "--out", tmp_path, "--seeds", 1, "--scheme", "sign*")
     assert bench(*arguments, "--attack", "random", "--device", "cpu") == 0
-    (record,) = Journal(tmp_path).records()
+    (record,) = RecordStore(tmp_path).records()
     assert record["status"] == "refused"
     assert "the code needs" in record["reason"]
     assert "the code needs" in (tmp_path / "leaderboard.md").read_text()
@@ -168,9 +168,9 @@ def test_records_of_older_source_do_not_count(
     finished: Path, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(finished, tmp_path / "out")
-    journal = Journal(tmp_path / "out")
-    old = next(iter(journal.records()))
-    journal.write({k: v for k, v in {**old, "identity": "0" * 32}.items() if k not in ("digest", "format")})
+    record_store = RecordStore(tmp_path / "out")
+    old = next(iter(record_store.records()))
+    record_store.write({k: v for k, v in {**old, "identity": "0" * 32}.items() if k not in ("digest", "format")})
     assert bench("check", tmp_path / "out", "--sample", 0, "--device", "cpu") == 0
     assert "16 records" in capsys.readouterr().out
 

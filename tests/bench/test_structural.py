@@ -49,7 +49,7 @@ class Probe:
     def read(self, suspect: nn.Module) -> Extraction:
         return SCHEME.extract(as_weights(suspect), KEY, self.mark)
 
-    def whole(self, suspect: nn.Module) -> bool:
+    def recovered(self, suspect: nn.Module) -> bool:
         found = self.read(suspect)
         return found.ok and np.array_equal(found.bits, self.message)
 
@@ -86,7 +86,7 @@ def probe() -> Probe:
 
 def test_the_message_is_whole_and_accuracy_within_a_point(probe: Probe) -> None:
     """systems.md 4.4: exact for 24 bits, 99.3 % before and 29 to 10 % without, 98.2 to 99.3 % after 11 epochs."""
-    assert probe.whole(probe.model)
+    assert probe.recovered(probe.model)
     assert probe.mark.report["capacity"] == 24
     assert probe.mark.report["groups_used"] == len(CONVOLUTIONS)
     evidence = SCHEME.evidence(probe.read(probe.model), Claim(KEY, probe.mark, probe.message))
@@ -111,7 +111,7 @@ def test_attacks_on_weights_leave_every_bit(attack: dict[str, object], strength:
     item = next(make_attack(attack, "test").curve([target], [strength], probe.attacker()))
     before, after = (dict(model.named_parameters()) for model in (probe.model, item.model))
     assert any(not torch.equal(before[name], after[name]) for name in before)
-    assert probe.whole(item.model)
+    assert probe.recovered(item.model)
 
 
 def test_a_permutation_of_channels_leaves_every_bit(probe: Probe) -> None:
@@ -128,7 +128,7 @@ def test_a_permutation_of_channels_leaves_every_bit(probe: Probe) -> None:
                 state[name].copy_(state[name][order])
             state[f"{reader}.weight"].copy_(state[f"{reader}.weight"][:, order])
         assert torch.allclose(model(images), answers, atol=1e-4 * float(answers.abs().max()))
-    assert probe.whole(model)
+    assert probe.recovered(model)
 
 
 def test_removing_channels_destroys_the_message(probe: Probe) -> None:
@@ -137,7 +137,7 @@ def test_removing_channels_destroys_the_message(probe: Probe) -> None:
     for name, child in copy.deepcopy(probe.model).named_children():
         named.add_module("fc" if isinstance(child, nn.Linear) else name, child)  # the attack spares classifiers
     item = next(attack.curve([named], [0.1], probe.attacker()))
-    assert not probe.whole(item.model)
+    assert not probe.recovered(item.model)
 
 
 @pytest.mark.slow
@@ -151,7 +151,7 @@ def test_the_probe_holds_over_seeds(seed: int) -> None:
     probe = make_probe(seed, recipe)
     shares = [_share(model, probe.data) for model in (probe.base, probe.model)]
     print(f"seed {seed}: base {shares[0]:.4f}, cut {probe.cut:.4f}, fine-tuned {shares[1]:.4f}")
-    assert probe.whole(probe.model)
+    assert probe.recovered(probe.model)
     assert shares[1] >= shares[0] - POINT
 
 

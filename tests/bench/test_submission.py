@@ -14,7 +14,7 @@ import torch
 
 from bench.leaderboard import write
 from bench.models.registry import find_models
-from bench.records.store import Journal, record_digest
+from bench.records.store import RecordStore, record_digest
 from bench.suite.cell import Cell
 from bench.support.environment import prepare
 from bench.support.untrusted_io import RECORD_BYTES, RECORDS_BYTES
@@ -51,16 +51,16 @@ def rewrite(folder: Path, edit: Edit, *, identity: bool = False) -> str:
 
 
 def only_fault(folder: Path) -> str:
-    (fault,) = inspect(Journal(folder)).faults
+    (fault,) = inspect(RecordStore(folder)).faults
     return fault
 
 
 def test_a_sound_folder_has_no_faults_packed_or_not(submission: Path, tmp_path: Path) -> None:
-    packed = Journal(submission).pack(tmp_path / "packed")
-    for journal in (Journal(submission), packed):
-        found = inspect(journal)
+    packed = RecordStore(submission).pack(tmp_path / "packed")
+    for record_store in (RecordStore(submission), packed):
+        found = inspect(record_store)
         assert not found.faults
-        assert list(found.records) == list(journal.records())
+        assert list(found.records) == list(record_store.records())
         assert gaps(found.records) == []
 
 
@@ -69,7 +69,7 @@ def test_a_recipe_alone_gives_identity_and_key(
 ) -> None:
     monkeypatch.setenv("CWWM_MODELS", str(tiny / "models.yaml"))
     (spec,) = find_models(["tiny"])
-    for record in Journal(submission).records():
+    for record in RecordStore(submission).records():
         cell: Cell = cell_of(record, spec)
         assert (cell.identity, cell.key) == (_identity(record["recipe"]), record["key"])
 
@@ -147,13 +147,13 @@ def test_links_are_not_followed(submission: Path, where: str) -> None:
 
 @pytest.mark.parametrize("identity", ["../../../../etc/passwd", "/etc/passwd", "x" * 32, "", 7])
 def test_an_archive_names_no_files(submission: Path, tmp_path: Path, identity: object) -> None:
-    record = next(iter(Journal(submission).records())) | {"identity": identity}
+    record = next(iter(RecordStore(submission).records())) | {"identity": identity}
     record["digest"] = record_digest(record)
     (tmp_path / "packed").mkdir()
     (tmp_path / "packed" / "records.jsonl.xz").write_bytes(lzma.compress(json.dumps(record).encode() + b"\n"))
     assert "its identity is no digest" in only_fault(tmp_path / "packed")
     with pytest.raises(BadInput, match="its identity is no digest"):  # so do all other commands
-        list(Journal(tmp_path / "packed").records())
+        list(RecordStore(tmp_path / "packed").records())
 
 
 def bomb(size: int) -> bytes:
@@ -206,7 +206,7 @@ def test_a_hostile_run_file_is_one_reason(submission: Path, text: str, says: str
 
 
 def test_what_is_left_out_is_said(submission: Path) -> None:
-    records = list(Journal(submission).records())
+    records = list(RecordStore(submission).records())
     (line,) = gaps(records[1:])
     assert line.startswith("left out at 64 bits: 1 cells, such as tiny, ")
     (submission / "cells" / f"{records[0]['identity']}.json").unlink()
@@ -236,7 +236,7 @@ def test_a_submitted_plugin_is_never_imported_unless_the_reader_names_it(
     rewrite(submission, theirs, identity=True)
     marker = submission.parent / "marker"
     (submission / "theirs.py").write_text(PLUGIN.format(marker=str(marker)))
-    write(Journal(submission))
+    write(RecordStore(submission))
     monkeypatch.chdir(submission)
     assert bench("check", submission, "--sample", 0, "--device", "cpu") == 1
     out = capsys.readouterr().out
@@ -281,7 +281,7 @@ def test_a_model_that_is_not_the_readers_is_not_run(
     record["digest"] = record_digest(record)
     (submission / "cells" / f"{record['identity']}.json").write_text(json.dumps(record))
     assert record_faults(record, record["identity"]) == []
-    write(Journal(submission))
+    write(RecordStore(submission))
     assert bench("check", submission, "--sample", 1, "--device", "cpu") == 1
     out = capsys.readouterr().out
     assert "their model is described otherwise in models.yaml here" in out
@@ -293,7 +293,7 @@ def test_a_seed_chooses_the_same_cells_and_another_others_from_every_scheme_and_
     finished: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CWWM_MODELS", str(tiny / "models.yaml"))
-    records, runtime = list(Journal(finished).records()), prepare(torch.device("cpu"), 1)
+    records, runtime = list(RecordStore(finished).records()), prepare(torch.device("cpu"), 1)
     runnable, others = sort_out(records, runtime)
     assert (len(runnable), others.total()) == (16, 0)
 

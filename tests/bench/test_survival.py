@@ -64,7 +64,7 @@ def test_whole_at_every_rate_up_to_the_design_and_lost_beyond(
 
 
 def survivors(model: nn.Module, rate: float, factory: ModelFactory, cell: Cell) -> int:
-    """Return how many of 200 keys' marks come back whole after random pruning."""
+    """Return how many of 200 keys' marks are recovered after random pruning."""
     scheme = make_scheme("cwc", {"length": 1792, "weight": 37, "carrier": "all"})
     whole = 0
     for index in range(KEYS):

@@ -110,7 +110,7 @@ def test_happy_walk_in_json(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     assert (found["ok"], found["text"], found["erased"], found["applicable"]) == (True, TEXT, 0, True)
     verified = _json(capsys, *COMMITTED, "--message", TEXT)
     assert verified["proven"]
-    assert verified["message_whole"]
+    assert verified["message_recovered"]
     assert verified["log10_p"] < -6
 
 
@@ -153,7 +153,7 @@ def test_hex_messages_and_torch_checkpoints(
     assert _run(*hexed, "-o", "marked.safetensors") == DONE
     capsys.readouterr()
     assert _json(capsys, *EXTRACT)["hex"] == "00ff10"
-    assert _json(capsys, *COMMITTED, "--hex", "00ff10")["message_whole"]
+    assert _json(capsys, *COMMITTED, "--hex", "00ff10")["message_recovered"]
 
 
 def test_marking_leaves_the_source_and_the_other_tensors_alone(marked: Path, state: dict[str, Tensor]) -> None:
@@ -201,7 +201,7 @@ def test_what_was_tried_raises_the_bar(marked: Path, capsys: pytest.CaptureFixtu
 def test_an_unmarked_model_is_not_proven(marked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _clean(load_file("model.safetensors"))
     found = _json(capsys, *COMMITTED, "--message", TEXT, code=NO)
-    assert (found["proven"], found["message_whole"]) == (False, False)
+    assert (found["proven"], found["message_recovered"]) == (False, False)
     assert found["log10_p"] > -4
 
 
@@ -216,7 +216,7 @@ def test_a_model_without_the_layers_is_not_applicable(marked: Path, capsys: pyte
 def test_a_model_of_zeros_is_lost_and_not_proven(marked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _clean({name: torch.zeros_like(tensor) for name, tensor in load_file("model.safetensors").items()})
     assert _run(*COMMITTED, "--message", TEXT) == NO
-    assert "message whole: no" in capsys.readouterr().out
+    assert "message recovered: no" in capsys.readouterr().out
 
 
 class _Code:
@@ -438,7 +438,7 @@ def test_pruning_beyond_the_rate_loses_the_message_but_not_the_proof(
             tensor[tensor.abs() <= tensor.abs().flatten().kthvalue(round(0.9985 * tensor.numel())).values] = 0
     _clean(tensors)
     found = _json(capsys, *COMMITTED, "--message", TEXT)
-    assert (found["proven"], found["message_whole"]) == (True, False)
+    assert (found["proven"], found["message_recovered"]) == (True, False)
 
 
 def test_inspect_names_tensors_that_are_not_finite(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -551,7 +551,7 @@ def test_the_original_is_a_reference_that_proves(shuffled: Path, capsys: pytest.
 def test_the_marked_copy_alone_gives_statistics_only(shuffled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     claim = (*REFERRED, "--commitment", "marked.commitment.json", "--message", TEXT)
     found = _json(capsys, "verify", *claim, *REFERENCE, code=NO)
-    assert found["message_whole"]
+    assert found["message_recovered"]
     assert found["reason"].startswith("not proven: statistics only, the marked copy was made after the positions")
 
 

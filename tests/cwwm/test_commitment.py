@@ -119,10 +119,10 @@ def _verify(folder: Path, key: Key, message: Bits, commitment: str | None, mark:
 def test_the_owner_proves_with_the_commitment_and_not_without(owner: Key, tmp_path: Path) -> None:
     found = _verify(tmp_path, owner, MESSAGE, "marked.commitment.json")
     assert found.verdict.proven
-    assert found.whole
+    assert found.recovered
     without = _verify(tmp_path, owner, MESSAGE, None)
     assert not without.verdict.proven
-    assert without.whole
+    assert without.recovered
     assert without.verdict.log10_p == found.verdict.log10_p < -12
     assert without.verdict.reason == "not proven: no prior commitment"
 
@@ -145,7 +145,7 @@ def test_extract_then_claim_proves_nothing(owner: Key, tmp_path: Path) -> None:
         if reading.extraction.ok:
             break
     found = _verify(tmp_path, attacker, message, None, mark="attacker")
-    assert found.verdict.log10_p < -12  # the statistics alone would have believed him
+    assert found.verdict.log10_p < -12  # the statistics alone would have been believed
     assert not found.verdict.proven
     stolen = _verify(tmp_path, attacker, message, "marked.commitment.json", mark="attacker")
     assert not stolen.verdict.proven

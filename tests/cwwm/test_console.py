@@ -52,7 +52,7 @@ def test_messages_are_shown_escaped_and_proven_in_every_normal_form(
     assert SHOWN in capsys.readouterr().out.splitlines()
     for given in (("--message", ODD), ("--message", NORMAL), ("--message-file", "message.txt")):
         assert run_app(app, "cwwm", [*VERIFY, *given]) == DONE
-        assert "message whole: yes" in capsys.readouterr().out
+        assert "message recovered: yes" in capsys.readouterr().out
 
 
 def _process(*arguments: str, text: bytes = b"", **environment: str) -> "subprocess.CompletedProcess[bytes]":

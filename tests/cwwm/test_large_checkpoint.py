@@ -143,7 +143,7 @@ def prepare(folder: Path, *, layers: int, rows: int) -> Files:
 
 def check_answers(runs: Mapping[str, Run]) -> None:
     assert f"text: {MESSAGE}" in runs["extract"].output
-    assert "message whole: yes" in runs["verify"].output
+    assert "message recovered: yes" in runs["verify"].output
 
 
 def check_only_hosts_changed(files: Files) -> None:

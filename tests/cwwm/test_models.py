@@ -1,4 +1,4 @@
-"""What an owner does with models in memory is what he does with files: mark, read, prove, refuse."""
+"""What an owner does with models in memory is the same as with files: mark, read, prove, refuse."""
 
 import copy
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_a_module_is_marked_read_and_proven(tiny_net: nn.Module, key: Key) -> No
         tiny_net, key, mark, "mine", commitment=commitment, original=original, innocents={"base": original}
     )
     assert found.verdict.proven
-    assert found.whole
+    assert found.recovered
     assert found.innocents["base"] > -2
     assert not verify(original, key, mark, "mine", commitment=commitment).verdict.proven
     assert "no prior commitment" in verify(tiny_net, key, mark, "mine").verdict.reason

@@ -276,8 +276,8 @@ class Crash(Broken):
         (Forgetful, "parameters and repr rebuild it'"),
         (Keyless, "a wrong key reads noise': a wrong key reads the message"),
         (Boastful, "a wrong key is no evidence': a wrong key has log10 p = -40"),
-        (Silent, "a whole message is evidence': a whole message has log10 p = 0"),
-        (Loose, "the message comes back whole from the marked host': 1 bits are wrong"),
+        (Silent, "a recovered message is evidence': a recovered message has log10 p = 0"),
+        (Loose, "the message is recovered from the marked host': 1 bits are wrong"),
         (Vandal, "only host weights change, as the report says'"),
         (Hopeful, "survival is a probability that falls with the rate, or unknown': the law under magnitude rises"),
         (Crash, "without any of its layers is not applicable': it raised KeyError"),
@@ -291,7 +291,7 @@ def test_a_scheme_that_breaks_a_rule_is_told_which(scheme: type[Scheme], says: s
 
 def test_a_scheme_that_keeps_all_rules_passes_and_a_rule_is_named_right() -> None:
     check_scheme(Broken)
-    check_scheme(Silent, without={"a whole message is evidence"})
+    check_scheme(Silent, without={"a recovered message is evidence"})
     with pytest.raises(
         BadInput, match="unknown rule 'a wrong key reads nose'; did you mean a wrong key reads noise"
     ):

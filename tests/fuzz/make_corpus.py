@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.execution.progress import Progress
-from bench.records.store import Journal, record_digest
+from bench.records.store import RecordStore, record_digest
 from bench.suite.calibration_file import AttackStrengths, Strengths
 from bench.support.strict_yaml import read_yaml
 from cwwm.commitment import Commitment
@@ -101,7 +101,7 @@ def _results() -> None:
     took = [["tiny", "cwc", 64, "magnitude", "host", 2.5], ["tiny", "cwc", 64, "magnitude", "nothing", 0.5]]
     write_json(CORPUS / "durations.json", {"hardware": "a processor", "cells": took})
     means = {"exact": 0.9, "log10_p": -12.0, "accuracy": 97.5, "extract_ms": 1.5}
-    night = {
+    nightly_run = {
         "date": "2026-01-31T02:00:00",
         "commit": "0" * 40,
         "verdict": "worse",
@@ -109,13 +109,13 @@ def _results() -> None:
         "cut": 0,
         "failed": 1,
     }
-    (CORPUS / "history.jsonl").write_text(json.dumps({**night, "schemes": {"cwc, 64 bits": means}}) + "\n")
+    (CORPUS / "history.jsonl").write_text(json.dumps({**nightly_run, "schemes": {"cwc, 64 bits": means}}) + "\n")
     write_json(CORPUS / "accepted.note.json", {"commit": "0" * 40, "date": "2026-01-31"})
     _calibration()
 
 
 def _smallest(folder: str, status: str) -> dict[str, Any]:
-    records = [r for r in Journal(RESULTS / folder).records() if r["status"] == status]
+    records = [r for r in RecordStore(RESULTS / folder).records() if r["status"] == status]
     return min(records, key=lambda record: len(json.dumps(record)))
 
 

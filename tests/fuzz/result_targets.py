@@ -14,9 +14,9 @@ from bench.execution.progress import progress_path, progress_view, read_progress
 from bench.execution.time_budget import Durations, Kind
 from bench.leaderboard import texts, write
 from bench.leaderboard.page import page
-from bench.records.store import Journal, record_digest
+from bench.records.store import RecordStore, record_digest
 from bench.regression import compare
-from bench.regression.baseline import accepted, night_note
+from bench.regression.baseline import accepted, nightly_note
 from bench.regression.history import draw_trend, read_history, trend_table
 from bench.regression.report import markdown
 from bench.suite.calibration_file import read_strengths
@@ -41,42 +41,42 @@ def _yaml(value: Any) -> str:  # noqa: ANN401
     return re.sub(r'"(-?\d+(\.\d+)?)": ', r"\1: ", json.dumps(value))
 
 
-def _folder(path: Path) -> Journal:
-    """Return a journal in a new folder, with the whole records of the corpus."""
+def _folder(path: Path) -> RecordStore:
+    """Return a record store in a new folder, with the whole records of the corpus."""
     folder = path.parent / "out"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "cells").mkdir(parents=True)
     for file in CORPUS.glob("*.record.json"):
         name = json.loads(file.read_bytes())["identity"]
         (folder / "cells" / f"{name}.json").write_bytes(file.read_bytes())
-    return Journal(folder)
+    return RecordStore(folder)
 
 
 def _record(path: Path) -> None:
-    journal = _folder(path)
+    record_store = _folder(path)
     name = json.loads((CORPUS / path.name).read_bytes())["identity"]
-    shutil.copy(path, journal.cells / f"{name}.json")
-    _tables(journal, zlib.crc32(path.read_bytes()))
+    shutil.copy(path, record_store.cells / f"{name}.json")
+    _tables(record_store, zlib.crc32(path.read_bytes()))
 
 
 def _run_file(path: Path) -> None:
-    journal = _folder(path)
-    shutil.copy(path, journal.folder / "run.json")
-    _tables(journal, zlib.crc32(path.read_bytes()))
-    assert journal.commit is None or journal.commit.isprintable()
+    record_store = _folder(path)
+    shutil.copy(path, record_store.folder / "run.json")
+    _tables(record_store, zlib.crc32(path.read_bytes()))
+    assert record_store.commit is None or record_store.commit.isprintable()
 
 
-def _tables(journal: Journal, number: int) -> None:
+def _tables(record_store: RecordStore, number: int) -> None:
     """Make what commands make of a folder; pages and pictures of some, for they take long."""
-    records = list(journal.records())
-    made = texts(journal.suite, records, journal.levels, journal.archived)
+    records = list(record_store.records())
+    made = texts(record_store.suite, records, record_store.levels, record_store.archived)
     trained = [record for record in records if "kind" not in record]
     made["summary"] = markdown(compare(trained, trained), trained, trained)
     assert all(plain(text) == text for text in made.values())
     if number % _PAGES == 0:
-        page(journal)
+        page(record_store)
     if number % _PICTURES == 0:
-        write(journal)
+        write(record_store)
 
 
 def _progress(path: Path) -> None:
@@ -92,17 +92,17 @@ def _durations(path: Path) -> None:
 
 
 def _history(path: Path) -> None:
-    nights = read_history(path)
-    assert plain(table := trend_table(nights)) == table
+    nightly_runs = read_history(path)
+    assert plain(table := trend_table(nightly_runs)) == table
     if zlib.crc32(path.read_bytes()) % _PICTURES == 0:
-        draw_trend(nights).canvas.draw()  # type: ignore[attr-defined]
+        draw_trend(nightly_runs).canvas.draw()  # type: ignore[attr-defined]
 
 
 def _note(path: Path) -> None:
-    for name in ("accepted.json", "night.json"):
+    for name in ("accepted.json", "nightly.json"):
         shutil.copy(path, path.parent / name)
-    accepted(Journal(path.parent))
-    night_note(path.parent)
+    accepted(RecordStore(path.parent))
+    nightly_note(path.parent)
 
 
 RESULT_TARGETS = {

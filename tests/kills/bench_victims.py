@@ -8,7 +8,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from bench.execution.run_cell import reproducible
-from bench.records.store import Journal, is_given_up
+from bench.records.store import RecordStore, is_given_up
 from bench.verification.submission import inspect
 from tests.kills.stage import tables
 from tests.kills.victim import Victim
@@ -39,9 +39,11 @@ class Run(Victim):
         self.expect(self.done.items() <= files.items(), "a recorded cell was lost or run again")
         self.done = files
         if (self.out / "run.json").exists():
-            faults = [f for f in inspect(Journal(self.out)).faults if "cells of the run have no record" not in f]
+            faults = [
+                f for f in inspect(RecordStore(self.out)).faults if "cells of the run have no record" not in f
+            ]
             self.expect(not faults, "; ".join(faults))
-        records = [reproducible(record) for record in Journal(self.out).records()] if files else []
+        records = [reproducible(record) for record in RecordStore(self.out).records()] if files else []
         wrong = [r for r in records if r != self.stage.reproducible.get(r["identity"])]
         self.expect(not wrong, f"{len(wrong)} records are others than those of an undisturbed run")
         self.tally.whole += len(records)
@@ -89,7 +91,7 @@ class Worker(Parent):
         return True
 
     def look(self) -> None:
-        given_up = [record for record in Journal(self.out).records() if is_given_up(record)]
+        given_up = [record for record in RecordStore(self.out).records() if is_given_up(record)]
         self.expect(not given_up, f"{len(given_up)} cells are given up after one kill")
         super().look()
         self.expect(tables(self.out) == self.stage.tables, "its tables are not those of an undisturbed run")

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from bench.execution.run_cell import reproducible
 from bench.leaderboard import TIMING_COLUMNS
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from cwwm.ownership.keys import Key
 from tests.processes import start
 from tests.tiny_suite import write_tiny
@@ -38,7 +38,7 @@ class Stage:
     @cached_property
     def reproducible(self) -> dict[str, dict[str, Any]]:
         """Return what every run must record, by identity."""
-        return {record["identity"]: reproducible(record) for record in Journal(self.finished).records()}
+        return {record["identity"]: reproducible(record) for record in RecordStore(self.finished).records()}
 
     @cached_property
     def tables(self) -> Tables:

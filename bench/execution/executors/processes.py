@@ -8,7 +8,7 @@ import torch
 
 from bench.execution.executors.worker import Place, Worker
 from bench.records.fields import KIND, Record
-from bench.records.store import Journal, is_given_up, with_attempts
+from bench.records.store import RecordStore, is_given_up, with_attempts
 from bench.suite.cell import Cell
 from bench.support.environment import environment
 from cwwm.support.errors import EnvironmentFault
@@ -23,7 +23,7 @@ def run_parallel(
     cells: Sequence[Cell],
     place: Place,
     jobs: int,
-    journal: Journal,
+    record_store: RecordStore,
     *,
     cell_timeout: float | None = None,
     started: Callable[[Cell], None] = lambda cell: None,
@@ -42,7 +42,7 @@ def run_parallel(
         cells: what to run; see `bench.suite.expand.pending`.
         place: where.
         jobs: processes, at least 1; no more are started than there are marked models.
-        journal: where records go; only this process writes them.
+        record_store: where records go; only this process writes them.
         cell_timeout: seconds after which a cell has failed, or None.
         started: told when a cell is handed out.
         say: told what is being made.
@@ -50,7 +50,7 @@ def run_parallel(
     Raises:
         EnvironmentFault: if no worker can start, or a record cannot be written.
     """
-    pool = _Pool(cells, place, journal, cell_timeout, started, say)
+    pool = _Pool(cells, place, record_store, cell_timeout, started, say)
     try:
         yield from pool.run(jobs)
     finally:
@@ -78,12 +78,12 @@ class _Pool:
         self,
         cells: Sequence[Cell],
         place: Place,
-        journal: Journal,
+        record_store: RecordStore,
         timeout: float | None,
         started: Callable[[Cell], None],
         say: Say,
     ) -> None:
-        self._place, self._journal, self._timeout = place, journal, timeout
+        self._place, self._record_store, self._timeout = place, record_store, timeout
         self._started, self._say = started, say
         self._groups = deque(_by_mark(cells))
         self._again: deque[Cell] = deque()
@@ -120,7 +120,7 @@ class _Pool:
         else:
             self._false_starts = 0
             if kind == "record" and worker.cell is not None:
-                self._journal.write(content)
+                self._record_store.write(content)
                 yield content
             self._hand_out(worker)
 
@@ -132,7 +132,7 @@ class _Pool:
         if not group and self._again:
             group.append(self._again.popleft())
         if group:
-            worker.take(cell := group.popleft(), self._journal.read(cell.identity))
+            worker.take(cell := group.popleft(), self._record_store.read(cell.identity))
             self._started(cell)
         else:
             del self._workers[worker]
@@ -165,8 +165,8 @@ class _Pool:
         self._start(group)
 
     def _keep(self, record: Record) -> Record:
-        kept = with_attempts(record, self._journal.read(record["identity"]))
-        self._journal.write(kept)
+        kept = with_attempts(record, self._record_store.read(record["identity"]))
+        self._record_store.write(kept)
         return kept
 
     def _is_late(self, worker: Worker) -> bool:

@@ -6,7 +6,7 @@ from bench.execution.model_factory import ModelFactory
 from bench.execution.run_cell import renewed, run_cell
 from bench.execution.run_untrained import run_untrained
 from bench.records.fields import Record
-from bench.records.store import Journal, is_final, with_attempts
+from bench.records.store import RecordStore, is_final, with_attempts
 from bench.suite.cell import Cell
 
 
@@ -32,7 +32,7 @@ def next_record(
 
 def run_inline(
     cells: Iterable[Cell],
-    journal: Journal,
+    record_store: RecordStore,
     factory: ModelFactory,
     *,
     started: Callable[[Cell], None] = lambda cell: None,
@@ -42,14 +42,14 @@ def run_inline(
 
     Args:
         cells: what to run, asked for one by one; see `bench.suite.expand.pending`.
-        journal: where records go.
+        record_store: where records go.
         factory: makes and keeps the models.
         started: told before each cell.
         advance: told after each strength how many rows of the cell are done.
     """
     for cell in cells:
         started(cell)
-        earlier = journal.read(cell.identity)
+        earlier = record_store.read(cell.identity)
         record = next_record(cell, earlier, factory, advance)
-        journal.write(record)
+        record_store.write(record)
         yield record

@@ -9,7 +9,7 @@ from bench.leaderboard.page.document import assemble, pack
 from bench.leaderboard.page.facts import facts
 from bench.leaderboard.page.untrained import untrained_content
 from bench.leaderboard.points import PROOF, gather
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from cwwm.support.errors import BadInput
 from cwwm.support.files import write_atomic
 
@@ -29,23 +29,23 @@ _LEFT_OUT: tuple[tuple[str, ...], ...] = (
 )
 
 
-def write_page(journal: Journal, path: Path) -> Path:
+def write_page(record_store: RecordStore, path: Path) -> Path:
     """Write the page of a folder's records, and return its path.
 
     Raises:
         BadInput: if even with records cut down it would be larger than a browser opens with ease.
     """
-    write_atomic(path, page(journal).encode())
+    write_atomic(path, page(record_store).encode())
     return path
 
 
-def page(journal: Journal) -> str:
+def page(record_store: RecordStore) -> str:
     """Return the page as text."""
-    records = list(journal.records())
+    records = list(record_store.records())
     untrained = all_untrained(records)
-    shown = untrained_content(records) if untrained else content(records, gather(records), journal.levels)
-    tables = pack(shown | {"facts": facts(journal, records), "proof": PROOF})
-    archive, title = Archive(records), f"Leaderboard of suite {journal.suite}"
+    shown = untrained_content(records) if untrained else content(records, gather(records), record_store.levels)
+    tables = pack(shown | {"facts": facts(record_store, records), "proof": PROOF})
+    archive, title = Archive(records), f"Leaderboard of suite {record_store.suite}"
     for left_out in _LEFT_OUT:
         text = assemble(title, {"content": tables, "records": pack(archive.to_json(left_out))})
         if len(text.encode()) <= LIMIT:

@@ -95,7 +95,7 @@ def _points(points: Sequence[Point], places: Places) -> Columns:
         | {
             "payload": point.payload,
             "strength": point.strength,
-            "whole": exact_text(point),
+            "recovered": exact_text(point),
             "useful": point.useful(RANKED_AT),
             "frontier": id(point) in cheapest,
             "bit_error_range": _range(run.row["bit_error"] for run in point.runs),

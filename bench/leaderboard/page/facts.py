@@ -6,11 +6,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from bench.records.fields import Record
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from bench.support.git import current_commit
 
 
-def facts(journal: Journal, records: Sequence[Record]) -> dict[str, Any]:
+def facts(record_store: RecordStore, records: Sequence[Record]) -> dict[str, Any]:
     """Return the suite, counts of cells by status, seeds, and the conditions of the run, each value once.
 
     "archived" is the note that the records are of older source, or None.
@@ -18,14 +18,14 @@ def facts(journal: Journal, records: Sequence[Record]) -> dict[str, Any]:
     timed = [record["environment"] for record in records if "environment" in record]
     days = sorted({environment["date"][:10] for environment in timed})
     return {
-        "suite": journal.suite,
-        "archived": journal.archived,
+        "suite": record_store.suite,
+        "archived": record_store.archived,
         "cells": dict(Counter(record["status"] for record in records)),
         "seeds": len({record["key"]["seed"] for record in records}),
         "date": " to ".join(dict.fromkeys([days[0], days[-1]])) if days else None,
         "hardware": sorted({f"{e['hardware']}, {e['threads']} thread(s)" for e in timed}),
         "versions": _versions(records, timed),
-        "run_commit": journal.commit,
+        "run_commit": record_store.commit,
         "page_commit": current_commit(),
     }
 

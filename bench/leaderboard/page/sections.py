@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.leaderboard.detection import ABOUT_COVERTNESS, ABOUT_DETECTION, covertness_table, detection_table
+from bench.leaderboard.detection import ABOUT_DETECTABILITY, ABOUT_DETECTION, detectability_table, detection_table
 from bench.leaderboard.levels import ABOUT_LEVELS, at_levels, levels_asked, levels_table
 from bench.leaderboard.points import Point
 from bench.leaderboard.ranking import rank
@@ -37,7 +37,7 @@ def sections(records: Sequence[Record], points: Sequence[Point], levels: Levels)
         ),
         section("law", "Law and measurement", ABOUT_LAW, law_table(points)),
         section("detection", "Detection", ABOUT_DETECTION, detection_table(points)),
-        section("covertness", "Covertness", ABOUT_COVERTNESS, covertness_table(points)),
+        section("detectability", "Detectability", ABOUT_DETECTABILITY, detectability_table(points)),
         section("models", "Models", "", model_table(points)),
     ]
     if at_levels(points, levels):

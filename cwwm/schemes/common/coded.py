@@ -79,7 +79,7 @@ class CodedScheme(Scheme):
 
         Under a random key the codeword of a claimed message is n fair coins (its pad is keyed), so
         a mark whose message is lost is still proof if its coded bits lean to the claim. Erased ones are no trials.
-        A whole message says nothing beside them: it takes more coded bits than it has bits of its own.
+        A recovered message says nothing beside them: it takes more coded bits than it has bits of its own.
         """
         if not extraction.applicable:
             return Evidence({})

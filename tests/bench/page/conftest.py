@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.leaderboard.page import write_page
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -89,12 +89,12 @@ def look(browser: "Browser") -> Iterator[Open]:
 
 
 @pytest.fixture(scope="package")
-def smoke() -> Journal:
+def smoke() -> RecordStore:
     """Return the committed records of suite smoke."""
-    return Journal(RESULTS / "smoke")
+    return RecordStore(RESULTS / "smoke")
 
 
 @pytest.fixture(scope="package")
-def smoke_page(smoke: Journal, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def smoke_page(smoke: RecordStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return its page."""
     return write_page(smoke, tmp_path_factory.mktemp("page") / "leaderboard.html")

@@ -11,10 +11,10 @@ from bench.leaderboard.page import write_page
 from bench.leaderboard.points import PROOF, gather
 from bench.leaderboard.ranking import rank
 from bench.leaderboard.tables import price_table, ranking_table, speed_table
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from cwwm.ownership.evidence import PROOF_RATE
 from cwwm.support.seeds import identity
-from tests.bench.invented import journal_of, many, record, refused
+from tests.bench.invented import many, record, record_store_of, refused
 from tests.bench.page.conftest import RESULTS, Open
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def column(page: "Page", table: str, title: str) -> list[str]:
     return [row[titles.index(title)] for row in cells(page.locator(table))]
 
 
-def test_the_head_states_what_was_run_when_and_on_what(smoke: Journal, smoke_page: Path, look: Open) -> None:
+def test_the_head_states_what_was_run_when_and_on_what(smoke: RecordStore, smoke_page: Path, look: Open) -> None:
     page, made = look(smoke_page).page, next(iter(smoke.records()))
     head = page.locator("header").text_content() or ""
     environment = made["environment"]
@@ -51,7 +51,7 @@ def test_the_head_states_what_was_run_when_and_on_what(smoke: Journal, smoke_pag
     assert all(text in head for text in [f"suite {smoke.suite}", "2 seeds", "commit", *stated])
 
 
-def test_tables_are_those_of_the_markdown(smoke: Journal, smoke_page: Path, look: Open) -> None:
+def test_tables_are_those_of_the_markdown(smoke: RecordStore, smoke_page: Path, look: Open) -> None:
     points = gather(smoke.records())
     page = look(smoke_page).page
     ranking = [[str(cell) for cell in row] for row in ranking_table(rank(points))[1]]
@@ -66,13 +66,13 @@ def test_tables_are_those_of_the_markdown(smoke: Journal, smoke_page: Path, look
     )
 
 
-def test_the_page_holds_every_record_as_it_is(smoke: Journal, smoke_page: Path, look: Open) -> None:
+def test_the_page_holds_every_record_as_it_is(smoke: RecordStore, smoke_page: Path, look: Open) -> None:
     page = look(smoke_page).page
     embedded = page.evaluate("async () => (await (await import('page/archive.js')).records()).all")
     assert embedded == list(smoke.records())
 
 
-def test_a_number_opens_the_records_it_comes_from(smoke: Journal, smoke_page: Path, look: Open) -> None:
+def test_a_number_opens_the_records_it_comes_from(smoke: RecordStore, smoke_page: Path, look: Open) -> None:
     page = look(smoke_page).page
     page.locator("#ranking .tabulator-row").nth(1).get_by_role("button").first.click()
     dialog = page.get_by_role("dialog")
@@ -91,7 +91,7 @@ def test_a_number_opens_the_records_it_comes_from(smoke: Journal, smoke_page: Pa
     page.wait_for_url(lambda address: "record=" not in address)
 
 
-def test_a_record_has_an_address(smoke: Journal, smoke_page: Path, look: Open) -> None:
+def test_a_record_has_an_address(smoke: RecordStore, smoke_page: Path, look: Open) -> None:
     made = next(iter(smoke.records()))
     page = look(smoke_page, f"record={made['identity']}&row=0").page
     page.locator("pre.row").wait_for()
@@ -160,7 +160,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("crowd")
     made = [*many(schemes=9), *(hostile(record(EVIL, bits, "magnitude", 0.9)) for bits in (64, 256))]
     made.append(hostile(refused(EVIL, 1024, "magnitude", seed=0)))
-    return write_page(journal_of(folder, EVIL, made), folder / "leaderboard.html")
+    return write_page(record_store_of(folder, EVIL, made), folder / "leaderboard.html")
 
 
 EVIL = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=2'>\"&amp;<b>bold</b>"
@@ -206,9 +206,9 @@ def archived_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("archived")
     marks = [read_by_wrong_keys(record("a", 1024, "magnitude", 0.9), surer_than_3=39, surer_than_6=1)]
     marks.append(read_by_wrong_keys(record("a", 64, "magnitude", 0.9), surer_than_3=1, surer_than_6=0))
-    journal = journal_of(folder, "mine", marks)
-    journal.note_archived("2026-01-31", "marks are bound now.")
-    return write_page(journal, folder / "leaderboard.html")
+    record_store = record_store_of(folder, "mine", marks)
+    record_store.note_archived("2026-01-31", "marks are bound now.")
+    return write_page(record_store, folder / "leaderboard.html")
 
 
 def read_by_wrong_keys(made: dict[str, Any], *, surer_than_3: int, surer_than_6: int) -> dict[str, Any]:
@@ -236,7 +236,7 @@ def test_the_head_says_that_records_are_archived(archived_page: Path, smoke_page
     note = look(archived_page).page.locator("header .archived")
     assert note.inner_text() == "Archived on 2026-01-31: marks are bound now."
     assert look(smoke_page).page.locator("header .archived").count() == (
-        Journal(RESULTS / "smoke").archived is not None
+        RecordStore(RESULTS / "smoke").archived is not None
     )
 
 
@@ -264,7 +264,7 @@ def test_capacity_shows_payloads_and_their_runs(crowd: Path, look: Open) -> None
 @pytest.fixture(scope="module")
 def zoo_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the page of the committed zoo, whose models are untrained."""
-    return write_page(Journal(RESULTS / "zoo"), tmp_path_factory.mktemp("zoo") / "leaderboard.html")
+    return write_page(RecordStore(RESULTS / "zoo"), tmp_path_factory.mktemp("zoo") / "leaderboard.html")
 
 
 def test_untrained_models_have_tables_and_no_curves(zoo_page: Path, look: Open) -> None:

@@ -16,16 +16,16 @@ from bench.leaderboard.page.document import LIBRARIES
 from bench.leaderboard.pareto import frontier
 from bench.leaderboard.points import gather, pooled
 from bench.leaderboard.ranking import decisive, mean_price
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from cwwm.support.console import run_app
 from cwwm.support.errors import BadInput
-from tests.bench.invented import journal_of, record
+from tests.bench.invented import record, record_store_of
 from tests.bench.page.conftest import RESULTS
 
 VENDOR = files("bench.leaderboard.page") / "vendor"
 
 
-def test_equal_records_give_an_equal_page_within_the_limit(smoke: Journal, smoke_page: Path) -> None:
+def test_equal_records_give_an_equal_page_within_the_limit(smoke: RecordStore, smoke_page: Path) -> None:
     assert page(smoke) == smoke_page.read_text()
     assert smoke_page.stat().st_size < LIMIT
 
@@ -48,7 +48,7 @@ def test_libraries_are_those_of_the_list_beside_them() -> None:
 
 
 def test_records_are_cut_down_only_where_the_page_would_be_too_large(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smoke: Journal
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smoke: RecordStore
 ) -> None:
     whole = len(page(smoke))
     monkeypatch.setattr(leaderboard.page, "LIMIT", whole - 1)
@@ -59,7 +59,7 @@ def test_records_are_cut_down_only_where_the_page_would_be_too_large(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_left_out_is_gone_and_all_else_stays(smoke: Journal) -> None:
+def test_what_is_left_out_is_gone_and_all_else_stays(smoke: RecordStore) -> None:
     archive = Archive(smoke.records())
     whole, cut = archive.to_json(), archive.to_json(["layers", "lowest"])
     assert whole["left_out"] == []
@@ -73,7 +73,7 @@ def test_what_is_left_out_is_gone_and_all_else_stays(smoke: Journal) -> None:
     assert sum(map(len, kept)) < sum(map(len, whole["columns"]))
 
 
-def test_decisive_runs_give_the_price(smoke: Journal) -> None:
+def test_decisive_runs_give_the_price(smoke: RecordStore) -> None:
     points = [p for p in gather(smoke.records()) if p.scheme == "cwc"]
     found = decisive(points, lambda run: run.removed)
     price = mean_price(points, lambda run: run.removed)
@@ -85,7 +85,7 @@ def test_decisive_runs_give_the_price(smoke: Journal) -> None:
         assert cheaper == [] or own.more
 
 
-def test_no_attack_off_the_frontier_is_better_for_the_attacker(smoke: Journal) -> None:
+def test_no_attack_off_the_frontier_is_better_for_the_attacker(smoke: RecordStore) -> None:
     points = [p for p in pooled(gather(smoke.records())) if p.scheme == "cwc"]
     best = frontier(points)
     assert [p.lost for p in best] == sorted(p.lost or 0.0 for p in best)
@@ -104,7 +104,7 @@ def test_pooled_points_hold_the_runs_of_all_models() -> None:
 
 
 def test_the_command_writes_the_page_when_asked(tmp_path: Path) -> None:
-    journal_of(tmp_path / "out", "mine", [record("a", 64, "magnitude", 0.9)])
+    record_store_of(tmp_path / "out", "mine", [record("a", 64, "magnitude", 0.9)])
 
     def call(*arguments: str) -> int:
         return run_app(app, "cwwm-bench", ["leaderboard", str(tmp_path / "out"), *arguments])
@@ -127,7 +127,7 @@ def test_a_run_leaves_its_page(finished: Path) -> None:
 def test_committed_results_have_a_page_within_the_limit(
     name: str, tmp_path: Path, look: Callable[..., object]
 ) -> None:
-    made = write_page(Journal(RESULTS / name), tmp_path / "page.html")
+    made = write_page(RecordStore(RESULTS / name), tmp_path / "page.html")
     assert made.stat().st_size < LIMIT
     for view in ("survival", "curves", "pareto", "speed", "measurements", "more"):
         look(made, f"view={view}")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.leaderboard.page import write_page
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from tests.bench.page.conftest import RESULTS, Open
 
 PICTURES = RESULTS / "runs" / "page"
@@ -29,7 +29,7 @@ def pictured(smoke_page: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     name = os.environ.get(RESULTS_VARIABLE)
     if name is None:
         return smoke_page
-    return write_page(Journal(RESULTS / name), tmp_path_factory.mktemp(name) / "leaderboard.html")
+    return write_page(RecordStore(RESULTS / name), tmp_path_factory.mktemp(name) / "leaderboard.html")
 
 
 @pytest.mark.parametrize("name", SHOTS)

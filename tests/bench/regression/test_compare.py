@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.records.fields import Record
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 from bench.regression import compare
 from bench.regression.compare import ALL_MODELS
 from bench.regression.curves import ACCURACY, EVIDENCE, EXACT
@@ -22,7 +22,7 @@ MODELS = ("one", "two", "three")
 @pytest.fixture(scope="module")
 def template(finished: Path) -> list[Record]:
     """Return the records of one real seed."""
-    return [record for record in Journal(finished).records() if record["key"]["seed"] == 0]
+    return [record for record in RecordStore(finished).records() if record["key"]["seed"] == 0]
 
 
 def draw(template: Sequence[Record], seeds: Sequence[int], stream: int, ruin: float = 0.0) -> list[Record]:
@@ -60,7 +60,7 @@ def worsen(records: Sequence[Record], model: str | None, scheme: str) -> list[Re
 
 @pytest.mark.parametrize("seeds", [3, 6])
 def test_other_draws_of_all_seeds_raise_no_alarm(template: list[Record], seeds: int) -> None:
-    """Thirty nights with other seeds than the baseline's, of which some are ruined."""
+    """Thirty nightly runs with other seeds than the baseline's, of which some are ruined."""
     runs = [draw(template, range(seeds), stream, ruin=0.2) for stream in range(31)]
     assert [compare(runs[0], run).is_worse for run in runs[1:]] == [False] * 30
 

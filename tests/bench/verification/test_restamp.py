@@ -10,7 +10,7 @@ import pytest
 
 from bench.leaderboard import write
 from bench.records.fields import Record
-from bench.records.store import Journal, record_digest
+from bench.records.store import RecordStore, record_digest
 from bench.verification.submission import _identity, inspect
 
 Bench = Callable[..., int]
@@ -37,7 +37,7 @@ def rewrite(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
         (folder / "cells" / f"{record['identity']}.json").write_text(json.dumps(record))
         run["cells"] = [record["identity"] if cell == path.stem else cell for cell in run["cells"]]
     (folder / "run.json").write_text(json.dumps(run))
-    write(Journal(folder))
+    write(RecordStore(folder))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -45,7 +45,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def by_key(folder: Path) -> dict[str, Record]:
-    return {json.dumps(record["key"]): record for record in Journal(folder).records()}
+    return {json.dumps(record["key"]): record for record in RecordStore(folder).records()}
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -53,9 +53,9 @@ def test_equal_results_are_said_to_be_and_stamped(
     older: Path, finished: Path, packed: bool, bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if packed:
-        Journal(older).pack(older.parent / "packed")
+        RecordStore(older).pack(older.parent / "packed")
         older = older.parent / "packed"
-        write(Journal(older))
+        write(RecordStore(older))
     before = by_key(older)
     assert bench("check", older, "--sample", 1, "--seed", 1, "--device", "cpu") == 0
     said = capsys.readouterr().out
@@ -63,8 +63,8 @@ def test_equal_results_are_said_to_be_and_stamped(
     assert "1 of them are of older source, with equal results" in said
     assert bench("restamp", older, "--sample", 1, "--seed", 1, "--device", "cpu") == 0
     assert "16 records stamped, after 1 cells were run again with equal results" in capsys.readouterr().out
-    assert not inspect(Journal(older)).faults
-    assert Journal(older).covered == Journal(finished).covered
+    assert not inspect(RecordStore(older)).faults
+    assert RecordStore(older).covered == RecordStore(finished).covered
     after, there = by_key(older), by_key(finished)
     for key, record in after.items():
         assert record["identity"] == there[key]["identity"]
@@ -107,10 +107,10 @@ def test_a_recipe_that_builds_something_else_is_not_run_again(
 
 
 def test_stamping_that_is_killed_leaves_all_old_records_or_all_new_ones(older: Path, tmp_path: Path) -> None:
-    journal = Journal(older)
+    record_store = RecordStore(older)
     new = {
         record["identity"]: {**record, "identity": f"{number:032x}"}
-        for number, record in enumerate(journal.records())
+        for number, record in enumerate(record_store.records())
     }
     note = {"date": "2026-01-31", "of": len(new), "seed": 0, "again": ["one"]}
     names = sorted(new)
@@ -119,9 +119,9 @@ def test_stamping_that_is_killed_leaves_all_old_records_or_all_new_ones(older: P
     run.unlink()
     run.mkdir()  # the run file cannot be replaced: as if killed before it was
     with pytest.raises(Exception, match=r"run\.json"):
-        journal.replace(new, note)
+        record_store.replace(new, note)
     run.rmdir()
     run.write_bytes(kept)
-    assert journal.identities() == names
-    journal.replace(new, note)
-    assert journal.identities() == sorted(record["identity"] for record in new.values())
+    assert record_store.identities() == names
+    record_store.replace(new, note)
+    assert record_store.identities() == sorted(record["identity"] for record in new.values())

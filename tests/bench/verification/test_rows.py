@@ -15,7 +15,7 @@ import torch
 
 from bench.leaderboard import write
 from bench.records.fields import Record
-from bench.records.store import Journal, record_digest
+from bench.records.store import RecordStore, record_digest
 from bench.regression.pooled_t import TwoSamples, gross_change, gross_p
 from bench.regression.power import POWER, could_see
 from bench.support.environment import prepare
@@ -37,7 +37,7 @@ def seeds_of(record: Record, count: int) -> list[Record]:
 def record(finished: Path) -> Record:
     """Return a record whose message survives."""
     return next(
-        r for r in Journal(finished).records() if r["rows"][0]["exact"] and r["key"]["attack"] == "magnitude"
+        r for r in RecordStore(finished).records() if r["rows"][0]["exact"] and r["key"]["attack"] == "magnitude"
     )
 
 
@@ -92,7 +92,7 @@ def test_only_the_last_bits_may_be_another_processors(
     finished: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CWWM_MODELS", str(tiny / "models.yaml"))
-    records, runtime = list(Journal(finished).records()), prepare(torch.device("cpu"), 1)
+    records, runtime = list(RecordStore(finished).records()), prepare(torch.device("cpu"), 1)
     runnable, others = sort_out(records, {**runtime, "processor": "another", "instruction_set": "AVX2"})
     assert not others
     assert all(one.differing == ("processor", "instruction_set") for one in runnable)
@@ -134,12 +134,12 @@ def test_names_of_the_processor_are_no_difference(record: Record) -> None:
 
 @pytest.mark.parametrize(("numerics", "said"), [("portable", "portable"), ("native", "native"), (7, "native")])
 def test_numerics_are_as_the_first_record_says(finished: Path, tmp_path: Path, numerics: object, said: str) -> None:
-    record = next(iter(Journal(finished).records()))
+    record = next(iter(RecordStore(finished).records()))
     record["recipe"]["host"]["numerics"] = numerics
     record["digest"] = record_digest(record)
     (tmp_path / "cells").mkdir()
     (tmp_path / "cells" / f"{record['identity']}.json").write_text(json.dumps(record))
-    assert recorded_numerics(Journal(tmp_path)) == said
+    assert recorded_numerics(RecordStore(tmp_path)) == said
 
 
 OLD_KERNELS = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}  # stand for another processor
@@ -170,7 +170,7 @@ def test_honest_results_of_another_processor_are_accepted_and_forged_ones_are_no
         better(record)
         record["digest"] = record_digest(record)
         path.write_text(json.dumps(record))
-    write(Journal(out))
+    write(RecordStore(out))
     assert bench("check", out, "--sample", 1, "--device", "cpu") == 1
     assert "log10 p is -300 in the records" in capsys.readouterr().out
 

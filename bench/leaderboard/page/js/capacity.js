@@ -1,4 +1,4 @@
-// Capacity: the largest payload that comes back whole in every run, by encoding and rate of pruning.
+// Capacity: the largest payload that is recovered in every run, by encoding and rate of pruning.
 
 import { ALL_ATTACKS } from "page/choice.js";
 import { h, numberButton } from "page/dom.js";
@@ -58,7 +58,7 @@ function payloadCell(choice, attack, strength, row, text, largest) {
   const button = numberButton(
     payload,
     open,
-    energy ? `mean energy ${energy.slice(1, -1)}` : "nothing came back whole",
+    energy ? `mean energy ${energy.slice(1, -1)}` : "nothing was recovered",
   );
   button.classList.add(bits ? "stands" : "falls");
   button.style.setProperty("--shade", bits ? (Math.log(bits) / Math.log(largest)) ** 3 : 0.5);

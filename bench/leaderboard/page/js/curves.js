@@ -20,7 +20,7 @@ const METRICS = {
     band: (p) => (Number(p.seeds) >= 3 ? [Number(p.exact_low), Number(p.exact_high)] : null),
     law: (p) => known(p.law),
     scale: { domain: [0, 1], tickFormat: "%" },
-    about: "Share of messages whole; bands are 95 % intervals (from 3 runs on), dashed lines the law of survival.",
+    about: "Share of messages recovered; bands are 95 % intervals (from 3 runs on), dashed lines the law of survival.",
   },
   bits: {
     label: "Bit accuracy",
@@ -137,7 +137,7 @@ function tip(points, metric) {
     [
       `${p.scheme}, ${p.payload} bits`,
       `${p.attack} ${p.strength}`,
-      `whole ${p.whole}${p.law === "-" ? "" : `, law ${short(Number(p.law))}`}`,
+      `recovered ${p.recovered}${p.law === "-" ? "" : `, law ${short(Number(p.law))}`}`,
       `log10 p ${p.log10_p_median}`,
       `${p.points_lost === "-" ? "new task" : `${p.points_lost} points lost`}`,
     ].join("\n");
@@ -148,7 +148,7 @@ function tip(points, metric) {
 export function openOnClick(figure) {
   figure.addEventListener("click", () => {
     const point = figure.value;
-    if (point) showRuns(`${point.scheme} against ${point.attack} ${point.strength}: ${point.whole}`, point.runs);
+    if (point) showRuns(`${point.scheme} against ${point.attack} ${point.strength}: ${point.recovered}`, point.runs);
   });
 }
 

@@ -6,7 +6,7 @@ import { table } from "page/table.js";
 
 const WORDS = ["scheme", "model", "attack"];
 const HIDDEN = new Set(["exact", "exact_low", "exact_high", "payload", "seeds"]);
-const TITLES = { log10_p_median: "log10 p", bit_error: "bit error", points_lost: "points lost", whole: "exact" };
+const TITLES = { log10_p_median: "log10 p", bit_error: "bit error", points_lost: "points lost", recovered: "exact" };
 
 /** Draw the view. */
 export function measurements(box, choice) {
@@ -14,7 +14,7 @@ export function measurements(box, choice) {
     .flatMap((model) => choice.pointsOf({ model }))
     .filter((point) => choice.shows(point.scheme));
   const names = Object.keys(choice.content.raw.points).filter((name) => typeof points[0]?.[name] !== "object");
-  const first = [...WORDS, "strength", "whole", "log10_p_median", "points_lost"];
+  const first = [...WORDS, "strength", "recovered", "log10_p_median", "points_lost"];
   const rest = names.filter(
     (name) => !first.includes(name) && !HIDDEN.has(name) && !["useful", "frontier"].includes(name),
   );

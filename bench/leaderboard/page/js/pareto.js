@@ -88,6 +88,6 @@ function text(point) {
     `${point.scheme}, ${point.payload} bits`,
     `${point.attack} ${point.strength}`,
     `${point.points_lost} points lost, log10 p ${point.log10_p_median}`,
-    `whole ${point.whole}`,
+    `recovered ${point.recovered}`,
   ].join("\n");
 }

@@ -10,7 +10,7 @@ export function heldButton(choice, standing) {
   const open = () => {
     const points = choice.models.flatMap((model) => choice.pointsOf({ model, scheme, attack }));
     showRuns(
-      `${scheme}: messages whole`,
+      `${scheme}: messages recovered`,
       points.filter((point) => point.useful).flatMap((point) => point.runs),
     );
   };

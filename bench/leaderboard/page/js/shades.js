@@ -28,7 +28,7 @@ export function priceShade(text) {
   return price > USEFUL ? 0.15 + 0.4 * Math.min(1, price / 50) : -1 + (0.7 * price) / USEFUL;
 }
 
-/** Return the shade of messages whole, as in 2/3. */
+/** Return the shade of messages recovered, as in 2/3. */
 export function shareShade(text) {
   const share = numeric(text.split(" ")[0]);
   return share === null ? null : 2 * share - 1 || -0.05;

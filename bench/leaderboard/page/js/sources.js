@@ -113,7 +113,7 @@ function runLine(entry, isChosen) {
     { class: isChosen ? "chosen" : undefined },
     h("td", {}, h("button", { type: "button", class: "number", onclick: pick }, `${key.model}, seed ${key.seed}`)),
     h("td", {}, row ? `${key.attack} ${row.strength}` : key.attack),
-    h("td", {}, row ? (row.exact ? "whole" : "lost") : record.status),
+    h("td", {}, row ? (row.exact ? "recovered" : "lost") : record.status),
     h("td", {}, row ? `log10 p ${row.log10_p.toFixed(1)}` : ""),
   );
 }

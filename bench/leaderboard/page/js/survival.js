@@ -22,8 +22,8 @@ const MEASURES = {
 
 const about = (proof) => ({
   price: "Accuracy points an attacker loses at the cheapest strength that removes the message; “> x”: none did.",
-  worst: "Messages whole at the worst strength and model that leave the model useful (at most 3 points lost).",
-  mean: "Share of messages whole over all strengths that leave the model useful.",
+  worst: "Messages recovered at the worst strength and model that leave the model useful (at most 3 points lost).",
+  mean: "Share of messages recovered over all strengths that leave the model useful.",
   evidence: `Weakest log10 p (median over seeds) at strengths that leave the model useful; below ${proof} is proof.`,
 });
 
@@ -95,7 +95,7 @@ function lead(choice) {
     {
       title: "held",
       cell: (s) => heldButton(choice, s),
-      about: "Share of messages whole over all attacks that leave the model useful",
+      about: "Share of messages recovered over all attacks that leave the model useful",
     },
     {
       title: "cost",
@@ -164,14 +164,14 @@ function strengthMap(box, choice) {
     title: String(strength),
     class: "heat",
     width: 66,
-    value: (standing) => find(standing, strength)?.whole ?? "-",
+    value: (standing) => find(standing, strength)?.recovered ?? "-",
     cell: (standing) => {
       const point = find(standing, strength);
       if (!point) return "";
       const open = () =>
-        showRuns(`${point.scheme} against ${point.attack} ${strength}: ${point.whole}`, point.runs);
-      const label = `${point.whole}; ${point.points_lost} points lost; log10 p ${point.log10_p_median}`;
-      return shaded(numberButton(point.whole.split(" ")[0], open, label), shareShade(point.whole));
+        showRuns(`${point.scheme} against ${point.attack} ${strength}: ${point.recovered}`, point.runs);
+      const label = `${point.recovered}; ${point.points_lost} points lost; log10 p ${point.log10_p_median}`;
+      return shaded(numberButton(point.recovered.split(" ")[0], open, label), shareShade(point.recovered));
     },
   }));
   box.append(
@@ -179,7 +179,7 @@ function strengthMap(box, choice) {
     h(
       "p",
       { class: "quiet" },
-      "Messages whole of all runs at each strength; the first columns are about this attack alone.",
+      "Messages recovered of all runs at each strength; the first columns are about this attack alone.",
     ),
   );
   map(box, choice, columns, "map");

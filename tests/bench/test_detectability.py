@@ -1,4 +1,4 @@
-"""Covertness: clamped marks repeat values and are told from unmarked layers; unmarked pairs are not."""
+"""Detectability: clamped marks repeat values and are told from unmarked layers; unmarked pairs are not."""
 
 import json
 import math
@@ -17,8 +17,8 @@ from bench.metrics.detectability import (
     FEATURES,
     auc_of,
     commonest,
-    covertness,
-    covertness_facts,
+    detectability,
+    detectability_facts,
     exact_repeats,
     layer_features,
     summarise,
@@ -117,7 +117,7 @@ def test_features_are_finite_whatever_the_layer() -> None:
 
 
 def test_facts_of_a_clamped_mark_show_its_repeats_and_survive_json() -> None:
-    facts = covertness_facts(*marked(0))
+    facts = detectability_facts(*marked(0))
     assert facts["repeats"] > 200
     assert facts["ks_statistic"] > 0
     assert len(facts["marked_layers"]) == len(facts["control_layers"]) == 3
@@ -125,21 +125,21 @@ def test_facts_of_a_clamped_mark_show_its_repeats_and_survive_json() -> None:
 
 
 def test_a_covert_mark_repeats_nothing() -> None:
-    facts = covertness_facts(*marked(0, covert=True))
+    facts = detectability_facts(*marked(0, covert=True))
     assert facts["repeats"] == 0
     often = FEATURES.index("log2 of how often the commonest |w| occurs")
     assert all(row[often] <= math.log2(3) for row in facts["marked_layers"])
 
 
 def test_an_identical_twin_shows_nothing() -> None:
-    facts = covertness_facts(host(0), host(0), Carrier.choose(as_weights(host(0)), "all"))
+    facts = detectability_facts(host(0), host(0), Carrier.choose(as_weights(host(0)), "all"))
     assert facts["repeats"] == facts["ks_statistic"] == facts["log10_p"] == 0
     assert auc_of([facts] * 3, range(3))[0] == 0.5
 
 
 def test_clamped_marks_are_told_and_covert_ones_less() -> None:
-    clamped = covertness([marked(seed) for seed in range(HOSTS)])
-    covert = covertness([marked(seed, covert=True) for seed in range(HOSTS)])
+    clamped = detectability([marked(seed) for seed in range(HOSTS)])
+    covert = detectability([marked(seed, covert=True) for seed in range(HOSTS)])
     assert clamped.auc == 1.0
     assert clamped.auc_interval[0] > 0.7
     assert clamped.auc_interval[1] == 1.0
@@ -149,7 +149,7 @@ def test_clamped_marks_are_told_and_covert_ones_less() -> None:
 
 @pytest.mark.parametrize("start", [0, 10, 20])
 def test_unmarked_pairs_are_not_told_apart(start: int) -> None:
-    seen = covertness([unmarked(start + seed) for seed in range(HOSTS)])
+    seen = detectability([unmarked(start + seed) for seed in range(HOSTS)])
     low, high = seen.auc_interval
     assert low <= 0.5 <= high
     assert low <= seen.auc <= high
@@ -157,7 +157,7 @@ def test_unmarked_pairs_are_not_told_apart(start: int) -> None:
 
 
 def test_the_summary_counts_every_model_it_looked_at() -> None:
-    facts = [covertness_facts(*marked(seed)) for seed in range(2)]
+    facts = [detectability_facts(*marked(seed)) for seed in range(2)]
     two = summarise(facts, ["a", "b"])
     assert two.repeats == sum(f["repeats"] for f in facts)
     assert two.ks_statistic == max(f["ks_statistic"] for f in facts)
@@ -166,7 +166,7 @@ def test_the_summary_counts_every_model_it_looked_at() -> None:
 
 
 def test_models_of_one_host_are_left_out_together() -> None:
-    facts = [covertness_facts(*marked(seed)) for seed in range(3)]
+    facts = [detectability_facts(*marked(seed)) for seed in range(3)]
     with pytest.raises(BadInput, match="at least two hosts, not 1"):
         auc_of(facts, ["a", "a", "a"])
     assert auc_of(facts, ["a", "a", "b"])[0] == 1.0
@@ -197,4 +197,4 @@ def _wider_head() -> nn.Module:
 def test_models_of_different_shape_are_refused(control: Callable[[], Any], why: str) -> None:
     state = host(0)
     with pytest.raises(BadInput, match=why):
-        covertness_facts(state, control(), Carrier.choose(as_weights(state), "all"))
+        detectability_facts(state, control(), Carrier.choose(as_weights(state), "all"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.records.store import Journal
+from bench.records.store import RecordStore
 
 Bench = Callable[..., int]
 
@@ -22,10 +22,10 @@ def packed(finished: Path, bench: Bench, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_packed_records_are_the_records(finished: Path, packed: Path) -> None:
-    records = list(Journal(finished).records())
-    assert list(Journal(packed).records()) == records
-    assert Journal(packed).read(records[3]["identity"]) == records[3]
-    assert Journal(packed).read("0" * 32) is None
+    records = list(RecordStore(finished).records())
+    assert list(RecordStore(packed).records()) == records
+    assert RecordStore(packed).read(records[3]["identity"]) == records[3]
+    assert RecordStore(packed).read("0" * 32) is None
     assert not (packed / "cells").exists()
     lines = lzma.decompress((packed / "records.jsonl.xz").read_bytes()).decode().splitlines()
     assert [json.loads(line)["identity"] for line in lines] == sorted(record["identity"] for record in records)
@@ -34,7 +34,7 @@ def test_packed_records_are_the_records(finished: Path, packed: Path) -> None:
 def test_packing_repeats_byte_by_byte_and_makes_the_same_tables(
     finished: Path, packed: Path, tmp_path: Path
 ) -> None:
-    Journal(packed).pack(tmp_path / "again")
+    RecordStore(packed).pack(tmp_path / "again")
     for name in ("records.jsonl.xz", "run.json"):
         assert (tmp_path / "again" / name).read_bytes() == (packed / name).read_bytes()
     for name in ("leaderboard.md", "leaderboard.csv", "run.json"):
@@ -68,10 +68,10 @@ def test_a_run_into_a_packed_folder_counts_what_is_packed(
 
 def test_a_file_goes_before_a_packed_record_and_both_are_packed_together(packed: Path, tmp_path: Path) -> None:
     shutil.copytree(packed, tmp_path / "out")
-    journal = Journal(tmp_path / "out")
-    record = next(iter(journal.records()))
-    journal.write({**record, "status": "failed", "reason": "the power went"})
-    changed = {r["identity"]: r["status"] for r in Journal(tmp_path / "out").pack(tmp_path / "both").records()}
+    record_store = RecordStore(tmp_path / "out")
+    record = next(iter(record_store.records()))
+    record_store.write({**record, "status": "failed", "reason": "the power went"})
+    changed = {r["identity"]: r["status"] for r in RecordStore(tmp_path / "out").pack(tmp_path / "both").records()}
     assert changed.pop(record["identity"]) == "failed"
     assert list(changed.values()) == ["ok"] * 15
 
