@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from bench.attacks.base import restore
 from bench.data import Dataset, load
 from bench.metrics.accuracy import accuracy
+from bench.metrics.energy import energy_facts
 from bench.models.registry import ModelSpec, build_model
 from bench.suite.cell import Cell, HostSpec, MarkSpec
 from bench.support.artifact_store import Artefact, ArtefactStore, state_digest, state_of
@@ -21,7 +22,6 @@ from cwwm.schemes import EmbedContext, Scheme
 from cwwm.support.seeds import derive_seed
 from cwwm.support.timing import Stopwatch
 from cwwm.training import TrainingReport, train
-from cwwm.weights.carrier import Carrier
 from cwwm.weights.view import as_weights
 
 Say = Callable[[str], None]
@@ -186,24 +186,10 @@ class ModelFactory(UnmarkedModels):
             "mark": mark.to_json(),
             "begin_seconds": begin.seconds,
             "finish_seconds": finish.seconds,
-            **self._energy(spec.host, model),
+            **energy_facts(model, self.control(spec.host).model, lambda: self.twin(spec.host).model),
         }
         extra = {_OF_MARK + name: tensor.detach().cpu() for name, tensor in mark.packed().items()}
         return Artefact({**state_of(model), **extra}, facts)
-
-    def _energy(self, spec: HostSpec, model: nn.Module) -> dict[str, float | None]:
-        """Return the change from the control, and the same between two controls; see `relative_change`.
-
-        Over all prunable weights, whatever the mark's carrier: the same pool for every scheme.
-        """
-        control = self.control(spec).model
-        pool = Carrier.choose(as_weights(control), "all")
-        if pool.missing(as_weights(model)):
-            return {"energy": None, "noise_floor": None}  # a marked model of other shapes
-        return {
-            "energy": relative_change(control, model, pool),
-            "noise_floor": relative_change(control, self.twin(spec).model, pool),
-        }
 
 
 def split_tensors(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -211,14 +197,3 @@ def split_tensors(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dic
     model = {name: tensor for name, tensor in tensors.items() if not name.startswith(_OF_MARK)}
     mark = {name.removeprefix(_OF_MARK): tensor for name, tensor in tensors.items() if name.startswith(_OF_MARK)}
     return model, mark
-
-
-def relative_change(reference: nn.Module, changed: nn.Module, carrier: Carrier) -> float:
-    """Return the squared distance over the squared norm of the reference, both on the carrier's pool."""
-    before, after = as_weights(reference), as_weights(changed)
-    distance = norm = 0.0
-    for layer in carrier.layers:
-        a, b = before.tensor(layer.name).double(), after.tensor(layer.name).double()
-        distance += float((b - a).square().sum())
-        norm += float(a.square().sum())
-    return distance / norm

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from bench.execution.executors import Place, run_inline, run_parallel
+from bench.execution.executors import Place, Processes, Sequential
 from bench.execution.model_factory import ModelFactory
 from bench.execution.preflight import preflight
 from bench.execution.progress import STOPPED, RunProgress, read_progress
@@ -116,7 +116,7 @@ def _run(
     store = ArtefactStore(record_store.folder / "artefacts", limit_bytes=means.cache_bytes)
     budgeted = _time_budget(rest, record_store, means, store)
     factory = ModelFactory(store, means.device, progress.say)
-    for record in run_inline(budgeted, record_store, factory, started=progress.started, advance=progress.advance):
+    for record in Sequential(record_store, factory).run(budgeted, progress):
         progress.finished(record)
     return budgeted.cut
 
@@ -125,15 +125,7 @@ def _run_apart(cells: Sequence[Cell], record_store: RecordStore, means: Means, p
     """Run cells in processes of their own, which they can end without ending the run."""
     place = Place(record_store.folder, means.cache_bytes, means.threads, means.plugins, means.device.type)
     left = None if means.deadline is None else max(1.0, means.deadline - time.monotonic())
-    for record in run_parallel(
-        cells,
-        place,
-        means.jobs,
-        record_store,
-        cell_timeout=means.cell_timeout or left,
-        started=progress.started if means.jobs == 1 else lambda cell: None,
-        say=progress.say,
-    ):
+    for record in Processes(record_store, place, means.jobs, means.cell_timeout or left).run(cells, progress):
         progress.finished(record)
 
 

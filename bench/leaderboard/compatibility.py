@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from bench.execution.run_untrained import IMAGES
+from bench.execution.untrained_models import IMAGES
 from bench.leaderboard.tables import Table, table_text
 from bench.records.fields import Record, is_untrained
 from bench.suite.untrained import WEIGHTS

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.execution.model_factory import Marked, ModelFactory
+from bench.execution.model_factory import Marked, Say, Subjects
 from bench.execution.owner import OwnersReading
 from bench.metrics.detectability import detectability_facts
 from bench.metrics.false_positives import affordable_trials, null_facts, null_log10_p
 from bench.suite.cell import MarkSpec
 from bench.suite.sources import detection_source
-from bench.support.artifact_store import Artefact, state_of
+from bench.support.artifact_store import Artefact, ArtefactStore, state_of
 from cwwm.ownership.mark import Mark
 from cwwm.readers import View
 from cwwm.schemes import Scheme
@@ -28,31 +28,34 @@ _LAYERS = 12  # of a carrier whose statistics go into a record, the largest ones
 _DIGITS = 4  # significant ones of these statistics
 
 
-def detection(spec: MarkSpec, factory: ModelFactory) -> dict[str, Any]:
+def detection(spec: MarkSpec, subjects: Subjects, store: ArtefactStore, say: Say) -> dict[str, Any]:
     """Return what others see in a marked model, as JSON values for its record.
 
-    An artefact of its own, for only records need it: making it takes longer than marking a small model.
+    Args:
+        spec: of the mark.
+        subjects: the marked model and its control.
+        store: which keeps what was found: making it takes longer than marking a small model.
+        say: told when it is made.
 
     Returns:
         ``null``: what wrong keys find there and in its control (`null_facts`); ``covertness``: what shows
         without a key (`detectability_facts`) in the largest layers, None where the control has no such carrier.
     """
-    reader = spec.scheme.reader
-    name = identity(kind="detection", detection=detection_source(), reader=reader, **spec.recipe)
+    name = identity(kind="detection", detection=detection_source(), reader=spec.scheme.reader, **spec.recipe)
 
-    def fetch() -> dict[str, Any]:
-        artefact = factory.store.get(name, lambda: _detect(spec, factory))
-        null = null_facts({suspect: values.numpy() for suspect, values in artefact.tensors.items()})
-        carrier = factory.marked(spec).mark.carrier
-        return {"null": null, "covertness": _largest_layers(artefact.facts["covertness"], carrier)}
+    def make() -> Artefact:
+        say("reading the mark with wrong keys")
+        return _detect(spec, subjects)
 
-    return factory.keep("detection", name, fetch)
+    artefact = store.get(name, make)
+    null = null_facts({suspect: values.numpy() for suspect, values in artefact.tensors.items()})
+    carrier = subjects.marked.mark.carrier
+    return {"null": null, "covertness": _largest_layers(artefact.facts["covertness"], carrier)}
 
 
-def _detect(spec: MarkSpec, factory: ModelFactory) -> Artefact:
-    marked, control = factory.marked(spec), factory.control(spec.host).model
+def _detect(spec: MarkSpec, subjects: Subjects) -> Artefact:
+    marked, control = subjects.marked, subjects.control.model
     scheme, mark = marked.scheme, marked.mark
-    factory.say("reading the mark with wrong keys")
     suspects = _suspects(marked, control, spec.scheme.reader)
     trials = affordable_trials(scheme, mark, suspects["marked"].weights)
     readable = {name: view.weights for name, view in suspects.items() if not view.refusal}

@@ -16,7 +16,6 @@ from typing import Annotated
 import typer
 from tabulate import tabulate
 
-from bench.execution.run_cell import reproducible
 from bench.execution.run_suite import Means
 from bench.records.fields import Record
 from bench.records.store import RecordStore
@@ -26,6 +25,7 @@ from bench.regression.report import WORSE, worse_rows
 from bench.studies.output import Output, measured_on, publish
 from bench.suite import Suite, load_suite, narrow
 from bench.support.environment import choose_device
+from bench.verification.comparison import reproducible
 from cwwm.support.console import DONE, run_app
 from cwwm.support.errors import BadInput
 

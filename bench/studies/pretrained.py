@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from bench.attacks import make_attack
 from bench.attacks.base import AttackContext
 from bench.data import Dataset, load
-from bench.execution.model_factory import relative_change
 from bench.metrics.accuracy import answers
+from bench.metrics.energy import relative_change
 from bench.models.registry import HostRecipe, packaged_weights
 from bench.studies.output import Output, measured_on, publish
 from bench.support.environment import choose_device
@@ -106,7 +106,7 @@ def measure(marks: Sequence[tuple[str, str]], x: Tensor, device: torch.device) -
     original = top1(model, x)
 
     def outcome(change: str, changed: nn.Module, rule: str, recovered: bool | None) -> Outcome:
-        energy = relative_change(model, changed, Carrier.choose(as_weights(model), rule))
+        energy = relative_change(as_weights(model), as_weights(changed), Carrier.choose(as_weights(model), rule))
         agreement = float((top1(changed, x) == original).double().mean())
         return Outcome(change, energy, agreement, recovered)
 

@@ -21,8 +21,9 @@ _HOST = (
 _SPEC = ("bench.suite.cell:MarkSpec", "bench.suite.entries:SchemeEntry")
 _MARK = (*_SPEC, "bench.execution.model_factory:ModelFactory")
 _CELL = ("bench.suite.cell:Cell", "bench.suite.cell:attack_seed")
-_ATTACK = (*_CELL, "bench.execution.run_cell:run_cell")
-_UNTRAINED = (*_ANY, *_SPEC, *_CELL, "bench.execution.run_untrained:run_untrained")
+_OUTCOME = "bench.execution.outcome:outcome_of"
+_ATTACK = (*_CELL, "bench.execution.measure_trained:measure_trained", _OUTCOME)
+_UNTRAINED = (*_ANY, *_SPEC, *_CELL, "bench.execution.measure_untrained:measure_untrained", _OUTCOME)
 DETECTION = ("bench.metrics.detection:detection",)
 TIMING = (
     "cwwm.support.timing:Stopwatch",
@@ -79,6 +80,11 @@ def detection_source() -> str:
 def timing_source() -> str:
     """Return the digest of what times, and notes the machine."""
     return fingerprint(*TIMING)
+
+
+def beside() -> dict[str, str]:
+    """Return the digests of what is measured beside the numbers: they are in a record, and not in its identity."""
+    return {"detection": detection_source(), "timing": timing_source()}
 
 
 def is_stale(record: Mapping[str, Any]) -> bool:

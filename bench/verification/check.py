@@ -9,13 +9,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from bench.execution.executors import Place, run_parallel
+from bench.execution.executors import Place, Processes
 from bench.execution.model_factory import split_tensors
-from bench.execution.run_cell import comparable
 from bench.leaderboard import texts
 from bench.records.fields import Record, is_untrained
 from bench.records.store import RecordStore
 from bench.support.artifact_store import ArtefactStore, state_digest
+from bench.verification.comparison import comparable
 from bench.verification.rebuild import Rebuilt, sort_out
 from bench.verification.rows import SEEDS, SEEDS_FOR_MESSAGES, Row, disagreements, power_lines, rows_of
 from bench.verification.submission import foreign_parts, gaps, inspect
@@ -151,7 +151,7 @@ def run_again(chosen: Chosen, rerun: Rerun, say: Say) -> Iterator[str]:
     for one in chosen.all:
         say(f"running again{', older source' if one.older else ''}: {name(one.record)}")
     cells, record_store = [one.cell for one in chosen.all], RecordStore(rerun.place.folder)
-    ran = run_parallel(cells, rerun.place, 1, record_store, cell_timeout=rerun.time_limit)
+    ran = Processes(record_store, rerun.place, 1, rerun.time_limit).run(cells)
     again = {record["identity"]: record for record in ran}
     for one in chosen.exact:
         for line in differences(one.record, again[one.cell.identity]):

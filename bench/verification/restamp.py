@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.execution.run_cell import beside
 from bench.records.fields import Record, is_untrained
 from bench.records.store import RecordStore
+from bench.suite.sources import beside
 from bench.verification.check import Chosen, Rerun, Say, drawn, name, run_again
 from bench.verification.rebuild import Rebuilt, sort_out
 from bench.verification.submission import inspect

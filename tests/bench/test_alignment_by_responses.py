@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from bench.attacks import make_attack
+from bench.execution.measure_trained import attacker_context
 from bench.execution.model_factory import ModelFactory
 from bench.execution.owner import marked_copy
-from bench.execution.run_cell import attacker_context
 from bench.suite import load_suite
 from bench.suite.expand import cells
 from bench.support.artifact_store import ArtefactStore

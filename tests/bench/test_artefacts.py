@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from bench.execution.outcome import outcome_of, told
-from bench.execution.run_cell import reproducible
 from bench.records.store import RecordStore
 from bench.support.artifact_store import Artefact, ArtefactStore
+from bench.verification.comparison import reproducible
 from cwwm.support.errors import BadInput, EnvironmentFault
 
 Bench = Callable[..., int]

@@ -14,7 +14,9 @@ from torch import nn
 
 from bench.attacks import make_attack
 from bench.cli.app import app
-from bench.execution.run_untrained import perturb, run_untrained
+from bench.execution.model_factory import ModelFactory
+from bench.execution.run_cell import run_cell
+from bench.execution.untrained_models import perturb
 from bench.leaderboard.compatibility import shortfalls
 from bench.models.registry import ZOO_VARIABLE, ModelSpec, find_models, load_zoo
 from bench.records.fields import Record
@@ -24,13 +26,14 @@ from bench.suite.cell import Cell, HostSpec, MarkSpec
 from bench.suite.expand import cells
 from bench.suite.sources import host_roots
 from bench.suite.untrained import architectures
+from bench.support.artifact_store import ArtefactStore
 from bench.support.fingerprint import Fingerprints
 from bench.support.modules import Modules
 from bench.verification.rebuild import cell_of
 from cwwm.support.console import run_app
 from cwwm.support.errors import BadInput
 
-CPU = torch.device("cpu")
+FACTORY = ModelFactory(ArtefactStore(Path("nothing is stored"), limit_bytes=0), torch.device("cpu"))
 Bench = Callable[..., int]
 
 # families that keep their weights in a special way, and how that shows in a network
@@ -121,7 +124,7 @@ def test_the_zoo_covers_a_hundred_architectures_of_timm_in_many_families() -> No
 @pytest.mark.parametrize("weights", ["initial", "perturbed"])
 @pytest.mark.parametrize("name", QUICK)
 def test_a_small_network_of_each_special_kind_works(name: str, weights: str) -> None:
-    record = run_untrained(cell(name, weights), CPU)
+    record = run_cell(cell(name, weights), FACTORY)
     assert shortfalls(record) == []
     assert record["model"]["pool_tensors"] > 10
     assert record["marked"]["log10_p"] < -50
@@ -132,7 +135,7 @@ def test_a_small_network_of_each_special_kind_works(name: str, weights: str) -> 
 def test_shared_weights_are_marked_once_and_come_back_from_both_files() -> None:
     (spec,) = find_models(["coat_lite_tiny"])
     small = replace(spec, create={"img_size": 32, "embed_dims": (64, 64, 64, 64), "serial_depths": (1, 2, 1, 1)})
-    record = run_untrained(cell(small, "perturbed"), CPU)
+    record = run_cell(cell(small, "perturbed"), FACTORY)
     assert record["model"]["tied"] > 0
     assert shortfalls(record) == []
 
@@ -141,7 +144,7 @@ def test_shared_weights_are_marked_once_and_come_back_from_both_files() -> None:
 @pytest.mark.parametrize("weights", ["initial", "perturbed"])
 @pytest.mark.parametrize("name", sorted({*NOT_SPECIAL, *(n for names in SPECIAL.values() for n in names)}))
 def test_a_network_of_each_named_family_works(name: str, weights: str) -> None:
-    assert shortfalls(run_untrained(cell(name, weights), CPU)) == []
+    assert shortfalls(run_cell(cell(name, weights), FACTORY)) == []
 
 
 #: strengths of magnitude pruning that an encoding does not claim to outlive
@@ -158,13 +161,13 @@ MAY_DIE_AT = {
 @pytest.mark.parametrize("scheme", MAY_DIE_AT)
 def test_other_encodings_of_finished_models_work_too(scheme: str) -> None:
     pruned_away = {f"message lost after magnitude {strength}" for strength in MAY_DIE_AT[scheme]}
-    assert set(shortfalls(run_untrained(cell("edgenext_xx_small", scheme=scheme), CPU))) <= pruned_away
+    assert set(shortfalls(run_cell(cell("edgenext_xx_small", scheme=scheme), FACTORY))) <= pruned_away
 
 
 def test_a_cell_repeats_bit_by_bit() -> None:
-    first, again = (run_untrained(cell("test_vit", "perturbed"), CPU) for _ in range(2))
+    first, again = (run_cell(cell("test_vit", "perturbed"), FACTORY) for _ in range(2))
     assert first["marked"] == again["marked"]
-    assert first["marked"]["digest"] != run_untrained(cell("test_vit"), CPU)["marked"]["digest"]
+    assert first["marked"]["digest"] != run_cell(cell("test_vit"), FACTORY)["marked"]["digest"]
 
 
 @torch.no_grad()
@@ -196,14 +199,14 @@ def test_noise_reaches_every_parameter_and_repeats() -> None:
 def test_what_goes_wrong_is_recorded_with_the_step(changed: dict[str, Any], status: str, reason: str) -> None:
     (spec,) = find_models(["mixer_s32_224"] if "size" in changed else ["test_resnet"])
     broken = replace(spec, **{"create": {"img_size": 64}, **changed} if "size" in changed else changed)
-    record = run_untrained(cell(broken), CPU)
+    record = run_cell(cell(broken), FACTORY)
     assert (record["status"], record["reason"].startswith(reason)) == (status, True), record["reason"]
     assert "\n" not in record["reason"]
     assert shortfalls(record) == [f"{status}: {record['reason']}"]
 
 
 def test_a_pool_that_is_too_small_is_refused_while_embedding() -> None:
-    record = run_untrained(cell("test_resnet", blocks=250, block_length=4096), CPU)
+    record = run_cell(cell("test_resnet", blocks=250, block_length=4096), FACTORY)
     assert record["status"] == "refused"
     assert record["reason"].startswith("embed: carrier 'all' has")
 
@@ -211,7 +214,7 @@ def test_a_pool_that_is_too_small_is_refused_while_embedding() -> None:
 @pytest.fixture(scope="module")
 def record() -> Record:
     """Return a record in which nothing falls short."""
-    return run_untrained(cell("test_resnet"), CPU)
+    return run_cell(cell("test_resnet"), FACTORY)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +256,7 @@ def test_an_untrained_network_is_read_as_its_entry_says() -> None:
     found = {}
     for reader in ("blind", "aligned"):
         mark = replace(given.mark, scheme=replace(given.mark.scheme, reader=reader))
-        record = run_untrained(Cell(mark, attack), CPU)
+        record = run_cell(Cell(mark, attack), FACTORY)
         assert record["status"] == "ok", record
         found[reader] = record["rows"][0]["exact"]
     assert found == {"blind": False, "aligned": True}

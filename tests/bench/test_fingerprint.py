@@ -45,7 +45,7 @@ def canonical_json(value):
 ACCURACY = "bench/metrics/accuracy.py"
 ADDED = "from bench.attacks.noise import Noise\nclass Added(Noise):\n    name = 'added'\n"
 SAME: dict[str, list[Change]] = {
-    "a comment": [("cwwm/ownership/keys.py", r"\Z", "# another\n"), ("bench/execution/run_cell.py", "    rows = ", "    # why\n\\g<0>")],
+    "a comment": [("cwwm/ownership/keys.py", r"\Z", "# another\n"), ("bench/execution/measure_trained.py", "    seconds = ", "    # why\n\\g<0>")],
     "a docstring": [("cwwm/training.py", '"""Train `model` in place', '"""Trains a model in place')],
     "an annotation": [(ACCURACY, "split: Split, ", "split: object, "), ("cwwm/support/seeds.py", " -> str", "")],
     "the order of imports": [("bench/execution/model_factory.py", "(from bench.data.*\n)(from bench.metrics.*\n)", r"\2\1")],

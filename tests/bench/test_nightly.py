@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from bench.cli.app import app
-from bench.execution.run_cell import reproducible
 from bench.execution.shared_models import KINDS
 from bench.metrics import false_positives
 from bench.models.registry import ZOO_VARIABLE
@@ -20,6 +19,7 @@ from bench.records.store import RecordStore
 from bench.regression import compare
 from bench.regression.history import read_history
 from bench.regression.nightly import STEP_SUMMARY, Home
+from bench.verification.comparison import reproducible
 from cwwm.schemes import SCHEMES
 from cwwm.support.console import run_app
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.execution.run_cell import reproducible
 from bench.models.registry import ZOO_VARIABLE
 from bench.records.fields import Record
 from bench.records.store import RecordStore
+from bench.verification.comparison import reproducible
 from bench.verification.submission import inspect
 from tests.processes import gone, recorded, until, workers
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from bench.execution.run_cell import comparable
 from bench.leaderboard import TIMING_COLUMNS
 from bench.records.store import RecordStore
+from bench.verification.comparison import comparable
 from cwwm.support.files import write_json
 
 Bench = Callable[..., int]

@@ -19,31 +19,30 @@ import torch
 
 import bench
 import cwwm
+from bench.execution.measure_trained import attacked_rows
 from bench.execution.model_factory import ModelFactory
 from bench.execution.owner import OwnersReading
-from bench.execution.run_cell import attacked_rows, reproducible, run_cell
-from bench.execution.run_untrained import run_untrained
+from bench.execution.run_cell import run_cell
 from bench.suite.cell import Cell
 from bench.suite.sources import DETECTION, TIMING, attack_roots, host_roots, mark_roots
 from bench.support.artifact_store import ArtefactStore
 from bench.support.environment import prepare
 from bench.support.fingerprint import Fingerprints
 from bench.support.modules import Modules
+from bench.verification.comparison import reproducible
 from tests.golden.cells import FULL, NEEDS, golden_cells
 
 _ROOT = Path(bench.__file__).parent.parent
 _LARGE = ("report", "covertness", "counts")
 _NO_SOURCE = (  # what names a cell and files its record
     *("bench.suite.sources:", "bench.support.", "bench.suite.entries:AttackEntry"),
-    *("bench.execution.run_cell:reproducible", "bench.execution.run_cell:beside"),
+    *("bench.execution.run_cell:", "bench.verification.comparison:", "bench.records."),
 )
 
 
 def rows_of(name: str, cell: Cell, factory: ModelFactory) -> dict[str, Any]:
     """Return what a cell's rows hold but for times, and what they follow from."""
-    if cell.host.untrained:
-        record = reproducible(run_untrained(cell, factory.device))
-    elif name == FULL:
+    if cell.host.untrained or name == FULL:
         record = reproducible(run_cell(cell, factory))
     else:
         subjects = factory.subjects(cell)

@@ -7,8 +7,8 @@ import signal
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from bench.execution.run_cell import reproducible
 from bench.records.store import RecordStore, is_given_up
+from bench.verification.comparison import reproducible
 from bench.verification.submission import inspect
 from tests.kills.stage import tables
 from tests.kills.victim import Victim

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from bench.execution.run_cell import reproducible
 from bench.leaderboard import TIMING_COLUMNS
 from bench.records.store import RecordStore
+from bench.verification.comparison import reproducible
 from cwwm.ownership.keys import Key
 from tests.processes import start
 from tests.tiny_suite import write_tiny

@@ -1,69 +1,60 @@
-"""The engine of several processes, each with all cells of one marked model; a lost worker costs one try."""
+"""The executor of several processes, each with all cells of one marked model; a lost worker costs one try."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from multiprocessing import connection
 
 import torch
 
+from bench.execution.executors.base import SILENT, Watch
 from bench.execution.executors.worker import Place, Worker
-from bench.records.fields import KIND, Record
+from bench.execution.run_cell import head
+from bench.records.fields import Record
 from bench.records.store import RecordStore, is_given_up, with_attempts
 from bench.suite.cell import Cell
 from bench.support.environment import environment
 from cwwm.support.errors import EnvironmentFault
 
-Say = Callable[[str], None]
-
 _FALSE_STARTS = 3  # workers in a row that end before they are ready
 _ENDING = 5.0  # seconds that a process which closed its pipe has to say how it ends
 
 
-def run_parallel(
-    cells: Sequence[Cell],
-    place: Place,
-    jobs: int,
-    record_store: RecordStore,
-    *,
-    cell_timeout: float | None = None,
-    started: Callable[[Cell], None] = lambda cell: None,
-    say: Say = lambda text: None,
-) -> Iterator[Record]:
-    """Run cells in `jobs` processes and yield each record once it is on disk, in the order of their ends.
+@dataclass(frozen=True)
+class Processes:
+    """Runs cells in several processes, in the order of their ends.
 
-    Each worker takes a marked model with all its cells, so that it is made once; a host may be trained by
-    several at the same time, with the same result. Records are those of the engine for one process, but for
-    their timings.
+    Each worker takes a marked model with all its cells, so that it is made once; a host is trained by one of them,
+    and the others wait for it.
 
     A worker that ends is replaced, and the cell that it had in hand is tried once more after all others. A cell
     that has ended its process twice has failed for good.
 
-    Args:
-        cells: what to run; see `bench.suite.expand.pending`.
-        place: where.
-        jobs: processes, at least 1; no more are started than there are marked models.
+    Attributes:
         record_store: where records go; only this process writes them.
+        place: where workers work.
+        jobs: processes, at least 1; no more are started than there are marked models.
         cell_timeout: seconds after which a cell has failed, or None.
-        started: told when a cell is handed out.
-        say: told what is being made.
-
-    Raises:
-        EnvironmentFault: if no worker can start, or a record cannot be written.
     """
-    pool = _Pool(cells, place, record_store, cell_timeout, started, say)
-    try:
-        yield from pool.run(jobs)
-    finally:
-        pool.end()
+
+    record_store: RecordStore
+    place: Place
+    jobs: int
+    cell_timeout: float | None = None
+
+    def run(self, cells: Iterable[Cell], watch: Watch = SILENT) -> Iterator[Record]:
+        """Run cells; see `Executor.run`."""
+        pool = _Pool(self, cells, watch)
+        try:
+            yield from pool.run(self.jobs)
+        finally:
+            pool.end()
 
 
 def lost_record(cell: Cell, place: Place, reason: str, *, fatal: bool) -> Record:
     """Return the record of a cell whose process is gone; `fatal` if it was the cell that had it in hand."""
     return {
-        "identity": cell.identity,
-        "key": cell.key,
-        "recipe": cell.recipe,
-        **({"kind": KIND} if cell.host.untrained else {}),
+        **head(cell),
         "status": "failed",
         "reason": reason,
         **({"fatal": True} if fatal else {}),
@@ -74,17 +65,13 @@ def lost_record(cell: Cell, place: Place, reason: str, *, fatal: bool) -> Record
 class _Pool:
     """Workers, what waits for them, and what is tried again."""
 
-    def __init__(
-        self,
-        cells: Sequence[Cell],
-        place: Place,
-        record_store: RecordStore,
-        timeout: float | None,
-        started: Callable[[Cell], None],
-        say: Say,
-    ) -> None:
-        self._place, self._record_store, self._timeout = place, record_store, timeout
-        self._started, self._say = started, say
+    def __init__(self, executor: Processes, cells: Iterable[Cell], watch: Watch) -> None:
+        self._place, self._record_store, self._timeout = (
+            executor.place,
+            executor.record_store,
+            executor.cell_timeout,
+        )
+        self._watch, self._alone = watch, executor.jobs == 1
         self._groups = deque(_by_mark(cells))
         self._again: deque[Cell] = deque()
         self._workers: dict[Worker, deque[Cell]] = {}
@@ -114,7 +101,7 @@ class _Pool:
     def _hear(self, worker: Worker) -> Iterator[Record]:
         kind, content = worker.news()
         if kind == "said":
-            self._say(content)
+            self._watch.say(content)
         elif kind == "gone":
             yield from self._lost(worker)
         else:
@@ -133,7 +120,8 @@ class _Pool:
             group.append(self._again.popleft())
         if group:
             worker.take(cell := group.popleft(), self._record_store.read(cell.identity))
-            self._started(cell)
+            if self._alone:  # else no cell is the one in hand
+                self._watch.started(cell)
         else:
             del self._workers[worker]
             worker.end()
@@ -150,7 +138,7 @@ class _Pool:
             if is_given_up(record):
                 yield record
             else:
-                self._say(f"a worker was lost ({how}); its cell is tried once more")
+                self._watch.say(f"a worker was lost ({how}); its cell is tried once more")
                 self._again.append(cell)
         self._start(group)
 
@@ -179,7 +167,7 @@ class _Pool:
         return max(0.0, self._timeout - max((w.seconds for w in self._workers if w.cell), default=0.0)) + 0.01
 
 
-def _by_mark(cells: Sequence[Cell]) -> list[list[Cell]]:
+def _by_mark(cells: Iterable[Cell]) -> list[list[Cell]]:
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.mark.identity, []).append(cell)

@@ -1,55 +1,33 @@
-"""The default engine: cells one after the other in this process, each recorded before the next begins."""
+"""The default executor: cells one after the other in this process, each recorded before the next begins."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
+from bench.execution.executors.base import SILENT, Watch
 from bench.execution.model_factory import ModelFactory
-from bench.execution.run_cell import renewed, run_cell
-from bench.execution.run_untrained import run_untrained
+from bench.execution.run_cell import next_record
 from bench.records.fields import Record
-from bench.records.store import RecordStore, is_final, with_attempts
+from bench.records.store import RecordStore
 from bench.suite.cell import Cell
 
 
-def record_of(cell: Cell, factory: ModelFactory, advance: Callable[[int], None] = lambda rows: None) -> Record:
-    """Return the record of a cell, whether its host is trained or not; arguments as of `run_cell`."""
-    if cell.host.untrained:
-        return run_untrained(cell, factory.device, advance)
-    return run_cell(cell, factory, advance)
+@dataclass(frozen=True)
+class Sequential:
+    """Runs cells in order; they are asked for one by one, so that a time budget may end them.
 
-
-def next_record(
-    cell: Cell, earlier: Record | None, factory: ModelFactory, advance: Callable[[int], None] = lambda rows: None
-) -> Record:
-    """Return the record that follows an earlier one of a cell, if there is any.
-
-    If that is final but for its detection, only this is measured anew; else the cell is run, and the record keeps
-    the earlier tries.
-    """
-    if earlier is None or not is_final(earlier):
-        return with_attempts(record_of(cell, factory, advance), earlier)
-    return renewed(earlier, cell, factory) or with_attempts(record_of(cell, factory, advance), None)
-
-
-def run_inline(
-    cells: Iterable[Cell],
-    record_store: RecordStore,
-    factory: ModelFactory,
-    *,
-    started: Callable[[Cell], None] = lambda cell: None,
-    advance: Callable[[int], None] = lambda rows: None,
-) -> Iterator[Record]:
-    """Run cells in order and yield each record once it is on disk; attempts before it are kept in it.
-
-    Args:
-        cells: what to run, asked for one by one; see `bench.suite.expand.pending`.
+    Attributes:
         record_store: where records go.
         factory: makes and keeps the models.
-        started: told before each cell.
-        advance: told after each strength how many rows of the cell are done.
     """
-    for cell in cells:
-        started(cell)
-        earlier = record_store.read(cell.identity)
-        record = next_record(cell, earlier, factory, advance)
-        record_store.write(record)
-        yield record
+
+    record_store: RecordStore
+    factory: ModelFactory
+
+    def run(self, cells: Iterable[Cell], watch: Watch = SILENT) -> Iterator[Record]:
+        """Run cells; see `Executor.run`. Attempts before a record are kept in it."""
+        for cell in cells:
+            watch.started(cell)
+            earlier = self.record_store.read(cell.identity)
+            record = next_record(cell, earlier, self.factory, watch.advance)
+            self.record_store.write(record)
+            yield record

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import torch
 
-from bench.execution.executors.sequential import next_record
 from bench.execution.model_factory import ModelFactory
 from bench.execution.plugins import load_plugins
+from bench.execution.run_cell import next_record
 from bench.records.fields import Record
 from bench.suite.cell import Cell
 from bench.support.artifact_store import ArtefactStore

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from bench.attacks import Attacked
+from bench.execution.measure_trained import attacker_context
 from bench.execution.model_factory import ModelFactory
-from bench.execution.run_cell import attacker_context
 from bench.metrics.accuracy import accuracy
 from bench.suite import load_suite
 from bench.suite.cell import Cell

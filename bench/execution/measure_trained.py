@@ -1,0 +1,152 @@
+"""Measures one cell of trained models: mark -> attack over its strengths -> extraction, evidence, accuracy."""
+
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from bench.attacks import AttackContext, Attacked
+from bench.data import Dataset
+from bench.execution.curve import Advance, curve_rows
+from bench.execution.model_factory import ModelFactory, Subjects
+from bench.execution.owner import OwnersReading
+from bench.metrics.accuracy import accuracy
+from bench.models.registry import ModelSpec, build_model, find_models
+from bench.suite.cell import Cell, HostSpec, attack_seed
+from cwwm.schemes import Scheme
+from cwwm.support.timing import Stopwatch
+from cwwm.weights.view import Weights, as_weights
+
+if TYPE_CHECKING:
+    from bench.suite import AttackEntry
+
+_EXTRACTIONS = 5  # the median of so many, or of as many as fit a second, is the extraction time
+_PATIENCE = 1.0
+
+
+def measure_trained(
+    cell: Cell, factory: ModelFactory, seen_by_others: Callable[[Subjects], dict[str, Any]], advance: Advance
+) -> dict[str, Any]:
+    """Return what is found of a cell, as JSON values.
+
+    Args:
+        cell: whose host is trained.
+        factory: makes and keeps the models.
+        seen_by_others: what is measured beside the results of a marked model (`bench.metrics.detection`).
+        advance: told after each strength how many rows are done.
+
+    Raises:
+        BadInput: if the scheme refuses the host, or the attack the model.
+    """
+    subjects = factory.subjects(cell)
+    marked = subjects.marked
+    seen = seen_by_others(subjects)
+    owner = OwnersReading.of(marked, cell.mark.scheme.reader)
+    before, extract_ms = _read(owner, as_weights(marked.model))
+    return {
+        "artefact": cell.mark.identity,
+        "host": {fact: subjects.control.facts[fact] for fact in ("accuracy", "digest")},
+        "marked": {
+            **{fact: marked.facts[fact] for fact in ("accuracy", "digest", "energy", "noise_floor")},
+            "report": dict(marked.mark.report),
+            **before,
+            **seen,
+        },
+        "rows": attacked_rows(cell, subjects, owner, factory, advance),
+        "timing": _timing(subjects, extract_ms),
+    }
+
+
+def attacked_rows(
+    cell: Cell,
+    subjects: Subjects,
+    owner: OwnersReading,
+    factory: ModelFactory,
+    advance: Advance = lambda rows: None,
+) -> list[dict[str, Any]]:
+    """Return what is read and measured at each strength of the attack, as JSON values."""
+    context = attacker_context(cell.host, cell.attack, factory, subjects.marked.scheme.encoding)
+
+    def measured(item: Attacked) -> dict[str, Any]:
+        return _measured(item, subjects.data, owner)
+
+    return curve_rows(
+        cell, [subjects.marked.model, *subjects.copies], subjects.marked.scheme, context, measured, advance
+    )
+
+
+def _timing(subjects: Subjects, extract_ms: float) -> dict[str, Any]:
+    facts, training = subjects.marked.facts, subjects.marked.facts["training"]
+    baseline = subjects.control.facts["training"]
+    return {
+        "embed_ms": 1e3 * (facts["begin_seconds"] + facts["finish_seconds"]),
+        "extract_ms": extract_ms,
+        "step_ratio": _per_step(training) / _per_step(baseline),
+        "peak_bytes_marked": training["peak_bytes"],
+        "peak_bytes_control": baseline["peak_bytes"],
+    }
+
+
+def _per_step(training: dict[str, Any]) -> float:
+    return float(training["seconds"] / training["steps"])
+
+
+def _read(owner: OwnersReading, suspect: Weights) -> tuple[dict[str, Any], float]:
+    """Return what extraction and evidence say of a suspect, and the median extraction time in ms."""
+    seconds = []
+    for _ in range(_EXTRACTIONS):
+        with Stopwatch(torch.device("cpu")) as watch:
+            extraction = owner.extraction(suspect)
+        seconds.append(watch.seconds)
+        if sum(seconds) > _PATIENCE:
+            break
+    return owner.facts(extraction), 1e3 * statistics.median(seconds)
+
+
+def _measured(item: Attacked, data: Dataset, owner: OwnersReading) -> dict[str, Any]:
+    """Return what is found of an attacked model beside its strength and the law."""
+    task = item.task or data
+    facts, extract_ms = _read(owner, as_weights(item.model))
+    cost = item.cost.to_json()
+    seconds = cost.pop("seconds")
+    return {
+        "achieved": dict(item.achieved),
+        "task": task.name,
+        "accuracy": asdict(accuracy(item.model, task.test)),
+        **facts,
+        "cost": cost,
+        "timing": {"attack_s": seconds, "extract_ms": extract_ms},
+    }
+
+
+def attacker_context(
+    host: HostSpec, attack: "AttackEntry", factory: ModelFactory, scheme: Scheme | None
+) -> AttackContext:
+    """Return what an attacker has; `scheme` is the public encoding, None where nothing is marked."""
+    return AttackContext(
+        data=factory.data(host.model),
+        recipe=host.model.recipe,
+        seed=attack_seed(host, attack),
+        device=factory.device,
+        load=lambda name: factory.data(host.model, name),
+        scheme=scheme,
+        build=lambda name, seed: _fresh(host.model, name, seed, factory),
+    )
+
+
+def _fresh(spec: ModelSpec, name: str | None, seed: int, factory: ModelFactory) -> nn.Module:
+    """Return an untrained network for the data of `spec`: of its own architecture, or of timm's `name`.
+
+    Raises:
+        BadInput: for a name that timm does not know.
+    """
+    other = (
+        spec
+        if name is None
+        else replace(find_models([name])[0], data=spec.data, size=spec.size, channels=spec.channels)
+    )
+    fresh = build_model(replace(other, weights="random"), factory.data(spec).classes, seed)
+    return fresh.to(factory.device)

@@ -1,0 +1,24 @@
+"""What is to be equal in the records of one cell that was run twice."""
+
+from bench.records.fields import Record
+from bench.suite.sources import is_stale
+
+
+def reproducible(record: Record) -> Record:
+    """Return the part of a record that the same source gives again on the same machine: no timings, no date."""
+    dropped = ("timing", "environment", "digest", "attempts", "format", "beside")
+    kept = {key: value for key, value in record.items() if key not in dropped}
+    kept["rows"] = [{k: v for k, v in row.items() if k != "timing"} for row in record.get("rows", [])]
+    return kept
+
+
+def comparable(record: Record, again: Record) -> tuple[Record, Record]:
+    """Return what is to be equal in a record and in that of the same cell run again.
+
+    Detection is, where the same source measured it.
+    """
+    old, new = reproducible(record), reproducible(again)
+    if is_stale(record):
+        for kept in (old, new):
+            kept["marked"] = {k: v for k, v in kept["marked"].items() if k not in ("null", "covertness")}
+    return old, new
