@@ -23,7 +23,14 @@ _MARK = (*_SPEC, "bench.execution.model_factory:ModelFactory")
 _CELL = ("bench.suite.cell:Cell", "bench.suite.cell:attack_seed")
 _OUTCOME = "bench.execution.outcome:outcome_of"
 _ATTACK = (*_CELL, "bench.execution.measure_trained:measure_trained", _OUTCOME)
-_UNTRAINED = (*_ANY, *_SPEC, *_CELL, "bench.execution.measure_untrained:measure_untrained", _OUTCOME)
+_UNTRAINED = (
+    *_ANY,
+    *_SPEC,
+    *_CELL,
+    "bench.execution.measure_untrained:measure_untrained",
+    "bench.execution.measure_untrained:Steps",
+    _OUTCOME,
+)
 DETECTION = ("bench.metrics.detection:detection",)
 TIMING = (
     "cwwm.support.timing:Stopwatch",

@@ -70,7 +70,7 @@ def test_a_changed_value_is_seen(name: str, value: object) -> None:
 
 
 def test_every_definition_that_ran_is_covered_by_the_identity(found: dict[str, Any]) -> None:
-    assert found["uncovered"] == []
+    assert found["uncovered"] == [], "\n".join(found["uncovered"])
 
 
 def test_every_scheme_and_attack_family_has_a_golden_cell() -> None:
