@@ -1,4 +1,4 @@
-"""Do permute, rescale and insert keep the function, and how many weights do they touch: one table over networks.
+"""Do permute, rescale, rotate and insert keep the function, and how many weights do they touch: one table.
 
 Run it with ``python -m bench.studies.symmetry -o results/symmetry.md`` (about five minutes on one core).
 """
@@ -43,6 +43,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 ATTACKS: tuple[tuple[dict[str, Any], float], ...] = (
     ({"name": "permute"}, 1.0),
     ({"name": "rescale"}, 4.0),
+    ({"name": "rotate"}, 4.0),
     ({"name": "insert", "kind": "zero"}, 0.1),
     ({"name": "insert", "kind": "split"}, 0.1),
     ({"name": "insert", "kind": "clique"}, 0.1),
@@ -133,8 +134,9 @@ def page(outcomes: Sequence[Outcome], device: torch.device) -> str:
 Weights are as initialised; norms, biases, statistics and scales are drawn at random, since initial ones and zeros
 hide errors. Difference is that of the logits relative to the largest logit, in float32, on 2 digits and 2 images of
 noise; the largest of all is {worst:.1e}. Weights moved: under permute, the share of all convolution and linear
-weights that came from another place; under rescale, those that changed; under insert, those whose tensor has
-another shape. The number behind an attack is its strength; what it did not change is listed below.
+weights that came from another place; under rescale and rotate, those that changed; under insert, those whose
+tensor has another shape. Rotate changes attention alone. The number behind an attack is its strength; what it did
+not change is listed below.
 {measured_on(device)}, one thread.
 
 {tabulate(rows, HEADERS, tablefmt="github", disable_numparse=True)}

@@ -95,7 +95,9 @@ def difference(item: Attacked, model: nn.Module, context: AttackContext) -> floa
 def check(item: Attacked, model: nn.Module, context: AttackContext, name: str) -> None:
     assert difference(item, model, context) <= 1e-4
     assert item.achieved["difference"] <= 1e-4
-    assert item.achieved["groups"] > 0 or (name, model.default_cfg["architecture"]) in NOWHERE
+    attention = any(hasattr(module, "qkv") for module in model.modules())
+    nowhere = (name, model.default_cfg["architecture"]) in NOWHERE or (name == "rotate" and not attention)
+    assert (item.achieved["groups"] == 0) == nowhere
     assert list(item.model.state_dict()) == list(model.state_dict())
     assert not [reason for reason in item.achieved["skipped"].values() if reason.startswith("the answers")]
     if name == "permute":
@@ -124,7 +126,9 @@ def test_what_cannot_be_followed_is_left_alone_and_named(spec: dict[str, Any], s
     model, context = mixture(), attacker(16, CPU)
     item = run(spec, model, strength, context)
     assert difference(item, model, context) <= 1e-4
-    assert item.achieved["groups"] == (1 if spec["name"] == "insert" else 2)
+    assert item.achieved["groups"] == {"insert": 1, "rotate": 0}.get(spec["name"], 2)
+    if spec["name"] == "rotate":
+        return
     assert not torch.equal(item.model.hidden.weight, model.hidden.weight)
     skipped = item.achieved["skipped"]
     for name in ("left", "right", "transposed"):
@@ -224,6 +228,25 @@ def test_batch_norm_takes_factors_up_exactly_where_eps_counts() -> None:
     item = run("rescale", model, 10.0, context)
     assert difference(item, model, context) <= 1e-4
     assert item.achieved["moved"] == 1.0
+
+
+def test_a_rotation_mixes_heads_within_their_norm_and_leaves_the_rest_alone() -> None:
+    model, context = small("test_vit")
+    for strength in (1.0, 4.0):
+        item = run("rotate", model, strength, context)
+        changed = {name for name, share in item.achieved["layers"].items() if share}
+        assert changed == {name for name in item.achieved["layers"] if ".attn." in name}
+        assert all(item.achieved["layers"][name] > 0.999 for name in changed)
+        for name in (name for name in changed if name.endswith("qkv.weight")):
+            attention = model.get_submodule(name.removesuffix(".qkv.weight"))
+            before, after = (
+                tensor.detach().view(3, attention.num_heads, -1, tensor.shape[1]).double()
+                for tensor in (model.get_parameter(name), item.model.get_parameter(name))
+            )
+            products = [(q.transpose(1, 2) @ k) for q, k, _ in (before, after)]  # of queries and keys, a head each
+            torch.testing.assert_close(products[1], products[0], rtol=1e-4, atol=1e-4)
+            kept = torch.allclose(before.square().sum(2), after.square().sum(2), rtol=1e-4)
+            assert kept == (strength == 1.0)
 
 
 @pytest.mark.parametrize("kind", ["zero", "split", "clique"])
