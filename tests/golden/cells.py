@@ -66,6 +66,8 @@ ATTACKS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "noise": ({"name": "noise"}, (0.2,)),
     "quantise": ({"name": "quantise"}, (4,)),
     "quantise-torch": ({"name": "quantise-torch"}, (4,)),
+    "cast, fp8": ({"name": "cast", "format": "fp8-e4m3", "granularity": "channel"}, (8,)),
+    "cast, nf": ({"name": "cast", "format": "nf"}, (4,)),
     "cluster": ({"name": "cluster"}, (3,)),
     "scale": ({"name": "scale"}, (3.0,)),
     "overwrite": ({"name": "overwrite"}, (2,)),
