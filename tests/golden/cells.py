@@ -75,6 +75,11 @@ ATTACKS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "insert": ({"name": "insert", "kind": "split"}, (0.2,)),
     "targeted": ({"name": "targeted"}, (0.01,)),
     "collude": ({"name": "collude"}, (2,)),
+    "ema": ({"name": "ema", "epochs": 1}, (0.8,)),
+    "soup": ({"name": "soup", "epochs": 1}, (2,)),
+    "interpolate": ({"name": "interpolate", "other": "sibling", "path": "slerp", "epochs": 1}, (0.5,)),
+    "ties": ({"name": "ties", "epochs": 1}, (0.8,)),
+    "dare": ({"name": "dare"}, (0.9,)),
     "search": ({"name": "search", "attack": "magnitude", "mildest": 0.1, "hardest": 0.9, "resolution": 2}, (5,)),
 }
 NEEDS = {

@@ -93,7 +93,7 @@ class Ties(_WithSiblings):
 
 @dataclass(frozen=True, kw_only=True)
 class Dare(OnBase):
-    """Drops entries of the task vector at random, and rescales the rest by 1 / (1 - p) (arXiv 2311.03099, section 3).
+    """Drops entries of the task vector at random, and rescales the others by 1 / (1 - p) (arXiv 2311.03099).
 
     Law: a random pruning of the *difference*: each weight goes back to the base with probability p, wherever the
     mark is, and else moves 1 / (1 - p) times as far; the expectation is the marked model. A code whose symbols are
