@@ -137,7 +137,10 @@ class OnBase(Merging):
     needs: ClassVar[frozenset[str]] = frozenset({DATA, BASE})
 
     def facts(self, family: Family, siblings: Sequence[Sibling], values: Tensor) -> dict[str, Any]:
-        """Return as well what is ``kept`` of the marked model's task vector t: <v - base, t> / <t, t>, or None."""
+        """Return as well what is ``kept`` of the marked model's task vector t: <v - base, t> / <t, t>, or None.
+
+        Of t as a whole, the training in it included: siblings add what their training has in common with it.
+        """
         task = family.task_vector.double()
         kept = float((values.double() - family.base) @ task / (task @ task))
         return {**super().facts(family, siblings, values), "kept": kept if math.isfinite(kept) else None}
