@@ -66,6 +66,8 @@ ATTACKS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "noise": ({"name": "noise"}, (0.2,)),
     "quantise": ({"name": "quantise"}, (4,)),
     "quantise-torch": ({"name": "quantise-torch"}, (4,)),
+    "cast, fp8": ({"name": "cast", "format": "fp8-e4m3", "granularity": "channel"}, (8,)),
+    "cast, nf": ({"name": "cast", "format": "nf"}, (4,)),
     "cluster": ({"name": "cluster"}, (3,)),
     "scale": ({"name": "scale"}, (3.0,)),
     "overwrite": ({"name": "overwrite"}, (2,)),
@@ -73,6 +75,11 @@ ATTACKS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "insert": ({"name": "insert", "kind": "split"}, (0.2,)),
     "targeted": ({"name": "targeted"}, (0.01,)),
     "collude": ({"name": "collude"}, (2,)),
+    "ema": ({"name": "ema", "epochs": 1}, (0.8,)),
+    "soup": ({"name": "soup", "epochs": 1}, (2,)),
+    "interpolate": ({"name": "interpolate", "other": "sibling", "path": "slerp", "epochs": 1}, (0.5,)),
+    "ties": ({"name": "ties", "epochs": 1}, (0.8,)),
+    "dare": ({"name": "dare"}, (0.9,)),
     "search": ({"name": "search", "attack": "magnitude", "mildest": 0.1, "hardest": 0.9, "resolution": 2}, (5,)),
 }
 NEEDS = {
