@@ -1,13 +1,14 @@
 """Distillation that starts from the stolen weights: fine-tuning towards the marked model's own answers."""
 
 import copy
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import nn
 
 from bench.attacks.base import DATA, AttackContext, Attacked
-from bench.attacks.distillation import SAME, Distillation
+from bench.attacks.distillation import HARD, SAME, Distillation
 from cwwm.support.errors import BadInput
 
 
@@ -31,6 +32,13 @@ class DistillationFromStolen(Distillation):
         super().__post_init__()
         if self.student != SAME:
             raise BadInput(f"{self.name}: the student is the stolen model itself, '{SAME}', not '{self.student}'")
+
+    def check_strength(self, strength: float) -> None:
+        """Refuse what is no temperature, and for hard labels any but 1."""
+        if not 0 < strength < math.inf or (self.labels == HARD and strength != 1):
+            raise BadInput(
+                f"{self.name}: a temperature is finite and above 0, and 1 for hard labels, not {strength:g}"
+            )
 
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
         """Distil `model`, which stays as it is, into a copy of it; see `Distillation.apply`."""
