@@ -1,6 +1,7 @@
 """Low-rank adaptation: the cheapest fine-tuning, whose change of every layer has a rank of a few."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -70,6 +71,7 @@ class LoRA(Attack):
         recipe = attacker_recipe(context, self.rate, self.epochs)
         steps = samples = 0
         diverged = False
+        order = {layer: list(layer._parameters) for layer in model.modules()}
         with timed(context.device) as watch:
             added = adapt(model, int(strength), self.alpha, context.masks, derive_seed(lora=context.seed))
             try:
@@ -78,6 +80,7 @@ class LoRA(Attack):
             except FloatingPointError:  # an attacker's bad luck is a result, not a failure of the bench
                 diverged = True
             merge(model, list(before))
+            _reorder(order)
         achieved = {
             "rank": int(strength),
             "trained": added / max(1, sum(tensor.numel() for tensor in before.values())),
@@ -128,7 +131,15 @@ def is_adapter(name: str) -> bool:
 
 
 def merge(model: nn.Module, names: list[str]) -> None:
-    """Write the changed weights into the model, which is as it was before `adapt` but for their values."""
+    """Write the changed weights into the model, which has the parameters that it had before `adapt`."""
     for name in names:
         layer, _, attribute = name.rpartition(".")
         parametrize.remove_parametrizations(model.get_submodule(layer), attribute, leave_parametrized=True)
+
+
+def _reorder(order: Mapping[nn.Module, list[str]]) -> None:
+    """Put the parameters of each layer in this order, in place: merging leaves the merged ones last."""
+    for layer, names in order.items():
+        found = dict(layer._parameters)
+        layer._parameters.clear()
+        layer._parameters.update({name: found[name] for name in names})

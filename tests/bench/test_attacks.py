@@ -21,7 +21,7 @@ from bench.testing.subject import TwoConvolutions, network
 from cwwm.schemes import EmbedContext
 from cwwm.schemes.sign_repetition import SignRepetition
 from cwwm.support.errors import BadInput
-from cwwm.training import Recipe
+from cwwm.training import Recipe, train
 from cwwm.weights.carrier import Carrier, classifier, host_digest
 from cwwm.weights.order_statistics import pruned_count
 from cwwm.weights.view import as_weights
@@ -248,6 +248,22 @@ def test_a_new_head_has_the_new_tasks_classes(model: nn.Module, context: AttackC
     assert item.task is not None
     assert item.model.fc.out_features == item.task.classes == 14
     assert torch.equal(item.model.conv1.weight, model.conv1.weight)
+
+
+@pytest.mark.parametrize("name", ["finetune", "lora"])
+def test_an_attacker_trains_as_long_as_the_host_was_trained_if_no_epochs_are_given(
+    name: str, model: nn.Module, context: AttackContext
+) -> None:
+    host = Recipe(epochs=3, batch_size=256, lr=1e-3)
+    known = replace(context, recipe=HostRecipe(mark=replace(host, epochs=1), train=host))
+    full, short = (
+        next(make_attack(spec, "test").curve([model], [1], known)) for spec in (name, {"name": name, "epochs": 1})
+    )
+    assert full.achieved["epochs"] == 3
+    assert full.cost.samples == 3 * len(context.data.train)
+    assert full.cost.steps == 3 * short.cost.steps
+    report = train(copy.deepcopy(model), context.data.train, host, seed=0)
+    assert (full.cost.steps, full.cost.samples) == (report.steps, report.samples)
 
 
 def test_a_diverging_fine_tune_is_a_result(model: nn.Module, context: AttackContext) -> None:
