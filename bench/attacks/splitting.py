@@ -1,5 +1,6 @@
 """Layer splitting: one layer becomes two whose product it was; names and values change, and no answer does."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
@@ -77,7 +78,8 @@ class LayerSplitting(Attack):
                 model.set_submodule(name, split_layer(model.get_submodule(name), self._turns(generator)))
         with refusing(f"{self.name}: this network cannot run with split layers"):
             difference = relative_difference(logits(model, images), expected)
-        achieved = {"layers_before": len(names), "split": chosen, "difference": difference}
+        finite = difference if math.isfinite(difference) else None  # of a model that diverged before
+        achieved = {"layers_before": len(names), "split": chosen, "difference": finite}
         gone = {f"{name}.{part}" for name in chosen for part in ("weight", "bias")}
         masks = {name: mask for name, mask in context.masks.items() if name not in gone}
         return Attacked(model, strength, achieved, masks, Cost(seconds=watch.seconds))

@@ -1,6 +1,7 @@
 """One table drives every attack through the contract of `check_attack`; then what holds of ours alone."""
 
 import copy
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -505,6 +506,29 @@ def test_change_of_lost_or_replaced_layers_does_not_count() -> None:
     before = {"a": torch.ones(2), "b": torch.ones(2), "c": torch.tensor([1.0, 1.0])}
     after = {"a": torch.zeros(2), "b": torch.zeros(3), "c": torch.tensor([1.0, float("nan")])}
     assert measure_change(before, after) == {"change": None, "layers": {"a": 1.0, "c": None}}
+
+
+AIMED = ["prune-nm", "wanda", "sparsegpt", "svd", "drop-blocks", "split-layers", "idle", "noise-shaped"]
+
+
+@pytest.mark.parametrize("name", [*AIMED, "gptq", "lora", "distill-stolen"])
+def test_a_model_that_diverged_before_is_attacked_all_the_same(name: str, context: AttackContext) -> None:
+    broken = residual_net()
+    nn.init.constant_(broken.get_parameter("stages.0.1.conv1.weight"), float("nan"))
+    strength = 0.5 if name in AIMED else 4
+    item = next(make_attack(name, "test")(broken, [strength], context))
+    assert json.dumps(item.achieved, allow_nan=False)
+    assert item.achieved.get("diverged", True) is True
+
+
+@pytest.mark.parametrize("name", ["wanda", "sparsegpt", "drop-blocks", "idle", "noise-shaped"])
+def test_calibration_without_training_images_is_refused_in_one_line(
+    name: str, model: nn.Module, context: AttackContext
+) -> None:
+    untaught = replace(context, data=load("photo-crops", size=16))
+    assert not len(untaught.data.train)
+    with pytest.raises(BadInput, match="has no training images, from which calibration takes some"):
+        next(make_attack(name, "test")(model, [0.5], untaught))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,11 +33,16 @@ def calibration(context: AttackContext, count: int) -> tuple[Split, float]:
     """Return `count` images of the attacker's training data, or all there are, and which share of it they are.
 
     Drawn on the CPU from the attack's seed alone: the same on every device and at each strength.
+
+    Raises:
+        BadInput: for a data set without training images.
     """
     train = context.data.train
+    if not len(train):
+        raise BadInput(f"data set '{context.data.name}' has no training images, from which calibration takes some")
     generator = torch.Generator().manual_seed(derive_seed(calibration=context.seed))
     chosen = torch.randperm(len(train), generator=generator)[:count].to(train.x.device)
-    return Split(train.x[chosen], train.y[chosen]), len(chosen) / max(1, len(train))
+    return Split(train.x[chosen], train.y[chosen]), len(chosen) / len(train)
 
 
 def squares(inputs: Tensor) -> Tensor:

@@ -34,7 +34,8 @@ class SecondOrder(Attack):
     """What SparseGPT and GPTQ share: a sweep over the columns of each layer, with the moments of its inputs.
 
     All layers are changed by what they read in the marked model; the papers go from layer to layer and take the
-    inputs that the changed ones before give. A layer whose inputs cannot be seen stays as it is.
+    inputs that the changed ones before give. A layer whose inputs cannot be seen, or are not finite, stays as it
+    is.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({DATA})
@@ -60,7 +61,7 @@ class SecondOrder(Attack):
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
         """Change the model in place; weights that a mask holds at zero stay zero.
 
-        `achieved` has ``seen``, how many layers' inputs were seen, and ``output_error``, the mean over them of the
+        `achieved` has ``seen``, how many layers' inputs are known, and ``output_error``, the mean over them of the
         squared error of their answers to the calibration images over the squared answers.
 
         Raises:
@@ -71,7 +72,8 @@ class SecondOrder(Attack):
         before = {name: tensor.clone() for name, tensor in tensors.items()}
         with timed(context.device) as watch:
             split, share = calibration(context, self.images)
-            moments = input_moments(model, split.x, gram)
+            found = input_moments(model, split.x, gram)
+            moments = {n: m for n, m in found.items() if bool(m.isfinite().all() and tensors[n].isfinite().all())}
             for name, moment in moments.items():
                 rounding = lambda part, diagonal: self.rounding(part, diagonal, strength)  # noqa: E731
                 tensors[name].copy_(swept(tensors[name], moment, self.block, rounding))

@@ -20,14 +20,14 @@ from cwwm.support.seeds import derive_seed
 class ShapedNoise(Attack):
     """Adds independent Gaussian noise of variance c / (F_i + d mean F), F the diagonal of the Fisher information.
 
-    c makes the expected squared length that of `noise` at the same strength. To second order noise of variance v_i
-    raises the divergence of the answers by sum F_i v_i / 2; no other variances of the same total that depend on
-    F_i by a falling function do it as little as those that follow 1 / F_i, but for putting all into the least of
-    them, so d stands against what the sample did not show. ``harm`` says how much is left of plain noise's; it is
-    at most 1. Nothing is trained; all strengths scale one and the same draw.
+    c makes the expected squared length that of `noise` at the same strength. To second order noise of variances v_i
+    raises the divergence of the answers from what they were by sum F_i v_i / 2 in the mean; of all Gaussian noise
+    that does the same harm the one with F_i v_i equal everywhere is the most random (its entropy, sum log v_i / 2,
+    is largest). d stands against what the images did not show. ``harm`` says what is left of plain noise's harm; it
+    is at most 1, since v falls where F rises. Nothing is trained; all strengths scale one and the same draw.
 
-    A mark spread over the weights that is read by plain correlation loses no more than to plain noise: the total is
-    the same. One read by weights of its own confidence loses where the owner trusts weights that no answer feels.
+    A mark that is spread over the weights and read by plain correlation meets the same noise as before: the total
+    is the same. So at equal harm it meets 1 / ``harm`` times as much.
 
     Attributes:
         damping: d, at least 1e-6; weights that the answers do not feel at all get 1 / d times the variance of
