@@ -211,7 +211,7 @@ def status(out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
 
     progress = read_progress(out)
     records = [] if progress and not RecordStore(out).exists else list(RecordStore(existing(out)).records())
-    counts = Counter(record["status"] for record in records)
+    counts = Counter(record.status for record in records)
     if json:
         print_json({"records": dict(counts), "progress": asdict(progress) if progress else None})
         return DONE
@@ -219,8 +219,8 @@ def status(out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
         Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(progress_view(progress))
     print_table(("status", "cells"), [(plain(name), count) for name, count in sorted(counts.items())])
     for record in records:
-        if record["status"] != "ok":
-            show(f"{record['status']}: {' '.join(map(str, record['key'].values()))}: {record['reason']}")
+        if record.status != "ok":
+            show(f"{record.status}: {' '.join(str(part) for _, part in record.key)}: {record.reason}")
     return DONE
 
 

@@ -12,7 +12,7 @@ from bench.leaderboard.pictures import LINES, PANELS, draw, save
 from bench.leaderboard.points import Point, by_scheme, gather
 from bench.leaderboard.survival_map import draw_map
 from bench.leaderboard.tables import TIMING_COLUMNS, conditions, csv_text, markdown
-from bench.records.fields import Record
+from bench.records.record import Record
 from bench.records.store import Levels, RecordStore
 from bench.support.plain_text import in_markdown
 from cwwm.support.files import write_atomic

@@ -45,7 +45,7 @@ def capacities(points: Sequence[Point]) -> list[Capacity]:
 
 
 def _is_channel(point: Point) -> bool:
-    attack = point.runs[0].record["recipe"]["attack"]
+    attack = point.runs[0].record.recipe.attack  # its own parameters, by their names
     return attack["name"] in _CHANNELS and attack["ranking"] == "global"
 
 
@@ -64,8 +64,8 @@ def _at_strength(points: Sequence[Point]) -> list[Capacity]:
 
 
 def _energy(points: Sequence[Point]) -> float | None:
-    energies = [run.record["marked"]["energy"] for point in points for run in point.runs]
-    known = [float(energy) for energy in energies if energy is not None]
+    energies = [run.record.marked.energy for point in points for run in point.runs]
+    known = [energy for energy in energies if energy is not None]
     return sum(known) / len(known) if known else None
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from bench.leaderboard.points import Point, Run, by_scheme, percent
+from bench.leaderboard.points import Point, Run, by_scheme
 
 USEFUL = (0.0, 1.0, 3.0, 5.0)
 RANKED_AT = 3.0
@@ -121,10 +121,10 @@ def _standing(scheme: str, payload: int, points: list[Point]) -> Standing:
         worst=worst_point(points, RANKED_AT),
         worst_rates=tuple(_rate(worst_point(points, lost)) for lost in USEFUL),
         weakest=max(useful, key=lambda point: point.evidence, default=None),
-        clean=fmean(percent(record["host"]["accuracy"]) for record in marks),
-        marked=fmean(percent(record["marked"]["accuracy"]) for record in marks),
-        energy=_mean_of([record["marked"]["energy"] for record in marks]),
-        noise_floor=_mean_of([record["marked"]["noise_floor"] for record in marks]),
+        clean=fmean(record.host.accuracy.percent for record in marks),
+        marked=fmean(record.marked.accuracy.percent for record in marks),
+        energy=_mean_of([record.marked.energy for record in marks]),
+        noise_floor=_mean_of([record.marked.noise_floor for record in marks]),
     )
 
 

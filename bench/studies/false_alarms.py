@@ -17,7 +17,7 @@ import typer
 from tabulate import tabulate
 
 from bench.execution.run_suite import Means
-from bench.records.fields import Record
+from bench.records.record import Record
 from bench.records.store import RecordStore
 from bench.regression import FAMILY_WISE, Comparison, compare
 from bench.regression.nightly import run_with_hosts

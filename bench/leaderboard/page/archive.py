@@ -7,7 +7,7 @@ beside each other compress to half of what they take record by record.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from bench.records.fields import Record
+from bench.records.schema import Json
 from cwwm.support.seeds import canonical_json
 
 _Path = tuple[str, ...]
@@ -20,7 +20,7 @@ class Archive:
     stands next, or, below zero, -1 minus that column, where the value is a place in `shared`.
     """
 
-    def __init__(self, records: Iterable[Record]) -> None:
+    def __init__(self, records: Iterable[Json]) -> None:
         self._columns: dict[_Path, list[Any]] = {}
         self._numbers: dict[_Path, int] = {}
         self._shapes: dict[bytes, tuple[int, Any]] = {}
