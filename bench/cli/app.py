@@ -210,7 +210,7 @@ def status(out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
     from bench.records.store import RecordStore
 
     progress = read_progress(out)
-    records = [] if progress and not RecordStore(out).exists else list(RecordStore(existing(out)).records())
+    records = [] if progress and not RecordStore(out).exists else RecordStore(existing(out)).records()
     counts = Counter(record.status for record in records)
     if json:
         print_json({"records": dict(counts), "progress": asdict(progress) if progress else None})
@@ -355,7 +355,7 @@ def pack(
     with writing(to, "cwwm-bench pack"):
         packed = record_store.pack(to)
         paths = write(packed)
-    show(f"{len(list(packed.records()))} records packed; written: " + ", ".join(map(str, [packed.archive, *paths])))
+    show(f"{len(packed.records())} records packed; written: " + ", ".join(map(str, [packed.archive, *paths])))
     return DONE
 
 

@@ -44,7 +44,7 @@ def texts(
 
 def write(record_store: RecordStore) -> list[Path]:
     """Write leaderboard.md, .csv and .png, and capacity.png if payloads can be compared; return their paths."""
-    paths, records = [], list(record_store.records())
+    paths, records = [], record_store.records()
     for name, text in texts(record_store.suite, records, record_store.levels, record_store.archived).items():
         paths.append(record_store.folder / name)
         write_atomic(paths[-1], text.encode())

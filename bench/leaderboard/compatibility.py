@@ -112,8 +112,7 @@ def _by_family(records: Sequence[UntrainedRecord]) -> list[UntrainedRecord]:
 
 
 def _place(record: UntrainedRecord) -> tuple[str, str, int, str, int, str]:
-    key = record.key
-    return key.model, key.scheme, key.payload, key.attack, key.seed, key.weights
+    return *record.key.curve, record.key.seed, record.key.weights
 
 
 def _by_architecture(records: Sequence[UntrainedRecord]) -> dict[str, list[UntrainedRecord]]:

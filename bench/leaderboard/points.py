@@ -98,10 +98,9 @@ def gather(records: Iterable[Record]) -> list[Point]:
     for record in records:
         if not isinstance(record, TrainedResult):
             continue
-        key = record.key
         for row in record.rows:
-            place = (key.model, key.scheme, key.payload, key.attack, row.strength)
-            found.setdefault(place, []).append(Run(key.seed, row, record, record.points_lost(row)))
+            run = Run(record.key.seed, row, record, record.points_lost(row))
+            found.setdefault((*record.key.curve, row.strength), []).append(run)
     ordered = sorted(found.items(), key=lambda item: item[0])
     return [Point(*place, tuple(sorted(runs, key=lambda run: run.seed))) for place, runs in ordered]
 

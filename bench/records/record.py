@@ -15,16 +15,10 @@ Record = TrainedRecord | UntrainedRecord
 
 
 class MalformedRecord(BadInput):
-    """Says where JSON breaks the schema of a record.
+    """JSON that breaks the schema of a record; its arguments are the faults, one line each."""
 
-    Attributes:
-        faults: one line each.
-    """
-
-    def __init__(self, faults: list[str]) -> None:
-        """Keep the faults; the first one is the message."""
-        super().__init__(faults[0])
-        self.faults = faults
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def parse_record(value: Json) -> Record:
@@ -36,7 +30,7 @@ def parse_record(value: Json) -> Record:
     try:
         record = _schema(value).model_validate(value)
     except ValidationError as error:
-        raise MalformedRecord(plain_faults(error, value)) from error
+        raise MalformedRecord(*plain_faults(error, value)) from error
     record._json = value
     return record
 

@@ -104,6 +104,11 @@ class RowKey(Part):
     seed: Count = Field(description="of the host, and with the rest of key and message")
     attack: Name = Field(description="label of the attack")
 
+    @property
+    def curve(self) -> tuple[str, str, int, str]:
+        """Return (model, scheme, payload, attack): what all seeds are gathered by."""
+        return self.model, self.scheme, self.payload, self.attack
+
 
 class ModelPart(Part):
     """The entry of models.yaml, with nothing left to its defaults."""
@@ -366,11 +371,6 @@ class RecordHead(Part):
         """Say whether the cell is not run again: it is done, refused, or given up."""
         return not self.failed or self.is_given_up
 
-    @property
-    def detected_by(self) -> str | None:
-        """Return the digest of the source that measured detection, empty if none was noted; None if nothing did."""
-        return None
-
 
 class TrainedRecord(RecordHead):
     """One cell: a (model, scheme, payload, seed, attack) curve, with a row a strength."""
@@ -385,13 +385,6 @@ class TrainedRecord(RecordHead):
     beside: Beside | None = Field(None, description="sources of what no row depends on; absent in older records")
 
     measured = ("artefact", "host", "marked", "rows", "timing")
-
-    @property
-    def detected_by(self) -> str | None:
-        """Return the digest of the source that measured detection, empty if none was noted; None if nothing did."""
-        if self.marked is None or self.marked.null is None:
-            return None
-        return self.beside.detection if self.beside else ""
 
 
 class TrainedResult(TrainedRecord):

@@ -13,6 +13,7 @@ from bench.records.fields import FORMAT
 from bench.records.record import MalformedRecord, Record, parse_record, record_digest
 from bench.records.run_file import RunFile, parse_run_file, read_run_file
 from bench.records.schema import Json
+from bench.support.collection import no_collection
 from bench.support.git import current_commit
 from bench.support.untrusted_io import (
     RECORD_BYTES,
@@ -194,11 +195,10 @@ class RecordStore:
         lines = [json.dumps(records[k], separators=(",", ":"), allow_nan=False) + "\n" for k in sorted(records)]
         write_atomic(self.archive, lzma.compress("".join(lines).encode()))
 
-    def records(self) -> Iterator[Record]:
-        """Yield the records that the last run covered (all, if none was noted), in order of identity."""
-        for identity in self.identities():
-            if (record := self.read(identity)) is not None:
-                yield record
+    @no_collection()
+    def records(self) -> list[Record]:
+        """Return the records that the last run covered (all, if none was noted), in order of identity."""
+        return [record for record in map(self.read, self.identities()) if record is not None]
 
     def pack(self, folder: Path) -> "RecordStore":
         """Write the records that the last run covered into one archive in another folder, with the run file.

@@ -208,7 +208,7 @@ def _lost(before: Mapping[Place, Curve], after: Mapping[Place, Curve], new: Iter
     """Return the curves that have no result now although their cells were run."""
     reasons: dict[Place, str] = {}
     for record in new:
-        place = Place(record.key.model, record.key.scheme, record.key.payload, record.key.attack)
+        place = Place(*record.key.curve)
         if record.status != "ok" and place in before and place not in after:
             reasons[place] = f"{record.status}: {record.reason}"
     return reasons

@@ -65,10 +65,9 @@ def curves(records: Iterable[Record]) -> dict[Place, Curve]:
         if not isinstance(record, TrainedResult):
             continue
         key = record.key
-        mark = (key.model, key.scheme, key.payload)
         readings = {
-            Place(*mark, key.attack): {row.strength: _metrics(row) for row in record.rows},
-            Place(*mark, UNATTACKED): {0.0: _metrics(record.marked)},
+            Place(*key.curve): {row.strength: _metrics(row) for row in record.rows},
+            Place(*key.curve[:3], UNATTACKED): {0.0: _metrics(record.marked)},
             Place(key.model, UNMARKED, 0, UNATTACKED): {0.0: _metrics(record.host)},
         }
         for place, own in readings.items():

@@ -87,7 +87,7 @@ class Laboratory:
         record_store = RecordStore(self.folder / name)
         print(f"{name}:", file=sys.stderr)
         run_with_hosts(suite, record_store, self.means, self.folder / "hosts")
-        return list(record_store.records())
+        return record_store.records()
 
 
 def compared(suite: Suite, laboratory: Laboratory) -> Iterator[tuple[NightlyRun, Comparison, bool]]:

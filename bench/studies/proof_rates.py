@@ -70,9 +70,9 @@ def proofs(folder: Path) -> Iterator[Proof]:
     record_store = RecordStore(folder)
     suite = record_store.suite
     for record in record_store.records():
-        key, chance = record.key, _chance(record)
+        chance = _chance(record)
         for row in record.rows or ():
-            where = suite, key.scheme, key.payload, key.attack, row.strength
+            where = suite, *record.key.curve[1:], row.strength
             yield Proof(*where, row.log10_p, log10_p_now(row, chance))
 
 

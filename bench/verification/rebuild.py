@@ -28,7 +28,7 @@ LAST_BITS = ("numerics", "processor", "instruction_set")
 def recorded_numerics(record_store: RecordStore) -> str:
     """Return the numerics of the first record of a folder that may be a stranger's; native if it says none."""
     try:
-        first = next(record_store.records(), None)
+        first = next(map(record_store.read, record_store.identities()), None)
     except BadInput:  # what is wrong with the folder, `check` says
         return NATIVE
     return NATIVE if first is None else first.recipe.host.numerics or NATIVE

@@ -14,6 +14,7 @@ from bench.records.run_file import read_run_file
 from bench.records.schema import Json, RecipePart
 from bench.records.store import RecordStore
 from bench.records.untrained_schema import UntrainedRecipe
+from bench.support.collection import no_collection
 from cwwm.schemes import SCHEMES
 from cwwm.support.errors import BadInput
 from cwwm.support.seeds import identity
@@ -30,6 +31,7 @@ class Submission:
     faults: Sequence[str]
 
 
+@no_collection()
 def inspect(record_store: RecordStore) -> Submission:
     """Return the records that the last run covered, those apart that are damaged or contradict themselves.
 
@@ -47,7 +49,7 @@ def inspect(record_store: RecordStore) -> Submission:
         try:
             record = parse_record(record_store.stored(name) or {})
         except MalformedRecord as error:
-            found = error.faults
+            found = list(error.args)
         except BadInput as error:
             faults.append(str(error))
             continue

@@ -7,7 +7,7 @@ beside each other compress to half of what they take record by record.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from bench.records.schema import Json
+from bench.records.record import Record
 from cwwm.support.seeds import canonical_json
 
 _Path = tuple[str, ...]
@@ -20,12 +20,12 @@ class Archive:
     stands next, or, below zero, -1 minus that column, where the value is a place in `shared`.
     """
 
-    def __init__(self, records: Iterable[Json]) -> None:
+    def __init__(self, records: Iterable[Record]) -> None:
         self._columns: dict[_Path, list[Any]] = {}
         self._numbers: dict[_Path, int] = {}
         self._shapes: dict[bytes, tuple[int, Any]] = {}
         self._shared: dict[bytes, tuple[int, Any]] = {}
-        self._order = [self._number(self._shapes, self._take(record, ())) for record in records]
+        self._order = [self._number(self._shapes, self._take(record.to_json(), ())) for record in records]
 
     def to_json(self, leave_out: Collection[str] = ()) -> dict[str, Any]:
         """Return what the page embeds, without what stands under the names in `leave_out`."""
