@@ -65,8 +65,7 @@ class Point:
     @property
     def lost(self) -> float | None:
         """Return the mean accuracy points lost, or None if the task changed."""
-        values = [run.lost for run in self.runs if run.lost is not None]
-        return fmean(values) if values else None
+        return self.mean(lambda run: run.lost)
 
     def useful(self, points: float) -> bool:
         """Say whether the attacked model is still useful: at most so many points lost, or put to a new task."""
@@ -74,8 +73,7 @@ class Point:
 
     def mean(self, value: Callable[[Run], float | None]) -> float | None:
         """Return the mean of a value over the seeds that have it."""
-        values = [v for run in self.runs if (v := value(run)) is not None]
-        return fmean(values) if values else None
+        return mean_known(map(value, self.runs))
 
     def median(self, value: Callable[[Run], float]) -> float:
         """Return the median of a value over the seeds."""
@@ -90,6 +88,12 @@ class Point:
     def law(self) -> float | None:
         """Return the predicted probability that the message comes back: of pooled models the mean."""
         return self.mean(lambda run: run.row.law)
+
+
+def mean_known(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the values that are known, None if none is."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def gather(records: Iterable[Record]) -> list[Point]:

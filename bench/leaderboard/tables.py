@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import fmean, median
 
@@ -15,7 +16,7 @@ from bench.leaderboard.detection import (
     detection_table,
 )
 from bench.leaderboard.levels import ABOUT_LEVELS, at_levels, levels_asked, levels_table
-from bench.leaderboard.points import Point, by_scheme
+from bench.leaderboard.points import Point, by_scheme, mean_known
 from bench.leaderboard.ranking import USEFUL, Standing, mean_price, rank
 from bench.metrics.accuracy import rate_interval
 from bench.records.record import Record
@@ -133,9 +134,7 @@ def table_text(table: Table) -> str:
 
 
 def _summary(records: Sequence[Record]) -> str:
-    counts: dict[str, int] = {}
-    for record in records:
-        counts[record.status] = counts.get(record.status, 0) + 1
+    counts = Counter(record.status for record in records)
     text = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     more = " Why some gave no result stands at the end." if counts.keys() - {"ok"} else ""
     return f"{len(records)} cells: {text or 'none'}.{more}"
@@ -257,26 +256,12 @@ def model_table(points: Sequence[Point]) -> Table:
             model, scheme, payload, len(records),
             f"{fmean(r.host.accuracy.percent for r in records.values()):.2f}",
             f"{fmean(m.accuracy.percent for m in marked):.2f}",
-            _mean([m.energy for m in marked]), _mean([m.noise_floor for m in marked]),
+            _number(mean_known(m.energy for m in marked), ".1e"),
+            _number(mean_known(m.noise_floor for m in marked), ".1e"),
             _number(marked[0].report.touched, ","),
         ])  # fmt: skip
-    headers = [
-        "model",
-        "scheme",
-        "bits",
-        "seeds",
-        "clean %",
-        "marked %",
-        "energy",
-        "noise floor",
-        "touched weights",
-    ]
-    return headers, rows
-
-
-def _mean(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return f"{fmean(known):.1e}" if known else "-"
+    what = ["clean %", "marked %", "energy", "noise floor", "touched weights"]
+    return ["model", "scheme", "bits", "seeds", *what], rows
 
 
 def conditions(records: Sequence[Record]) -> str:
@@ -310,17 +295,8 @@ def speed_table(points: Sequence[Point]) -> Table:
             *(_spread([getattr(t, name) for t in timings]) for name in ("embed_ms", "extract_ms", "step_ratio")),
             *(f"{median((getattr(t, name) or 0) for t in timings) / 2**20:.0f}" for name in TIMING_COLUMNS[4:]),
         ])  # fmt: skip
-    headers = [
-        "model",
-        "scheme",
-        "bits",
-        "embed ms",
-        "extract ms",
-        "step time / control",
-        "peak MiB",
-        "control MiB",
-    ]
-    return headers, rows
+    times = ["embed ms", "extract ms", "step time / control", "peak MiB", "control MiB"]
+    return ["model", "scheme", "bits", *times], rows
 
 
 def _spread(values: Sequence[float]) -> str:

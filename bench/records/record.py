@@ -1,6 +1,7 @@
 """A record as it travels: typed and frozen once its form is sound, with the JSON of its file behind it."""
 
 import hashlib
+import json
 
 from pydantic import ValidationError
 
@@ -43,9 +44,13 @@ def _schema(value: Json) -> type[Record]:
 
 
 def new_record(value: Json) -> Record:
-    """Return the record of what a cell gave, with format and digest; raises as `parse_record`."""
+    """Return the record of what a cell gave, as its file will hold it, with format and digest.
+
+    Raises:
+        MalformedRecord: if it breaks the schema.
+    """
     signed = {"format": FORMAT, **{k: v for k, v in value.items() if k != "digest"}}
-    return parse_record({**signed, "digest": record_digest(signed)})
+    return parse_record(json.loads(json.dumps({**signed, "digest": record_digest(signed)}, allow_nan=False)))
 
 
 def changed(record: Record, **parts: object) -> Record:

@@ -117,14 +117,10 @@ def _key(record: Record) -> dict[str, Any]:
 
 def _false_conditions(record: Record) -> list[str]:
     """Return what a record says otherwise of the machine in its recipe and in its environment."""
-    made, found = (
-        {"torch": part.torch, "device": part.device, "threads": part.threads}
-        for part in (record.recipe.host, record.environment)
-    )
     return [
-        f"its environment says {name} {said!r}, its recipe {made[name]!r}"
-        for name, said in found.items()
-        if said != made[name]
+        f"its environment says {name} {said!r}, its recipe {made!r}"
+        for name in ("torch", "device", "threads")
+        if (said := getattr(record.environment, name)) != (made := getattr(record.recipe.host, name))
     ]
 
 

@@ -40,7 +40,7 @@ class Fatal(Attack):
         if strength == 4:
             raise MemoryError
         nan = float("nan") if strength == 5 else 0.0
-        return Attacked(model, strength, {"odd": nan}, {}, Cost())
+        return Attacked(model, strength, {"odd": nan, "sparsity": 2.0 if strength == 6 else 0.0}, {}, Cost())
 
 """
 
@@ -93,7 +93,7 @@ def test_several_processes_record_what_one_does(
 def test_a_cell_that_ends_its_process_fails_for_good_and_the_rest_goes_on(
     deadly: Callable[..., Path], bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ("run", deadly(1, 3, 4, 5), "--out", tmp_path / "out", "--device", "cpu", "--plugin", "deadly")
+    arguments = ("run", deadly(1, 3, 4, 5, 6), "--out", tmp_path / "out", "--device", "cpu", "--plugin", "deadly")
     assert bench(*arguments, "--jobs", 2, "--scheme", "cwc") == 3
     records = by_attack(tmp_path / "out")
     found = {attack: (r.status, r.fatal, len(r.attempts)) for (_, attack), r in records.items()}
@@ -104,7 +104,10 @@ def test_a_cell_that_ends_its_process_fails_for_good_and_the_rest_goes_on(
         "fatal-3": ("failed", False, 0),
         "fatal-4": ("out-of-memory", False, 0),
         "fatal-5": ("failed", False, 0),
+        "fatal-6": ("failed", False, 0),
     }
+    unheard_of = records["cwc", "fatal-6"].reason
+    assert unheard_of == "no record can hold its results: rows[0].achieved.sparsity: 2.0 is more than 1"
     assert "exit code 7" in str(records["cwc", "fatal-1"].reason)
     assert inspect(RecordStore(tmp_path / "out")).faults == []
     capsys.readouterr()

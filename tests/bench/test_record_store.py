@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from bench.records.record import changed
+from bench.records.record import changed, new_record, record_digest
 from bench.records.store import RecordStore
 
 Bench = Callable[..., int]
@@ -30,6 +31,15 @@ def test_packed_records_are_the_records(finished: Path, packed: Path) -> None:
     assert not (packed / "cells").exists()
     lines = lzma.decompress((packed / "records.jsonl.xz").read_bytes()).decode().splitlines()
     assert [json.loads(line)["identity"] for line in lines] == sorted(record.identity for record in records)
+
+
+def test_a_record_says_what_its_json_says_and_is_frozen(finished: Path) -> None:
+    for record in RecordStore(finished).records():
+        assert record.model_dump(by_alias=True, exclude_unset=True) == record.to_json()
+        assert new_record(record.to_json()) == record
+        assert record.to_json()["digest"] == record_digest(record.to_json())
+    with pytest.raises(ValidationError, match="frozen"):
+        record.status = "refused"
 
 
 def test_packing_repeats_byte_by_byte_and_makes_the_same_tables(
