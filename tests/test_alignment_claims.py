@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bench.leaderboard.points import PROOF
-from bench.records.fields import Record
+from bench.records.record import Record
+from bench.records.schema import Row, TrainedResult
 from bench.records.store import RecordStore
 
 pytestmark = pytest.mark.results
@@ -30,12 +31,11 @@ def exact(records: list[Record], *, scheme: str, attack: str, model: str | None 
     rows = [
         row
         for record in records
-        if (record["key"]["scheme"], record["key"]["attack"]) == (scheme, attack)
-        and model in (None, record["key"]["model"])
-        for row in record.get("rows", ())  # a refused one has none
+        if (record.key.scheme, record.key.attack) == (scheme, attack) and model in (None, record.key.model)
+        for row in record.rows or ()  # a refused one has none
     ]
     assert rows
-    return [row["exact"] for row in rows]
+    return [row.recovered for row in rows]
 
 
 MUST = ("permute", "rescale", "permute + rescale", "permute + rescale + magnitude 0.9", "structured-removed",
@@ -52,10 +52,10 @@ def test_alignment_brings_every_message_back(attack: str, model: str, alignment:
 
 def test_the_harshest_removal_takes_two_channels_of_five(alignment: list[Record]) -> None:
     strengths = {
-        row["strength"]
+        row.strength
         for record in alignment
-        if record["key"]["attack"] == "structured-removed"
-        for row in record["rows"]
+        if record.key.attack == "structured-removed"
+        for row in record.rows or ()
     }
     assert max(strengths) == 0.4
 
@@ -67,7 +67,7 @@ def test_without_alignment_no_message_comes_back(attack: str, alignment: list[Re
 
 @pytest.mark.parametrize("attack", ["distill", "distill into lenet5"])
 def test_no_mark_in_weights_outlives_distillation(attack: str, adaptive: list[Record]) -> None:
-    schemes = {record["key"]["scheme"] for record in adaptive} - {"carriers", "ingrain"}
+    schemes = {record.key.scheme for record in adaptive} - {"carriers", "ingrain"}
     assert len(schemes) >= 20
     for scheme in schemes:
         assert not any(exact(adaptive, scheme=scheme, attack=attack)), scheme
@@ -77,20 +77,22 @@ SHOWN = ("protected-cwc", "protected-cwc aligned", "spread-spectrum aligned", "s
          "uchida aligned", "structural")  # fmt: skip
 
 
-def letter(row: Record) -> str:
+def letter(row: Row) -> str:
     """Return W for a message that was recovered, p for a proof without it, - for neither."""
-    return "W" if row["exact"] else "p" if row["log10_p"] <= PROOF else "-"
+    return "W" if row.recovered else "p" if row.log10_p <= PROOF else "-"
 
 
 def attackers(records: list[Record]) -> list[str]:
     """Return the rows of the threat model's table, a line an attack at its hardest strength."""
     cells: dict[tuple[str, float], dict[str, str]] = {}
     for record in records:
-        if record["status"] != "ok":  # one copy of a network with other widths cannot be averaged with the next
+        if not isinstance(
+            record, TrainedResult
+        ):  # one copy of a network with other widths cannot be averaged with the next
             continue
-        hardest = max(record["rows"], key=lambda row: row["strength"])
-        label = record["key"]["scheme"].removesuffix(" (reconstruction)")
-        cells.setdefault((record["key"]["attack"], hardest["strength"]), {})[label] = letter(hardest)
+        hardest = max(record.rows, key=lambda row: row.strength)
+        label = record.key.scheme.removesuffix(" (reconstruction)")
+        cells.setdefault((record.key.attack, hardest.strength), {})[label] = letter(hardest)
     return [
         f"| {attack} {strength:g} | " + " | ".join(found.get(scheme, " ") for scheme in SHOWN) + " |"
         for (attack, strength), found in sorted(cells.items())

@@ -5,8 +5,7 @@ from statistics import fmean
 
 import pytest
 
-from bench.leaderboard.points import percent
-from bench.records.fields import Record
+from bench.records.schema import TrainedResult
 from bench.records.store import RecordStore
 
 pytestmark = pytest.mark.results
@@ -28,32 +27,28 @@ MUST = [
 
 
 @pytest.fixture(scope="module")
-def records() -> list[Record]:
-    return list(RecordStore(FOLDER).records())
+def records() -> list[TrainedResult]:
+    return [record for record in RecordStore(FOLDER).records() if isinstance(record, TrainedResult)]
 
 
 @pytest.mark.parametrize(("attack", "strength"), MUST)
-def test_every_message_comes_back_whole(attack: str, strength: float, records: list[Record]) -> None:
+def test_every_message_comes_back_whole(attack: str, strength: float, records: list[TrainedResult]) -> None:
     rows = [
-        row
-        for record in records
-        if record["key"]["attack"] == attack
-        for row in record["rows"]
-        if row["strength"] == strength
+        row for record in records if record.key.attack == attack for row in record.rows if row.strength == strength
     ]
     assert len(rows) == MODELS * SEEDS
-    assert all(row["exact"] for row in rows)
+    assert all(row.recovered for row in rows)
 
 
-def test_marking_costs_less_than_half_a_point(records: list[Record]) -> None:
-    marks = {(r["key"]["model"], r["key"]["seed"]): r for r in records}
+def test_marking_costs_less_than_half_a_point(records: list[TrainedResult]) -> None:
+    marks = {(r.key.model, r.key.seed): r for r in records}
     assert len(marks) == MODELS * SEEDS
-    lost = [percent(r["host"]["accuracy"]) - percent(r["marked"]["accuracy"]) for r in marks.values()]
+    lost = [r.host.accuracy.percent - r.marked.accuracy.percent for r in marks.values()]
     assert fmean(lost) <= 0.5
 
 
-def test_the_code_is_the_one_claimed(records: list[Record]) -> None:
+def test_the_code_is_the_one_claimed(records: list[TrainedResult]) -> None:
     for record in records:
-        assert record["recipe"]["scheme"]["parameters"] == {"carrier": "body", "blocks": 160}
-        assert record["marked"]["report"]["pool"] >= 270_000
-        assert 160 * 256 / record["marked"]["report"]["pool"] <= 0.15
+        assert record.recipe.scheme.parameters == {"carrier": "body", "blocks": 160}
+        assert record.marked.report.pool >= 270_000
+        assert 160 * 256 / record.marked.report.pool <= 0.15

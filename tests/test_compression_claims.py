@@ -5,7 +5,7 @@ from statistics import fmean
 
 import pytest
 
-from bench.leaderboard.points import Point, gather, percent
+from bench.leaderboard.points import Point, gather
 from bench.records.store import RecordStore
 from bench.studies.compression import lost
 
@@ -24,7 +24,7 @@ def points() -> dict[str, Point]:
 
 def mean(point: Point, name: str) -> float:
     """Return the mean over seeds of what an attack achieved."""
-    value = point.mean(lambda run: run.row["achieved"][name])
+    value = point.mean(lambda run: getattr(run.row.achieved, name))
     assert value is not None
     return value
 
@@ -34,7 +34,7 @@ def final_loss(point: Point) -> float:
 
 
 def base(point: Point) -> float:
-    return fmean(percent(run.record["host"]["accuracy"]) for run in point.runs)
+    return fmean(run.record.host.accuracy.percent for run in point.runs)
 
 
 def test_seventy_one_times_by_admm(points: dict[str, Point]) -> None:
@@ -55,7 +55,7 @@ def test_a_hundred_and_sixty_seven_times_with_few_bits(label: str, points: dict[
     assert base(point) - mean(point, "pruned_accuracy") <= 1.0
     assert final_loss(point) <= 2.0
     for run in point.runs:
-        for layer in run.row["achieved"]["storage"].values():
+        for layer in run.row.achieved.storage.values():
             assert layer["distinct"] <= 2 ** layer["bits"]
 
 
@@ -92,7 +92,7 @@ def compressed() -> list[Point]:
 def whole(points: list[Point], scheme: str, attack: str) -> float:
     """Return the share of messages recovered over all models, seeds and strengths of an attack."""
     rows = [
-        run.row["exact"]
+        run.row.recovered
         for point in points
         if (point.scheme, point.attack) == (scheme, attack)
         for run in point.runs

@@ -210,8 +210,8 @@ def status(out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
     from bench.records.store import RecordStore
 
     progress = read_progress(out)
-    records = [] if progress and not RecordStore(out).exists else list(RecordStore(existing(out)).records())
-    counts = Counter(record["status"] for record in records)
+    records = [] if progress and not RecordStore(out).exists else RecordStore(existing(out)).records()
+    counts = Counter(record.status for record in records)
     if json:
         print_json({"records": dict(counts), "progress": asdict(progress) if progress else None})
         return DONE
@@ -219,8 +219,8 @@ def status(out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
         Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(progress_view(progress))
     print_table(("status", "cells"), [(plain(name), count) for name, count in sorted(counts.items())])
     for record in records:
-        if record["status"] != "ok":
-            show(f"{record['status']}: {' '.join(map(str, record['key'].values()))}: {record['reason']}")
+        if record.status != "ok":
+            show(f"{record.status}: {' '.join(str(part) for _, part in record.key)}: {record.reason}")
     return DONE
 
 
@@ -355,7 +355,7 @@ def pack(
     with writing(to, "cwwm-bench pack"):
         packed = record_store.pack(to)
         paths = write(packed)
-    show(f"{len(list(packed.records()))} records packed; written: " + ", ".join(map(str, [packed.archive, *paths])))
+    show(f"{len(packed.records())} records packed; written: " + ", ".join(map(str, [packed.archive, *paths])))
     return DONE
 
 

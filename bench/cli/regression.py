@@ -64,7 +64,7 @@ def compare(out: Annotated[Path, typer.Argument(help="Output folder of a run.")]
         raise BadInput(
             f"{(baseline or BASELINES) / new.suite} holds no baseline; accept one: cwwm-bench accept-baseline OUT"
         )
-    records = list(old.records()), list(new.records())
+    records = old.records(), new.records()
     found = judge(*records)
     show(markdown(found, *records))
     return NO if found.is_worse else DONE
@@ -105,5 +105,5 @@ def accept_baseline(
 
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     moved = accept(RecordStore(existing(out)), today, baseline)
-    show(f"{len(list(moved.records()))} records are the baseline of suite {moved.suite}: commit {moved.folder}")
+    show(f"{len(moved.records())} records are the baseline of suite {moved.suite}: commit {moved.folder}")
     return DONE

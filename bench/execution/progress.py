@@ -18,8 +18,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bench.records.fields import Amount, Count, Positive, Record
-from bench.records.store import FINAL
+from bench.records.fields import Amount, Count, Positive
+from bench.records.record import Record
 from bench.suite.cell import Cell
 from bench.support.plain_text import plain
 from bench.support.untrusted_io import read_object
@@ -187,11 +187,11 @@ class RunProgress:
 
     def finished(self, record: Record) -> None:
         """Count a cell, and show its last row."""
-        progress, line = self.progress, f"{_name(record['key'])}: {_outcome(record)}"
+        progress, line = self.progress, f"{_name(record.key.model_dump())}: {_outcome(record)}"
         progress.done += 1
         progress.cell = ""
         progress.last = [*progress.last, line][-LAST:]
-        if record["status"] not in FINAL:
+        if record.failed:
             progress.failed += 1
             progress.failures = [*progress.failures, line][-LAST:]
         self._save()
@@ -227,7 +227,7 @@ def _name(key: Mapping[str, Any]) -> str:
 
 
 def _outcome(record: Record) -> str:
-    if record["status"] != "ok":
-        return f"{record['status']}: {record['reason']}"
-    whole = sum(row["exact"] for row in record["rows"])
-    return f"message recovered at {whole} of {len(record['rows'])} strengths"
+    if record.status != "ok":
+        return f"{record.status}: {record.reason}"
+    recovered = [row.recovered for row in record.rows or ()]
+    return f"message recovered at {sum(recovered)} of {len(recovered)} strengths"

@@ -1,6 +1,6 @@
 """Runs one cell: what is measured becomes its record, with the identity, the status and the machine."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.execution.curve import Advance
 from bench.execution.measure_trained import measure_trained
@@ -9,17 +9,17 @@ from bench.execution.model_factory import ModelFactory, Subjects
 from bench.execution.outcome import outcome_of, told
 from bench.metrics.detection import detection
 from bench.records.fields import KIND
-from bench.records.store import is_final, with_attempts
+from bench.records.record import MalformedRecord, Record, changed, new_record, with_attempts
+from bench.records.schema import Json
 from bench.suite.cell import Cell
 from bench.suite.sources import beside
 from bench.support.environment import OthersLoad, environment
 
-if TYPE_CHECKING:
-    from bench.records.fields import Record
 
-
-def run_cell(cell: Cell, factory: ModelFactory, advance: Advance = lambda rows: None) -> "Record":
+def run_cell(cell: Cell, factory: ModelFactory, advance: Advance = lambda rows: None) -> Record:
     """Return the record of a cell; what goes wrong inside becomes its status, with the reason.
+
+    A plugin may measure what no record can hold, such as a share above 1: then the cell has failed.
 
     Args:
         cell: what to run.
@@ -28,11 +28,16 @@ def run_cell(cell: Cell, factory: ModelFactory, advance: Advance = lambda rows: 
     """
     load = OthersLoad()
     measured = _untrained(cell, factory, advance) if cell.host.untrained else _trained(cell, factory, advance)
-    return head(cell) | measured | {"environment": {**environment(factory.device), "others_load": load.share()}}
+    machine = {"environment": {**environment(factory.device), "others_load": load.share()}}
+    try:
+        return new_record(head(cell) | measured | machine)
+    except MalformedRecord as error:
+        failed = {"status": "failed", "reason": f"no record can hold its results: {error}"}
+        return new_record(head(cell) | failed | machine)
 
 
-def head(cell: Cell) -> "Record":
-    """Return what the record of a cell says whatever became of it."""
+def head(cell: Cell) -> Json:
+    """Return what the record of a cell says whatever became of it, as JSON values."""
     kind = {"kind": KIND} if cell.host.untrained else {}
     return {"identity": cell.identity, "key": cell.key, "recipe": cell.recipe, **kind}
 
@@ -50,19 +55,19 @@ def _untrained(cell: Cell, factory: ModelFactory, advance: Advance) -> dict[str,
 
 
 def next_record(
-    cell: Cell, earlier: "Record | None", factory: ModelFactory, advance: Advance = lambda rows: None
-) -> "Record":
+    cell: Cell, earlier: Record | None, factory: ModelFactory, advance: Advance = lambda rows: None
+) -> Record:
     """Return the record that follows an earlier one of a cell, if there is any.
 
     If that is final but for its detection, only this is measured anew; else the cell is run, and the record keeps
     the earlier tries.
     """
-    if earlier is None or not is_final(earlier):
+    if earlier is None or not earlier.is_final:
         return with_attempts(run_cell(cell, factory, advance), earlier)
     return _renewed(earlier, cell, factory) or with_attempts(run_cell(cell, factory, advance), None)
 
 
-def _renewed(record: "Record", cell: Cell, factory: ModelFactory) -> "Record | None":
+def _renewed(record: Record, cell: Cell, factory: ModelFactory) -> Record | None:
     """Return a record with its detection measured anew, and with everything else as it was.
 
     None if that fails, or the marked model that is here is not the one recorded: then the cell is to be run again.
@@ -74,7 +79,8 @@ def _renewed(record: "Record", cell: Cell, factory: ModelFactory) -> "Record | N
         return {"digest": subjects.marked.facts["digest"], "seen": seen}
 
     found = outcome_of(measure, told)
-    if found.get("digest") != record["marked"]["digest"]:
+    kept = record.to_json()
+    if found.get("digest") != kept["marked"]["digest"]:
         return None
-    sources = {**record.get("beside", {}), "detection": beside()["detection"]}
-    return record | {"marked": {**record["marked"], **found["seen"]}, "beside": sources}
+    sources = {**kept.get("beside", {}), "detection": beside()["detection"]}
+    return changed(record, marked={**kept["marked"], **found["seen"]}, beside=sources)

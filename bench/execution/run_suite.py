@@ -12,7 +12,7 @@ from bench.execution.model_factory import ModelFactory
 from bench.execution.preflight import preflight
 from bench.execution.progress import STOPPED, RunProgress, read_progress
 from bench.execution.time_budget import Durations, TimeBudget, by_importance, cut_rows
-from bench.records.store import RecordStore, is_given_up
+from bench.records.store import RecordStore
 from bench.suite import Suite
 from bench.suite.cell import Cell
 from bench.suite.expand import pending
@@ -90,7 +90,7 @@ def run_suite(suite: Suite, cells: Sequence[Cell], record_store: RecordStore, me
 def _given_up(cells: Sequence[Cell], record_store: RecordStore) -> int:
     """Return how many cells are not run again though they failed."""
     records = [record_store.read(cell.identity) for cell in cells]
-    return sum(record is not None and is_given_up(record) for record in records)
+    return sum(record is not None and record.is_given_up for record in records)
 
 
 def _suspects(waiting: Sequence[Cell], record_store: RecordStore) -> list[Cell]:

@@ -12,7 +12,7 @@ from bench.leaderboard.pictures import LINES, PANELS, draw, save
 from bench.leaderboard.points import Point, by_scheme, gather
 from bench.leaderboard.survival_map import draw_map
 from bench.leaderboard.tables import TIMING_COLUMNS, conditions, csv_text, markdown
-from bench.records.fields import Record
+from bench.records.record import Record
 from bench.records.store import Levels, RecordStore
 from bench.support.plain_text import in_markdown
 from cwwm.support.files import write_atomic
@@ -44,7 +44,7 @@ def texts(
 
 def write(record_store: RecordStore) -> list[Path]:
     """Write leaderboard.md, .csv and .png, and capacity.png if payloads can be compared; return their paths."""
-    paths, records = [], list(record_store.records())
+    paths, records = [], record_store.records()
     for name, text in texts(record_store.suite, records, record_store.levels, record_store.archived).items():
         paths.append(record_store.folder / name)
         write_atomic(paths[-1], text.encode())

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.leaderboard.points import Point
+from bench.leaderboard.points import Point, mean_known
 
 _CHANNELS = ("magnitude", "random")  # pruning of single weights, all layers ranked together
 
@@ -45,7 +45,7 @@ def capacities(points: Sequence[Point]) -> list[Capacity]:
 
 
 def _is_channel(point: Point) -> bool:
-    attack = point.runs[0].record["recipe"]["attack"]
+    attack = point.runs[0].record.recipe.attack  # its own parameters, by their names
     return attack["name"] in _CHANNELS and attack["ranking"] == "global"
 
 
@@ -58,15 +58,10 @@ def _at_strength(points: Sequence[Point]) -> list[Capacity]:
     found = []
     for scheme in sorted({scheme for scheme, _ in by_mark}):
         payload = max((bits for (name, bits), good in whole.items() if name == scheme and good), default=0)
-        energy = _energy(by_mark[scheme, payload]) if payload else None
+        runs_of = [run for point in by_mark.get((scheme, payload), ()) for run in point.runs]
+        energy = mean_known(run.record.marked.energy for run in runs_of)
         found.append(Capacity(scheme, points[0].attack, points[0].strength, payload, energy))
     return found
-
-
-def _energy(points: Sequence[Point]) -> float | None:
-    energies = [run.record["marked"]["energy"] for point in points for run in point.runs]
-    known = [float(energy) for energy in energies if energy is not None]
-    return sum(known) / len(known) if known else None
 
 
 def capacity_tables(points: Sequence[Point]) -> dict[str, tuple[list[str], list[list[object]]]]:

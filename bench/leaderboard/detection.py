@@ -3,19 +3,18 @@
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.leaderboard.points import PROOF, Point, by_scheme
 from bench.leaderboard.ranking import RANKED_AT
 from bench.metrics.accuracy import rate_interval
 from bench.metrics.detectability import auc_of
 from bench.metrics.false_positives import NOMINAL as COUNTED
+from bench.records.schema import Detectability, MarkedResult, Null
 from cwwm.ownership.evidence import PROOF_RATE
 
 if TYPE_CHECKING:  # tables.py puts these tables on the page
     from bench.leaderboard.tables import Table
-
-Facts = Mapping[str, Any]
 
 ABOUT_DETECTION = (
     "Wrong keys, each with a random claim, on marked models and their unmarked controls; true positives over all "
@@ -61,65 +60,65 @@ def detectability_table(points: Sequence[Point]) -> "Table":
     return headers, [_detectability(*group, own) for group, own in sorted(by_scheme(points).items())]
 
 
-def critical_log10_p(samples: Sequence[Facts], log10_rate: float = NOMINAL) -> float | None:
+def critical_log10_p(samples: Sequence[Null], log10_rate: float = NOMINAL) -> float | None:
     """Return the log10 p below which a claim is positive, as measured on wrong keys; None if they are too few.
 
     Of n wrong keys the k-th lowest p-value, k the largest whole number up to rate times (n + 1): the next wrong key
     falls strictly below it with at most that rate, whatever the distribution, ties included.
 
     Args:
-        samples: of `bench.metrics.false_positives.null_facts`, of each suspect one; of their p-values only the
+        samples: of each suspect one; of their p-values only the
             lowest are known, so the result is never above what is known of all.
         log10_rate: of the false positives.
     """
-    rate, trials = 10**log10_rate, sum(sample["trials"] for sample in samples)
+    rate, trials = 10**log10_rate, sum(sample.trials for sample in samples)
     if trials < _ENOUGH / rate:
         return None
-    lowest = sorted(chain.from_iterable(sample["lowest"] for sample in samples))
-    cut = [sample["lowest"][-1] for sample in samples if len(sample["lowest"]) < sample["trials"]]
+    lowest = sorted(chain.from_iterable(sample.lowest for sample in samples))
+    cut = [sample.lowest[-1] for sample in samples if len(sample.lowest) < sample.trials]
     rank = int(rate * (trials + 1))
     return float(min([*lowest[rank - 1 : rank], *cut]))
 
 
-def _marked(points: Sequence[Point], name: str) -> dict[tuple[str, int], Facts]:
-    """Return the facts of that name of each marked model, by model and seed; older records have none."""
-    records = {(point.model, run.seed): run.record for point in points for run in point.runs}
-    return {place: facts for place, record in records.items() if (facts := record["marked"].get(name))}
+def _marked(points: Sequence[Point]) -> dict[tuple[str, int], MarkedResult]:
+    """Return each marked model, by model and seed."""
+    return {(point.model, run.seed): run.record.marked for point in points for run in point.runs}
 
 
 def _detection(scheme: str, payload: int, points: Sequence[Point]) -> list[object]:
-    samples = [s for facts in _marked(points, "null").values() for s in facts.values() if s["trials"]]
-    trials = sum(sample["trials"] for sample in samples)
+    nulls = [marked.null for marked in _marked(points).values() if marked.null]  # older records have none
+    samples = [null for both in nulls for null in (both.unmarked, both.marked) if null.trials]
+    trials = sum(sample.trials for sample in samples)
     rows = [run.row for p in points for run in p.runs if run.lost is None or run.lost <= RANKED_AT]
     critical = critical_log10_p(samples)
     if critical is None:
-        found, threshold = sum(row["log10_p"] <= NOMINAL for row in rows), f"{NOMINAL:.2f} by law"
+        found, threshold = sum(row.log10_p <= NOMINAL for row in rows), f"{NOMINAL:.2f} by law"
     else:
-        found, threshold = sum(row["log10_p"] < critical for row in rows), f"{critical:.2f} measured"
-    proven = sum(row["log10_p"] <= PROOF for row in rows)
+        found, threshold = sum(row.log10_p < critical for row in rows), f"{critical:.2f} measured"
+    proven = sum(row.log10_p <= PROOF for row in rows)
     return [
         scheme, payload, f"{trials:,}" if trials else "-",
-        *(flagged(sum(s["below"][f"{level}"] for s in samples), trials, 10.0**level) for level in COUNTED),
+        *(flagged(sum(s.below[f"{level}"] for s in samples), trials, 10.0**level) for level in COUNTED),
         threshold, _rate(found, len(rows)), _rate(proven, len(rows)), len(rows) or "-",
     ]  # fmt: skip
 
 
 def _detectability(scheme: str, payload: int, points: Sequence[Point]) -> list[object]:
-    marked = _marked(points, "covertness")
-    facts = list(marked.values())
+    shown = {place: marked.detectability for place, marked in _marked(points).items() if marked.detectability}
+    facts = list(shown.values())
     if not facts:
         return [scheme, payload, *["-"] * 5]
-    visible = sum(f["log10_p"] < _VISIBLE for f in facts)
+    visible = sum(f.log10_p < _VISIBLE for f in facts)
     return [
-        scheme, payload, len(facts), f"{fmean(f['repeats'] for f in facts):.0f}",
-        f"{fmean(f['ks_statistic'] for f in facts):.2g}", f"{visible}/{len(facts)}", _auc(marked),
+        scheme, payload, len(facts), f"{fmean(f.repeats for f in facts):.0f}",
+        f"{fmean(f.ks_statistic for f in facts):.2g}", f"{visible}/{len(facts)}", _auc(shown),
     ]  # fmt: skip
 
 
-def _auc(marked: Mapping[tuple[str, int], Facts]) -> str:
-    if len(marked) < 2:
+def _auc(shown: Mapping[tuple[str, int], Detectability]) -> str:
+    if len(shown) < 2:
         return "-"
-    area, low, high = auc_of(list(marked.values()), list(marked))
+    area, low, high = auc_of([facts.model_dump() for facts in shown.values()], list(shown))
     return f"{area:.2f} [{low:.2f}, {high:.2f}]"
 
 

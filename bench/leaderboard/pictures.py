@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.leaderboard.points import Point, percent, pooled
+from bench.leaderboard.points import Point, pooled
 from bench.support.plain_text import in_picture
 from cwwm.support.files import atomic_path
 
@@ -67,7 +67,7 @@ def _lines(upper: Any, lower: Any, points: Sequence[Point], number: int) -> None
         )
     if along[0].law is not None:
         upper.plot(strengths, [point.law for point in along], color=colour, linestyle="--", linewidth=1)
-    accuracies = [point.mean(lambda run: percent(run.row["accuracy"])) for point in along]
+    accuracies = [point.mean(lambda run: run.row.accuracy.percent) for point in along]
     lower.plot(strengths, accuracies, **style)
 
 

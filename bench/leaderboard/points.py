@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import fmean, median
-from typing import Any
 
 from bench.metrics.accuracy import rate_interval
-from bench.records.fields import Record, is_untrained
+from bench.records.record import Record
+from bench.records.schema import Row, TrainedResult
 from cwwm.ownership.evidence import PROOF_RATE
 
 PROOF = math.log10(PROOF_RATE)  # log10 of the false-positive rate that a proof may have
@@ -26,19 +26,19 @@ class Run:
     """
 
     seed: int
-    row: dict[str, Any]
-    record: Record
+    row: Row
+    record: TrainedResult
     lost: float | None
 
     @property
     def removed(self) -> bool:
         """Say whether the message no longer comes back."""
-        return not self.row["exact"]
+        return not self.row.recovered
 
     @property
     def unprovable(self) -> bool:
         """Say whether the mark can no longer be proven at `PROOF_RATE`, by the p-value as recorded."""
-        return bool(self.row["log10_p"] > PROOF)
+        return self.row.log10_p > PROOF
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,7 @@ class Point:
     @property
     def lost(self) -> float | None:
         """Return the mean accuracy points lost, or None if the task changed."""
-        values = [run.lost for run in self.runs if run.lost is not None]
-        return fmean(values) if values else None
+        return self.mean(lambda run: run.lost)
 
     def useful(self, points: float) -> bool:
         """Say whether the attacked model is still useful: at most so many points lost, or put to a new task."""
@@ -74,8 +73,7 @@ class Point:
 
     def mean(self, value: Callable[[Run], float | None]) -> float | None:
         """Return the mean of a value over the seeds that have it."""
-        values = [v for run in self.runs if (v := value(run)) is not None]
-        return fmean(values) if values else None
+        return mean_known(map(value, self.runs))
 
     def median(self, value: Callable[[Run], float]) -> float:
         """Return the median of a value over the seeds."""
@@ -84,37 +82,31 @@ class Point:
     @property
     def evidence(self) -> float:
         """Return the median log10 of the p-value: the lower, the stronger."""
-        return self.median(lambda run: float(run.row["log10_p"]))
+        return self.median(lambda run: run.row.log10_p)
 
     @property
     def law(self) -> float | None:
         """Return the predicted probability that the message comes back: of pooled models the mean."""
-        return self.mean(lambda run: run.row["law"])
+        return self.mean(lambda run: run.row.law)
 
 
-def percent(accuracy: dict[str, int]) -> float:
-    """Return a recorded accuracy in percent."""
-    return 100.0 * accuracy["correct"] / accuracy["total"]
+def mean_known(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the values that are known, None if none is."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def gather(records: Iterable[Record]) -> list[Point]:
     """Return the points of trained models' ok records, sorted by model, scheme, payload, attack, strength."""
     found: dict[tuple[str, str, int, str, float], list[Run]] = {}
     for record in records:
-        if record["status"] != "ok" or is_untrained(record):
+        if not isinstance(record, TrainedResult):
             continue
-        key = record["key"]
-        for row in record["rows"]:
-            place = (key["model"], key["scheme"], key["payload"], key["attack"], row["strength"])
-            found.setdefault(place, []).append(Run(key["seed"], row, record, _lost(record, row)))
+        for row in record.rows:
+            run = Run(record.key.seed, row, record, record.points_lost(row))
+            found.setdefault((*record.key.curve, row.strength), []).append(run)
     ordered = sorted(found.items(), key=lambda item: item[0])
     return [Point(*place, tuple(sorted(runs, key=lambda run: run.seed))) for place, runs in ordered]
-
-
-def _lost(record: Record, row: dict[str, Any]) -> float | None:
-    if row["task"] != record["key"]["data"]:
-        return None
-    return max(0.0, percent(record["marked"]["accuracy"]) - percent(row["accuracy"]))
 
 
 def pooled(points: Iterable[Point]) -> list[Point]:

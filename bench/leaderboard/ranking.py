@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from bench.leaderboard.points import Point, Run, by_scheme, percent
+from bench.leaderboard.points import Point, Run, by_scheme, mean_known
 
 USEFUL = (0.0, 1.0, 3.0, 5.0)
 RANKED_AT = 3.0
@@ -121,10 +121,10 @@ def _standing(scheme: str, payload: int, points: list[Point]) -> Standing:
         worst=worst_point(points, RANKED_AT),
         worst_rates=tuple(_rate(worst_point(points, lost)) for lost in USEFUL),
         weakest=max(useful, key=lambda point: point.evidence, default=None),
-        clean=fmean(percent(record["host"]["accuracy"]) for record in marks),
-        marked=fmean(percent(record["marked"]["accuracy"]) for record in marks),
-        energy=_mean_of([record["marked"]["energy"] for record in marks]),
-        noise_floor=_mean_of([record["marked"]["noise_floor"] for record in marks]),
+        clean=fmean(record.host.accuracy.percent for record in marks),
+        marked=fmean(record.marked.accuracy.percent for record in marks),
+        energy=mean_known(record.marked.energy for record in marks),
+        noise_floor=mean_known(record.marked.noise_floor for record in marks),
     )
 
 
@@ -135,8 +135,3 @@ def _share_recovered(points: Sequence[Point]) -> float | None:
 
 def _rate(point: Point | None) -> float | None:
     return None if point is None else point.exact[0] / point.exact[1]
-
-
-def _mean_of(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.leaderboard.points import Point, percent
+from bench.leaderboard.points import Point
 from bench.leaderboard.ranking import RANKED_AT, rank
 from bench.support.plain_text import in_picture
 
@@ -98,7 +98,7 @@ def _panel(
     axis.tick_params(which="minor", length=0)
     for index, strength in enumerate(strengths):
         at = [point for point in points if point.strength == strength]
-        mean = fmean(percent(run.row["accuracy"]) for point in at for run in point.runs)
+        mean = fmean(run.row.accuracy.percent for point in at for run in point.runs)
         lost = [point.lost for point in at if point.lost is not None]
         colour = "black" if lost and fmean(lost) <= RANKED_AT else "0.6"
         axis.text(index, -0.65, f"{mean:.0f}", fontsize=6.5, ha="center", va="bottom", color=colour)

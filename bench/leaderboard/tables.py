@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import fmean, median
 
@@ -15,10 +16,11 @@ from bench.leaderboard.detection import (
     detection_table,
 )
 from bench.leaderboard.levels import ABOUT_LEVELS, at_levels, levels_asked, levels_table
-from bench.leaderboard.points import Point, by_scheme, percent
+from bench.leaderboard.points import Point, by_scheme, mean_known
 from bench.leaderboard.ranking import USEFUL, Standing, mean_price, rank
 from bench.metrics.accuracy import rate_interval
-from bench.records.fields import Record
+from bench.records.record import Record
+from bench.records.schema import TrainedResult
 from bench.records.store import Levels
 from bench.support.plain_text import in_markdown, in_spreadsheet
 from cwwm.ownership.evidence import PROOF_RATE
@@ -132,9 +134,7 @@ def table_text(table: Table) -> str:
 
 
 def _summary(records: Sequence[Record]) -> str:
-    counts: dict[str, int] = {}
-    for record in records:
-        counts[record["status"]] = counts.get(record["status"], 0) + 1
+    counts = Counter(record.status for record in records)
     text = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     more = " Why some gave no result stands at the end." if counts.keys() - {"ok"} else ""
     return f"{len(records)} cells: {text or 'none'}.{more}"
@@ -144,8 +144,8 @@ def _without_results(records: Sequence[Record]) -> list[str]:
     """Return the section on cells that gave no result, if there are any, a row a reason."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        if record["status"] != "ok":
-            groups.setdefault((record["status"], record["reason"]), []).append(record)
+        if record.status != "ok":
+            groups.setdefault((record.status, record.reason or ""), []).append(record)
     rows: list[list[object]] = [
         [status, len(found), *(_few(found, part) for part in ("scheme", "payload", "attack", "model")), reason]
         for (status, reason), found in sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
@@ -156,7 +156,7 @@ def _without_results(records: Sequence[Record]) -> list[str]:
 
 def _few(records: Sequence[Record], part: str) -> str:
     """Return what the records are of, the first few by name."""
-    names = sorted({record["key"][part] for record in records})
+    names = sorted({getattr(record.key, part) for record in records})
     shown = ", ".join(map(str, names[:_NAMED]))
     return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
 
@@ -245,46 +245,32 @@ def law_table(points: Sequence[Point]) -> Table:
 
 def model_table(points: Sequence[Point]) -> Table:
     """Return accuracies and energies of each model and scheme."""
-    groups: dict[tuple[str, str, int], dict[int, Record]] = {}
+    groups: dict[tuple[str, str, int], dict[int, TrainedResult]] = {}
     for point in points:
         for run in point.runs:
             groups.setdefault((point.model, point.scheme, point.payload), {})[run.seed] = run.record
     rows: list[list[object]] = []
     for (model, scheme, payload), records in sorted(groups.items()):
-        marked = [record["marked"] for record in records.values()]
+        marked = [record.marked for record in records.values()]
         rows.append([
             model, scheme, payload, len(records),
-            f"{fmean(percent(r['host']['accuracy']) for r in records.values()):.2f}",
-            f"{fmean(percent(m['accuracy']) for m in marked):.2f}",
-            _mean([m["energy"] for m in marked]), _mean([m["noise_floor"] for m in marked]),
-            "-" if marked[0]["report"].get("touched") is None else f"{marked[0]['report']['touched']:,}",
+            f"{fmean(r.host.accuracy.percent for r in records.values()):.2f}",
+            f"{fmean(m.accuracy.percent for m in marked):.2f}",
+            _number(mean_known(m.energy for m in marked), ".1e"),
+            _number(mean_known(m.noise_floor for m in marked), ".1e"),
+            _number(marked[0].report.touched, ","),
         ])  # fmt: skip
-    headers = [
-        "model",
-        "scheme",
-        "bits",
-        "seeds",
-        "clean %",
-        "marked %",
-        "energy",
-        "noise floor",
-        "touched weights",
-    ]
-    return headers, rows
-
-
-def _mean(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return f"{fmean(known):.1e}" if known else "-"
+    what = ["clean %", "marked %", "energy", "noise floor", "touched weights"]
+    return ["model", "scheme", "bits", "seeds", *what], rows
 
 
 def conditions(records: Sequence[Record]) -> str:
     """Return on which machines records were made, and how busy others kept these, in words."""
-    environments = [record["environment"] for record in records if record["status"] == "ok"]
+    environments = [record.environment for record in records if record.status == "ok"]
     if not environments:
         return "Nothing was timed."
-    machines = sorted({f"{e['hardware']}, {e['threads']} thread(s), torch {e['torch']}" for e in environments})
-    loads = [e["others_load"] for e in environments if e["others_load"] is not None]
+    machines = sorted({f"{e.hardware}, {e.threads} thread(s), torch {e.torch}" for e in environments})
+    loads = [e.others_load for e in environments if e.others_load is not None]
     busiest = f"{max(loads):.0%}" if loads else "an unknown share"
     alone = (
         "had the machine nearly to itself" if loads and max(loads) < 0.05 else "shared the machine: read with care"
@@ -303,23 +289,14 @@ def speed_table(points: Sequence[Point]) -> Table:
     models = sorted({(p.model, p.scheme, p.payload) for p in points})
     for model, scheme, payload in models:
         own = [p for p in points if (p.model, p.scheme, p.payload) == (model, scheme, payload)]
-        timings = list({r.record["identity"]: r.record["timing"] for p in own for r in p.runs}.values())
+        timings = list({r.record.identity: r.record.timing for p in own for r in p.runs}.values())
         rows.append([
             model, scheme, payload,
-            *(_spread([t[name] for t in timings]) for name in ("embed_ms", "extract_ms", "step_ratio")),
-            *(f"{median((t[name] or 0) for t in timings) / 2**20:.0f}" for name in TIMING_COLUMNS[4:]),
+            *(_spread([getattr(t, name) for t in timings]) for name in ("embed_ms", "extract_ms", "step_ratio")),
+            *(f"{median((getattr(t, name) or 0) for t in timings) / 2**20:.0f}" for name in TIMING_COLUMNS[4:]),
         ])  # fmt: skip
-    headers = [
-        "model",
-        "scheme",
-        "bits",
-        "embed ms",
-        "extract ms",
-        "step time / control",
-        "peak MiB",
-        "control MiB",
-    ]
-    return headers, rows
+    times = ["embed ms", "extract ms", "step time / control", "peak MiB", "control MiB"]
+    return ["model", "scheme", "bits", *times], rows
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -342,24 +319,24 @@ def csv_row(point: Point) -> list[object]:
     low, high = point.exact_interval
     hits, total = point.exact
     timing = [
-        point.median(lambda run: run.record["timing"]["embed_ms"]),
-        point.median(lambda run: run.row["timing"]["extract_ms"]),
-        point.median(lambda run: run.row["timing"]["attack_s"]),
-        point.median(lambda run: run.record["timing"]["step_ratio"]),
-        *(median(run.record["timing"][name] or 0 for run in point.runs) for name in TIMING_COLUMNS[4:]),
+        point.median(lambda run: run.record.timing.embed_ms),
+        point.median(lambda run: run.row.timing.extract_ms),
+        point.median(lambda run: run.row.timing.attack_s),
+        point.median(lambda run: run.record.timing.step_ratio),
+        *(median(getattr(run.record.timing, name) or 0 for run in point.runs) for name in TIMING_COLUMNS[4:]),
     ]
     return [
         point.model, point.scheme, point.payload, point.attack, f"{point.strength:g}", total,
         f"{hits / total:.4f}", f"{low:.4f}", f"{high:.4f}", _number(point.law, ".6g"),
-        _number(point.mean(lambda run: run.row["bit_error"]), ".4f"),
-        _number(point.mean(lambda run: run.row["overlap"]), ".4f"),
+        _number(point.mean(lambda run: run.row.bit_error), ".4f"),
+        _number(point.mean(lambda run: run.row.overlap), ".4f"),
         _number(point.evidence, ".3f"),
-        _number(point.mean(lambda run: percent(run.record["host"]["accuracy"])), ".3f"),
-        _number(point.mean(lambda run: percent(run.record["marked"]["accuracy"])), ".3f"),
-        _number(point.mean(lambda run: percent(run.row["accuracy"])), ".3f"),
+        _number(point.mean(lambda run: run.record.host.accuracy.percent), ".3f"),
+        _number(point.mean(lambda run: run.record.marked.accuracy.percent), ".3f"),
+        _number(point.mean(lambda run: run.row.accuracy.percent), ".3f"),
         _number(point.lost, ".3f"),
-        _number(point.mean(lambda run: run.record["marked"]["energy"]), ".4e"),
-        _number(point.mean(lambda run: run.record["marked"]["noise_floor"]), ".4e"),
-        _number(point.mean(lambda run: run.row["achieved"].get("sparsity")), ".5f"),
+        _number(point.mean(lambda run: run.record.marked.energy), ".4e"),
+        _number(point.mean(lambda run: run.record.marked.noise_floor), ".4e"),
+        _number(point.mean(lambda run: run.row.achieved.sparsity), ".5f"),
         *(f"{value:.4g}" for value in timing),
     ]  # fmt: skip

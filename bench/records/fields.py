@@ -1,13 +1,11 @@
 """The kinds of values that files of results hold, as pydantic checks them."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 FORMAT = "cwwm-bench-record v1"
 KIND = "compatibility"  # of the record of an untrained model
-Record = dict[str, Any]
 
 LARGEST = 1e100  # sums, squares and pictures of such numbers are still finite
 
@@ -36,8 +34,3 @@ Log10 = Annotated[float, Field(ge=-LARGEST, le=0)]
 Count = Annotated[int, Field(ge=0), AfterValidator(_countable)]
 Positive = Annotated[int, Field(ge=1), AfterValidator(_countable)]
 Amount = Annotated[float, Field(ge=0, le=LARGEST)]
-
-
-def is_untrained(record: Mapping[str, Any]) -> bool:
-    """Say whether a record is of an untrained host."""
-    return record.get("kind") == KIND

@@ -1,8 +1,8 @@
-"""What a record is, field by field: the models that `check` holds records against and docs are made from."""
+"""What a record is, field by field: what is read and written, and what docs are made from."""
 
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PrivateAttr, model_validator
 
 from bench.metrics.false_positives import NOMINAL
 from bench.records.fields import (
@@ -15,25 +15,26 @@ from bench.records.fields import (
     Name,
     Number,
     Positive,
-    Record,
     Share,
     Text,
 )
-from bench.support.schema import plain_faults
 
 Facts = dict[str, JsonValue]
+Json = dict[str, Any]  # a record or a part of one, as it stands in a file
+
+FATAL_TRIES = 2  # so often may a cell end its process before it is given up
 
 
 class Part(BaseModel):
     """A JSON object with these fields and no others, its numbers finite."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
 
 
 class Open(BaseModel):
     """A JSON object whose named fields have these types; it may have others, of which no table is made."""
 
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True)
 
     __pydantic_extra__: dict[str, JsonValue]
 
@@ -57,6 +58,15 @@ class Achieved(Open):
     quantised_accuracy: Number | None = Field(None, description="after quantisation")
     difference: Number | None = Field(None, description="largest, of the answers, where they should be kept")
 
+    @property
+    def compression(self) -> float:
+        """Return weights before over weights after, as the attack measured it."""
+        if ratio := self.weight_ratio or self.ratio:
+            return ratio
+        if self.parameters and self.parameters_before:
+            return self.parameters_before / self.parameters
+        return 1 / (1 - (self.sparsity or 0.0))
+
 
 class Report(Open):
     """What embedding did; schemes add fields of their own: thresholds, layers not protected."""
@@ -78,6 +88,11 @@ class Accuracy(Part):
             raise ValueError(f"{self.correct} of {self.total} answers cannot be right")
         return self
 
+    @property
+    def percent(self) -> float:
+        """Return the share of right answers in percent."""
+        return 100.0 * self.correct / self.total
+
 
 class RowKey(Part):
     """What the cell is, by the names that tables show; results of other versions and dates are joined on it."""
@@ -88,6 +103,11 @@ class RowKey(Part):
     payload: Positive = Field(description="length of the message in bits")
     seed: Count = Field(description="of the host, and with the rest of key and message")
     attack: Name = Field(description="label of the attack")
+
+    @property
+    def curve(self) -> tuple[str, str, int, str]:
+        """Return (model, scheme, payload, attack): what all seeds are gathered by."""
+        return self.model, self.scheme, self.payload, self.attack
 
 
 class ModelPart(Part):
@@ -145,16 +165,21 @@ class RecipePart(Part):
     strength_means: Name = Field(description="what a strength is, with its unit")
 
 
-class Reading(Part):
+class Found(Part):
     """What extraction and evidence said of one model."""
 
     applicable: bool = Field(description="false if the model lacks what the mark lives in; counts as removed")
     reason: Text = Field(description="why not applicable; else empty")
-    exact: bool = Field(description="the message was recovered")
-    bit_error: Share = Field(description="share of wrong bits; 1/2 where the scheme knows that the message is lost")
+    recovered: bool = Field(alias="exact", description="the message was recovered")
     overlap: Share = Field(description="share of the codeword's symbols read right")
     erased: Count = Field(description="symbols that were unknown")
     log10_p: Log10 = Field(description="log10 of the smallest p-value, corrected for the number of statistics")
+
+
+class Reading(Found):
+    """The same of a model of a trained host."""
+
+    bit_error: Share = Field(description="share of wrong bits; 1/2 where the scheme knows that the message is lost")
     statistics: dict[Name, Log10] = Field(description="log10 p of each statistic by name")
     counts: dict[Name, Number] = Field(description="the counts behind them")
 
@@ -247,8 +272,8 @@ class MarkedResult(Reading):
     noise_floor: Amount | None = Field(description="the same between two controls of other batches")
     report: Report = Field(description="what embedding did: thresholds, touched weights, layers not protected")
     null: Nulls | None = Field(None, description="false positives")
-    covertness: Detectability | None = Field(
-        None, description="what shows; null where the control has no such carrier"
+    detectability: Detectability | None = Field(
+        None, alias="covertness", description="what shows; null where the control has no such carrier"
     )
 
 
@@ -318,6 +343,8 @@ class RecordHead(Part):
 
     measured: ClassVar[tuple[str, ...]]  # fields of a record whose status is ok
 
+    _json: Json = PrivateAttr()  # what it was made from; a digest is of that, to the letter
+
     @model_validator(mode="after")
     def _complete(self) -> "RecordHead":
         needed = self.measured if self.status == "ok" else ("reason",)
@@ -325,8 +352,27 @@ class RecordHead(Part):
             raise ValueError(f"a record of status {self.status} lacks {', '.join(missing)}")
         return self
 
+    def to_json(self) -> Json:
+        """Return the record as it stands in a file; its parts are the record's own, and not to be changed."""
+        return dict(self._json)
 
-class RecordFile(RecordHead):
+    @property
+    def failed(self) -> bool:
+        """Say whether the cell was neither measured nor refused."""
+        return self.status in ("failed", "out-of-memory")
+
+    @property
+    def is_given_up(self) -> bool:
+        """Say whether the cell ended its process so often that it has failed for good; delete its record."""
+        return self.failed and self.fatal + sum(one.fatal for one in self.attempts) >= FATAL_TRIES
+
+    @property
+    def is_final(self) -> bool:
+        """Say whether the cell is not run again: it is done, refused, or given up."""
+        return not self.failed or self.is_given_up
+
+
+class TrainedRecord(RecordHead):
     """One cell: a (model, scheme, payload, seed, attack) curve, with a row a strength."""
 
     key: RowKey = Field(description="what tables call it")
@@ -341,16 +387,24 @@ class RecordFile(RecordHead):
     measured = ("artefact", "host", "marked", "rows", "timing")
 
 
-def schema_faults(record: Record, schema: type[RecordHead] = RecordFile) -> list[str]:
-    """Return what is wrong with the form of a record, one line each; empty if it keeps the schema."""
-    try:
-        schema.model_validate(record)
-    except ValidationError as error:
-        return plain_faults(error, record)
-    return []
+class TrainedResult(TrainedRecord):
+    """A record whose status is ok: it has all that was measured."""
+
+    if TYPE_CHECKING:
+        artefact: str
+        host: HostResult
+        marked: MarkedResult
+        rows: list[Row]
+        timing: Timing
+
+    def points_lost(self, row: Row) -> float | None:
+        """Return the accuracy points that the attack of a row cost, at least 0; None if it changed the task."""
+        if row.task != self.key.data:
+            return None
+        return max(0.0, self.marked.accuracy.percent - row.accuracy.percent)
 
 
-def json_schema(of: type[RecordHead] = RecordFile) -> dict[str, Any]:
+def json_schema(of: type[RecordHead] = TrainedRecord) -> dict[str, Any]:
     """Return the schema of a record as JSON Schema."""
     schema = of.model_json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

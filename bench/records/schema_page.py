@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.records.fields import LARGEST
-from bench.records.schema import RecordFile, json_schema
-from bench.records.untrained_schema import UntrainedRecordFile
+from bench.records.schema import TrainedRecord, json_schema
+from bench.records.untrained_schema import UntrainedRecord
 
 _HEAD = """\
 # The record of a cell
@@ -34,7 +34,7 @@ def page() -> str:
     """Return the page in Markdown."""
     told: dict[str, Part] = {}
     sections = [_HEAD]
-    for head, schema in (("", json_schema(RecordFile)), (_UNTRAINED, json_schema(UntrainedRecordFile))):
+    for head, schema in (("", json_schema(TrainedRecord)), (_UNTRAINED, json_schema(UntrainedRecord))):
         parts = {schema["title"]: schema, **{name: schema["$defs"][name] for name in _order(schema)}}
         new = {name: part for name, part in parts.items() if name not in told}
         sections += [*filter(None, [head]), *(_section(name, part) for name, part in new.items())]

@@ -1,6 +1,5 @@
 """The record store: a JSON file a cell, written atomically, or all packed in one; every table comes from it."""
 
-import hashlib
 import json
 import lzma
 import re
@@ -10,9 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench.records.fields import FORMAT, Record
-from bench.records.form import form_faults
+from bench.records.fields import FORMAT
+from bench.records.record import MalformedRecord, Record, parse_record, record_digest
 from bench.records.run_file import RunFile, parse_run_file, read_run_file
+from bench.records.schema import Json
+from bench.support.collection import no_collection
 from bench.support.git import current_commit
 from bench.support.untrusted_io import (
     RECORD_BYTES,
@@ -24,40 +25,9 @@ from bench.support.untrusted_io import (
 )
 from cwwm.support.errors import BadInput, EnvironmentFault
 from cwwm.support.files import write_atomic, write_json
-from cwwm.support.seeds import canonical_json
-
-FINAL = ("ok", "refused", "not-applicable")
-
-FATAL_TRIES = 2  # so often may a cell end its process before it is given up
 
 #: by (attack, model), the strength chosen for each level of points lost; None where even the mildest lost more
 Levels = Mapping[tuple[str, str], Mapping[float, float | None]]
-
-
-def is_final(record: Record) -> bool:
-    """Say whether the cell of a record is not run again: it is done, refused, or given up."""
-    return record["status"] in FINAL or is_given_up(record)
-
-
-def is_given_up(record: Record) -> bool:
-    """Say whether a cell ended its process so often that it has failed for good; its record may be deleted."""
-    tries = [record, *record.get("attempts", [])]
-    return record["status"] not in FINAL and sum(bool(t.get("fatal")) for t in tries) >= FATAL_TRIES
-
-
-def with_attempts(record: Record, earlier: Record | None) -> Record:
-    """Return a record that keeps the earlier tries of its cell."""
-    return {**record, "attempts": [*earlier.get("attempts", []), _attempt(earlier)] if earlier else []}
-
-
-def _attempt(record: Record) -> Record:
-    told = {"status": record["status"], "reason": record.get("reason", ""), "date": record["environment"]["date"]}
-    return told | ({"fatal": True} if record.get("fatal") else {})
-
-
-def record_digest(record: Record) -> str:
-    """Return SHA-256 of a record without its own digest."""
-    return hashlib.sha256(canonical_json({k: v for k, v in record.items() if k != "digest"})).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -92,19 +62,20 @@ class RecordStore:
             BadInput: if the file or the archive is damaged: a digest does not match its content, or the record
                 does not have the form of one.
         """
-        record = self.stored(identity)
-        if record is None:
+        value = self.stored(identity)
+        if value is None:
             return None
-        if record["identity"] != identity:
-            raise BadInput(f"record {identity} of {self.folder} is damaged: it is that of {record['identity']}")
-        if faults := form_faults(record):
+        if value["identity"] != identity:
+            raise BadInput(f"record {identity} of {self.folder} is damaged: it is that of {value['identity']}")
+        try:
+            return parse_record(value)
+        except MalformedRecord as error:
             raise BadInput(
-                f"record {identity} of {self.folder} is damaged: {faults[0]}; "
+                f"record {identity} of {self.folder} is damaged: {error}; "
                 f"cwwm-bench check {self.folder} says what is wrong with all of them"
-            )
-        return record
+            ) from error
 
-    def stored(self, identity: str) -> Record | None:
+    def stored(self, identity: str) -> Json | None:
         """Return what is stored as the record of a cell, whatever its form, or None.
 
         Raises:
@@ -114,13 +85,13 @@ class RecordStore:
         return self._load(path) if path.exists() or path.is_symlink() else self._packed.get(identity)
 
     def write(self, record: Record) -> None:
-        """Store a record under its identity, with its digest.
+        """Store a record under its identity.
 
         Raises:
             EnvironmentFault: if it cannot be written, or the folder is not the one that `plan` wrote to.
         """
         self.ensure_in_place()
-        write_json(self.cells / f"{record['identity']}.json", _signed(record))
+        write_json(self.cells / f"{record.identity}.json", record.to_json())
 
     def plan(self, suite: str, identities: Sequence[str], levels: Levels | None = None) -> None:
         """Note which suite and cells the last run covered: a folder may also hold records of older source.
@@ -204,14 +175,14 @@ class RecordStore:
 
         Killed at any moment, the folder holds all of the old records or all of the new ones.
         """
-        new = {r["identity"]: r for r in map(_signed, records.values())}
+        new = {record.identity: record.to_json() for record in records.values()}
         if self.archive.exists():
             self._write_archive({**self._packed, **new})
         for identity in records.keys() - self._packed.keys():
-            write_json(self.cells / f"{records[identity]['identity']}.json", _signed(records[identity]))
+            write_json(self.cells / f"{records[identity].identity}.json", records[identity].to_json())
         if self._plan.exists():
             run = read_object(self._plan, "run file")
-            run["cells"] = [records[cell]["identity"] if cell in records else cell for cell in run["cells"]]
+            run["cells"] = [records[cell].identity if cell in records else cell for cell in run["cells"]]
             run["restamped"] = [*run.get("restamped", []), dict(note)]
             write_json(self._plan, run)
         for identity in records:
@@ -220,15 +191,14 @@ class RecordStore:
             self._write_archive({**{k: v for k, v in self._packed.items() if k not in records}, **new})
         self.__dict__.pop("_packed", None)
 
-    def _write_archive(self, records: Mapping[str, Record]) -> None:
+    def _write_archive(self, records: Mapping[str, Json]) -> None:
         lines = [json.dumps(records[k], separators=(",", ":"), allow_nan=False) + "\n" for k in sorted(records)]
         write_atomic(self.archive, lzma.compress("".join(lines).encode()))
 
-    def records(self) -> Iterator[Record]:
-        """Yield the records that the last run covered (all, if none was noted), in order of identity."""
-        for identity in self.identities():
-            if (record := self.read(identity)) is not None:
-                yield record
+    @no_collection()
+    def records(self) -> list[Record]:
+        """Return the records that the last run covered (all, if none was noted), in order of identity."""
+        return [record for record in map(self.read, self.identities()) if record is not None]
 
     def pack(self, folder: Path) -> "RecordStore":
         """Write the records that the last run covered into one archive in another folder, with the run file.
@@ -241,7 +211,7 @@ class RecordStore:
         """
         self.ensure_packable(folder)
         packed = RecordStore(folder)
-        packed._write_archive({record["identity"]: record for record in self.records()})
+        packed._write_archive({record.identity: record.to_json() for record in self.records()})
         if self._plan.exists():
             write_atomic(packed._plan, read_bounded(self._plan, "run file"))
         return packed
@@ -263,16 +233,16 @@ class RecordStore:
         return read_run_file(self._plan)
 
     @cached_property
-    def _packed(self) -> dict[str, Record]:
+    def _packed(self) -> dict[str, Json]:
         """Return the packed records by identity, verified."""
         return {record["identity"]: record for record in self._unpack()} if self.archive.exists() else {}
 
-    def _unpack(self) -> Iterator[Record]:
+    def _unpack(self) -> Iterator[Json]:
         for number, line in enumerate(archive_lines(self.archive), 1):
             where = f"record {number} of {self.archive}"
             yield _verified(parse_object(line, where), where, "pack the run again")
 
-    def _load(self, path: Path) -> Record:
+    def _load(self, path: Path) -> Json:
         return _verified(
             read_object(path, "record", RECORD_BYTES), f"record {path}", "delete it to run its cell again"
         )
@@ -287,14 +257,8 @@ def _place(folder: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _signed(record: Record) -> Record:
-    """Return a record with format and digest."""
-    signed = {"format": FORMAT, **{k: v for k, v in record.items() if k != "digest"}}
-    return {**signed, "digest": record_digest(signed)}
-
-
-def _verified(record: Record, where: str, remedy: str) -> Record:
-    """Return a record with a proper identity whose digest matches its content; else BadInput."""
+def _verified(record: Json, where: str, remedy: str) -> Json:
+    """Return the JSON of a record with a proper identity whose digest matches its content; else BadInput."""
     try:
         digest = record_digest(record)
     except (ValueError, RecursionError) as error:

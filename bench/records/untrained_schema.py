@@ -1,11 +1,11 @@
 """What a record of an untrained model is, field by field, where it differs from others."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from bench.records.fields import Amount, Count, Digest, Log10, Name, Number, Share, Text
-from bench.records.schema import Achieved, HostPart, Part, RecipePart, RecordHead, Report, RowKey
+from bench.records.fields import Amount, Count, Digest, Name, Number, Share
+from bench.records.schema import Achieved, Found, HostPart, Part, RecipePart, RecordHead, Report, RowKey
 
 
 class UntrainedKey(RowKey):
@@ -24,17 +24,6 @@ class UntrainedRecipe(RecipePart):
     """All that the cell is made from; its identity is a digest of this."""
 
     host: UntrainedHost = Field(description="the host")
-
-
-class Found(Part):
-    """What extraction and evidence said of one model."""
-
-    applicable: bool = Field(description="false if the model lacks what the mark lives in")
-    reason: Text = Field(description="why not applicable; else empty")
-    exact: bool = Field(description="the message was recovered")
-    overlap: Share = Field(description="share of the codeword's symbols read right")
-    erased: Count = Field(description="symbols that were unknown")
-    log10_p: Log10 = Field(description="log10 of the smallest p-value, corrected for the number of statistics")
 
 
 class UntrainedModel(Part):
@@ -63,6 +52,11 @@ class Reloaded(Found):
     unloaded: Found = Field(description="read from the state itself, without a network")
     same_answers: bool = Field(description="it answers random images as before, bit by bit")
 
+    @property
+    def whole(self) -> bool:
+        """Say whether the message was recovered from both and the answers are the same."""
+        return self.recovered and self.unloaded.recovered and self.same_answers
+
 
 class UntrainedRow(Found):
     """One strength of the attack."""
@@ -87,7 +81,7 @@ class StepTiming(Part):
     attack_ms: Amount = Field(description="all strengths")
 
 
-class UntrainedRecordFile(RecordHead):
+class UntrainedRecord(RecordHead):
     """One cell of a suite of untrained models."""
 
     kind: Literal["compatibility"] = Field(description="tells it from others")
@@ -100,3 +94,14 @@ class UntrainedRecordFile(RecordHead):
     timing: StepTiming | None = Field(None, description="of each step, if ok")
 
     measured = ("model", "marked", "reloads", "rows", "timing")
+
+
+class UntrainedResult(UntrainedRecord):
+    """A record whose status is ok: it has all that was measured."""
+
+    if TYPE_CHECKING:
+        model: UntrainedModel
+        marked: MarkedFound
+        reloads: dict[str, Reloaded]
+        rows: list[UntrainedRow]
+        timing: StepTiming

@@ -63,7 +63,7 @@ def accept(out: RecordStore, date: str, folder: Path | None = None) -> RecordSto
     Raises:
         BadInput: if some of its cells failed: a baseline without them would never notice that they do.
     """
-    failed = [record for record in out.records() if record["status"] in ("failed", "out-of-memory")]
+    failed = [record for record in out.records() if record.failed]
     if failed:
         raise BadInput(f"{len(failed)} cells of {out.folder} failed; see cwwm-bench status {out.folder}, run again")
     target = (folder or BASELINES) / out.suite

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.records.fields import Record
+from bench.records.record import Record
 from bench.regression.curves import (
     ACCURACY,
     EVIDENCE,
@@ -208,10 +208,9 @@ def _lost(before: Mapping[Place, Curve], after: Mapping[Place, Curve], new: Iter
     """Return the curves that have no result now although their cells were run."""
     reasons: dict[Place, str] = {}
     for record in new:
-        key = record["key"]
-        place = Place(key["model"], key["scheme"], key["payload"], key["attack"])
-        if record["status"] != "ok" and place in before and place not in after:
-            reasons[place] = f"{record['status']}: {record['reason']}"
+        place = Place(*record.key.curve)
+        if record.status != "ok" and place in before and place not in after:
+            reasons[place] = f"{record.status}: {record.reason}"
     return reasons
 
 

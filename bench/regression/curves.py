@@ -1,14 +1,15 @@
 """Records as curves: what each seed of a (model, scheme, payload, attack) gave, a reading a strength."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.records.fields import Record
+from bench.records.record import Record
+from bench.records.schema import HostResult, MarkedResult, Reading, Row, TrainedResult
 
 UNATTACKED, UNMARKED = "no attack", "no mark"
 EXACT, EVIDENCE, ACCURACY = "exact match", "log10 p", "accuracy"
@@ -27,9 +28,9 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Curve:
-    """The readings of each seed, by strength; an unattacked model has the strength 0 only."""
+    """The metrics of each seed, by strength; an unattacked model has the strength 0 only."""
 
-    seeds: dict[int, dict[float, Mapping[str, Any]]] = field(default_factory=dict)
+    seeds: dict[int, dict[float, dict[str, float]]] = field(default_factory=dict)
 
     @property
     def strengths(self) -> set[float]:
@@ -40,20 +41,12 @@ class Curve:
         """Return a metric, shape (seeds, strengths), of all seeds that have every one of these strengths."""
         chosen = sorted(strengths)
         whole = [readings for _, readings in sorted(self.seeds.items()) if set(chosen) <= readings.keys()]
-        values = [[_VALUE[metric](readings[strength]) for strength in chosen] for readings in whole]
+        values = [[readings[strength][metric] for strength in chosen] for readings in whole]
         return np.array(values, dtype=np.float64).reshape(len(whole), len(chosen))
 
     def has(self, metric: str) -> bool:
         """Say whether the metric was measured: an unmarked model holds no message."""
-        return all(_FIELD[metric] in reading for readings in self.seeds.values() for reading in readings.values())
-
-
-_FIELD = {EXACT: "exact", EVIDENCE: "log10_p", ACCURACY: "accuracy"}
-_VALUE: dict[str, Callable[[Mapping[str, Any]], float]] = {
-    EXACT: lambda reading: float(reading["exact"]),
-    EVIDENCE: lambda reading: float(reading["log10_p"]),
-    ACCURACY: lambda reading: 100.0 * reading["accuracy"]["correct"] / reading["accuracy"]["total"],
-}
+        return all(metric in reading for readings in self.seeds.values() for reading in readings.values())
 
 
 def deviations(log10_p: Floats) -> Floats:
@@ -66,18 +59,22 @@ def deviations(log10_p: Floats) -> Floats:
 
 
 def curves(records: Iterable[Record]) -> dict[Place, Curve]:
-    """Return the curves of all records that are ok; among them those of unattacked and of unmarked models."""
+    """Return the curves of trained models' ok records; among them those of unattacked and of unmarked models."""
     found: dict[Place, Curve] = {}
     for record in records:
-        if record["status"] != "ok":
+        if not isinstance(record, TrainedResult):
             continue
-        key, seed = record["key"], record["key"]["seed"]
-        mark = (key["model"], key["scheme"], key["payload"])
-        readings: dict[Place, dict[float, Mapping[str, Any]]] = {
-            Place(*mark, key["attack"]): {row["strength"]: row for row in record["rows"]},
-            Place(*mark, UNATTACKED): {0.0: record["marked"]},
-            Place(key["model"], UNMARKED, 0, UNATTACKED): {0.0: {"accuracy": record["host"]["accuracy"]}},
+        key = record.key
+        readings = {
+            Place(*key.curve): {row.strength: _metrics(row) for row in record.rows},
+            Place(*key.curve[:3], UNATTACKED): {0.0: _metrics(record.marked)},
+            Place(key.model, UNMARKED, 0, UNATTACKED): {0.0: _metrics(record.host)},
         }
         for place, own in readings.items():
-            found.setdefault(place, Curve()).seeds[seed] = own
+            found.setdefault(place, Curve()).seeds[key.seed] = own
     return dict(sorted(found.items()))
+
+
+def _metrics(of: Row | MarkedResult | HostResult) -> dict[str, float]:
+    read = {EXACT: float(of.recovered), EVIDENCE: of.log10_p} if isinstance(of, Reading) else {}
+    return {ACCURACY: of.accuracy.percent, **read}

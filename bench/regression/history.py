@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.leaderboard.pictures import COLOURS, MARKERS
-from bench.leaderboard.points import by_scheme, gather, percent
+from bench.leaderboard.points import by_scheme, gather
 from bench.leaderboard.tables import table_text
-from bench.records.fields import Amount, Count, Log10, Name, Record, Share
+from bench.records.fields import Amount, Count, Log10, Name, Share
+from bench.records.record import Record
 from bench.support.plain_text import in_picture
 from bench.support.schema import plain_faults
 from bench.support.untrusted_io import parse_object, read_bounded
@@ -65,10 +66,10 @@ def scheme_facts(records: Sequence[Record]) -> dict[str, dict[str, float]]:
     for (scheme, payload), points in by_scheme(gather(records)).items():
         runs = [run for point in points for run in point.runs]
         facts[f"{scheme}, {payload} bits"] = {
-            "exact": fmean(run.row["exact"] for run in runs),
-            "log10_p": fmean(run.row["log10_p"] for run in runs),
-            "accuracy": fmean(percent(run.record["marked"]["accuracy"]) for run in runs),
-            "extract_ms": median(run.record["timing"]["extract_ms"] for run in runs),
+            "exact": fmean(run.row.recovered for run in runs),
+            "log10_p": fmean(run.row.log10_p for run in runs),
+            "accuracy": fmean(run.record.marked.accuracy.percent for run in runs),
+            "extract_ms": median(run.record.timing.extract_ms for run in runs),
         }
     return facts
 

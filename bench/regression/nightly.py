@@ -89,7 +89,7 @@ def run_nightly(
     record_store = home.begin(date)
     outcome = run_with_hosts(suite, record_store, means, home.hosts)
     write(record_store)
-    comparison = compare(list(baseline.records()), list(record_store.records())) if baseline else None
+    comparison = compare(baseline.records(), record_store.records()) if baseline else None
     facts = _facts(suite, record_store, means, outcome, comparison, date)
     write_json(record_store.folder / "nightly.json", facts)
     nightly_runs = append_nightly(home.history, facts)
@@ -134,7 +134,7 @@ def _facts(
         "failed": outcome.failed,
         "verdict": verdict,
         "worse": [name(place) for place in worse],
-        "schemes": scheme_facts(list(record_store.records())),
+        "schemes": scheme_facts(record_store.records()),
     }
 
 
@@ -157,7 +157,7 @@ def _summary(
     else:
         note = accepted(baseline)
         judged = f"Baseline: commit {_commit(note.commit)}, {in_markdown(note.date) or 'no date'}.\n\n"
-        judged += markdown(comparison, list(baseline.records()), list(record_store.records()))
+        judged += markdown(comparison, baseline.records(), record_store.records())
     parts = [head, judged, cut_text(outcome), f"### Trend\n\n{trend_table(nightly_runs)}"]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.records.fields import Record
+from bench.records.record import Record
 from bench.regression.compare import ALL_MODELS, FAMILY_WISE, SCALES, Pair, compared_lines
 from bench.regression.curves import EVIDENCE, EXACT, Place, curves
 from bench.regression.pooled_t import TwoSamples, gross_change

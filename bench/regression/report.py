@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bench.leaderboard.points import by_scheme, gather
 from bench.leaderboard.tables import table_text
-from bench.records.fields import Record
+from bench.records.record import Record
 from bench.regression.compare import FAMILY_WISE, Comparison, Judgement, Side
 from bench.regression.curves import ACCURACY, EVIDENCE, EXACT, Place
 from bench.support.plain_text import in_spreadsheet
@@ -78,7 +78,7 @@ def speed_rows(old: Sequence[Record], new: Sequence[Record]) -> Rows:
     for scheme in sorted(before.keys() & after.keys()):
         runs = [[run for point in side[scheme] for run in point.runs] for side in (before, after)]
         times = [
-            f"{sorted(run.record['timing'][kind] for run in side)[len(side) // 2]:.3g}"
+            f"{sorted(getattr(run.record.timing, kind) for run in side)[len(side) // 2]:.3g}"
             for kind in ("embed_ms", "extract_ms")
             for side in runs
         ]

@@ -16,9 +16,9 @@ from tabulate import tabulate
 
 from bench.calibration.attack_levels import chosen
 from bench.leaderboard.pictures import save
-from bench.leaderboard.points import Point, gather, percent
+from bench.leaderboard.points import Point, gather
 from bench.records.store import RecordStore
-from bench.studies.compression_picture import draw_reach, lost, measured_ratio
+from bench.studies.compression_picture import draw_reach, lost
 from bench.studies.output import Output, publish
 from cwwm.support.console import DONE, run_app
 from cwwm.support.errors import BadInput
@@ -54,12 +54,12 @@ def anchors_table(points: Sequence[Point]) -> str:
 
 
 def _anchor(point: Point) -> list[str]:
-    ratio = point.mean(lambda run: measured_ratio(run.row["achieved"]))
+    ratio = point.mean(lambda run: run.row.achieved.compression)
     losses = [lost(run) for run in point.runs]
-    stages = [point.mean(lambda run, key=key: run.row["achieved"].get(key)) for key in _STAGES]  # type: ignore[misc]
-    final = fmean(percent(run.row["accuracy"]) for run in point.runs)
-    data = [point.mean(lambda run, key=key: run.row["achieved"].get(key)) for key in _DATA]  # type: ignore[misc]
-    seconds = point.median(lambda run: run.row["timing"]["attack_s"])
+    stages = [point.mean(lambda run, key=key: getattr(run.row.achieved, key)) for key in _STAGES]  # type: ignore[misc]
+    final = fmean(run.row.accuracy.percent for run in point.runs)
+    data = [point.mean(lambda run, key=key: getattr(run.row.achieved, key)) for key in _DATA]  # type: ignore[misc]
+    seconds = point.median(lambda run: run.row.timing.attack_s)
     spread = f"{fmean(losses):.2f} [{min(losses):.2f}, {max(losses):.2f}]"
     return [
         point.attack,
@@ -83,8 +83,8 @@ def reach_table(points: Sequence[Point]) -> str:
         levels = chosen({p.strength: fmean(lost(run) for run in p.runs) for p in curve}, LEVELS)
         by_strength = {p.strength: p for p in curve}
         reached = [_reached(None if strength is None else by_strength[strength]) for strength in levels.values()]
-        steps = max(point.median(lambda run: run.row["cost"]["steps"]) for point in curve)
-        seconds = max(point.median(lambda run: run.row["timing"]["attack_s"]) for point in curve)
+        steps = max(point.median(lambda run: run.row.cost.steps) for point in curve)
+        seconds = max(point.median(lambda run: run.row.timing.attack_s) for point in curve)
         rows.append([model, attack, *reached, f"{steps:.0f}", f"{seconds:.0f}"])
     headers = ("model", "attack", *(f"at {level:g} points lost" for level in LEVELS), "steps", "seconds")
     return _table(rows, headers)
@@ -94,8 +94,8 @@ def _reached(point: Point | None) -> str:
     """Return the measured weight ratio of a point, with the data ratio if values are shared."""
     if point is None:
         return "-"
-    ratio = point.mean(lambda run: measured_ratio(run.row["achieved"]))
-    data = point.mean(lambda run: run.row["achieved"].get("data_ratio"))
+    ratio = point.mean(lambda run: run.row.achieved.compression)
+    data = point.mean(lambda run: run.row.achieved.data_ratio)
     return f"{ratio:.1f}" if data is None else f"{ratio:.1f} (data {data:.0f})"
 
 
@@ -146,7 +146,7 @@ def _points(folder: Path, suite: str) -> list[Point]:
 
 
 def _environment(points: Sequence[Point]) -> str:
-    found = {run.record["environment"]["hardware"] for point in points for run in point.runs}
+    found = {run.record.environment.hardware for point in points for run in point.runs}
     return "; ".join(sorted(found))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from bench.leaderboard.pictures import COLOURS, MARKERS
-from bench.leaderboard.points import Point, Run, percent
+from bench.leaderboard.points import Point, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,17 +22,7 @@ _TICKS = (1, 1.5, 2, 3, 4, 5, 8, 16, 32, 64, 128, 256)
 
 def lost(run: Run) -> float:
     """Return the points of accuracy that an attack cost, negative if the model gained."""
-    return percent(run.record["host"]["accuracy"]) - percent(run.row["accuracy"])
-
-
-def measured_ratio(achieved: Mapping[str, float]) -> float:
-    """Return weights before over weights after, as an attack measured it."""
-    for key in ("weight_ratio", "ratio"):
-        if achieved.get(key):
-            return achieved[key]
-    if "parameters" in achieved:
-        return achieved["parameters_before"] / achieved["parameters"]
-    return 1 / (1 - achieved["sparsity"])
+    return run.record.host.accuracy.percent - run.row.accuracy.percent
 
 
 def draw_reach(curves: Curves, levels: Sequence[float]) -> "Figure":
@@ -67,7 +57,7 @@ def draw_reach(curves: Curves, levels: Sequence[float]) -> "Figure":
 
 
 def _line(axis: "Axes", points: Sequence[Point], attack: str, number: int) -> None:
-    ratios = [fmean(measured_ratio(run.row["achieved"]) for run in point.runs) for point in points]
+    ratios = [fmean(run.row.achieved.compression for run in point.runs) for point in points]
     losses = [[lost(run) for run in point.runs] for point in points]
     colour = COLOURS[number % len(COLOURS)]
     marker = MARKERS[number % len(MARKERS)]

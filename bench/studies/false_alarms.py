@@ -17,7 +17,7 @@ import typer
 from tabulate import tabulate
 
 from bench.execution.run_suite import Means
-from bench.records.fields import Record
+from bench.records.record import Record
 from bench.records.store import RecordStore
 from bench.regression import FAMILY_WISE, Comparison, compare
 from bench.regression.nightly import run_with_hosts
@@ -87,7 +87,7 @@ class Laboratory:
         record_store = RecordStore(self.folder / name)
         print(f"{name}:", file=sys.stderr)
         run_with_hosts(suite, record_store, self.means, self.folder / "hosts")
-        return list(record_store.records())
+        return record_store.records()
 
 
 def compared(suite: Suite, laboratory: Laboratory) -> Iterator[tuple[NightlyRun, Comparison, bool]]:

@@ -15,7 +15,8 @@ from typing import Annotated, Any
 import typer
 from tabulate import tabulate
 
-from bench.records.fields import Record
+from bench.records.record import Record
+from bench.records.schema import Found, Reading
 from bench.records.store import RecordStore
 from bench.studies.output import Output, publish
 from cwwm.ownership.evidence import PROOF_RATE, Evidence, log10_match_tail
@@ -69,36 +70,37 @@ def proofs(folder: Path) -> Iterator[Proof]:
     record_store = RecordStore(folder)
     suite = record_store.suite
     for record in record_store.records():
-        key, chance = record["key"], _chance(record)
-        for row in record.get("rows", ()):
-            where = suite, key["scheme"], key["payload"], key["attack"], row["strength"]
-            yield Proof(*where, row["log10_p"], log10_p_now(row, chance))
+        chance = _chance(record)
+        for row in record.rows or ():
+            where = suite, *record.key.curve[1:], row.strength
+            yield Proof(*where, row.log10_p, log10_p_now(row, chance))
 
 
-def log10_p_now(row: Record, chance: float | None) -> float:
+def log10_p_now(row: Found, chance: float | None) -> float:
     """Return the combined log10 p of a row by the present rules; as recorded where no statistics are kept.
 
     Args:
         row: of a record.
         chance: that a block of protected-cwc is read right by a random key; None for other schemes.
     """
-    if "statistics" not in row:
-        return float(row["log10_p"])
-    statistics = {BESIDE[name]: 0.0 for name in row["statistics"] if name in BESIDE} | row["statistics"]
+    if not isinstance(row, Reading):
+        return row.log10_p
+    statistics = {BESIDE[name]: 0.0 for name in row.statistics if name in BESIDE} | row.statistics
     if chance is not None and "blocks" in statistics:
-        counts = row["counts"]
-        statistics["blocks"] = log10_match_tail(counts["blocks right"], counts["blocks known"], chance)
+        right, known = (int(row.counts[f"blocks {which}"]) for which in ("right", "known"))
+        statistics["blocks"] = log10_match_tail(right, known, chance)
     return Evidence(statistics).combined
 
 
 def _chance(record: Record) -> float | None:
     """Return 2^-m of the blocks of a record's scheme, also inside another one; None if it has no blocks."""
-    made = record["recipe"]["scheme"]
-    inner = made["parameters"].get("scheme", made["name"])
+    made = record.recipe.scheme
+    inner = made.parameters.get("scheme", made.name)
     if inner != ProtectedConstantWeight.name:
         return None
-    parameters = made["parameters"].get("settings", made["parameters"])
-    return _symbol_chance(tuple(parameters.items()), record["recipe"]["payload"])
+    inside = made.parameters.get("settings")
+    parameters = inside if isinstance(inside, dict) else made.parameters
+    return _symbol_chance(tuple(parameters.items()), record.recipe.payload)
 
 
 @cache

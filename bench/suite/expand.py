@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.models.registry import ModelSpec
-from bench.records.store import RecordStore, is_final
+from bench.records.store import RecordStore
 from bench.suite import SUITES, AttackEntry, SchemeEntry, Suite
 from bench.suite.cell import Cell, HostSpec, MarkSpec
 from bench.suite.sources import is_stale
@@ -41,7 +41,7 @@ def pending(cells: Sequence[Cell], record_store: RecordStore) -> list[Cell]:
     Those whose detection was measured by older source are among them: see `next_record`.
     """
     records = {cell.identity: record_store.read(cell.identity) for cell in cells}
-    return [cell for cell in cells if (r := records[cell.identity]) is None or not is_final(r) or is_stale(r)]
+    return [cell for cell in cells if (r := records[cell.identity]) is None or not r.is_final or is_stale(r)]
 
 
 def _hosts(suite: Suite, runtime: Mapping[str, Any]) -> Iterator[HostSpec]:

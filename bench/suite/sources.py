@@ -4,10 +4,11 @@ The first three are part of a cell's identity: host, mark, and attack with measu
 numbers has digests of its own in the record.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from bench.data.registry import DATASETS
+from bench.records.record import Record
+from bench.records.schema import TrainedRecord
 from bench.support.fingerprint import fingerprint, root
 from cwwm.readers import Blind, find_reader
 
@@ -94,10 +95,11 @@ def beside() -> dict[str, str]:
     return {"detection": detection_source(), "timing": timing_source()}
 
 
-def is_stale(record: Mapping[str, Any]) -> bool:
+def is_stale(record: Record) -> bool:
     """Say whether the detection in a record is not that of the source as it is."""
-    found = "null" in (record.get("marked") or {})
-    return found and record.get("beside", {}).get("detection") != detection_source()
+    if not isinstance(record, TrainedRecord) or record.marked is None or record.marked.null is None:
+        return False
+    return record.beside is None or record.beside.detection != detection_source()
 
 
 def _readers(names: Iterable[str]) -> list[str]:

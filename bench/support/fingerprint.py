@@ -16,12 +16,11 @@ module or a function, to add what nothing names, or to edit another attack, sche
 - A plugin's modules count whole, by their bytes, with what they import of their own or from beside them.
 """
 
-import gc
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import cache
 
+from bench.support.collection import no_collection
 from bench.support.definitions import Definitions
 from bench.support.modules import Modules
 from bench.support.syntax import Definition
@@ -73,19 +72,6 @@ def _running() -> "Fingerprints":
     return Fingerprints(Modules())
 
 
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Pause the collector of reference cycles: trees have none, and each round would walk over all of torch."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 class Fingerprints:
     """The digests of one checkout's definitions, each made once."""
 
@@ -96,7 +82,7 @@ class Fingerprints:
 
     def of(self, roots: Iterable[str]) -> str:
         """Return the digest of definitions; see `fingerprint`."""
-        with _no_collection():
+        with no_collection():
             found = {self._digest(self._definitions.find(name)) for name in roots}
         return hashlib.sha256(b"".join(sorted(found))).hexdigest()[:32]
 

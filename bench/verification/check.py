@@ -12,8 +12,10 @@ from typing import Any
 from bench.execution.executors import Place, Processes
 from bench.execution.model_factory import split_tensors
 from bench.leaderboard import texts
-from bench.records.fields import Record, is_untrained
+from bench.records.record import Record
+from bench.records.schema import TrainedResult
 from bench.records.store import RecordStore
+from bench.records.untrained_schema import UntrainedRecord
 from bench.support.artifact_store import ArtefactStore, state_digest
 from bench.verification.comparison import comparable
 from bench.verification.rebuild import Rebuilt, sort_out
@@ -152,7 +154,7 @@ def run_again(chosen: Chosen, rerun: Rerun, say: Say) -> Iterator[str]:
         say(f"running again{', older source' if one.older else ''}: {name(one.record)}")
     cells, record_store = [one.cell for one in chosen.all], RecordStore(rerun.place.folder)
     ran = Processes(record_store, rerun.place, 1, rerun.time_limit).run(cells)
-    again = {record["identity"]: record for record in ran}
+    again = {record.identity: record for record in ran}
     for one in chosen.exact:
         for line in differences(one.record, again[one.cell.identity]):
             yield f"{line}; it is of older source" if one.older else line
@@ -189,16 +191,16 @@ def _tables(record_store: RecordStore, records: Sequence[Record]) -> list[str]:
 def _artefacts(folder: Path, records: Sequence[Record], say: Say) -> list[str]:
     """Compare the marked models that are still stored with the digests in the records."""
     store = ArtefactStore(folder / "artefacts")
-    marked = [record for record in records if record["status"] == "ok" and "artefact" in record]
+    marked = [record for record in records if isinstance(record, TrainedResult)]
     digests = {}
-    for name in sorted({record["artefact"] for record in marked}):
-        if (path := store.path(name)).exists():
-            digests[name] = _stored_digest(path)
+    for artefact in sorted({record.artefact for record in marked}):
+        if (path := store.path(artefact)).exists():
+            digests[artefact] = _stored_digest(path)
     say(f"{len(digests)} stored models compared with their digests")
     return [
-        f"stored model {record['artefact']} is not the one recorded for {name(record)}"
+        f"stored model {record.artefact} is not the one recorded for {name(record)}"
         for record in marked
-        if digests.get(record["artefact"], record["marked"]["digest"]) != record["marked"]["digest"]
+        if digests.get(record.artefact, record.marked.digest) != record.marked.digest
     ]
 
 
@@ -213,7 +215,7 @@ def _stored_digest(path: Path) -> str:
 
 
 def _from_plugins(records: Sequence[Record]) -> list[str]:
-    parts = Counter(part for record in records for part in foreign_parts(record["recipe"]))
+    parts = Counter(part for record in records for part in foreign_parts(record.recipe))
     return [
         f"not re-run: {part} comes from a plugin ({count} records); if you trust its code, name it with --plugin"
         for part, count in sorted(parts.items())
@@ -225,8 +227,10 @@ def by_conditions(runnable: Sequence[Rebuilt]) -> tuple[list[Rebuilt], list[Row]
 
     Untrained models follow from arithmetic that all processors agree on, so they are compared bit by bit.
     """
-    exact = [one for one in runnable if not one.differing or is_untrained(one.record)]
-    rows, untested = rows_of([one for one in runnable if one.differing and not is_untrained(one.record)])
+    exact = [one for one in runnable if not one.differing or isinstance(one.record, UntrainedRecord)]
+    rows, untested = rows_of(
+        [one for one in runnable if one.differing and not isinstance(one.record, UntrainedRecord)]
+    )
     return exact, rows, untested
 
 
@@ -234,17 +238,17 @@ def drawn(runnable: Sequence[Rebuilt], count: int, seed: int) -> list[Rebuilt]:
     """Return so many records by chance, from every scheme and attack one before any gives a second."""
     groups: dict[tuple[str, str], list[Rebuilt]] = {}
     for one in random.Random(seed).sample(runnable, len(runnable)):
-        groups.setdefault((one.record["key"]["scheme"], one.record["key"]["attack"]), []).append(one)
+        groups.setdefault((one.record.key.scheme, one.record.key.attack), []).append(one)
     rounds = zip_longest(*groups.values())
     return [found for one in rounds for found in one if found is not None][:count]
 
 
 def differences(record: Record, again: Record) -> Iterator[str]:
     """Yield which parts of a record are others in the one that was run again, timings and dates apart."""
-    if again["status"] != record["status"]:
-        yield f"{name(record)}: run again it is {again['status']}: {again.get('reason', 'with results')}"
+    if again.status != record.status:
+        yield f"{name(record)}: run again it is {again.status}: {again.reason or 'with results'}"
         return
-    left_out = _NOT_COMPARED if again["identity"] == record["identity"] else (*_NOT_COMPARED, *_OF_CONDITIONS)
+    left_out = _NOT_COMPARED if again.identity == record.identity else (*_NOT_COMPARED, *_OF_CONDITIONS)
     old, new = comparable(record, again)
     for key in old:
         if key not in left_out and old[key] != new.get(key):
@@ -253,5 +257,5 @@ def differences(record: Record, again: Record) -> Iterator[str]:
 
 def name(record: Record) -> str:
     """Return what a record is of, in one line."""
-    key = record["key"]
-    return f"{key['model']}, {key['scheme']}, {key['payload']} bits, seed {key['seed']}, {key['attack']}"
+    key = record.key
+    return f"{key.model}, {key.scheme}, {key.payload} bits, seed {key.seed}, {key.attack}"

@@ -1,19 +1,20 @@
 """What is to be equal in the records of one cell that was run twice."""
 
-from bench.records.fields import Record
+from bench.records.record import Record
+from bench.records.schema import Json
 from bench.suite.sources import is_stale
 
 
-def reproducible(record: Record) -> Record:
-    """Return the part of a record that the same source gives again on the same machine: no timings, no date."""
+def reproducible(record: Record) -> Json:
+    """Return the JSON of a record that the same source gives again on the same machine: no timings, no date."""
     dropped = ("timing", "environment", "digest", "attempts", "format", "beside")
-    kept = {key: value for key, value in record.items() if key not in dropped}
-    kept["rows"] = [{k: v for k, v in row.items() if k != "timing"} for row in record.get("rows", [])]
+    kept = {key: value for key, value in record.to_json().items() if key not in dropped}
+    kept["rows"] = [{k: v for k, v in row.items() if k != "timing"} for row in kept.get("rows", [])]
     return kept
 
 
-def comparable(record: Record, again: Record) -> tuple[Record, Record]:
-    """Return what is to be equal in a record and in that of the same cell run again.
+def comparable(record: Record, again: Record) -> tuple[Json, Json]:
+    """Return the JSON that is to be equal in a record and in that of the same cell run again.
 
     Detection is, where the same source measured it.
     """

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bench.attacks import ATTACKS
+from bench.records.schema import RecipePart
 
 #: the largest numbers that are run again; the largest of the suites here are 176, 4, 500 and 1,024
 PARAMETER, COUNT, SCHEME_PARAMETER, PAYLOAD = 10_000, 1_000, 10_000_000, 1_000_000
@@ -11,17 +12,17 @@ STRENGTHS = 200  # of one attack
 _COUNTED = "number of"  # leads what a strength means, where the work grows with it
 
 
-def excess(made: Mapping[str, Any]) -> str | None:
+def excess(made: RecipePart) -> str | None:
     """Return which number of a recipe asks for more work than is done for a stranger; None if none does.
 
     Bounds are wide: they keep out what could never end, and a limit of time keeps out the rest.
     """
     limits = [
-        ("payload", [made["payload"]], PAYLOAD),
-        ("attack", _numbers(made["attack"]), PARAMETER),
-        ("scheme", _numbers(made["scheme"]["parameters"]), SCHEME_PARAMETER),
-        ("strengths", [len(made["strengths"])], STRENGTHS),
-        ("strengths", made["strengths"] if _counts(made["attack"]) else [], COUNT),
+        ("payload", [made.payload], PAYLOAD),
+        ("attack", _numbers(made.attack), PARAMETER),
+        ("scheme", _numbers(made.scheme.parameters), SCHEME_PARAMETER),
+        ("strengths", [len(made.strengths)], STRENGTHS),
+        ("strengths", made.strengths if _counts(made.attack) else [], COUNT),
     ]
     for where, numbers, limit in limits:
         if (largest := max(map(abs, numbers), default=0)) > limit:

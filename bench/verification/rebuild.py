@@ -7,8 +7,10 @@ from typing import Any
 
 from bench.attacks import make_attack
 from bench.models.registry import ModelSpec, find_models, load_zoo
-from bench.records.fields import Record, is_untrained
+from bench.records.record import Record
+from bench.records.schema import Json
 from bench.records.store import RecordStore
+from bench.records.untrained_schema import UntrainedRecipe, UntrainedRecord
 from bench.suite import AttackEntry, SchemeEntry
 from bench.suite.cell import Cell, HostSpec, MarkSpec
 from bench.suite.untrained import architectures
@@ -26,10 +28,10 @@ LAST_BITS = ("numerics", "processor", "instruction_set")
 def recorded_numerics(record_store: RecordStore) -> str:
     """Return the numerics of the first record of a folder that may be a stranger's; native if it says none."""
     try:
-        first = next(record_store.records(), None)
+        first = next(map(record_store.read, record_store.identities()), None)
     except BadInput:  # what is wrong with the folder, `check` says
         return NATIVE
-    return NATIVE if first is None else first["recipe"]["host"].get("numerics") or NATIVE
+    return NATIVE if first is None else first.recipe.host.numerics or NATIVE
 
 
 @dataclass(frozen=True)
@@ -66,26 +68,26 @@ def rebuilt(record: Record, runtime: Mapping[str, Any]) -> Rebuilt | str:
     A record of older source can be, where its recipe is otherwise what it builds today. Its model must be one of
     the reader's own zoo: arguments of a stranger's model could load anything.
     """
-    made = record["recipe"]
+    made, written = record.recipe, record.to_json()["recipe"]
     if foreign_parts(made):
         return "they come from a plugin"
     for key, value in runtime.items():
-        if key not in LAST_BITS and (theirs := made["host"].get(key)) != value:
+        if key not in LAST_BITS and (theirs := getattr(made.host, key, None)) != value:
             return f"their {key} is {theirs}, here it is {value}"
     if (asked := excess(made)) is not None:
         return asked
     try:
-        spec = _own_model(made["host"]["model"]["name"], untrained=is_untrained(record))
-        if canonical_json(spec.to_json()) != canonical_json(made["host"]["model"]):
+        spec = _own_model(made.host.model.name, untrained=isinstance(record, UntrainedRecord))
+        if canonical_json(spec.to_json()) != canonical_json(written["host"]["model"]):
             return "their model is described otherwise in models.yaml here"
         cell = cell_of(record, spec)
         now = cell.recipe
     except Exception as error:  # a stranger's parameters can make a constructor fail in any way
         return f"their recipe builds nothing here ({type(error).__name__})"
-    if cell.key != record["key"] or _without_sources(now) != _without_sources(made):
+    if cell.key != record.to_json()["key"] or _without_sources(now) != _without_sources(written):
         return "their recipe is not what it builds"
-    differing = tuple(part for part in LAST_BITS if made["host"].get(part) != runtime.get(part))
-    return Rebuilt(record, _under(cell, runtime), differing, older=cell.identity != record["identity"])
+    differing = tuple(part for part in LAST_BITS if getattr(made.host, part) != runtime.get(part))
+    return Rebuilt(record, _under(cell, runtime), differing, older=cell.identity != record.identity)
 
 
 def cell_of(record: Record, spec: ModelSpec) -> Cell:
@@ -94,17 +96,14 @@ def cell_of(record: Record, spec: ModelSpec) -> Cell:
     Raises:
         BadInput: for a scheme or attack that is not known, or parameters that it does not take.
     """
-    made = record["recipe"]
-    if "copy" in made:
+    made, strengths = record.recipe, record.to_json()["recipe"]["strengths"]
+    if made.copy_number is not None:
         raise BadInput("only the marked copy that is attacked has records")
-    host = made["host"]
-    reader = made.get("reader", Blind.name)
-    scheme = SchemeEntry(made["label"], made["scheme"]["name"], made["scheme"]["parameters"], reader=reader)
-    attack = AttackEntry(made["attack_label"], make_attack(made["attack"], "record"), tuple(made["strengths"]))
-    runtime = {k: v for k, v in host.items() if k not in ("model", "seed", "source", "weights")}
-    return Cell(
-        MarkSpec(HostSpec(spec, host["seed"], runtime, host.get("weights")), scheme, made["payload"]), attack
-    )
+    scheme = SchemeEntry(made.label, made.scheme.name, made.scheme.parameters, reader=made.reader or Blind.name)
+    attack = AttackEntry(made.attack_label, make_attack(made.attack, "record"), tuple(strengths))
+    runtime = made.host.model_dump(exclude={"model", "seed", "source", "weights"}, exclude_unset=True)
+    weights = made.host.weights if isinstance(made, UntrainedRecipe) else None
+    return Cell(MarkSpec(HostSpec(spec, made.host.seed, runtime, weights), scheme, made.payload), attack)
 
 
 def _under(cell: Cell, runtime: Mapping[str, Any]) -> Cell:
@@ -119,7 +118,7 @@ def _own_model(name: str, *, untrained: bool) -> ModelSpec:
     return next(spec for spec in architectures([*load_zoo().values(), *find_models([name])]) if spec.name == name)
 
 
-def _without_sources(made: Mapping[str, Any]) -> bytes:
+def _without_sources(made: Json) -> bytes:
     """Return a recipe without the digests of the source, as one text."""
     parts = {part: {k: v for k, v in made[part].items() if k != "source"} for part in ("host", "scheme")}
     return canonical_json({k: v for k, v in made.items() if k != "source"} | parts)

@@ -7,11 +7,13 @@ run again is written into each stamped record and into the run file.
 import datetime
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.records.fields import Record, is_untrained
+from bench.records.record import Record, changed
+from bench.records.schema import Json
 from bench.records.store import RecordStore
+from bench.records.untrained_schema import UntrainedRecord
 from bench.suite.sources import beside
 from bench.verification.check import Chosen, Rerun, Say, drawn, name, run_again
 from bench.verification.rebuild import Rebuilt, sort_out
@@ -60,27 +62,26 @@ def restamp(record_store: RecordStore, runtime: Mapping[str, Any], rerun: Rerun,
     if reasons := list(run_again(Chosen([_as_it_is(one) for one in chosen], []), rerun, say)):
         return Restamped(reasons, again=len(chosen), left=left + len(stale))
     note = _note(chosen, len(stale), seed)
-    record_store.replace({one.record["identity"]: stamped(one, note) for one in stale}, note)
+    record_store.replace({one.record.identity: stamped(one, note) for one in stale}, note)
     return Restamped((), len(stale), len(chosen), left)
 
 
 def stamped(one: Rebuilt, note: Mapping[str, Any]) -> Record:
     """Return a record under the identity that its cell has now; `note` says what stands behind that."""
-    kept = {key: value for key, value in one.record.items() if key not in ("digest", "format")}
     behind = {"date": note["date"], "of": note["of"], "again": len(note["again"])}
-    made: Record = {"identity": one.cell.identity, "recipe": one.cell.recipe}
-    made["restamped"] = {**behind, "identity": one.record["identity"]}
-    if is_untrained(one.record):
-        return kept | made
-    artefact = {"artefact": one.cell.mark.identity} if "artefact" in kept else {}
-    return kept | made | artefact | {"beside": beside()}
+    made: Json = {"identity": one.cell.identity, "recipe": one.cell.recipe}
+    made["restamped"] = {**behind, "identity": one.record.identity}
+    if isinstance(one.record, UntrainedRecord):
+        return changed(one.record, **made)
+    artefact = {"artefact": one.cell.mark.identity} if one.record.artefact else {}
+    return changed(one.record, **made, **artefact, beside=beside())
 
 
 def _as_it_is(one: Rebuilt) -> Rebuilt:
     """Return what is compared whole: what is measured beside the numbers gets the source's digests as well."""
-    if is_untrained(one.record):
+    if isinstance(one.record, UntrainedRecord):
         return one
-    return Rebuilt({**one.record, "beside": beside()}, one.cell, one.differing, one.older)
+    return replace(one, record=changed(one.record, beside=beside()))
 
 
 def _note(chosen: Sequence[Rebuilt], of: int, seed: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from bench.records.fields import Record
+from bench.records.record import Record
 from bench.regression import FAMILY_WISE, compare
 from bench.regression.curves import EVIDENCE, EXACT, Place
 from bench.regression.pooled_t import FREEDOM
@@ -25,8 +25,7 @@ def rows_of(rebuilt: Sequence[Rebuilt]) -> tuple[list[Row], int]:
     """Return the rows with enough seeds to be tested, and how many records stand in the others."""
     groups: dict[tuple[object, ...], list[Rebuilt]] = defaultdict(list)
     for one in rebuilt:
-        key = one.record["key"]
-        groups[key["model"], key["scheme"], key["payload"], key["attack"]].append(one)
+        groups[one.record.key.curve].append(one)
     enough = [row for row in groups.values() if len(row) >= SEEDS]
     return enough, len(rebuilt) - sum(map(len, enough))
 

@@ -9,10 +9,12 @@ from typing import Any
 
 from bench.attacks import ATTACKS
 from bench.attacks.overwriting import Overwriting
-from bench.records.fields import Record, is_untrained
-from bench.records.form import form_faults
+from bench.records.record import MalformedRecord, Record, parse_record
 from bench.records.run_file import read_run_file
+from bench.records.schema import Json, RecipePart
 from bench.records.store import RecordStore
+from bench.records.untrained_schema import UntrainedRecipe
+from bench.support.collection import no_collection
 from cwwm.schemes import SCHEMES
 from cwwm.support.errors import BadInput
 from cwwm.support.seeds import identity
@@ -29,6 +31,7 @@ class Submission:
     faults: Sequence[str]
 
 
+@no_collection()
 def inspect(record_store: RecordStore) -> Submission:
     """Return the records that the last run covered, those apart that are damaged or contradict themselves.
 
@@ -44,14 +47,16 @@ def inspect(record_store: RecordStore) -> Submission:
     records, faults = [], []
     for name in identities:
         try:
-            record = record_store.stored(name)
+            record = parse_record(record_store.stored(name) or {})
+        except MalformedRecord as error:
+            found = list(error.args)
         except BadInput as error:
             faults.append(str(error))
             continue
-        if found := record_faults(record or {}, name):
-            faults += [f"record {name}: {fault}" for fault in found[:_FAULTS]]
         else:
-            records.append(record or {})
+            found = contradictions(record, name)
+            records += [] if found else [record]
+        faults += [f"record {name}: {fault}" for fault in found[:_FAULTS]]
     missing = len(set(record_store.covered) - set(identities))
     faults += [f"{missing} cells of the run have no record; run the suite to its end"] if missing else []
     return Submission(records, faults)
@@ -75,58 +80,54 @@ def _run_file_faults(folder: Path) -> Iterator[str]:
         yield str(error)
 
 
-def record_faults(record: Record, name: str) -> list[str]:
-    """Return where a record breaks the schema or contradicts itself; `name` is that of its file."""
-    if faults := form_faults(record):
-        return faults
-    made = record["recipe"]
-    faults = [] if record["identity"] == name else [f"it is filed under another name than {record['identity']}"]
-    if record["identity"] != _identity(made):
+def contradictions(record: Record, name: str) -> list[str]:
+    """Return where a record contradicts itself; `name` is that of its file."""
+    faults = [] if record.identity == name else [f"it is filed under another name than {record.identity}"]
+    if record.identity != _identity(record.to_json()["recipe"]):
         faults.append("its identity does not follow from its recipe")
-    if record["key"] != (key := _key(record)):
-        faults += [
-            f"its key says {k} {v!r}, its recipe {key[k]!r}" for k, v in record["key"].items() if v != key[k]
-        ]
-    if record["status"] == "ok" and [row["strength"] for row in record["rows"]] != made["strengths"]:
+    key = _key(record)
+    faults += [
+        f"its key says {part} {said!r}, its recipe {key[part]!r}" for part, said in record.key if said != key[part]
+    ]
+    if record.status == "ok" and [row.strength for row in record.rows or ()] != record.recipe.strengths:
         faults.append("its rows are not those of its strengths")
-    return faults + _false_conditions(record) + _false_labels(made)
+    return faults + _false_conditions(record) + _false_labels(record.recipe)
 
 
-def _identity(made: Mapping[str, Any]) -> str:
-    """Return the identity of the cell that was made so; see `Cell.identity`."""
+def _identity(made: Json) -> str:
+    """Return the identity of the cell that was made so, to the letter; see `Cell.identity`."""
     mark = {k: made[k] for k in ("host", "scheme", "payload", "copy") if k in made}
     return identity(mark=mark, **{k: made[k] for k in ("attack", "strengths", "source", "reader") if k in made})
 
 
 def _key(record: Record) -> dict[str, Any]:
     """Return the row key that follows from a record's recipe; see `Cell.key`."""
-    made, model = record["recipe"], record["recipe"]["host"]["model"]
-    shown = (made["label"], f"{made['label']} (reconstruction)")
+    made, model = record.recipe, record.recipe.host.model
+    shown = (made.label, f"{made.label} (reconstruction)")
     return {
-        "model": model["name"],
-        "data": model["data"],
-        "scheme": record["key"]["scheme"] if record["key"]["scheme"] in shown else made["label"],
-        "payload": made["payload"],
-        "seed": made["host"]["seed"],
-        "attack": made["attack_label"],
-        **({"weights": made["host"]["weights"]} if is_untrained(record) else {}),
+        "model": model.name,
+        "data": model.data,
+        "scheme": record.key.scheme if record.key.scheme in shown else made.label,
+        "payload": made.payload,
+        "seed": made.host.seed,
+        "attack": made.attack_label,
+        **({"weights": made.host.weights} if isinstance(made, UntrainedRecipe) else {}),
     }
 
 
 def _false_conditions(record: Record) -> list[str]:
     """Return what a record says otherwise of the machine in its recipe and in its environment."""
-    host, found = record["recipe"]["host"], record["environment"]
     return [
-        f"its environment says {name} {found[name]!r}, its recipe {host[name]!r}"
+        f"its environment says {name} {said!r}, its recipe {made!r}"
         for name in ("torch", "device", "threads")
-        if found[name] != host[name]
+        if (said := getattr(record.environment, name)) != (made := getattr(record.recipe.host, name))
     ]
 
 
-def _false_labels(made: Mapping[str, Any]) -> list[str]:
+def _false_labels(made: RecipePart) -> list[str]:
     """Return labels that are the registered name of another scheme or attack than the one that was run."""
-    given = [("scheme", made["label"], made["scheme"].get("name"), SCHEMES)]
-    given += [("attack", made["attack_label"], made["attack"].get("name"), ATTACKS)]  # type: ignore[list-item]
+    given = [("scheme", made.label, made.scheme.name, SCHEMES)]
+    given += [("attack", made.attack_label, made.attack.get("name"), ATTACKS)]  # type: ignore[list-item]
     return [
         f"it calls {kind} '{name}' by the name of another, '{label}'"
         for kind, label, name, known in given
@@ -136,13 +137,13 @@ def _false_labels(made: Mapping[str, Any]) -> list[str]:
 
 def gaps(records: Sequence[Record]) -> list[str]:
     """Return which cells are left out, one line a payload at which a scheme misses a model, seed or attack."""
-    keys = [record["key"] for record in records]
-    models, seeds = ({key[part] for key in keys} for part in ("model", "seed"))
+    keys = [record.key for record in records]
+    models, seeds = {key.model for key in keys}, {key.seed for key in keys}
     lines = []
-    for payload in sorted({key["payload"] for key in keys}):
-        own = [key for key in keys if key["payload"] == payload]
-        schemes, attacks = ({key[part] for key in own} for part in ("scheme", "attack"))
-        there = {(key["model"], key["scheme"], key["seed"], key["attack"]) for key in own}
+    for payload in sorted({key.payload for key in keys}):
+        own = [key for key in keys if key.payload == payload]
+        schemes, attacks = {key.scheme for key in own}, {key.attack for key in own}
+        there = {(key.model, key.scheme, key.seed, key.attack) for key in own}
         if missing := sorted(set(product(models, schemes, seeds, attacks)) - there):
             model, scheme, seed, attack = missing[0]
             cell = f"{model}, {scheme}, seed {seed}, {attack}"
@@ -150,10 +151,10 @@ def gaps(records: Sequence[Record]) -> list[str]:
     return lines
 
 
-def foreign_parts(made: Mapping[str, Any]) -> list[str]:
+def foreign_parts(made: RecipePart) -> list[str]:
     """Return the schemes and attacks of a recipe that are neither built in, nor installed, nor loaded."""
-    attacks = list(_nested(made["attack"]))
-    schemes = [made["scheme"]["name"], made["scheme"]["parameters"].get("scheme")]
+    attacks = list(_nested(made.attack))
+    schemes = [made.scheme.name, made.scheme.parameters.get("scheme")]
     schemes += [attack.get("scheme") for attack in attacks if attack["name"] == Overwriting.name]
     named = {name for name in schemes if isinstance(name, str) and name and name not in SCHEMES}
     names = [f"scheme {name!r}" for name in named]

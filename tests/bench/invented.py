@@ -1,14 +1,13 @@
 """Invented records of the form that real ones have, for tables of more than a test can run."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+from bench.records.record import Record, new_record
+from bench.records.schema import Json
 from bench.records.store import Levels, RecordStore
 from cwwm.support.seeds import identity
-
-Record = dict[str, Any]
 
 RATES = {
     "magnitude": [0.1, 0.3, 0.5, 0.7, 0.8, 0.89, 0.92, 0.95, 0.98],
@@ -22,7 +21,7 @@ ATTACKS = {
 }
 
 
-def read(whole: bool, **more: object) -> Record:
+def read(whole: bool, **more: object) -> Json:
     """Return what a reading says of a mark that is whole, or lost."""
     return {
         "applicable": True, "reason": "", "exact": whole, "bit_error": 0.0 if whole else 0.5, "overlap": 1.0,
@@ -30,7 +29,7 @@ def read(whole: bool, **more: object) -> Record:
     }  # fmt: skip
 
 
-def row(strength: float, whole: bool) -> Record:
+def row(strength: float, whole: bool) -> Json:
     """Return the row of a strength."""
     return read(
         whole,
@@ -44,7 +43,7 @@ def row(strength: float, whole: bool) -> Record:
     )
 
 
-def recipe(key: Record, strengths: Sequence[float]) -> Record:
+def recipe(key: Json, strengths: Sequence[float]) -> Json:
     """Return what a cell of this key is made from."""
     model = {
         "name": key["model"], "timm": "test_resnet", "data": key["data"], "size": 8, "channels": 1, "create": {},
@@ -60,7 +59,7 @@ def recipe(key: Record, strengths: Sequence[float]) -> Record:
 
 def record(
     scheme: str, payload: int, attack: str, dies_at: float, *, seed: int = 0, model: str = "m", energy: float = 1e-3
-) -> Record:
+) -> Json:
     """Return a record of a mark that is whole below the strength `dies_at`."""
     strengths = RATES.get(attack.split(" ")[0], [0.1, 1.0])
     accuracy, digest = {"correct": 980, "total": 1000}, "0" * 64
@@ -82,12 +81,12 @@ def record(
     }  # fmt: skip
 
 
-def refused(scheme: str, payload: int, attack: str, *, seed: int) -> Record:
+def refused(scheme: str, payload: int, attack: str, *, seed: int) -> Json:
     """Return the record of a host that refused a mark."""
     return {**record(scheme, payload, attack, 0.0, seed=seed), "status": "refused", "reason": "no room", "rows": []}
 
 
-def many(schemes: int = 25, payloads: tuple[int, ...] = (64, 256, 1024)) -> Iterator[Record]:
+def many(schemes: int = 25, payloads: tuple[int, ...] = (64, 256, 1024)) -> Iterator[Json]:
     """Yield records of many schemes, which die the earlier the more they carry; the last ones carry nothing."""
     for number in range(schemes):
         name = f"scheme {number} of many" if number % 3 else f"a scheme with a long name, {number}"
@@ -101,12 +100,15 @@ def many(schemes: int = 25, payloads: tuple[int, ...] = (64, 256, 1024)) -> Iter
                 yield from (record(name, bits, attack, dies_at, seed=seed, energy=energy) for seed in (0, 1))
 
 
-def record_store_of(
-    folder: Path, suite: str, records: Sequence[Record], levels: Levels | None = None
-) -> RecordStore:
+def typed(records: Iterable[Json]) -> list[Record]:
+    """Return invented records as they are read."""
+    return [new_record(made) for made in records]
+
+
+def record_store_of(folder: Path, suite: str, records: Sequence[Json], levels: Levels | None = None) -> RecordStore:
     """Return a record store of invented records."""
     record_store = RecordStore(folder)
-    for made in records:
+    for made in typed(records):
         record_store.write(made)
     record_store.plan(suite, [made["identity"] for made in records], levels)
     return record_store

@@ -113,7 +113,7 @@ def test_what_no_record_can_hold_fails_the_cell(value: object) -> None:
 def test_a_run_makes_damaged_models_again(tiny: Path, finished: Path, bench: Bench, tmp_path: Path) -> None:
     """Every stored file is cut short, and the cells of one marked model are run again: the same records come."""
     shutil.copytree(finished, tmp_path / "out")
-    before = {record["identity"]: reproducible(record) for record in RecordStore(finished).records()}
+    before = {record.identity: reproducible(record) for record in RecordStore(finished).records()}
     for path in (tmp_path / "out" / "artefacts").iterdir():
         path.write_bytes(path.read_bytes()[:-5])
     for path in (tmp_path / "out" / "cells").iterdir():
@@ -121,7 +121,7 @@ def test_a_run_makes_damaged_models_again(tiny: Path, finished: Path, bench: Ben
         if (key["seed"], key["scheme"]) == (0, "cwc"):
             path.unlink()
     assert bench("run", tiny / "tiny.yaml", "--out", tmp_path / "out", "--device", "cpu") == 0
-    assert {r["identity"]: reproducible(r) for r in RecordStore(tmp_path / "out").records()} == before
+    assert {r.identity: reproducible(r) for r in RecordStore(tmp_path / "out").records()} == before
 
 
 def test_a_store_that_cannot_be_written_is_one_line_before_anything_is_run(

@@ -14,7 +14,7 @@ from bench.attacks import Attack, AttackContext, make_attack
 from bench.calibration.attack_levels import check_comparable, chosen, points_lost, strengths_to_run, try_strengths
 from bench.data import load
 from bench.models.registry import ZOO_VARIABLE, HostRecipe
-from bench.records.fields import Record
+from bench.records.schema import Json
 from bench.suite import load_suite, narrow
 from bench.suite.calibration_file import AttackStrengths, read_strengths, strengths_path
 from bench.suite.expand import cells
@@ -181,7 +181,7 @@ def test_another_choice_makes_other_cells_of_that_attack_only(levelled: Path) ->
     assert len(gone) == 8
 
 
-def records_of(out: Path, attack: str) -> list[Record]:
+def records_of(out: Path, attack: str) -> list[Json]:
     records = [json.loads(path.read_text()) for path in (out / "cells").iterdir()]
     return [record for record in records if record["key"]["attack"] == attack]
 

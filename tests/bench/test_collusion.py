@@ -16,6 +16,7 @@ from bench.attacks.collusion import differing
 from bench.attacks.pruning import prunable_tensors
 from bench.data import load
 from bench.models.registry import HostRecipe
+from bench.records.schema import TrainedResult
 from bench.records.store import RecordStore
 from cwwm.ownership.keys import Key
 from cwwm.schemes import EmbedContext, make_scheme
@@ -171,11 +172,11 @@ def test_a_run_makes_the_copies_that_an_attack_takes(finished: Path, bench: Benc
     shutil.copytree(finished / "artefacts", tmp_path / "out" / "artefacts")
     (tmp_path / "collusion.yaml").write_text(SUITE)
     assert bench("run", tmp_path / "collusion.yaml", "--out", tmp_path / "out", "--device", "cpu") == 0
-    records = list(RecordStore(tmp_path / "out").records())
-    assert [record["status"] for record in records] == ["ok", "ok"]
+    records = [r for r in RecordStore(tmp_path / "out").records() if isinstance(r, TrainedResult)]
+    assert [record.status for record in records] == ["ok", "ok"]
     for record in records:
-        found = [row["log10_p"] for row in record["rows"]]
-        assert record["marked"]["exact"]
-        assert not record["rows"][-1]["exact"]
-        assert found[-1] > record["marked"]["log10_p"] + 5
+        found = [row.log10_p for row in record.rows]
+        assert record.marked.recovered
+        assert not record.rows[-1].recovered
+        assert found[-1] > record.marked.log10_p + 5
         assert found == sorted(found)

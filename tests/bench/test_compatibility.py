@@ -19,8 +19,9 @@ from bench.execution.run_cell import run_cell
 from bench.execution.untrained_models import perturb
 from bench.leaderboard.compatibility import shortfalls
 from bench.models.registry import ZOO_VARIABLE, ModelSpec, find_models, load_zoo
-from bench.records.fields import Record
+from bench.records.record import changed, new_record
 from bench.records.store import RecordStore
+from bench.records.untrained_schema import UntrainedRecord, UntrainedResult
 from bench.suite import AttackEntry, SchemeEntry, load_suite
 from bench.suite.cell import Cell, HostSpec, MarkSpec
 from bench.suite.expand import cells
@@ -34,6 +35,7 @@ from cwwm.support.console import run_app
 from cwwm.support.errors import BadInput
 
 FACTORY = ModelFactory(ArtefactStore(Path("nothing is stored"), limit_bytes=0), torch.device("cpu"))
+RUNTIME = {"device": "cpu", "threads": 1, "torch": "invented", "timm": "invented"}
 Bench = Callable[..., int]
 
 # families that keep their weights in a special way, and how that shows in a network
@@ -69,8 +71,20 @@ def cell(
     (spec,) = architectures(find_models([model]) if isinstance(model, str) else [model])
     given = {"survive": 0.995, **parameters} if scheme == "protected-cwc" else parameters
     attack = AttackEntry("magnitude", make_attack({"name": "magnitude"}, "test"), (0.5, 0.9))
-    host = HostSpec(spec, 0, {"device": "cpu"}, weights)
+    host = HostSpec(spec, 0, RUNTIME, weights)
     return Cell(MarkSpec(host, SchemeEntry(scheme, scheme, given), 64), attack)
+
+
+def run(cell: Cell) -> UntrainedRecord:
+    record = run_cell(cell, FACTORY)
+    assert isinstance(record, UntrainedRecord)
+    return record
+
+
+def result(cell: Cell) -> UntrainedResult:
+    record = run(cell)
+    assert isinstance(record, UntrainedResult), record.reason
+    return record
 
 
 def shows(kind: str, network: nn.Module) -> bool:
@@ -124,19 +138,19 @@ def test_the_zoo_covers_a_hundred_architectures_of_timm_in_many_families() -> No
 @pytest.mark.parametrize("weights", ["initial", "perturbed"])
 @pytest.mark.parametrize("name", QUICK)
 def test_a_small_network_of_each_special_kind_works(name: str, weights: str) -> None:
-    record = run_cell(cell(name, weights), FACTORY)
+    record = result(cell(name, weights))
     assert shortfalls(record) == []
-    assert record["model"]["pool_tensors"] > 10
-    assert record["marked"]["log10_p"] < -50
-    assert record["model"]["carrier_weights"] <= record["model"]["weights"]
-    assert [row["achieved"]["sparsity"] for row in record["rows"]] == pytest.approx([0.5, 0.9], abs=1e-4)
+    assert (record.model.pool_tensors or 0) > 10
+    assert record.marked.log10_p < -50
+    assert (record.model.carrier_weights or 0) <= record.model.weights
+    assert [row.achieved.sparsity for row in record.rows] == pytest.approx([0.5, 0.9], abs=1e-4)
 
 
 def test_shared_weights_are_marked_once_and_come_back_from_both_files() -> None:
     (spec,) = find_models(["coat_lite_tiny"])
     small = replace(spec, create={"img_size": 32, "embed_dims": (64, 64, 64, 64), "serial_depths": (1, 2, 1, 1)})
-    record = run_cell(cell(small, "perturbed"), FACTORY)
-    assert record["model"]["tied"] > 0
+    record = result(cell(small, "perturbed"))
+    assert record.model.tied > 0
     assert shortfalls(record) == []
 
 
@@ -144,7 +158,7 @@ def test_shared_weights_are_marked_once_and_come_back_from_both_files() -> None:
 @pytest.mark.parametrize("weights", ["initial", "perturbed"])
 @pytest.mark.parametrize("name", sorted({*NOT_SPECIAL, *(n for names in SPECIAL.values() for n in names)}))
 def test_a_network_of_each_named_family_works(name: str, weights: str) -> None:
-    assert shortfalls(run_cell(cell(name, weights), FACTORY)) == []
+    assert shortfalls(run(cell(name, weights))) == []
 
 
 #: strengths of magnitude pruning that an encoding does not claim to outlive
@@ -161,13 +175,13 @@ MAY_DIE_AT = {
 @pytest.mark.parametrize("scheme", MAY_DIE_AT)
 def test_other_encodings_of_finished_models_work_too(scheme: str) -> None:
     pruned_away = {f"message lost after magnitude {strength}" for strength in MAY_DIE_AT[scheme]}
-    assert set(shortfalls(run_cell(cell("edgenext_xx_small", scheme=scheme), FACTORY))) <= pruned_away
+    assert set(shortfalls(run(cell("edgenext_xx_small", scheme=scheme)))) <= pruned_away
 
 
 def test_a_cell_repeats_bit_by_bit() -> None:
-    first, again = (run_cell(cell("test_vit", "perturbed"), FACTORY) for _ in range(2))
-    assert first["marked"] == again["marked"]
-    assert first["marked"]["digest"] != run_cell(cell("test_vit"), FACTORY)["marked"]["digest"]
+    first, again = (result(cell("test_vit", "perturbed")) for _ in range(2))
+    assert first.marked == again.marked
+    assert first.marked.digest != result(cell("test_vit")).marked.digest
 
 
 @torch.no_grad()
@@ -179,11 +193,11 @@ def test_noise_reaches_every_parameter_and_repeats() -> None:
     one, same, plain = network(), network(), network()
     perturb(one, 1)
     perturb(same, 1)
-    for changed, again, before in zip(one.parameters(), same.parameters(), plain.parameters(), strict=True):
-        assert torch.equal(changed, again)
-        assert not torch.isclose(changed, before, rtol=0, atol=1e-7).any()
+    for noisy, again, before in zip(one.parameters(), same.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(noisy, again)
+        assert not torch.isclose(noisy, before, rtol=0, atol=1e-7).any()
         change = float(
-            (changed - before).square().mean().sqrt() / before.square().mean().sqrt().clamp(min=0.02 / 0.3)
+            (noisy - before).square().mean().sqrt() / before.square().mean().sqrt().clamp(min=0.02 / 0.3)
         )
         assert 0.1 < change < 0.6
 
@@ -199,22 +213,23 @@ def test_noise_reaches_every_parameter_and_repeats() -> None:
 def test_what_goes_wrong_is_recorded_with_the_step(changed: dict[str, Any], status: str, reason: str) -> None:
     (spec,) = find_models(["mixer_s32_224"] if "size" in changed else ["test_resnet"])
     broken = replace(spec, **{"create": {"img_size": 64}, **changed} if "size" in changed else changed)
-    record = run_cell(cell(broken), FACTORY)
-    assert (record["status"], record["reason"].startswith(reason)) == (status, True), record["reason"]
-    assert "\n" not in record["reason"]
-    assert shortfalls(record) == [f"{status}: {record['reason']}"]
+    record = run(cell(broken))
+    assert record.status == status
+    assert str(record.reason).startswith(reason)
+    assert "\n" not in str(record.reason)
+    assert shortfalls(record) == [f"{status}: {record.reason}"]
 
 
 def test_a_pool_that_is_too_small_is_refused_while_embedding() -> None:
-    record = run_cell(cell("test_resnet", blocks=250, block_length=4096), FACTORY)
-    assert record["status"] == "refused"
-    assert record["reason"].startswith("embed: carrier 'all' has")
+    record = run(cell("test_resnet", blocks=250, block_length=4096))
+    assert record.status == "refused"
+    assert str(record.reason).startswith("embed: carrier 'all' has")
 
 
 @pytest.fixture(scope="module")
-def record() -> Record:
+def record() -> UntrainedResult:
     """Return a record in which nothing falls short."""
-    return run_cell(cell("test_resnet"), FACTORY)
+    return result(cell("test_resnet"))
 
 
 @pytest.mark.parametrize(
@@ -228,15 +243,19 @@ def record() -> Record:
         (("rows", 1, "exact"), False, "message lost after magnitude 0.9"),
     ],
 )
-def test_every_stage_can_fall_short(record: Record, path: tuple[Any, ...], value: bool, expected: str) -> None:
+def test_every_stage_can_fall_short(
+    record: UntrainedResult, path: tuple[Any, ...], value: bool, expected: str
+) -> None:
     assert shortfalls(record) == []
-    other = json.loads(json.dumps(record))
+    other = json.loads(json.dumps(record.to_json()))
     place = other
     for part in path[:-1]:
         place = place[part]
     assert place[path[-1]] is not value
     place[path[-1]] = value
-    assert shortfalls(other) == [expected]
+    fallen = new_record(other)
+    assert isinstance(fallen, UntrainedRecord)
+    assert shortfalls(fallen) == [expected]
 
 
 def test_an_architecture_is_tried_once_whatever_its_data_and_recipe() -> None:
@@ -256,16 +275,14 @@ def test_an_untrained_network_is_read_as_its_entry_says() -> None:
     found = {}
     for reader in ("blind", "aligned"):
         mark = replace(given.mark, scheme=replace(given.mark.scheme, reader=reader))
-        record = run_cell(Cell(mark, attack), FACTORY)
-        assert record["status"] == "ok", record
-        found[reader] = record["rows"][0]["exact"]
+        found[reader] = result(Cell(mark, attack)).rows[0].recovered
     assert found == {"blind": False, "aligned": True}
 
 
-def test_a_record_gives_its_cell_again(record: Record) -> None:
+def test_a_record_gives_its_cell_again(record: UntrainedResult) -> None:
     made = cell("test_resnet")
     assert cell_of(record, made.host.model) == made
-    assert cell_of(record, made.host.model).identity == record["identity"]
+    assert cell_of(record, made.host.model).identity == record.identity
 
 
 ZOO = """
@@ -313,7 +330,7 @@ def out(laboratory: tuple[Path, Bench]) -> Path:
 def test_a_failing_architecture_stops_nothing_and_is_told(
     laboratory: tuple[Path, Bench], out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    statuses = {(r["key"]["model"], r["key"]["weights"]): r["status"] for r in RecordStore(out).records()}
+    statuses = {(r.key.model, r.recipe.host.weights): r.status for r in RecordStore(out).records()}
     assert statuses == {
         (name, weights): status
         for name, status in (("test_resnet", "ok"), ("test_vit", "failed"))
@@ -338,9 +355,9 @@ def test_check_and_pack_take_records_without_accuracy(
     assert "all is well" in capsys.readouterr().out
     shutil.copytree(out, tmp_path / "forged")
     record_store = RecordStore(tmp_path / "forged")
-    good = next(record for record in record_store.records() if record["status"] == "ok")
-    good["marked"]["log10_p"] -= 1
-    record_store.write({k: v for k, v in good.items() if k not in ("digest", "format")})
+    good = next(record for record in record_store.records() if record.status == "ok")
+    marked = good.to_json()["marked"]
+    record_store.write(changed(good, marked={**marked, "log10_p": marked["log10_p"] - 1}))
     assert bench("leaderboard", tmp_path / "forged") == 0
     capsys.readouterr()
     assert bench("check", tmp_path / "forged", "--sample", 4, "--device", "cpu") == 1
@@ -352,12 +369,12 @@ def test_check_and_pack_take_records_without_accuracy(
 def test_a_second_run_tries_only_what_failed(laboratory: tuple[Path, Bench], out: Path, tmp_path: Path) -> None:
     folder, bench = laboratory
     shutil.copytree(out, tmp_path / "out")
-    before = {r["identity"]: r for r in RecordStore(out).records()}
+    before = {r.identity: r for r in RecordStore(out).records()}
     assert bench("run", folder / "untrained.yaml", "--out", tmp_path / "out", "--device", "cpu") == 3
     for again in RecordStore(tmp_path / "out").records():
-        same = again == before[again["identity"]]
-        assert same == (again["status"] == "ok")
-        assert len(again["attempts"]) == (0 if same else 1)
+        same = again == before[again.identity]
+        assert same == (again.status == "ok")
+        assert len(again.attempts) == (0 if same else 1)
 
 
 @pytest.mark.slow
@@ -365,7 +382,7 @@ def test_two_processes_give_the_records_of_one(laboratory: tuple[Path, Bench], o
     folder, bench = laboratory
     arguments = ("--out", tmp_path, "--device", "cpu", "--jobs", 2)
     assert bench("run", folder / "untrained.yaml", *arguments) == 3
-    one, two = ({r["identity"]: r.get("marked") for r in RecordStore(path).records()} for path in (out, tmp_path))
+    one, two = ({r.identity: r.marked for r in RecordStore(path).records()} for path in (out, tmp_path))
     assert one == two
 
 

@@ -5,10 +5,11 @@ from statistics import fmean
 
 import pytest
 
-from bench.leaderboard.points import Point, gather, percent
+from bench.leaderboard.points import Point, gather
+from bench.records.schema import Achieved
 from bench.records.store import RecordStore
 from bench.studies.compression import LEVELS, app, curves, page, reach_table
-from bench.studies.compression_picture import lost, measured_ratio
+from bench.studies.compression_picture import lost
 from cwwm.support.console import run_app
 
 
@@ -22,8 +23,8 @@ def points(finished: Path) -> list[Point]:
 def test_a_loss_is_signed_and_against_the_control(points: list[Point]) -> None:
     for point in points:
         for run in point.runs:
-            before = percent(run.record["host"]["accuracy"])
-            assert lost(run) == before - percent(run.row["accuracy"])
+            before = run.record.host.accuracy.percent
+            assert lost(run) == before - run.row.accuracy.percent
 
 
 def test_each_level_has_the_hardest_ratio_within_it(points: list[Point]) -> None:
@@ -36,7 +37,7 @@ def test_each_level_has_the_hardest_ratio_within_it(points: list[Point]) -> None
             within = [p for p in curve if fmean(lost(run) for run in p.runs) <= level]
             expected = "-"
             if within:
-                sparsity = fmean(run.row["achieved"]["sparsity"] for run in within[-1].runs)
+                sparsity = fmean(run.row.achieved.sparsity or 0.0 for run in within[-1].runs)
                 expected = f"{1 / (1 - sparsity):.1f}"
             assert shown == expected
 
@@ -51,7 +52,7 @@ def test_each_level_has_the_hardest_ratio_within_it(points: list[Point]) -> None
     ],
 )
 def test_a_ratio_is_what_the_attack_measured(achieved: dict[str, float], ratio: float) -> None:
-    assert measured_ratio(achieved) == pytest.approx(ratio)
+    assert Achieved.model_validate(achieved).compression == pytest.approx(ratio)
 
 
 def test_the_page_names_attacks_papers_and_hardware(points: list[Point]) -> None:

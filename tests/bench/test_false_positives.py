@@ -16,8 +16,8 @@ from torch import Tensor
 from bench.leaderboard.detection import critical_log10_p, detectability_table, detection_table
 from bench.leaderboard.points import gather
 from bench.metrics.accuracy import rate_interval
-from bench.metrics.false_positives import affordable_trials, null_facts, null_log10_p
-from bench.records.fields import Record
+from bench.metrics.false_positives import NOMINAL, affordable_trials, null_facts, null_log10_p
+from bench.records.schema import Null, TrainedResult
 from bench.records.store import RecordStore
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
@@ -25,6 +25,7 @@ from cwwm.schemes import Claim, EmbedContext, Scheme, embed, make_scheme, scheme
 from cwwm.schemes.base import FORWARD
 from cwwm.schemes.sign_repetition import SignRepetition
 from cwwm.weights.view import as_weights
+from tests.bench.invented import typed
 
 State = dict[str, Tensor]
 CASES: list[tuple[str, dict[str, Any]]] = [
@@ -120,8 +121,9 @@ def test_long_codes_and_forward_passes_get_fewer_trials(state: State, harness_ke
     assert affordable_trials(SignRepetition(payload_bits=BITS, repetition=3000), mark, longer) == 100
 
 
-def _sample(values: np.ndarray[Any, Any], kept: int) -> dict[str, Any]:
-    return {"trials": len(values), "lowest": np.sort(values)[:kept].tolist()}
+def _sample(values: np.ndarray[Any, Any], kept: int) -> Null:
+    below = {str(level): int(np.sum(values <= level)) for level in NOMINAL}
+    return Null(trials=len(values), below=below, lowest=np.sort(values)[:kept].tolist())
 
 
 @given(st.integers(0, 2**32), st.integers(2, 4), st.integers(3, 20), st.sampled_from([1, 3, 50]))
@@ -149,32 +151,30 @@ def test_the_critical_value_of_many_continuous_p_values_is_the_nominal_one() -> 
 
 
 @pytest.fixture(scope="module")
-def records(finished: Path) -> list[Record]:
-    return list(RecordStore(finished).records())
+def records(finished: Path) -> list[TrainedResult]:
+    return [record for record in RecordStore(finished).records() if isinstance(record, TrainedResult)]
 
 
-def test_every_record_of_a_marked_model_has_the_same_small_facts(records: list[Record]) -> None:
+def test_every_record_of_a_marked_model_has_the_same_small_facts(records: list[TrainedResult]) -> None:
     for record in records:
-        facts = {name: record["marked"][name] for name in ("null", "covertness")}
-        same = [r["marked"]["null"] for r in records if r["artefact"] == record["artefact"]]
-        assert same == [facts["null"]] * CELLS_EACH
+        null, shown = record.marked.null, record.marked.detectability
+        assert null is not None
+        assert shown is not None
+        assert [r.marked.null for r in records if r.artefact == record.artefact] == [null] * CELLS_EACH
+        facts = {name: record.to_json()["marked"][name] for name in ("null", "covertness")}
         assert len(json.dumps(facts, indent=1)) < 6000
-        assert {name: sample["trials"] for name, sample in facts["null"].items()} == {
-            "unmarked": 600,
-            "marked": 600,
-        }
-        assert len(facts["covertness"]["marked_layers"]) == len(facts["covertness"]["control_layers"]) <= 12
-    assert len({json.dumps(record["marked"]["null"]) for record in records}) == 4  # two schemes, two seeds
+        assert null.unmarked.trials == null.marked.trials == 600
+        assert len(shown.marked_layers) == len(shown.control_layers) <= 12
+    assert len({repr(record.marked.null) for record in records}) == 4  # two schemes, two seeds
 
 
-def test_the_detection_table_counts_what_is_in_the_records(records: list[Record]) -> None:
+def test_the_detection_table_counts_what_is_in_the_records(records: list[TrainedResult]) -> None:
     headers, rows = detection_table(gather(records))
     assert [row[:3] for row in rows] == [["cwc", 64, "2,400"], ["sign-repetition", 64, "2,400"]]
     for row in rows:
-        own = [r for r in records if r["key"]["scheme"] == row[0]]
-        before = {r["identity"]: r["marked"]["accuracy"]["correct"] for r in own}
-        useful = [x for r in own for x in r["rows"] if before[r["identity"]] - x["accuracy"]["correct"] <= 13.5]
-        proven = sum(x["log10_p"] <= -12 for x in useful)
+        own = [r for r in records if r.key.scheme == row[0]]
+        useful = [x for r in own for x in r.rows if r.marked.accuracy.correct - x.accuracy.correct <= 13.5]
+        proven = sum(x.log10_p <= -12 for x in useful)
         low, high = rate_interval(proven, len(useful))
         cell = dict(zip(headers, row, strict=True))
         assert cell["useful rows"] == len(useful) > 0
@@ -182,34 +182,33 @@ def test_the_detection_table_counts_what_is_in_the_records(records: list[Record]
         assert cell["critical log10 p at 1e-3"] == "-3.00 by law"
 
 
-def test_with_wrong_keys_enough_the_critical_value_is_measured(records: list[Record]) -> None:
-    many = copy.deepcopy([r for r in records if r["key"]["scheme"] == "cwc"])
+def test_with_wrong_keys_enough_the_critical_value_is_measured(records: list[TrainedResult]) -> None:
+    many = copy.deepcopy([r.to_json() for r in records if r.key.scheme == "cwc"])
     for record in many:
         for sample in record["marked"]["null"].values():
             sample["trials"], sample["lowest"] = 5000, [-90.0] * 4 + [-70.0] * 12
             sample["below"] = {"-3": 16, "-6": 16}
-    (row,) = detection_table(gather(many))[1]
+    (row,) = detection_table(gather(typed(many)))[1]
     assert row[2:5] == ["20,000", "**0.0032 [0.0025, 0.0041]**", "**0.0032 [0.0025, 0.0041]**"]
     assert row[5] == "-70.00 measured"
     assert str(row[6]).startswith("0 ")  # the sixteen times four wrong keys are surer than any claim of 64 bits
 
 
-def test_the_detectability_table_shows_clamped_values(records: list[Record]) -> None:
+def test_the_detectability_table_shows_clamped_values(records: list[TrainedResult]) -> None:
     headers, rows = detectability_table(gather(records))
     shown = {row[0]: dict(zip(headers, row, strict=True)) for row in rows}
     assert int(str(shown["cwc"]["exact repeats"])) > 20
     assert all(row["models"] == 2 and "[" in str(row["AUC of a classifier"]) for row in shown.values())
-    (alone,) = detectability_table(
-        gather(r for r in records if r["key"]["scheme"] == "cwc" and r["key"]["seed"] == 0)
-    )[1]
+    (alone,) = detectability_table(gather(r for r in records if r.key.scheme == "cwc" and r.key.seed == 0))[1]
     assert alone[2] == 1
     assert alone[-1] == "-"
 
 
-def test_older_records_without_facts_leave_dashes(records: list[Record]) -> None:
-    older = copy.deepcopy(records)
-    for record in older:
+def test_older_records_without_facts_leave_dashes(records: list[TrainedResult]) -> None:
+    without = copy.deepcopy([record.to_json() for record in records])
+    for record in without:
         del record["marked"]["null"], record["marked"]["covertness"]
+    older = typed(without)
     for row in detection_table(gather(older))[1]:
         assert row[2:6] == ["-", "-", "-", "-3.00 by law"]
         assert "[" in str(row[6])

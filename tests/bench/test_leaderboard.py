@@ -12,7 +12,7 @@ from bench.leaderboard.levels import at_levels, levels_table
 from bench.leaderboard.points import gather
 from bench.records.store import Levels, RecordStore
 from cwwm.support.console import run_app
-from tests.bench.invented import many, record, record_store_of, refused
+from tests.bench.invented import many, record, record_store_of, refused, typed
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
@@ -27,8 +27,9 @@ def test_capacity_is_the_largest_payload_whole_in_every_run() -> None:
         refused("b", 256, "magnitude", seed=1),
         record("a", 256, "magnitude (layer)", 0.99),
     ]
-    found = {(c.scheme, c.strength): (c.payload, c.energy) for c in capacities(gather(records))}
-    assert set(capacity_tables(gather(records))) == {"magnitude"}
+    points = gather(typed(records))
+    found = {(c.scheme, c.strength): (c.payload, c.energy) for c in capacities(points)}
+    assert set(capacity_tables(points)) == {"magnitude"}
     assert found["a", 0.3] == (256, pytest.approx(1e-3))
     assert found["a", 0.5] == (64, pytest.approx(2e-3))
     assert found["a", 0.89] == (64, pytest.approx(2e-3))
@@ -38,12 +39,12 @@ def test_capacity_is_the_largest_payload_whole_in_every_run() -> None:
 
 def test_several_payloads_are_ranked_apart_and_give_the_section_on_capacity(tmp_path: Path) -> None:
     both = [record("a", bits, "magnitude", 0.9) for bits in (64, 256)]
-    page = texts("mine", both)["leaderboard.md"]
+    page = texts("mine", typed(both))["leaderboard.md"]
     assert "### 64 bits" in page
     assert "### 256 bits" in page
     assert "| scheme   | 0.1" in page.split("## Capacity")[1]
     assert "256 (1.0e-03)" in page
-    one = texts("mine", both[:1])["leaderboard.md"]
+    one = texts("mine", typed(both[:1]))["leaderboard.md"]
     assert "Capacity" not in one
     assert "### " not in one
     assert [path.name for path in write(record_store_of(tmp_path, "mine", both[:1]))][2:] == ["leaderboard.png"]
@@ -71,7 +72,7 @@ def test_attacks_at_equal_cost_are_shown_by_points_lost_whatever_each_model_took
         ("magnitude", "m"): {0.0: 0.7, 1.0: 0.7, 3.0: 0.98},
         ("magnitude", "n"): {0.0: None, 1.0: 0.89, 3.0: 0.95},
     }
-    points = gather(records)
+    points = gather(typed(records))
     found = {(p.model, p.scheme, p.strength): p.exact for p in at_levels(points, levels)}
     assert found == {
         ("m", "tough", 0): (2, 2), ("m", "tough", 1): (2, 2), ("m", "tough", 3): (0, 2),
@@ -90,8 +91,8 @@ def test_attacks_at_equal_cost_are_shown_by_points_lost_whatever_each_model_took
     page = (tmp_path / "leaderboard.md").read_text()
     assert "at most 0, 1, 3 points" in page
     assert "| tough    | 256    | 100 100 50  |" in page
-    assert page == texts("mine", list(record_store.records()), levels)["leaderboard.md"]
-    assert "equal cost" not in texts("mine", records)["leaderboard.md"]
+    assert page == texts("mine", record_store.records(), levels)["leaderboard.md"]
+    assert "equal cost" not in texts("mine", typed(records))["leaderboard.md"]
     assert RecordStore(tmp_path).pack(tmp_path / "packed").levels == levels
 
 
@@ -114,7 +115,7 @@ def test_a_rate_is_flagged_if_its_interval_excludes_the_nominal_one(
 @pytest.mark.results
 def test_p_values_that_were_too_small_are_flagged_in_the_committed_tables() -> None:
     """Blocks of two ones in 32 were thought to be right by chance once in 496; it is once in 256."""
-    records = [r for r in RecordStore(RESULTS / "encodings").records() if r["key"]["scheme"] == "protected-cwc"]
+    records = [r for r in RecordStore(RESULTS / "encodings").records() if r.key.scheme == "protected-cwc"]
     headers, rows = detection_table(gather(records))
     rates = {row[1]: str(row[headers.index("false positives at 1e-3")]) for row in rows}
     assert rates[1024] == "**0.00361 [0.0026, 0.0049]**"

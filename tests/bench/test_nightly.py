@@ -14,7 +14,7 @@ from bench.cli.app import app
 from bench.execution.shared_models import KINDS
 from bench.metrics import false_positives
 from bench.models.registry import ZOO_VARIABLE
-from bench.records.fields import Record
+from bench.records.record import Record, changed
 from bench.records.store import RecordStore
 from bench.regression import compare
 from bench.regression.history import read_history
@@ -141,14 +141,15 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_first_night_asks_for_a_baseline(two: Two) -> None:
     assert two.first.code == 0
     assert "accept-baseline" in two.first.summary
-    assert {record["status"] for record in two.first.record_store.records()} == {"ok"}
+    assert {record.status for record in two.first.record_store.records()} == {"ok"}
 
 
 def test_a_second_night_has_no_regression_and_equal_records(two: Two) -> None:
     assert two.second.code == 0
     assert "No regression" in two.second.summary
     first, second = (
-        [*map(reproducible, nightly_run.record_store.records())] for nightly_run in (two.first, two.second)
+        [reproducible(record) for record in nightly_run.record_store.records()]
+        for nightly_run in (two.first, two.second)
     )
     assert first == second
     assert two.first.record_store.folder != two.second.record_store.folder
@@ -193,7 +194,7 @@ def test_a_lowered_threshold_is_caught_and_named(two: Two) -> None:
 
 
 def two_records(*nightly_runs: Ended) -> Iterator[list[Record]]:
-    return (list(nightly_run.record_store.records()) for nightly_run in nightly_runs)
+    return (nightly_run.record_store.records() for nightly_run in nightly_runs)
 
 
 def test_a_night_without_time_is_no_green_night(two: Two) -> None:
@@ -210,8 +211,7 @@ def test_a_run_with_failures_is_no_baseline(two: Two, tmp_path: Path, capfd: pyt
     shutil.copytree(two.first.record_store.folder, tmp_path / "out")
     record_store = RecordStore(tmp_path / "out")
     record = next(iter(record_store.records()))
-    failed = {**record, "status": "failed", "reason": "the power went", "rows": []}
-    record_store.write({k: v for k, v in failed.items() if k not in ("digest", "format")})
+    record_store.write(changed(record, status="failed", reason="the power went", rows=[]))
     assert two.lab.call("accept-baseline", tmp_path / "out", "--baseline", tmp_path / "baseline") == 2
     assert "1 cells" in capfd.readouterr().err
     assert not (tmp_path / "baseline").exists()

@@ -103,7 +103,7 @@ def test_a_sweep_stays_in_its_folder(tmp_path: Path) -> None:
 def test_records_go_only_into_the_folder_of_their_run(finished: Path, tmp_path: Path, replaced: bool) -> None:
     record_store, record = RecordStore(tmp_path / "out"), next(iter(RecordStore(finished).records()))
     record_store.folder.mkdir()
-    record_store.plan("tiny", [record["identity"]])
+    record_store.plan("tiny", [record.identity])
     record_store.write(record)
     record_store.folder.rename(tmp_path / "moved")
     if replaced:

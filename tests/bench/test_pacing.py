@@ -99,7 +99,7 @@ def test_a_run_stops_at_its_budget_says_what_it_cut_and_goes_on_later(
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(finished, out)
-    waiting = [r for r in RecordStore(out).records() if r["key"]["attack"] == "magnitude" and r["key"]["seed"] == 1]
+    waiting = [r for r in RecordStore(out).records() if r.key.attack == "magnitude" and r.key.seed == 1]
     for record in waiting:
         (out / "cells" / f"{record['identity']}.json").unlink()
     arguments = ("run", tiny / "tiny.yaml", "--out", out, "--device", "cpu")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.models.registry import ZOO_VARIABLE
-from bench.records.fields import Record
+from bench.records.record import Record
 from bench.records.store import RecordStore
 from bench.verification.comparison import reproducible
 from bench.verification.submission import inspect
@@ -40,7 +40,7 @@ class Fatal(Attack):
         if strength == 4:
             raise MemoryError
         nan = float("nan") if strength == 5 else 0.0
-        return Attacked(model, strength, {"odd": nan}, {}, Cost())
+        return Attacked(model, strength, {"odd": nan, "sparsity": 2.0 if strength == 6 else 0.0}, {}, Cost())
 
 """
 
@@ -75,7 +75,7 @@ def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
 
 
 def by_attack(folder: Path) -> dict[tuple[str, str], Record]:
-    return {(r["key"]["scheme"], r["key"]["attack"]): r for r in RecordStore(folder).records()}
+    return {(r.key.scheme, r.key.attack): r for r in RecordStore(folder).records()}
 
 
 def test_several_processes_record_what_one_does(
@@ -85,7 +85,7 @@ def test_several_processes_record_what_one_does(
     assert bench("run", tiny / "tiny.yaml", "--out", out, "--device", "cpu", "--jobs", 2) == 0
     assert "[16/16" in capsys.readouterr().err
     alone, together = (list(RecordStore(folder).records()) for folder in (finished, out))
-    assert [reproducible(record) for record in together] == [reproducible(record) for record in alone]
+    assert [reproducible(r) for r in together] == [reproducible(r) for r in alone]
     assert bench("run", tiny / "tiny.yaml", "--out", out, "--device", "cpu", "--jobs", 9) == 0
     assert "0 cells run, 16 taken" in capsys.readouterr().err
 
@@ -93,10 +93,10 @@ def test_several_processes_record_what_one_does(
 def test_a_cell_that_ends_its_process_fails_for_good_and_the_rest_goes_on(
     deadly: Callable[..., Path], bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ("run", deadly(1, 3, 4, 5), "--out", tmp_path / "out", "--device", "cpu", "--plugin", "deadly")
+    arguments = ("run", deadly(1, 3, 4, 5, 6), "--out", tmp_path / "out", "--device", "cpu", "--plugin", "deadly")
     assert bench(*arguments, "--jobs", 2, "--scheme", "cwc") == 3
     records = by_attack(tmp_path / "out")
-    found = {attack: (r["status"], r.get("fatal", False), len(r["attempts"])) for (_, attack), r in records.items()}
+    found = {attack: (r.status, r.fatal, len(r.attempts)) for (_, attack), r in records.items()}
     assert found == {
         "magnitude": ("ok", False, 0),
         "harmless": ("ok", False, 0),
@@ -104,8 +104,11 @@ def test_a_cell_that_ends_its_process_fails_for_good_and_the_rest_goes_on(
         "fatal-3": ("failed", False, 0),
         "fatal-4": ("out-of-memory", False, 0),
         "fatal-5": ("failed", False, 0),
+        "fatal-6": ("failed", False, 0),
     }
-    assert "exit code 7" in records["cwc", "fatal-1"]["reason"]
+    unheard_of = records["cwc", "fatal-6"].reason
+    assert unheard_of == "no record can hold its results: rows[0].achieved.sparsity: 2.0 is more than 1"
+    assert "exit code 7" in str(records["cwc", "fatal-1"].reason)
     assert inspect(RecordStore(tmp_path / "out")).faults == []
     capsys.readouterr()
     assert bench(*arguments, "--scheme", "cwc", "--attack", "fatal-1") == 3, (
@@ -122,8 +125,8 @@ def test_a_cell_that_takes_too_long_fails_and_is_tried_again_by_the_next_run(
     for tries in range(2):
         assert bench(*arguments, "--scheme", "cwc", "--cell-timeout", "8s") == 3
         record = by_attack(tmp_path / "out")["cwc", "fatal-2"]
-        assert record["reason"] == "it took longer than 8 seconds"
-        assert len(record["attempts"]) == tries
+        assert record.reason == "it took longer than 8 seconds"
+        assert len(record.attempts) == tries
     assert bench(*arguments, "--cell-timeout", "3s", "--budget", "9s") == 2
 
 
@@ -145,9 +148,9 @@ def test_a_killed_worker_is_replaced(tiny: Path, finished: Path, tmp_path: Path)
     assert process.returncode == 0, said
     assert "16 cells run" in said
     alone, together = (list(RecordStore(folder).records()) for folder in (finished, tmp_path))
-    assert [reproducible(record) for record in together] == [reproducible(record) for record in alone]
-    fatal = [attempt for record in together for attempt in record["attempts"]]
-    assert all(a["fatal"] and "SIGKILL" in a["reason"] for a in fatal)
+    assert [reproducible(r) for r in together] == [reproducible(r) for r in alone]
+    fatal = [attempt for record in together for attempt in record.attempts]
+    assert all(a.fatal and "SIGKILL" in a.reason for a in fatal)
     assert len(fatal) <= 1
     assert inspect(RecordStore(tmp_path)).faults == []
 
@@ -181,9 +184,9 @@ def test_a_cell_that_ends_the_only_process_is_run_apart_by_the_next_run(
     _, said = second.communicate(timeout=300)
     assert second.returncode == 3, said
     records = by_attack(tmp_path / "out")
-    assert {attack: r["status"] for (_, attack), r in records.items()} == {
+    assert {attack: r.status for (_, attack), r in records.items()} == {
         "magnitude": "ok",
         "harmless": "ok",
         "fatal-1": "failed",
     }
-    assert [attempt["fatal"] for attempt in records["cwc", "fatal-1"]["attempts"]] == [True]
+    assert [attempt.fatal for attempt in records["cwc", "fatal-1"].attempts] == [True]

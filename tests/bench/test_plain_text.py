@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
 
 from bench.leaderboard import texts
+from bench.records.record import Record, changed
+from bench.records.schema import TrainedRecord
 from bench.records.store import RecordStore
 from bench.support.plain_text import in_markdown, in_spreadsheet, plain
 
@@ -71,19 +72,18 @@ def test_numbers_stay(cell: object) -> None:
     assert in_spreadsheet(cell) == cell
 
 
-def renamed(records: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
-    """Return records whose labels, models and conditions all say a text."""
-    found = json.loads(json.dumps(records))
-    for record in found:
-        record["key"].update(scheme=text, attack=text, model=text)
-        record["environment"]["hardware"] = text
-    found[0].update(status="refused", reason=f"{text}\n{text}\x1b[2J")
-    return list(found)
+def renamed(record: Record, text: str) -> Record:
+    """Return a record whose labels, model and conditions all say a text, which no record from a file could."""
+    key = record.key.model_copy(update={"scheme": text, "attack": text, "model": text})
+    environment = record.environment.model_copy(update={"hardware": text})
+    return record.model_copy(update={"key": key, "environment": environment})
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_leaderboards_hold_text_only(finished: Path, text: str) -> None:
-    made = texts(text, renamed(list(RecordStore(finished).records()), text), archived=text)
+    first, *rest = (renamed(record, text) for record in RecordStore(finished).records())
+    refused = {**dict(first), "status": "refused", "reason": f"{text}\n{text}\x1b[2J"}
+    made = texts(text, [TrainedRecord.model_construct(**refused), *rest], archived=text)
     html = MarkdownIt("commonmark", {"html": True}).enable("table").render(made["leaderboard.md"])
     assert not re.search(r"<(a|img|script)\b|<!--", html)
     for table in re.findall(r"<table>.*?</table>", html, re.DOTALL):
@@ -105,7 +105,7 @@ def test_status_and_leaderboard_print_text_only(
     shutil.copytree(finished, tmp_path / "out", ignore=shutil.ignore_patterns("artefacts"))
     record_store = RecordStore(tmp_path / "out")
     record = next(iter(record_store.records()))
-    record_store.write({**record, "status": "failed", "reason": "\x1b[2J\x1b[1;1Hall is well"})
+    record_store.write(changed(record, status="failed", reason="\x1b[2J\x1b[1;1Hall is well"))
     progress = tmp_path / "out" / "progress.json"
     told = json.loads(progress.read_text()) | {"last": ["\x1b[31mred"], "doing": "\x9b2J", "suite": "\x1b[5m"}
     progress.write_text(json.dumps(told))

@@ -24,6 +24,7 @@ from bench.execution.progress import (
     read_progress,
 )
 from bench.models.registry import ZOO_VARIABLE
+from bench.records.record import changed
 from bench.records.store import RecordStore
 from bench.suite.cell import Cell
 from cwwm.support.errors import BadInput
@@ -42,7 +43,7 @@ def picture(progress: Progress) -> str:
 def test_another_shell_sees_a_run_while_it_goes_on(finished: Path, tmp_path: Path) -> None:
     """Everything a reader asks: cells done of the plan, rate, time left, the last results, the failures."""
     records = list(RecordStore(finished).records())
-    broken = {**records[2], "status": "failed", "reason": "the power went"}
+    broken = changed(records[2], status="failed", reason="the power went")
     with RunProgress(tmp_path, "tiny", total=16, taken=4) as run:
         for record in (*records[:2], broken):
             run.finished(record)

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.records.schema import Found, Reading
 from bench.records.store import RecordStore
 from bench.studies.proof_rates import FOLDERS, Proof, app, log10_p_now, lost_rows, proofs, summary_rows
 from cwwm.ownership.evidence import log10_match_tail
 from cwwm.support.console import run_app
+from tests.bench.invented import read
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 PROOF = Proof("a suite", "cwc", 64, "magnitude", 0.5, -7.0, -6.7)
@@ -32,20 +34,24 @@ def test_a_proof_is_lost_between_the_rates() -> None:
     assert lost_rows([sure, weak]) == []
 
 
+def reading(statistics: dict[str, float], counts: dict[str, int] | None = None) -> Reading:
+    return Reading.model_validate(read(True, statistics=statistics, counts=counts or {}))
+
+
 def test_a_statistic_that_says_nothing_counts_as_one() -> None:
-    row = {"statistics": {"overlap": -20.0}, "log10_p": -20.0}
-    assert log10_p_now(row, None) == pytest.approx(-20 + 0.30103)
-    assert log10_p_now({**row, "statistics": {"overlap": -20.0, "vacancy": -3.0}}, None) == pytest.approx(-19.69897)
-    assert log10_p_now({**row, "statistics": {"matched bits": -20.0}}, None) == -20.0
-    assert log10_p_now({**row, "statistics": {}}, None) == 0.0
-    assert log10_p_now({"log10_p": -7.5}, None) == -7.5
+    assert log10_p_now(reading({"overlap": -20.0}), None) == pytest.approx(-20 + 0.30103)
+    assert log10_p_now(reading({"overlap": -20.0, "vacancy": -3.0}), None) == pytest.approx(-19.69897)
+    assert log10_p_now(reading({"matched bits": -20.0}), None) == -20.0
+    assert log10_p_now(reading({}), None) == 0.0
+    without = {"applicable": True, "reason": "", "exact": True, "overlap": 1.0, "erased": 0, "log10_p": -7.5}
+    assert log10_p_now(Found.model_validate(without), None) == -7.5
 
 
 def test_blocks_of_two_ones_are_right_by_chance_more_often_than_was_recorded() -> None:
     known = {"blocks right": 9, "blocks known": 400}
-    row = {"statistics": {"blocks": log10_match_tail(9, 400, 1 / 496)}, "counts": known}
+    row = reading({"blocks": log10_match_tail(9, 400, 1 / 496)}, known)
     assert log10_p_now(row, 1 / 256) == pytest.approx(log10_match_tail(9, 400, 1 / 256) + 0.30103)
-    assert log10_p_now(row, 1 / 256) > row["statistics"]["blocks"] + 1
+    assert log10_p_now(row, 1 / 256) > row.statistics["blocks"] + 1
 
 
 @pytest.mark.results

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from bench.records.record import changed, new_record, record_digest
 from bench.records.store import RecordStore
 
 Bench = Callable[..., int]
@@ -22,13 +24,22 @@ def packed(finished: Path, bench: Bench, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_packed_records_are_the_records(finished: Path, packed: Path) -> None:
-    records = list(RecordStore(finished).records())
-    assert list(RecordStore(packed).records()) == records
-    assert RecordStore(packed).read(records[3]["identity"]) == records[3]
+    records = RecordStore(finished).records()
+    assert RecordStore(packed).records() == records
+    assert RecordStore(packed).read(records[3].identity) == records[3]
     assert RecordStore(packed).read("0" * 32) is None
     assert not (packed / "cells").exists()
     lines = lzma.decompress((packed / "records.jsonl.xz").read_bytes()).decode().splitlines()
-    assert [json.loads(line)["identity"] for line in lines] == sorted(record["identity"] for record in records)
+    assert [json.loads(line)["identity"] for line in lines] == sorted(record.identity for record in records)
+
+
+def test_a_record_says_what_its_json_says_and_is_frozen(finished: Path) -> None:
+    for record in RecordStore(finished).records():
+        assert record.model_dump(by_alias=True, exclude_unset=True) == record.to_json()
+        assert new_record(record.to_json()) == record
+        assert record.to_json()["digest"] == record_digest(record.to_json())
+    with pytest.raises(ValidationError, match="frozen"):
+        record.status = "refused"
 
 
 def test_packing_repeats_byte_by_byte_and_makes_the_same_tables(
@@ -70,10 +81,10 @@ def test_a_file_goes_before_a_packed_record_and_both_are_packed_together(packed:
     shutil.copytree(packed, tmp_path / "out")
     record_store = RecordStore(tmp_path / "out")
     record = next(iter(record_store.records()))
-    record_store.write({**record, "status": "failed", "reason": "the power went"})
-    changed = {r["identity"]: r["status"] for r in RecordStore(tmp_path / "out").pack(tmp_path / "both").records()}
-    assert changed.pop(record["identity"]) == "failed"
-    assert list(changed.values()) == ["ok"] * 15
+    record_store.write(changed(record, status="failed", reason="the power went"))
+    statuses = {r.identity: r.status for r in RecordStore(tmp_path / "out").pack(tmp_path / "both").records()}
+    assert statuses.pop(record.identity) == "failed"
+    assert list(statuses.values()) == ["ok"] * 15
 
 
 def test_damage_to_an_archive_is_one_line(

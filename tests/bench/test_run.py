@@ -6,11 +6,12 @@ import operator
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bench.leaderboard import TIMING_COLUMNS
+from bench.records.record import Record, changed
+from bench.records.schema import TrainedResult
 from bench.records.store import RecordStore
 from bench.verification.comparison import comparable
 from cwwm.support.files import write_json
@@ -26,8 +27,8 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 def test_every_cell_has_a_record_and_a_row_a_strength(finished: Path) -> None:
     records = list(RecordStore(finished).records())
     assert len(records) == 2 * 2 * 4
-    assert {record["status"] for record in records} == {"ok"}
-    assert all(len(record["rows"]) == len(record["recipe"]["strengths"]) for record in records)
+    assert {record.status for record in records} == {"ok"}
+    assert all(len(record.rows or ()) == len(record.recipe.strengths) for record in records)
     assert len(rows_of(finished)) == 2 * (3 + 2 + 1 + 1)
     assert (finished / "leaderboard.png").stat().st_size > 10_000
 
@@ -43,9 +44,10 @@ def test_the_laws_hold_in_the_records(finished: Path) -> None:
 
 def test_a_record_holds_neither_key_nor_secret(finished: Path) -> None:
     for record in RecordStore(finished).records():
-        text = json.dumps(record)
+        text = json.dumps(record.to_json())
         assert "secret" not in text
-        assert record["host"]["accuracy"]["total"] == 450
+        assert isinstance(record, TrainedResult)
+        assert record.host.accuracy.total == 450
 
 
 def test_a_second_run_repeats_nothing(tiny: Path, finished: Path, bench: Bench, tmp_path: Path) -> None:
@@ -64,22 +66,21 @@ def test_failed_cells_are_tried_again_and_their_attempts_kept(
     shutil.copytree(finished, tmp_path / "out")
     record_store = RecordStore(tmp_path / "out")
     record = next(iter(record_store.records()))
-    failed = {**record, "status": "failed", "reason": "the power went", "rows": []}
-    record_store.write({k: v for k, v in failed.items() if k not in ("digest", "format")})
+    record_store.write(changed(record, status="failed", reason="the power went", rows=[]))
     assert bench("status", tmp_path / "out") == 0
     assert bench("run", tiny / "tiny.yaml", "--out", tmp_path / "out", "--device", "cpu") == 0
-    again = record_store.read(record["identity"])
+    again = record_store.read(record.identity)
     assert again is not None
-    assert again["status"] == "ok"
-    assert [attempt["reason"] for attempt in again["attempts"]] == ["the power went"]
+    assert again.status == "ok"
+    assert [attempt.reason for attempt in again.attempts] == ["the power went"]
 
 
-def stale(record: dict[str, Any], *, digest: str | None = None) -> dict[str, Any]:
+def stale(record: Record, *, digest: str | None = None, **more: object) -> Record:
     """Return a record whose false positives were counted by older source, and of another marked model if given."""
-    null = {kind: {**found, "lowest": [-99.0]} for kind, found in record["marked"]["null"].items()}
-    marked = {**record["marked"], "null": null, "digest": digest or record["marked"]["digest"]}
-    changed = {**record, "marked": marked, "beside": {**record["beside"], "detection": "0" * 32}}
-    return {k: v for k, v in changed.items() if k not in ("digest", "format")}
+    kept = record.to_json()
+    null = {kind: {**found, "lowest": [-99.0]} for kind, found in kept["marked"]["null"].items()}
+    marked = {**kept["marked"], "null": null, "digest": digest or kept["marked"]["digest"]}
+    return changed(record, marked=marked, beside={**kept["beside"], "detection": "0" * 32}, **more)
 
 
 def test_stale_detection_is_not_compared_and_everything_else_is(finished: Path) -> None:
@@ -87,7 +88,7 @@ def test_stale_detection_is_not_compared_and_everything_else_is(finished: Path) 
     assert operator.eq(*comparable(record, record))
     assert operator.eq(*comparable(stale(record), record))
     assert operator.ne(*comparable(stale(record, digest="0" * 64), record))
-    newer = {**record, "marked": {**record["marked"], "null": None}}
+    newer = changed(record, marked={**record.to_json()["marked"], "null": None})
     assert operator.ne(*comparable(record, newer))
 
 
@@ -97,21 +98,23 @@ def test_detection_of_older_source_is_measured_again_alone(
 ) -> None:
     shutil.copytree(finished, tmp_path / "out")
     record_store = RecordStore(tmp_path / "out")
-    whole, changed, *_ = record_store.records()
-    rows = [{**row, "timing": {"attack_s": 77.0, "extract_ms": 7.0}} for row in whole["rows"]]
-    record_store.write({**stale(whole), "rows": rows})
-    record_store.write(stale(changed, digest="0" * 64))
+    whole, other, *_ = record_store.records()
+    rows = [{**row, "timing": {"attack_s": 77.0, "extract_ms": 7.0}} for row in whole.to_json()["rows"]]
+    record_store.write(stale(whole, rows=rows))
+    record_store.write(stale(other, digest="0" * 64))
     arguments = (tiny / "tiny.yaml", "--out", tmp_path / "out", "--device", "cpu")
     assert bench("plan", *arguments) == 0
     assert "16 cells, 14 of them recorded" in capsys.readouterr().out
     assert bench("run", *arguments, "--jobs", jobs) == 0
-    renewed, again = (record_store.read(record["identity"]) for record in (whole, changed))
+    renewed, again = (record_store.read(record.identity) for record in (whole, other))
     assert renewed is not None
     assert again is not None
-    assert (renewed["marked"], renewed["beside"], renewed["rows"]) == (whole["marked"], whole["beside"], rows)
-    assert (renewed["attempts"], renewed["environment"]) == (whole["attempts"], whole["environment"])
-    assert (again["marked"], again["beside"]) == (changed["marked"], changed["beside"])
-    assert again["environment"]["date"] >= changed["environment"]["date"]
+    assert renewed.to_json() == changed(whole, rows=rows).to_json()
+    assert (again.to_json()["marked"], again.to_json()["beside"]) == (
+        other.to_json()["marked"],
+        other.to_json()["beside"],
+    )
+    assert again.environment.date >= other.environment.date
 
 
 def test_a_refusal_is_final_and_says_why(tiny: Path, bench: Bench, tmp_path: Path) -> None:
@@ -120,8 +123,8 @@ def test_a_refusal_is_final_and_says_why(tiny: Path, bench: Bench, tmp_path: Pat
     arguments = ("run", tmp_path / "big.yaml", "--out", tmp_path, "--seeds", 1, "--scheme", "sign*")
     assert bench(*arguments, "--attack", "random", "--device", "cpu") == 0
     (record,) = RecordStore(tmp_path).records()
-    assert record["status"] == "refused"
-    assert "the code needs" in record["reason"]
+    assert record.status == "refused"
+    assert "the code needs" in str(record.reason)
     assert "the code needs" in (tmp_path / "leaderboard.md").read_text()
 
 
@@ -170,7 +173,7 @@ def test_records_of_older_source_do_not_count(
     shutil.copytree(finished, tmp_path / "out")
     record_store = RecordStore(tmp_path / "out")
     old = next(iter(record_store.records()))
-    record_store.write({k: v for k, v in {**old, "identity": "0" * 32}.items() if k not in ("digest", "format")})
+    record_store.write(changed(old, identity="0" * 32))
     assert bench("check", tmp_path / "out", "--sample", 0, "--device", "cpu") == 0
     assert "16 records" in capsys.readouterr().out
 

@@ -14,13 +14,15 @@ import torch
 
 from bench.leaderboard import write
 from bench.models.registry import find_models
+from bench.records.record import parse_record
+from bench.records.schema import RecipePart, SchemePart
 from bench.records.store import RecordStore, record_digest
 from bench.suite.cell import Cell
 from bench.support.environment import prepare
 from bench.support.untrusted_io import RECORD_BYTES, RECORDS_BYTES
 from bench.verification.check import drawn
 from bench.verification.rebuild import cell_of, sort_out
-from bench.verification.submission import _identity, foreign_parts, gaps, inspect, record_faults
+from bench.verification.submission import _identity, contradictions, foreign_parts, gaps, inspect
 from cwwm.schemes import SCHEMES
 from cwwm.support.errors import BadInput
 
@@ -71,7 +73,7 @@ def test_a_recipe_alone_gives_identity_and_key(
     (spec,) = find_models(["tiny"])
     for record in RecordStore(submission).records():
         cell: Cell = cell_of(record, spec)
-        assert (cell.identity, cell.key) == (_identity(record["recipe"]), record["key"])
+        assert (cell.identity, cell.key) == (_identity(record.to_json()["recipe"]), record.to_json()["key"])
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_links_are_not_followed(submission: Path, where: str) -> None:
 
 @pytest.mark.parametrize("identity", ["../../../../etc/passwd", "/etc/passwd", "x" * 32, "", 7])
 def test_an_archive_names_no_files(submission: Path, tmp_path: Path, identity: object) -> None:
-    record = next(iter(RecordStore(submission).records())) | {"identity": identity}
+    record = next(iter(RecordStore(submission).records())).to_json() | {"identity": identity}
     record["digest"] = record_digest(record)
     (tmp_path / "packed").mkdir()
     (tmp_path / "packed" / "records.jsonl.xz").write_bytes(lzma.compress(json.dumps(record).encode() + b"\n"))
@@ -209,7 +211,7 @@ def test_what_is_left_out_is_said(submission: Path) -> None:
     records = list(RecordStore(submission).records())
     (line,) = gaps(records[1:])
     assert line.startswith("left out at 64 bits: 1 cells, such as tiny, ")
-    (submission / "cells" / f"{records[0]['identity']}.json").unlink()
+    (submission / "cells" / f"{records[0].identity}.json").unlink()
     assert "1 cells of the run have no record" in only_fault(submission)
 
 
@@ -254,16 +256,19 @@ def test_a_submitted_plugin_is_never_imported_unless_the_reader_names_it(
 
 def test_parts_of_parts_count_as_plugins() -> None:
     made = {
-        "scheme": {"name": "wrong-key", "parameters": {"scheme": "mine"}},
-        "attack": {
-            "name": "then",
-            "first": {"name": "search", "attack": {"name": "melt"}},
-            "second": {"name": "overwrite", "scheme": "theirs"},
-        },
+        "name": "then",
+        "first": {"name": "search", "attack": {"name": "melt"}},
+        "second": {"name": "overwrite", "scheme": "theirs"},
     }
-    assert foreign_parts(made) == ["attack 'melt'", "scheme 'mine'", "scheme 'theirs'"]
-    own = {"scheme": {"name": "cwc", "parameters": {}}, "attack": {"name": "quantise", "scheme": "affine"}}
-    assert foreign_parts(own) == []
+    scheme = SchemePart(name="wrong-key", parameters={"scheme": "mine"})
+    found = foreign_parts(RecipePart.model_construct(scheme=scheme, attack=made))
+    assert found == [
+        "attack 'melt'",
+        "scheme 'mine'",
+        "scheme 'theirs'",
+    ]
+    own = {"scheme": SchemePart(name="cwc", parameters={}), "attack": {"name": "quantise", "scheme": "affine"}}
+    assert foreign_parts(RecipePart.model_construct(**own)) == []
 
 
 def test_a_model_that_is_not_the_readers_is_not_run(
@@ -280,7 +285,7 @@ def test_a_model_that_is_not_the_readers_is_not_run(
     record["identity"] = _identity(record["recipe"])
     record["digest"] = record_digest(record)
     (submission / "cells" / f"{record['identity']}.json").write_text(json.dumps(record))
-    assert record_faults(record, record["identity"]) == []
+    assert contradictions(parse_record(record), record["identity"]) == []
     write(RecordStore(submission))
     assert bench("check", submission, "--sample", 1, "--device", "cpu") == 1
     out = capsys.readouterr().out
@@ -298,13 +303,13 @@ def test_a_seed_chooses_the_same_cells_and_another_others_from_every_scheme_and_
     assert (len(runnable), others.total()) == (16, 0)
 
     def chosen(seed: int, count: int = 4) -> list[str]:
-        return [one.record["identity"] for one in drawn(runnable, count, seed)]
+        return [one.record.identity for one in drawn(runnable, count, seed)]
 
     assert len({tuple(chosen(seed)) for seed in range(8)}) == 8
     assert chosen(3) == chosen(3)
     for seed in range(8):
         eight = set(chosen(seed, 8))
-        met = {(r["key"]["scheme"], r["key"]["attack"]) for r in records if r["identity"] in eight}
+        met = {(r.key.scheme, r.key.attack) for r in records if r.identity in eight}
         assert len(met) == 8, "two schemes, four attacks"
     runnable, others = sort_out(records, {**runtime, "torch": "0.1"})
     assert (runnable, others) == ([], {f"their torch is {torch.__version__}, here it is 0.1": 16})

@@ -115,7 +115,7 @@ def _results() -> None:
 
 
 def _smallest(folder: str, status: str) -> dict[str, Any]:
-    records = [r for r in RecordStore(RESULTS / folder).records() if r["status"] == status]
+    records = [r.to_json() for r in RecordStore(RESULTS / folder).records() if r.status == status]
     return min(records, key=lambda record: len(json.dumps(record)))
 
 

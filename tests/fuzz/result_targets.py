@@ -14,6 +14,7 @@ from bench.execution.progress import progress_path, progress_view, read_progress
 from bench.execution.time_budget import Durations, Kind
 from bench.leaderboard import texts, write
 from bench.leaderboard.page import page
+from bench.records.schema import TrainedRecord
 from bench.records.store import RecordStore, record_digest
 from bench.regression import compare
 from bench.regression.baseline import accepted, nightly_note
@@ -70,7 +71,7 @@ def _tables(record_store: RecordStore, number: int) -> None:
     """Make what commands make of a folder; pages and pictures of some, for they take long."""
     records = list(record_store.records())
     made = texts(record_store.suite, records, record_store.levels, record_store.archived)
-    trained = [record for record in records if "kind" not in record]
+    trained = [record for record in records if isinstance(record, TrainedRecord)]
     made["summary"] = markdown(compare(trained, trained), trained, trained)
     assert all(plain(text) == text for text in made.values())
     if number % _PAGES == 0:

@@ -7,7 +7,7 @@ import signal
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from bench.records.store import RecordStore, is_given_up
+from bench.records.store import RecordStore
 from bench.verification.comparison import reproducible
 from bench.verification.submission import inspect
 from tests.kills.stage import tables
@@ -91,7 +91,7 @@ class Worker(Parent):
         return True
 
     def look(self) -> None:
-        given_up = [record for record in RecordStore(self.out).records() if is_given_up(record)]
+        given_up = [record for record in RecordStore(self.out).records() if record.is_given_up]
         self.expect(not given_up, f"{len(given_up)} cells are given up after one kill")
         super().look()
         self.expect(tables(self.out) == self.stage.tables, "its tables are not those of an undisturbed run")

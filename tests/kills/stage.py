@@ -38,7 +38,7 @@ class Stage:
     @cached_property
     def reproducible(self) -> dict[str, dict[str, Any]]:
         """Return what every run must record, by identity."""
-        return {record["identity"]: reproducible(record) for record in RecordStore(self.finished).records()}
+        return {record.identity: reproducible(record) for record in RecordStore(self.finished).records()}
 
     @cached_property
     def tables(self) -> Tables:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from bench.records.fields import Record
+from bench.records.record import Record
 from bench.suite.cell import Cell
 
 

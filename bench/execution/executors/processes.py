@@ -10,8 +10,8 @@ import torch
 from bench.execution.executors.base import SILENT, Watch
 from bench.execution.executors.worker import Place, Worker
 from bench.execution.run_cell import head
-from bench.records.fields import Record
-from bench.records.store import RecordStore, is_given_up, with_attempts
+from bench.records.record import Record, new_record, with_attempts
+from bench.records.store import RecordStore
 from bench.suite.cell import Cell
 from bench.support.environment import environment
 from cwwm.support.errors import EnvironmentFault
@@ -53,13 +53,9 @@ class Processes:
 
 def lost_record(cell: Cell, place: Place, reason: str, *, fatal: bool) -> Record:
     """Return the record of a cell whose process is gone; `fatal` if it was the cell that had it in hand."""
-    return {
-        **head(cell),
-        "status": "failed",
-        "reason": reason,
-        **({"fatal": True} if fatal else {}),
-        "environment": {**environment(torch.device(place.device)), "threads": place.threads, "others_load": None},
-    }
+    machine = {**environment(torch.device(place.device)), "threads": place.threads, "others_load": None}
+    ended = {"fatal": True} if fatal else {}
+    return new_record({**head(cell), "status": "failed", "reason": reason, **ended, "environment": machine})
 
 
 class _Pool:
@@ -135,7 +131,7 @@ class _Pool:
                 raise EnvironmentFault(f"no worker process can start ({how}); see the lines above, or use --jobs 1")
         else:
             record = self._keep(lost_record(cell, self._place, f"it ended its process ({how})", fatal=True))
-            if is_given_up(record):
+            if record.is_given_up:
                 yield record
             else:
                 self._watch.say(f"a worker was lost ({how}); its cell is tried once more")
@@ -153,7 +149,7 @@ class _Pool:
         self._start(group)
 
     def _keep(self, record: Record) -> Record:
-        kept = with_attempts(record, self._record_store.read(record["identity"]))
+        kept = with_attempts(record, self._record_store.read(record.identity))
         self._record_store.write(kept)
         return kept
 

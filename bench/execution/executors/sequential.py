@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bench.execution.executors.base import SILENT, Watch
 from bench.execution.model_factory import ModelFactory
 from bench.execution.run_cell import next_record
-from bench.records.fields import Record
+from bench.records.record import Record
 from bench.records.store import RecordStore
 from bench.suite.cell import Cell
 

@@ -16,7 +16,7 @@ import torch
 from bench.execution.model_factory import ModelFactory
 from bench.execution.plugins import load_plugins
 from bench.execution.run_cell import next_record
-from bench.records.fields import Record
+from bench.records.record import Record
 from bench.suite.cell import Cell
 from bench.support.artifact_store import ArtefactStore
 from bench.support.environment import prepare

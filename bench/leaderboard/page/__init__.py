@@ -41,9 +41,11 @@ def write_page(record_store: RecordStore, path: Path) -> Path:
 
 def page(record_store: RecordStore) -> str:
     """Return the page as text."""
-    records = list(record_store.records())
-    untrained = all_untrained(records)
-    shown = untrained_content(records) if untrained else content(records, gather(records), record_store.levels)
+    records = record_store.records()
+    if all_untrained(records):
+        shown = untrained_content(records)
+    else:
+        shown = content(records, gather(records), record_store.levels)
     tables = pack(shown | {"facts": facts(record_store, records), "proof": PROOF})
     archive, title = Archive(records), f"Leaderboard of suite {record_store.suite}"
     for left_out in _LEFT_OUT:

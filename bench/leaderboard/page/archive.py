@@ -7,7 +7,7 @@ beside each other compress to half of what they take record by record.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from bench.records.fields import Record
+from bench.records.record import Record
 from cwwm.support.seeds import canonical_json
 
 _Path = tuple[str, ...]
@@ -25,7 +25,7 @@ class Archive:
         self._numbers: dict[_Path, int] = {}
         self._shapes: dict[bytes, tuple[int, Any]] = {}
         self._shared: dict[bytes, tuple[int, Any]] = {}
-        self._order = [self._number(self._shapes, self._take(record, ())) for record in records]
+        self._order = [self._number(self._shapes, self._take(record.to_json(), ())) for record in records]
 
     def to_json(self, leave_out: Collection[str] = ()) -> dict[str, Any]:
         """Return what the page embeds, without what stands under the names in `leave_out`."""

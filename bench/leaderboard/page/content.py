@@ -17,7 +17,7 @@ from bench.leaderboard.tables import (
     price_text,
     ranking_table,
 )
-from bench.records.fields import Record
+from bench.records.record import Record
 from bench.records.store import Levels
 
 Columns = dict[str, list[Any]]
@@ -37,7 +37,7 @@ def content(records: Sequence[Record], points: Sequence[Point], levels: Levels) 
         "capacity": {model: _capacity(own) for model, own in by_model(points).items()},
         "sections": sections(records, points, levels),
         "about": {"ranking": ABOUT_RANKING, "capacity": ABOUT_CAPACITY},
-        "not_run": [number for number, record in enumerate(records) if record["status"] != "ok"],
+        "not_run": [number for number, record in enumerate(records) if record.status != "ok"],
     }
 
 
@@ -48,7 +48,7 @@ class Places:
         self._numbers: dict[int, int] = {}
         self._kept = list(records)  # ids name rows only while these live
         for record in self._kept:
-            for row in record.get("rows") or ():
+            for row in record.rows or ():
                 self._numbers[id(row)] = len(self._numbers)
 
     def of(self, runs: Iterable[Run]) -> list[int]:
@@ -98,8 +98,8 @@ def _points(points: Sequence[Point], places: Places) -> Columns:
             "recovered": exact_text(point),
             "useful": point.useful(RANKED_AT),
             "frontier": id(point) in cheapest,
-            "bit_error_range": _range(run.row["bit_error"] for run in point.runs),
-            "log10_p_range": _range(run.row["log10_p"] for run in point.runs),
+            "bit_error_range": _range(run.row.bit_error for run in point.runs),
+            "log10_p_range": _range(run.row.log10_p for run in point.runs),
             "runs": places.of(point.runs),
         }
         for point in points

@@ -16,7 +16,7 @@ from bench.leaderboard.tables import (
     timed_on,
     useful_table,
 )
-from bench.records.fields import Record
+from bench.records.record import Record
 from bench.records.store import Levels
 
 

@@ -6,20 +6,20 @@ from typing import Any
 from bench.leaderboard.compatibility import Section, compatibility_sections, what_was_tried
 from bench.leaderboard.page.sections import section
 from bench.leaderboard.tables import conditions
-from bench.records.fields import Record
+from bench.records.untrained_schema import UntrainedRecord
 
 
-def untrained_content(records: Sequence[Record]) -> dict[str, Any]:
+def untrained_content(records: Sequence[UntrainedRecord]) -> dict[str, Any]:
     """Return all tables of the page, by name; of those of `content`, the ones that do not apply are empty."""
     places = {id(record): number for number, record in enumerate(records)}
-    keys = [record["key"] for record in records]
+    keys = [record.key for record in records]
     shown = compatibility_sections(records, conditions(records))
     return {
         "names": {
-            "models": list(dict.fromkeys(key["model"] for key in keys)),
-            "payloads": sorted({key["payload"] for key in keys}),
-            "schemes": sorted({key["scheme"] for key in keys}),
-            "attacks": sorted({key["attack"] for key in keys}),
+            "models": list(dict.fromkeys(key.model for key in keys)),
+            "payloads": sorted({key.payload for key in keys}),
+            "schemes": sorted({key.scheme for key in keys}),
+            "attacks": sorted({key.attack for key in keys}),
         },
         "points": {},
         "standings": {},

@@ -41,13 +41,8 @@ def column(page: "Page", table: str, title: str) -> list[str]:
 def test_the_head_states_what_was_run_when_and_on_what(smoke: RecordStore, smoke_page: Path, look: Open) -> None:
     page, made = look(smoke_page).page, next(iter(smoke.records()))
     head = page.locator("header").text_content() or ""
-    environment = made["environment"]
-    stated = [
-        environment["date"][:10],
-        environment["torch"],
-        environment["hardware"],
-        made["recipe"]["host"]["timm"],
-    ]
+    environment = made.environment
+    stated = [environment.date[:10], environment.torch, environment.hardware, made.recipe.host.timm]
     assert all(text in head for text in [f"suite {smoke.suite}", "2 seeds", "commit", *stated])
 
 
@@ -82,7 +77,7 @@ def test_a_number_opens_the_records_it_comes_from(smoke: RecordStore, smoke_page
         dialog.locator("tr").nth(line).get_by_role("button").click()
         dialog.locator("tr").nth(line).and_(page.locator(".chosen")).wait_for()
         identities.add(identity := dialog.locator(".identity").inner_text())
-        made = smoke.read(identity)
+        made = smoke.stored(identity)
         assert page.evaluate("JSON.parse(document.querySelector('pre.json').textContent)") == made
         page.wait_for_url(re.compile(f"#.*record={identity}"))
     assert len(identities) == 4  # models x seeds
@@ -93,9 +88,9 @@ def test_a_number_opens_the_records_it_comes_from(smoke: RecordStore, smoke_page
 
 def test_a_record_has_an_address(smoke: RecordStore, smoke_page: Path, look: Open) -> None:
     made = next(iter(smoke.records()))
-    page = look(smoke_page, f"record={made['identity']}&row=0").page
+    page = look(smoke_page, f"record={made.identity}&row=0").page
     page.locator("pre.row").wait_for()
-    assert page.evaluate("JSON.parse(document.querySelector('pre.row').textContent)") == made["rows"][0]
+    assert page.evaluate("JSON.parse(document.querySelector('pre.row').textContent)") == made.to_json()["rows"][0]
     page = look(smoke_page, "record=none").page
     assert "no record none" in page.get_by_role("dialog").inner_text()
 

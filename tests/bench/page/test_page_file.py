@@ -19,7 +19,7 @@ from bench.leaderboard.ranking import decisive, mean_price
 from bench.records.store import RecordStore
 from cwwm.support.console import run_app
 from cwwm.support.errors import BadInput
-from tests.bench.invented import record, record_store_of
+from tests.bench.invented import record, record_store_of, typed
 from tests.bench.page.conftest import RESULTS
 
 VENDOR = files("bench.leaderboard.page") / "vendor"
@@ -80,7 +80,7 @@ def test_decisive_runs_give_the_price(smoke: RecordStore) -> None:
     assert price is not None
     assert price.points == pytest.approx(sum(run.lost or 0.0 for run, _ in found) / len(found))
     for run, own in found:
-        marked = [r for p in points for r in p.runs if r.record["artefact"] == run.record["artefact"]]
+        marked = [r for p in points for r in p.runs if r.record.artefact == run.record.artefact]
         cheaper = [r for r in marked if r.removed and r.lost is not None and r.lost < own.points]
         assert cheaper == [] or own.more
 
@@ -98,9 +98,9 @@ def test_pooled_points_hold_the_runs_of_all_models() -> None:
     made = [
         record("a", 64, "magnitude", dies, model=m, seed=s) for m, dies in (("m", 0.9), ("n", 0.6)) for s in (0, 1)
     ]
-    (at_seven,) = [p for p in pooled(gather(made)) if p.strength == 0.7]
+    (at_seven,) = [p for p in pooled(gather(typed(made))) if p.strength == 0.7]
     assert at_seven.exact == (2, 4)
-    assert {run.record["key"]["model"] for run in at_seven.runs} == {"m", "n"}
+    assert {run.record.key.model for run in at_seven.runs} == {"m", "n"}
 
 
 def test_the_command_writes_the_page_when_asked(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from bench.leaderboard import write
-from bench.records.fields import Record
-from bench.records.store import RecordStore, record_digest
+from bench.records.record import changed, record_digest
+from bench.records.schema import Json
+from bench.records.store import RecordStore
 from bench.verification.submission import _identity, inspect
 
 Bench = Callable[..., int]
@@ -44,8 +45,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def by_key(folder: Path) -> dict[str, Record]:
-    return {json.dumps(record["key"]): record for record in RecordStore(folder).records()}
+def by_key(folder: Path) -> dict[str, Json]:
+    return {json.dumps(record.to_json()["key"]): record.to_json() for record in RecordStore(folder).records()}
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -109,7 +110,7 @@ def test_a_recipe_that_builds_something_else_is_not_run_again(
 def test_stamping_that_is_killed_leaves_all_old_records_or_all_new_ones(older: Path, tmp_path: Path) -> None:
     record_store = RecordStore(older)
     new = {
-        record["identity"]: {**record, "identity": f"{number:032x}"}
+        record.identity: changed(record, identity=f"{number:032x}")
         for number, record in enumerate(record_store.records())
     }
     note = {"date": "2026-01-31", "of": len(new), "seed": 0, "again": ["one"]}
@@ -124,4 +125,4 @@ def test_stamping_that_is_killed_leaves_all_old_records_or_all_new_ones(older: P
     run.write_bytes(kept)
     assert record_store.identities() == names
     record_store.replace(new, note)
-    assert record_store.identities() == sorted(record["identity"] for record in new.values())
+    assert record_store.identities() == sorted(record.identity for record in new.values())

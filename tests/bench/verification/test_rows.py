@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from bench.leaderboard import write
-from bench.records.fields import Record
-from bench.records.store import RecordStore, record_digest
+from bench.records.record import Record, changed, record_digest
+from bench.records.store import RecordStore
 from bench.regression.pooled_t import TwoSamples, gross_change, gross_p
 from bench.regression.power import POWER, could_see
 from bench.support.environment import prepare
@@ -30,14 +30,14 @@ LEVEL = 1e-4
 
 def seeds_of(record: Record, count: int) -> list[Record]:
     """Return a record as so many seeds would have it that agree."""
-    return [{**copy.deepcopy(record), "key": {**record["key"], "seed": seed}} for seed in range(count)]
+    return [changed(record, key={**record.to_json()["key"], "seed": seed}) for seed in range(count)]
 
 
 @pytest.fixture
 def record(finished: Path) -> Record:
     """Return a record whose message survives."""
     return next(
-        r for r in RecordStore(finished).records() if r["rows"][0]["exact"] and r["key"]["attack"] == "magnitude"
+        r for r in RecordStore(finished).records() if r.key.attack == "magnitude" and r.rows and r.rows[0].recovered
     )
 
 
@@ -67,8 +67,8 @@ def test_two_seeds_a_side_are_no_test(record: Record) -> None:
 def test_equal_rows_agree_and_an_invented_message_does_not(record: Record) -> None:
     honest, invented = seeds_of(record, 10), seeds_of(record, 10)
     assert list(disagreements(honest, honest)) == []
-    for one in honest:
-        one["rows"][0] |= {"exact": False, "log10_p": -1.0}
+    first, *rest = record.to_json()["rows"]
+    honest = [changed(one, rows=[{**first, "exact": False, "log10_p": -1.0}, *rest]) for one in honest]
     found = list(disagreements(invented, honest))
     assert any("exact match" in line and "better than chance allows" in line for line in found)
     assert any("log10 p" in line for line in found)
@@ -76,7 +76,7 @@ def test_equal_rows_agree_and_an_invented_message_does_not(record: Record) -> No
 
 
 def test_results_where_there_are_none_do_not_agree(record: Record) -> None:
-    honest = [{**r, "status": "refused", "reason": "no room"} for r in seeds_of(record, 3)]
+    honest = [changed(r, status="refused", reason="no room") for r in seeds_of(record, 3)]
     assert any("run again it gives no result" in line for line in disagreements(seeds_of(record, 3), honest))
     assert any("only run again it gives results" in line for line in disagreements(honest, seeds_of(record, 3)))
 
@@ -85,7 +85,7 @@ def test_the_power_is_said_for_every_line(record: Record) -> None:
     few, many = ("\n".join(power_lines(rows, rows)) for rows in (seeds_of(record, 3), seeds_of(record, 12)))
     assert "none of messages, for want of seeds" in few
     assert "a message lost in every seed" in many
-    assert f"{record['key']['model']}, no mark, 3 seeds: accuracy" in few
+    assert f"{record.key.model}, no mark, 3 seeds: accuracy" in few
 
 
 def test_only_the_last_bits_may_be_another_processors(
@@ -96,7 +96,7 @@ def test_only_the_last_bits_may_be_another_processors(
     runnable, others = sort_out(records, {**runtime, "processor": "another", "instruction_set": "AVX2"})
     assert not others
     assert all(one.differing == ("processor", "instruction_set") for one in runnable)
-    assert all(one.cell.identity != one.record["identity"] for one in runnable)
+    assert all(one.cell.identity != one.record.identity for one in runnable)
     exact, rows, untested = by_conditions(runnable)
     assert (exact, rows, untested) == ([], [], 16), "two seeds are too few"
     assert rebuilt(records[0], {**runtime, "threads": 2}) == "their threads is 1, here it is 2"
@@ -117,24 +117,26 @@ def test_rows_are_whole(record: Record) -> None:
     from bench.verification.rebuild import Rebuilt
 
     several = [Rebuilt(r, None, ("processor",)) for r in seeds_of(record, SEEDS)]  # type: ignore[arg-type]
-    other = {**record, "key": {**record["key"], "attack": "another"}}
+    other = changed(record, key={**record.to_json()["key"], "attack": "another"})
     rows, left = rows_of([*several, Rebuilt(other, None, ("processor",))])  # type: ignore[arg-type]
     assert ([len(row) for row in rows], left) == ([SEEDS], 1)
 
 
 def test_names_of_the_processor_are_no_difference(record: Record) -> None:
-    again = copy.deepcopy(record) | {"identity": "0" * 32, "artefact": "1" * 32}
-    again["recipe"]["host"]["processor"] = "another"
+    recipe = copy.deepcopy(record.to_json()["recipe"])
+    recipe["host"]["processor"] = "another"
+    again = changed(record, identity="0" * 32, artefact="1" * 32, recipe=recipe)
     assert list(differences(record, again)) == []
-    again["identity"] = record["identity"]
+    again = changed(again, identity=record.identity)
     assert len(list(differences(record, again))) == 2
-    again["rows"][0]["log10_p"] -= 1e-12
+    first, *rest = record.to_json()["rows"]
+    again = changed(again, rows=[{**first, "log10_p": first["log10_p"] - 1e-12}, *rest])
     assert any("'rows' is another" in line for line in differences(record, again))
 
 
 @pytest.mark.parametrize(("numerics", "said"), [("portable", "portable"), ("native", "native"), (7, "native")])
 def test_numerics_are_as_the_first_record_says(finished: Path, tmp_path: Path, numerics: object, said: str) -> None:
-    record = next(iter(RecordStore(finished).records()))
+    record = next(iter(RecordStore(finished).records())).to_json()
     record["recipe"]["host"]["numerics"] = numerics
     record["digest"] = record_digest(record)
     (tmp_path / "cells").mkdir()
