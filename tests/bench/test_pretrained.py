@@ -17,6 +17,7 @@ from bench.studies.pretrained import (
     Outcome,
     crops,
     mark_one_shot,
+    networks,
     page,
     pretrained_model,
     rounded,
@@ -123,6 +124,13 @@ def test_the_page_names_every_network_and_change() -> None:
     for network in (LITE0, MOBILENET):
         below = text.partition(f"## {network.name}, 224 pixels")[2]
         assert all(said in below for said in ("cwc, carrier all", "50.0%", "lost"))
+
+
+def test_networks_are_chosen_by_name() -> None:
+    assert networks(["mobilenetv2_100", LITE0.name]) == [MOBILENET, LITE0]
+    assert networks(None) == [LITE0, LITE1, LITE2, MOBILENET]
+    with pytest.raises(BadInput, match="unknown network 'mobilenet'"):
+        networks(["mobilenet"])
 
 
 def test_rounding_is_what_bfloat16_does(model: torch.nn.Module) -> None:
