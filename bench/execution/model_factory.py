@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bench.attacks.base import restore
 from bench.data import Dataset, load
 from bench.metrics.accuracy import accuracy
-from bench.metrics.dead_weights import find_dead
+from bench.metrics.dead_weights import left_out
 from bench.metrics.energy import energy_facts
 from bench.models.registry import ModelSpec, build_model
 from bench.suite.cell import Cell, HostSpec, MarkSpec
@@ -23,8 +23,6 @@ from cwwm.schemes import EmbedContext, Scheme
 from cwwm.support.seeds import derive_seed
 from cwwm.support.timing import Stopwatch
 from cwwm.training import TrainingReport, train
-from cwwm.weights.carrier import ALIVE
-from cwwm.weights.dead import Dead
 from cwwm.weights.view import as_weights
 
 Say = Callable[[str], None]
@@ -179,12 +177,13 @@ class ModelFactory(UnmarkedModels):
         data, seed = self.data(spec.host.model), spec.host.derive("second phase")
         host, secret = copy.deepcopy(self.host(spec.host)), spec.secret()
         scheme = spec.build()
-        dead = self._dead(scheme, host, spec.host, data)
+        recipe = spec.host.model.recipe
+        dead = left_out(scheme, host, data.train, recipe.train or recipe.mark)
         context = EmbedContext(data.train, data.classes, seed, self.device, secret.nonce, dead)
         with Stopwatch(self.device) as begin:
             embedding = scheme.begin(as_weights(host), secret.message, secret.key, context)
         model = embedding.weights.module or host
-        report = train(model, data.train, spec.host.model.recipe.mark, seed=seed, embedding=embedding)
+        report = train(model, data.train, recipe.mark, seed=seed, embedding=embedding)
         with Stopwatch(self.device) as finish:
             mark = embedding.finish()
         facts = self._facts(model, data, report) | {
@@ -195,12 +194,6 @@ class ModelFactory(UnmarkedModels):
         }
         extra = {_OF_MARK + name: tensor.detach().cpu() for name, tensor in mark.packed().items()}
         return Artefact({**state_of(model), **extra}, facts)
-
-    def _dead(self, scheme: Scheme, host: nn.Module, spec: HostSpec, data: Dataset) -> dict[str, Dead] | None:
-        """Return what the carrier of a scheme leaves out of a host; None if it takes no notice."""
-        if not str(scheme.encoding.parameters.get("carrier", "")).startswith(ALIVE):
-            return None
-        return find_dead(host, data.train, spec.model.recipe.train or spec.model.recipe.mark)
 
 
 def split_tensors(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from bench.data import Split
+from cwwm.schemes import Scheme
 from cwwm.support.seeds import derive_seed
 from cwwm.training import Recipe
-from cwwm.weights.carrier import prunable
+from cwwm.weights.carrier import ALIVE, prunable
 from cwwm.weights.dead import Dead
 from cwwm.weights.view import as_weights
 
@@ -80,6 +81,12 @@ def dead_rows_and_columns(alive: Mapping[str, Tensor]) -> dict[str, Dead]:
 def find_dead(model: nn.Module, data: Split, recipe: Recipe) -> dict[str, Dead]:
     """Return what carriers ``alive:...`` leave out of this model, measured on images as a recipe draws them."""
     return dead_rows_and_columns(alive_weights(model, training_images(data, recipe)))
+
+
+def left_out(scheme: Scheme, host: nn.Module, data: Split, recipe: Recipe) -> dict[str, Dead] | None:
+    """Return what the carrier of a scheme leaves out of a host; None if it takes no notice, or nobody can know."""
+    asked = str(scheme.encoding.parameters.get("carrier", "")).startswith(ALIVE)
+    return find_dead(host, data, recipe) if asked and len(data) else None
 
 
 def dead_layers(alive: Mapping[str, Tensor]) -> list[DeadLayer]:

@@ -7,14 +7,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.data import Split
+from bench.attacks import make_attack
+from bench.attacks.base import AttackContext
+from bench.data import Dataset, Split
 from bench.execution.model_factory import ModelFactory
 from bench.metrics.dead_weights import DeadLayer, alive_weights, dead_layers, find_dead, training_images, unmoved
-from bench.models.registry import load_zoo
+from bench.models.registry import HostRecipe, load_zoo
 from bench.studies.hosts import Host, page, users
 from bench.suite import SchemeEntry
 from bench.suite.cell import HostSpec, MarkSpec
 from bench.support.artifact_store import ArtefactStore
+from cwwm.schemes import make_scheme
+from cwwm.support.errors import BadInput
 from cwwm.training import Recipe, train
 from cwwm.weights.dead import Dead
 from cwwm.weights.view import as_weights
@@ -127,6 +131,19 @@ def test_a_scheme_of_a_suite_leaves_out_what_is_dead_in_its_host(tmp_path: Path)
         layers["layer4.0.conv2.weight"].living((96, 96, 3, 3))[1] <= 96
     )  # maps of 1x1: only the middle of a kernel
     assert marked.scheme.extract(as_weights(marked.model), marked.key, marked.mark).ok
+
+
+def test_who_overwrites_a_mark_leaves_out_what_is_dead_too() -> None:
+    host, scheme = dying(), make_scheme("sign", {"payload_bits": 8, "carrier": "alive:all"})
+    context = replace(AttackContext.bare(torch.device("cpu")), scheme=scheme, recipe=HostRecipe(mark=RECIPE))
+    attack = make_attack({"name": "overwrite"}, "test")
+    with pytest.raises(BadInput, match="nobody said which"):
+        attack.apply(host, 1, context)
+    data = Dataset("random", 5, images(), images(), identity="", labelled=True)
+    changed = attack.apply(host, 1, replace(context, data=data)).model
+    moved = {name: changed.get_parameter(name) != host.get_parameter(name) for name in expected()}
+    assert sum(int(mask.sum()) for mask in moved.values()) > 0
+    assert not any((moved[name] & ~alive).any() for name, alive in expected().items())
 
 
 @pytest.mark.parametrize(("dead", "said"), [(11, "**11.0%**"), (10, "| 10.0% "), (0, "| - ")])
