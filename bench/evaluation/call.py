@@ -25,6 +25,7 @@ from bench.evaluation.result import Evaluation, Row
 from bench.execution.model_factory import Marked
 from bench.execution.owner import OwnersReading
 from bench.metrics.accuracy import accuracy
+from bench.metrics.dead_weights import left_out
 from bench.models.registry import HostRecipe
 from cwwm.ownership.keys import NONCE_BYTES, Key, Stream
 from cwwm.readers import Blind
@@ -120,7 +121,8 @@ class _Task:
         host = copy.deepcopy(self.model)
         data = None if self.data is None else self.data.train
         classes = None if self.data is None else self.data.classes
-        context = EmbedContext(data, classes, self.context.seed, self.context.device, nonce)
+        dead = None if data is None else left_out(self.scheme, host, data, self.context.recipe.mark)
+        context = EmbedContext(data, classes, self.context.seed, self.context.device, nonce, dead)
         if not self.scheme.one_shot and data is None:
             raise BadInput(f"evaluate: scheme '{self.scheme.name}' marks only while training; give data")
         embedding = self.scheme.begin(as_weights(host), message, key, context)

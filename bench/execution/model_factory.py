@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from bench.attacks.base import restore
 from bench.data import Dataset, load
 from bench.metrics.accuracy import accuracy
+from bench.metrics.dead_weights import left_out
 from bench.metrics.energy import energy_facts
 from bench.models.registry import ModelSpec, build_model
 from bench.suite.cell import Cell, HostSpec, MarkSpec
@@ -175,11 +176,14 @@ class ModelFactory(UnmarkedModels):
         self.say(f"marking with {spec.scheme.label}, {spec.payload} bits")
         data, seed = self.data(spec.host.model), spec.host.derive("second phase")
         host, secret = copy.deepcopy(self.host(spec.host)), spec.secret()
-        context = EmbedContext(data.train, data.classes, seed, self.device, secret.nonce)
+        scheme = spec.build()
+        recipe = spec.host.model.recipe
+        dead = left_out(scheme, host, data.train, recipe.train or recipe.mark)
+        context = EmbedContext(data.train, data.classes, seed, self.device, secret.nonce, dead)
         with Stopwatch(self.device) as begin:
-            embedding = spec.build().begin(as_weights(host), secret.message, secret.key, context)
+            embedding = scheme.begin(as_weights(host), secret.message, secret.key, context)
         model = embedding.weights.module or host
-        report = train(model, data.train, spec.host.model.recipe.mark, seed=seed, embedding=embedding)
+        report = train(model, data.train, recipe.mark, seed=seed, embedding=embedding)
         with Stopwatch(self.device) as finish:
             mark = embedding.finish()
         facts = self._facts(model, data, report) | {

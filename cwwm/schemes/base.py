@@ -18,6 +18,7 @@ from cwwm.support.bounds import MOST_PAYLOAD
 from cwwm.support.errors import BadInput
 from cwwm.training import Batch, Batches, train
 from cwwm.weights.carrier import Carrier, host_digest
+from cwwm.weights.dead import Dead
 from cwwm.weights.view import Weights
 
 TRAINING = "training data"
@@ -35,6 +36,7 @@ class EmbedContext:
         seed: of everything random that is not keyed.
         device: where the model is.
         nonce: of the mark, 16 bytes; fresh unless the harness fixes it.
+        dead: by tensor, what carriers ``alive:...`` leave out; None if nobody looked.
     """
 
     data: Batches | None = None
@@ -42,6 +44,7 @@ class EmbedContext:
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     nonce: bytes = field(default_factory=new_nonce)
+    dead: Mapping[str, Dead] | None = None
 
     #: the one training loop, for schemes that train something of their own
     train = staticmethod(train)

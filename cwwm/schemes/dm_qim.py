@@ -126,7 +126,8 @@ class LatticeEmbedding(KeyedEmbedding):
         self, scheme: DitherModulation, weights: Weights, message: Bits, key: Key, context: EmbedContext
     ) -> None:
         """Choose the hosts, fix the step and quantise."""
-        self._step = scheme.step * carrier_deviation(weights, Carrier.choose(weights, scheme.carrier))
+        pool = Carrier.choose(weights, scheme.carrier, context.dead)
+        self._step = scheme.step * carrier_deviation(weights, pool)
         super().__init__(
             scheme,
             weights,

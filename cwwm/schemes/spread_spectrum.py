@@ -86,7 +86,8 @@ class SpreadSpectrum(CodedScheme):
         sums = np.zeros(self.code.length)
         for layer, start, stop, first in pieces(mark.carrier):
             if layer not in missing:
-                values = suspect.tensor(mark.carrier.layers[layer].name).reshape(-1)[start:stop].float()
+                there = mark.carrier.layers[layer]
+                values = there.living(suspect.tensor(there.name))[start:stop].float()
                 finite = torch.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
                 sums += spreading.despread(first, finite.cpu().double().numpy())
         return self.decode(sums, streams)
@@ -194,7 +195,7 @@ class SpreadEmbedding(Embedding):
     ) -> None:
         """Choose the carrier, bind the mark and draw the spreading."""
         self.weights, self.scheme, self.message = weights, scheme, message
-        self.carrier = Carrier.choose(weights, scheme.carrier)
+        self.carrier = Carrier.choose(weights, scheme.carrier, context.dead)
         if self.carrier.size < scheme.code.length:
             raise BadInput(
                 f"carrier '{scheme.carrier}' has {self.carrier.size:,} weights, the code needs "
@@ -229,13 +230,13 @@ class SpreadEmbedding(Embedding):
             before, after = self._marked(layer, start, stop, first)
             change = after.double() - before.double()
             touched, energy = touched + int(torch.count_nonzero(change)), energy + float(change.square().sum())
-            self.weights.write(layer.name, torch.arange(start, stop), after)
+            self.weights.write(layer.name, layer.places(torch.arange(start, stop)), after)
         facts = {"touched": touched, "squared_change": energy, "gain": self.gain}
         return replace(self.mark, report={"pool": self.carrier.size, **facts})
 
     def _marked(self, layer: Layer, start: int, stop: int, first: int) -> tuple[Tensor, Tensor]:
         """Return a piece of a layer as it is and as it will be, in its own dtype."""
-        before = self.weights.tensor(layer.name).reshape(-1)[start:stop]
+        before = layer.living(self.weights.tensor(layer.name))[start:stop]
         added = torch.from_numpy(self.gain * self.spreading.pattern(first, stop - start, self._word))
         after = (before.double() + added.to(before.device)).to(FLOAT_DTYPES[layer.dtype])
         return before, after

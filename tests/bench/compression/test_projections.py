@@ -1,4 +1,4 @@
-"""Projections are nearest points of their sets, keep exactly what was asked for, and repeat without effect."""
+"""Projections are (nearly) nearest points of their sets, keep what was asked for, and repeat without effect."""
 
 from itertools import combinations
 from typing import Any
@@ -51,8 +51,8 @@ def test_top_k_never_leaves_its_mask(values: list[float], data: st.DataObject) -
     assert distance(tensor, projected) == distance(tensor, TopK(keep)(tensor * mask))
 
 
-def naive_groups(values: Tensor, groups: Groups) -> Tensor:
-    """Zero the weakest filters, then channels, then shapes, one at a time."""
+def one_kind_after_another(values: Tensor, groups: Groups) -> Tensor:
+    """Zero the weakest filters, then channels, then shapes, one at a time: the order of arXiv 1807.11091."""
     out = values.clone()
     rows, channels = out.shape[:2]
     places: dict[str, list[tuple[Any, ...]]] = {
@@ -68,22 +68,48 @@ def naive_groups(values: Tensor, groups: Groups) -> Tensor:
     return out
 
 
+def most(kept: Tensor, kind: str) -> int:
+    """Return how many groups of a kind have a weight left."""
+    flat = kept.flatten(2) if kept.ndim > 2 else kept[:, :, None]
+    left = {"filters": flat.any(2).any(1), "channels": flat.any(2).any(0), "shapes": flat.any(0)}
+    return int(left[kind].sum())
+
+
 @given(size=SIZES, axes=st.sampled_from([2, 3, 4]), seed=st.integers(0, 99), data=st.data())
 @settings(max_examples=80, deadline=None)
-def test_groups_are_what_a_loop_leaves(
+def test_groups_are_as_many_as_asked_and_no_worse_than_one_kind_after_another(
     size: tuple[int, int, int, int], axes: int, seed: int, data: st.DataObject
 ) -> None:
     values = normal(size[:axes], seed)
     counts = {"filters": size[0], "channels": size[1], "shapes": values[0].numel()}
     groups = Groups(**{k: data.draw(st.none() | st.integers(1, n)) for k, n in counts.items()})
-    assert torch.equal(groups(values), naive_groups(values, groups))
-    assert torch.equal(groups(groups(values)), groups(values))
+    projected = groups(values)
+    kept = projected != 0
+    assert all(most(kept, kind) <= (getattr(groups, kind) or counts[kind]) for kind in KINDS)
+    assert torch.equal(projected, values * kept)
+    assert distance(values, projected) <= distance(values, one_kind_after_another(values, groups)) * (1 + 1e-6)
+    assert torch.equal(groups(projected), projected)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_filters_go_first_then_channels_then_shapes(seed: int) -> None:
-    values, groups = normal((6, 5, 3, 3), seed), Groups(4, 3, 11)
-    assert torch.equal(groups(values), naive_groups(values, groups))
+def nearest_distance(values: Tensor, filters: int, shapes: int) -> float:
+    """Return the least squared distance of all choices of so many rows and columns."""
+    energy = values.double().square()
+    rows = torch.tensor(list(combinations(range(len(values)), filters)))
+    return float(energy.sum() - energy[rows].sum(1).topk(shapes, dim=1).values.sum(1).max())
+
+
+@pytest.mark.parametrize("keep", [(2, 3), (3, 2), (3, 4), (4, 4)])
+def test_filters_with_shapes_are_nearest_of_all_choices_but_for_few(keep: tuple[int, int]) -> None:
+    matrices = [normal((6, 8), seed) for seed in range(250)]
+    least = torch.tensor([nearest_distance(values, *keep) for values in matrices])
+    groups = Groups(filters=keep[0], shapes=keep[1])
+    ratio = torch.tensor([distance(values, groups(values)) for values in matrices]) / least
+    ordered = (
+        torch.tensor([distance(values, one_kind_after_another(values, groups)) for values in matrices]) / least
+    )
+    assert float((ratio < 1 + 1e-5).double().mean()) >= 0.99
+    assert 1 - 1e-5 < float(ratio.min()) <= float(ratio.max()) < 1.07
+    assert float((ordered < 1 + 1e-5).double().mean()) < 0.65  # what this is better than
 
 
 @pytest.mark.parametrize("kind", KINDS)
