@@ -76,7 +76,7 @@ def gone(pids: list[int]) -> bool:
     return not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids)
 
 
-def until(what: Callable[[], object], seconds: float = 120.0) -> None:
+def until(what: Callable[[], object], seconds: float = 300.0) -> None:
     """Wait until something is so; fail after so many seconds."""
     end = time.monotonic() + seconds
     while not what():
