@@ -3,6 +3,8 @@
 import contextlib
 import multiprocessing
 import os
+import shutil
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -19,31 +21,40 @@ _PRELOADED = [
 ]
 
 
-def start(zoo: Path, said: Path, name: str, *arguments: object) -> BaseProcess:
-    """Start cwwm or cwwm-bench in a process that has its modules loaded; what it prints goes to the file `said`."""
+def start(
+    zoo: Path, said: Path, name: str, *arguments: object, first: Callable[[], object] | None = None
+) -> BaseProcess:
+    """Start cwwm or cwwm-bench in a process that has its modules loaded, which takes no seconds of imports.
+
+    Args:
+        zoo: folder of models.yaml.
+        said: file, or terminal, that gets what it prints.
+        name: of the program.
+        arguments: of its command line.
+        first: called in that process before; a function of a module.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
-    process = context.Process(target=_call, args=(zoo, said, name, *map(str, arguments)))
+    process = context.Process(target=_call, args=(zoo, said, name, first, *map(str, arguments)))
     process.start()
     return process
 
 
-def _call(zoo: Path, said: Path, name: str, *arguments: str) -> None:
+def _call(zoo: Path, said: Path, name: str, first: Callable[[], object] | None, *arguments: str) -> None:
     """Run a command line; the process that does this is killed."""
     import torch
 
+    import bench.cli.app
+    import cwwm.cli
     from bench.models.registry import ZOO_VARIABLE
-    from cwwm.support.console import run_app
 
     os.environ[ZOO_VARIABLE] = str(zoo / "models.yaml")
     torch.set_num_threads(1)
+    if first:
+        first()
     with said.open("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
-        if name == "cwwm":
-            from cwwm.cli import app
-        else:
-            from bench.cli.app import app
-        code = run_app(app, name, arguments)
-    raise SystemExit(code)
+        sys.argv[:] = [name, *arguments]
+        {"cwwm": cwwm.cli.main, "cwwm-bench": bench.cli.app.main}[name]()
 
 
 def workers(pid: int | None) -> list[int]:
@@ -65,12 +76,18 @@ def gone(pids: list[int]) -> bool:
     return not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids)
 
 
-def until(what: Callable[[], object], seconds: float = 120.0) -> None:
+def until(what: Callable[[], object], seconds: float = 300.0) -> None:
     """Wait until something is so; fail after so many seconds."""
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "it did not come about"
         time.sleep(0.05)
+
+
+def with_models_of(finished: Path, out: Path) -> Path:
+    """Make an output folder that has the stored models of a finished run and no record, and return it."""
+    shutil.copytree(finished / "artefacts", out / "artefacts")
+    return out
 
 
 def recorded(out: Path) -> list[Path]:

@@ -23,6 +23,7 @@ from cwwm.testing import check_scheme
 from cwwm.weights.checkpoint import save_tensors
 from examples.low_rank import LowRank
 from examples.patchwork import Patchwork
+from tests.processes import with_models_of
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PLUGINS = ("--plugin", "examples.patchwork", "--plugin", "examples.low_rank")
@@ -53,11 +54,12 @@ def owner(*arguments: object) -> int:
     return run_app(owner_app, "cwwm", [str(argument) for argument in arguments])
 
 
-def test_both_examples_run_in_workers_and_do_what_they_say(bench: Bench, tmp_path: Path) -> None:
+def test_both_examples_run_in_workers_and_do_what_they_say(bench: Bench, finished: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(SUITE)
-    arguments = (tmp_path / "tiny.yaml", *PLUGINS, "--out", tmp_path, "--device", "cpu")
+    out = with_models_of(finished, tmp_path / "out")  # its hosts
+    arguments = (tmp_path / "tiny.yaml", *PLUGINS, "--out", out, "--device", "cpu")
     assert bench("run", *arguments, "--jobs", 2) == 0
-    found = RecordStore(tmp_path).records()
+    found = RecordStore(out).records()
     records = {record.key.attack: record for record in found if isinstance(record, TrainedResult)}
     assert len(records) == len(found)
     mild, hard = records["low-rank + bn"].rows

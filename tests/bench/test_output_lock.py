@@ -7,17 +7,15 @@ import re
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bench.models.registry import ZOO_VARIABLE
 from bench.records.store import RecordStore
 from bench.support.output_lock import LOCK, writing
 from cwwm.support.errors import BadInput, EnvironmentFault
+from tests.processes import recorded, start, until
 
 Bench = Callable[..., int]
 
@@ -119,14 +117,6 @@ def full_disk() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
 
 
-def command(tiny: Path, *arguments: str) -> "subprocess.Popen[str]":
-    line = [sys.executable, "-c", "from bench.cli.app import main; main()", *arguments]
-    environment = {**os.environ, ZOO_VARIABLE: str(tiny / "models.yaml"), "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen(
-        line, env=environment, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=full_disk
-    )
-
-
 @pytest.mark.parametrize("what", ["leaderboard", "pack", "run"])
 def test_a_full_disk_is_one_line_and_not_0(tiny: Path, finished: Path, tmp_path: Path, what: str) -> None:
     shutil.copytree(finished, tmp_path / "out", ignore=shutil.ignore_patterns("artefacts"))
@@ -138,9 +128,10 @@ def test_a_full_disk_is_one_line_and_not_0(tiny: Path, finished: Path, tmp_path:
         "pack": ("pack", str(tmp_path / "out"), "--to", str(tmp_path / "to")),
         "run": ("run", str(tiny / "tiny.yaml"), "--out", str(tmp_path / "out"), "--device", "cpu", "--seeds", "1"),
     }[what]
-    process = command(tiny, *arguments)
-    _, said = process.communicate(timeout=300)
-    assert process.returncode not in (0, None)
+    process = start(tiny, tmp_path / "said", "cwwm-bench", *arguments, first=full_disk)
+    process.join(300)
+    said = (tmp_path / "said").read_text()
+    assert process.exitcode not in (0, None)
     lines = [line for line in said.strip().splitlines() if line.startswith("cwwm-bench: ")]
     assert len(lines) == 1, said
     assert "File too large" in lines[0]
@@ -150,20 +141,15 @@ def test_a_full_disk_is_one_line_and_not_0(tiny: Path, finished: Path, tmp_path:
 
 
 def test_a_folder_removed_while_a_run_goes_on_is_one_line_and_not_0(tiny: Path, tmp_path: Path) -> None:
-    import time
-
-    line = [sys.executable, "-c", "from bench.cli.app import main; main()", "run", str(tiny / "tiny.yaml")]
-    environment = {**os.environ, ZOO_VARIABLE: str(tiny / "models.yaml"), "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(
-        [*line, "--out", str(tmp_path / "out"), "--device", "cpu"],
-        env=environment, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    while not list((tmp_path / "out" / "cells").glob("*.json")):
-        assert process.poll() is None
-        time.sleep(0.05)
-    (tmp_path / "out").rename(tmp_path / "moved")
-    _, said = process.communicate(timeout=300)
-    assert process.returncode not in (0, None)
+    out = tmp_path / "out"
+    process = start(
+        tiny, tmp_path / "said", "cwwm-bench", "run", tiny / "tiny.yaml", "--out", out, "--device", "cpu"
+    )
+    until(lambda: recorded(out) or not process.is_alive())
+    out.rename(tmp_path / "moved")
+    process.join(300)
+    said = (tmp_path / "said").read_text()
+    assert process.exitcode not in (0, None)
     assert said.strip().splitlines()[-1].startswith("cwwm-bench: ")
     assert re.search("was removed or replaced|choose another output folder", said), (
         said

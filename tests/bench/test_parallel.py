@@ -3,27 +3,30 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
-from bench.models.registry import ZOO_VARIABLE
 from bench.records.record import Record
 from bench.records.store import RecordStore
 from bench.verification.comparison import reproducible
 from bench.verification.submission import inspect
-from tests.processes import gone, recorded, until, workers
+from tests.processes import gone, recorded, start, until, with_models_of, workers
+from tests.tiny_suite import SUITE as TINY
 
 Bench = Callable[..., int]
 
 PLUGIN = """
 import os, sys, time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 from bench.attacks.base import Attack, Attacked, AttackContext, Cost
+
+IN_HAND = Path(__file__).with_name("in hand")  # of the process that was the first to do 7
 
 @dataclass(frozen=True, kw_only=True)
 class Fatal(Attack):
@@ -39,6 +42,10 @@ class Fatal(Attack):
             sys.exit(0)
         if strength == 4:
             raise MemoryError
+        if strength == 7 and not IN_HAND.exists():
+            IN_HAND.with_suffix(".part").write_text(str(os.getpid()))
+            IN_HAND.with_suffix(".part").rename(IN_HAND)
+            time.sleep(3600)
         nan = float("nan") if strength == 5 else 0.0
         return Attacked(model, strength, {"odd": nan, "sparsity": 2.0 if strength == 6 else 0.0}, {}, Cost())
 
@@ -58,13 +65,13 @@ attacks:
 
 @pytest.fixture
 def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
-    """Return what writes a suite with one more attack of these strengths, in a folder with its plugin."""
+    """Return what writes a suite with one more attack for each of these, in a folder with its plugin."""
     (tmp_path / "deadly.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def write(*strengths: int) -> Path:
+    def write(*strengths: int, suite: str = SUITE) -> Path:
         lines = [f"  - {{name: fatal, label: fatal-{n}, strengths: [{n}]}}" for n in strengths]
-        (tmp_path / "deadly.yaml").write_text(SUITE + "\n".join(lines) + "\n")
+        (tmp_path / "deadly.yaml").write_text(suite + "\n".join(lines) + "\n")
         return tmp_path / "deadly.yaml"
 
     yield write
@@ -91,9 +98,14 @@ def test_several_processes_record_what_one_does(
 
 
 def test_a_cell_that_ends_its_process_fails_for_good_and_the_rest_goes_on(
-    deadly: Callable[..., Path], bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    deadly: Callable[..., Path],
+    finished: Path,
+    bench: Bench,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    arguments = ("run", deadly(1, 3, 4, 5, 6), "--out", tmp_path / "out", "--device", "cpu", "--plugin", "deadly")
+    out = with_models_of(finished, tmp_path / "out")
+    arguments = ("run", deadly(1, 3, 4, 5, 6), "--out", out, "--device", "cpu", "--plugin", "deadly")
     assert bench(*arguments, "--jobs", 2, "--scheme", "cwc") == 3
     records = by_attack(tmp_path / "out")
     found = {attack: (r.status, r.fatal, len(r.attempts)) for (_, attack), r in records.items()}
@@ -118,72 +130,81 @@ def test_a_cell_that_ends_its_process_fails_for_good_and_the_rest_goes_on(
 
 
 def test_a_cell_that_takes_too_long_fails_and_is_tried_again_by_the_next_run(
-    deadly: Callable[..., Path], bench: Bench, tmp_path: Path
+    deadly: Callable[..., Path], finished: Path, bench: Bench, tmp_path: Path
 ) -> None:
-    arguments = ("run", deadly(2), "--out", tmp_path / "out", "--device", "cpu", "--plugin", "deadly")
-    assert bench(*arguments, "--scheme", "cwc", "--attack", "[!f]*") == 0  # makes the models
+    out = with_models_of(finished, tmp_path / "out")
+    arguments = ("run", deadly(2), "--out", out, "--device", "cpu", "--plugin", "deadly")
     for tries in range(2):
-        assert bench(*arguments, "--scheme", "cwc", "--cell-timeout", "8s") == 3
-        record = by_attack(tmp_path / "out")["cwc", "fatal-2"]
-        assert record.reason == "it took longer than 8 seconds"
+        assert bench(*arguments, "--scheme", "cwc", "--attack", "fatal-2", "--cell-timeout", "2s") == 3
+        record = by_attack(out)["cwc", "fatal-2"]
+        assert record.reason == "it took longer than 2 seconds"
         assert len(record.attempts) == tries
     assert bench(*arguments, "--cell-timeout", "3s", "--budget", "9s") == 2
 
 
-def command(suite: Path, out: Path, *more: str) -> list[str]:
-    line = [sys.executable, "-c", "from bench.cli.app import main; main()", "run", str(suite), "--out", str(out)]
-    return [*line, "--device", "cpu", *more]
+def begin(tiny: Path, suite: Path, out: Path, *more: str) -> BaseProcess:
+    """Begin a run in a process of its own; what it prints goes to the file `said` beside its folder."""
+    arguments = ("run", suite, "--out", out, "--device", "cpu", "--plugin", "deadly", *more)
+    return start(tiny, out.with_name("said"), "cwwm-bench", *arguments)
 
 
-def start(tiny: Path, suite: Path, out: Path, *more: str) -> "subprocess.Popen[str]":
-    environment = {**os.environ, ZOO_VARIABLE: str(tiny / "models.yaml"), "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen(command(suite, out, *more), stderr=subprocess.PIPE, env=environment, text=True)
-
-
-def test_a_killed_worker_is_replaced(tiny: Path, finished: Path, tmp_path: Path) -> None:
-    process = start(tiny, tiny / "tiny.yaml", tmp_path, "--jobs", "2")
-    until(lambda: recorded(tmp_path))
-    os.kill(workers(process.pid)[-1], signal.SIGKILL)
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    assert "16 cells run" in said
-    alone, together = (list(RecordStore(folder).records()) for folder in (finished, tmp_path))
-    assert [reproducible(r) for r in together] == [reproducible(r) for r in alone]
-    fatal = [attempt for record in together for attempt in record.attempts]
-    assert all(a.fatal and "SIGKILL" in a.reason for a in fatal)
-    assert len(fatal) <= 1
-    assert inspect(RecordStore(tmp_path)).faults == []
+def test_a_killed_worker_is_replaced(
+    tiny: Path, finished: Path, deadly: Callable[..., Path], tmp_path: Path
+) -> None:
+    """It is killed in the middle of a cell, which waits for that once, in one of the two groups of cells."""
+    out, in_hand = with_models_of(finished, tmp_path / "out"), tmp_path / "in hand"
+    process = begin(tiny, deadly(7, suite=TINY), out, "--seeds", "1", "--jobs", "2")
+    until(in_hand.exists)
+    os.kill(int(in_hand.read_text()), signal.SIGKILL)
+    process.join(300)
+    said = (tmp_path / "said").read_text()
+    assert process.exitcode == 0, said
+    assert "10 cells run" in said
+    together, alone = by_attack(out), {record.identity: record for record in RecordStore(finished).records()}
+    killed = [together.pop((scheme, "fatal-7")) for scheme in ("cwc", "sign-repetition")]
+    assert len(together) == 8
+    assert all(reproducible(r) == reproducible(alone[r.identity]) for r in together.values())
+    assert {record.status for record in killed} == {"ok"}
+    (fatal,) = [attempt for record in (*killed, *together.values()) for attempt in record.attempts]
+    assert fatal.fatal
+    assert "SIGKILL" in fatal.reason
+    assert inspect(RecordStore(out)).faults == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_workers_end_with_their_parent(tiny: Path, tmp_path: Path, number: signal.Signals) -> None:
-    process = start(tiny, tiny / "tiny.yaml", tmp_path, "--jobs", "2")
-    until(lambda: recorded(tmp_path))
+def test_workers_end_with_their_parent(
+    tiny: Path, finished: Path, deadly: Callable[..., Path], tmp_path: Path, number: signal.Signals
+) -> None:
+    """Each worker comes to a cell that takes an hour, so that both are at work when the parent is stopped."""
+    out = with_models_of(finished, tmp_path / "out")
+    process = begin(tiny, deadly(2), out, "--jobs", "2")
+    until(lambda: recorded(out) and len(workers(process.pid)) == 2)
     own = workers(process.pid)
-    assert own
-    process.send_signal(number)
-    assert process.wait(30) != 0
-    until(lambda: gone(own), 20)
+    assert process.pid is not None
+    os.kill(process.pid, number)
+    process.join(300)
+    assert process.exitcode not in (0, None)
+    until(lambda: gone(own))
     if number == signal.SIGTERM:
-        assert process.stderr is not None
-        assert process.stderr.read().strip().splitlines()[-1] == "cwwm-bench: interrupted"
-        assert re.search('"state": "stopped"', (tmp_path / "progress.json").read_text())
-        assert not list(tmp_path.rglob("*.part"))
-        assert not (tmp_path / ".lock").exists()
+        said = (tmp_path / "said").read_text()
+        assert said.strip().splitlines()[-1] == "cwwm-bench: interrupted"
+        assert re.search('"state": "stopped"', (out / "progress.json").read_text())
+        assert not list(out.rglob("*.part"))
+        assert not (out / ".lock").exists()
 
 
 def test_a_cell_that_ends_the_only_process_is_run_apart_by_the_next_run(
-    tiny: Path, deadly: Callable[..., Path], tmp_path: Path
+    tiny: Path, finished: Path, deadly: Callable[..., Path], tmp_path: Path
 ) -> None:
     """The first run dies of it; the next one runs it apart, twice, gives it up, and runs the rest."""
-    more = ("--plugin", "deadly", "--scheme", "cwc")
-    first = start(tiny, deadly(1), tmp_path / "out", *more)
-    first.communicate(timeout=300)
-    assert first.returncode == 7
-    second = start(tiny, tmp_path / "deadly.yaml", tmp_path / "out", *more)
-    _, said = second.communicate(timeout=300)
-    assert second.returncode == 3, said
-    records = by_attack(tmp_path / "out")
+    out = with_models_of(finished, tmp_path / "out")
+    first = begin(tiny, deadly(1), out, "--scheme", "cwc")
+    first.join(300)
+    assert first.exitcode == 7
+    second = begin(tiny, tmp_path / "deadly.yaml", out, "--scheme", "cwc")
+    second.join(300)
+    assert second.exitcode == 3, (tmp_path / "said").read_text()
+    records = by_attack(out)
     assert {attack: r.status for (_, attack), r in records.items()} == {
         "magnitude": "ok",
         "harmless": "ok",

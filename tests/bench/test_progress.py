@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -23,12 +25,12 @@ from bench.execution.progress import (
     progress_view,
     read_progress,
 )
-from bench.models.registry import ZOO_VARIABLE
 from bench.records.record import changed
 from bench.records.store import RecordStore
 from bench.suite.cell import Cell
 from cwwm.support.errors import BadInput
 from cwwm.support.files import write_json
+from tests.processes import start
 
 Bench = Callable[..., int]
 
@@ -100,30 +102,27 @@ def test_a_terminal_gets_a_live_table(tiny: Path, finished: Path, tmp_path: Path
     """One cell is run again, on models that are stored."""
     shutil.copytree(finished, tmp_path / "out")
     next((tmp_path / "out/cells").iterdir()).unlink()
-    command = [sys.executable, "-c", "from bench.cli.app import main; main()", "run", str(tiny / "tiny.yaml")]
-    command += ["--out", str(tmp_path / "out"), "--device", "cpu"]
-    environment = {**os.environ, ZOO_VARIABLE: str(tiny / "models.yaml"), "TERM": "xterm", "COLUMNS": "160"}
     controller, terminal = pty.openpty()
-    process = subprocess.Popen(command, stderr=terminal, stdout=subprocess.DEVNULL, env=environment)
+    arguments = ("run", tiny / "tiny.yaml", "--out", tmp_path / "out", "--device", "cpu")
+    process = start(tiny, Path(os.ttyname(terminal)), "cwwm-bench", *arguments, first=on_a_wide_terminal)
+    shown = read_all(controller, process)
     os.close(terminal)
-    shown = read_all(controller)
-    assert process.wait() == 0
+    assert process.exitcode == 0
     assert "15/16 cells" in shown
     assert "16/16 cells" in shown
     assert "\x1b[" in shown, "a live table moves the cursor"
 
 
-def read_all(terminal: int) -> str:
-    """Return what is written to a terminal until its other side closes."""
+def on_a_wide_terminal() -> None:
+    os.environ.update(TERM="xterm", COLUMNS="160")
+
+
+def read_all(terminal: int, process: BaseProcess) -> str:
+    """Return what a process writes to a terminal until it ends."""
     parts = []
-    while True:
-        try:
-            part = os.read(terminal, 65536)
-        except OSError:  # Linux reports the closed side of a terminal so
-            break
-        if not part:
-            break
-        parts.append(part)
+    while process.is_alive() or connection.wait([terminal], 0):
+        if terminal in connection.wait([terminal, process.sentinel]):
+            parts.append(os.read(terminal, 65536))
     os.close(terminal)
     return b"".join(parts).decode()
 

@@ -6,6 +6,7 @@ bits. Every definition that ran has to be in the fingerprint of what it is part 
 
 import json
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from cwwm.schemes import SCHEMES
 from tests.golden.__main__ import EXPECTED, measured
 from tests.golden.cells import NEEDS, golden_cells
 from tests.portable.__main__ import EXPECTED as PORTABLE
+from tests.shared_folder import made_once
 
 EXPECTED_CELLS: dict[str, dict[str, Any]] = json.loads(EXPECTED.read_text())["cells"]
 
@@ -28,8 +30,15 @@ TOLERANCE = 1e-6
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, Any]:
-    return measured()
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Return what the cells gave, run once for all processes of these tests."""
+
+    def make(folder: Path) -> None:
+        (folder / "found.json").write_text(json.dumps(measured()))
+
+    text = (made_once(tmp_path_factory, "golden", make) / "found.json").read_text()
+    cells: dict[str, Any] = json.loads(text)
+    return cells
 
 
 def test_golden_rows_are_the_committed_ones(found: dict[str, Any]) -> None:
