@@ -21,6 +21,7 @@ Masks = Mapping[str, Tensor]
 
 DATA = "data"
 NETWORKS = "a builder of fresh networks"
+BASE = "the model's public base"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class AttackContext:
         masks: held pruning masks by parameter name (bool, True is kept), when this attack follows another.
         scheme: the encoding of the mark with its parameters, which are public (Kerckhoffs' principle), or None.
         build: gives a fresh network for the task on the device: (timm name, or None for the host's own; seed).
+        base: gives the public model that the marked one was trained from, unmarked, where there is one.
     """
 
     data: Dataset
@@ -69,6 +71,7 @@ class AttackContext:
     masks: Masks = field(default_factory=dict)
     scheme: Scheme | None = None
     build: Callable[[str | None, int], nn.Module] | None = None
+    base: Callable[[], nn.Module] | None = None
 
     @classmethod
     def bare(cls, device: torch.device, seed: int = 0) -> "AttackContext":
@@ -80,7 +83,11 @@ class AttackContext:
     @property
     def has(self) -> frozenset[str]:
         """Return what an attack may need that is here; see `Attack.needs`."""
-        found = {DATA: len(self.data.test) > 0, NETWORKS: self.build is not None}
+        found = {
+            DATA: len(self.data.test) > 0,
+            NETWORKS: self.build is not None,
+            BASE: self.base is not None,
+        }
         return frozenset(need for need, there in found.items() if there)
 
 
@@ -116,7 +123,7 @@ class Attack(ABC):
     Class attributes:
         name: as registered; strength: what the number means, with its unit;
         changes_weights: False if host weights stay as they were, so that a law that held still holds;
-        needs: what it cannot do without (`DATA`, `NETWORKS`); `other_data` names data sets that it loads.
+        needs: what it cannot do without (`DATA`, `NETWORKS`, `BASE`); `other_data` names data sets that it loads.
     """
 
     name: ClassVar[str]

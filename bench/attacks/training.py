@@ -8,7 +8,7 @@ from torch import nn
 
 from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost, Masks, measure_sparsity, timed
 from cwwm.support.errors import BadInput
-from cwwm.training import Batches, Objective, Recipe, TrainingReport, train
+from cwwm.training import Batches, Objective, Recipe, TrainingHook, TrainingReport, train
 from cwwm.weights.carrier import classifier
 from cwwm.weights.view import as_weights
 
@@ -37,15 +37,16 @@ def train_or_diverge(
     masks: Masks | None = None,
     objective: Objective | None = None,
     fraction: float = 1.0,
+    hook: TrainingHook | None = None,
 ) -> tuple[Cost, bool]:
     """Train in place as `cwwm.training.train` does; return the cost, and whether the loss diverged.
 
     A diverged model is left as it is: an attacker's bad luck is a result, not a failure of the bench. `fraction` is
-    the share of the training data that the cost counts.
+    the share of the training data that the cost counts; `hook` sees every step.
     """
     with timed(context.device) as watch:
         try:
-            report = train(model, data, recipe, seed=context.seed, masks=masks, objective=objective)
+            report = train(model, data, recipe, seed=context.seed, masks=masks, objective=objective, embedding=hook)
             return _cost(report, fraction), False
         except FloatingPointError:
             pass

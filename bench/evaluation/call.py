@@ -45,6 +45,7 @@ def evaluate(
     *,
     recipe: HostRecipe | Recipe | None = None,
     build: Build | None = None,
+    base: nn.Module | None = None,
     reader: str = Blind.name,
     seed: int = 0,
 ) -> Evaluation:
@@ -60,6 +61,8 @@ def evaluate(
             accuracy and the others are the attacker's. None: no accuracy, and no attack that needs data.
         recipe: of trainings, the attacker's too; by default five epochs of AdamW.
         build: gives a fresh network of (timm name, or None for the host's own; seed); distillation needs it.
+        base: the public model that `model` came from, of its shapes (`model` itself if that is public), which
+            attackers that interpolate or merge with it need; it is left alone.
         reader: how suspects are read, ``"blind"`` or another name of `cwwm.readers`.
         seed: of key, message and all that is random; such a key proves nothing to others.
 
@@ -68,7 +71,7 @@ def evaluate(
             a strength that an attack does not take, data that is none, or a model that cannot carry the mark.
     """
     made, curves = scheme_from(scheme), curves_from(attacks)
-    task = _Task.of(model, made, data, AttackerMeans(recipe_from(recipe), build, seed))
+    task = _Task.of(model, made, data, AttackerMeans(recipe_from(recipe), build, base, seed))
     for attack, _ in curves:
         attack.require(task.context)
     owner = OwnersReading.of(task.marked(0), reader)
@@ -79,10 +82,11 @@ def evaluate(
 
 @dataclass(frozen=True)
 class AttackerMeans:
-    """What both sides train with, what students are built with, and the seed of everything."""
+    """What both sides train with, what students are built with, the public base, and the seed of everything."""
 
     recipe: HostRecipe
     build: Build | None
+    base: nn.Module | None
     seed: int
 
 
@@ -100,7 +104,7 @@ class _Task:
         device = next((tensor.device for tensor in model.state_dict().values()), torch.device("cpu"))
         bare = replace(
             AttackContext.bare(device, means.seed),
-            recipe=means.recipe, build=means.build, scheme=scheme.encoding,
+            recipe=means.recipe, build=means.build, base=_lender(means.base, device), scheme=scheme.encoding,
         )  # fmt: skip
         if data is None:
             return cls(model, scheme, None, bare)
@@ -155,6 +159,10 @@ class _Task:
             return accuracy(model, found.test).percent
         finally:
             model.train(training)
+
+
+def _lender(base: nn.Module | None, device: torch.device) -> Callable[[], nn.Module] | None:
+    return None if base is None else lambda: copy.deepcopy(base).to(device)
 
 
 def _loader(data: Dataset, device: torch.device) -> Callable[[str], Dataset]:

@@ -1,5 +1,6 @@
 """Measures one cell of trained models: mark -> attack over its strengths -> extraction, evidence, accuracy."""
 
+import copy
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -134,7 +135,18 @@ def attacker_context(
         load=lambda name: factory.data(host.model, name),
         scheme=scheme,
         build=lambda name, seed: _fresh(host.model, name, seed, factory),
+        base=_public_base(host, factory),
     )
+
+
+def _public_base(host: HostSpec, factory: ModelFactory) -> Callable[[], nn.Module] | None:
+    """Return what gives the host as it was before the mark's phase, the base that anybody can have.
+
+    None where that is a network of random weights: nobody publishes such a base.
+    """
+    if host.model.recipe.train is None and host.model.weights == "random":
+        return None
+    return lambda: copy.deepcopy(factory.host(host))
 
 
 def _fresh(spec: ModelSpec, name: str | None, seed: int, factory: ModelFactory) -> nn.Module:

@@ -59,11 +59,10 @@ def _scheme() -> Scheme:
 
 
 def everything() -> AttackContext:
-    """Return the context of an attacker who has data, a recipe, the encoding and a builder of networks."""
+    """Return the context of an attacker who has data, a recipe, the encoding, a builder of networks and a base."""
     data, device = load("digits", size=SIZE), torch.device("cpu")
-    return AttackContext(
-        data, _RECIPE, 7, device, lambda name: load(name, size=SIZE), scheme=_scheme(), build=network
-    )
+    known: dict[str, Any] = {"scheme": _scheme(), "build": network, "base": lambda: network(seed=1)}
+    return AttackContext(data, _RECIPE, 7, device, lambda name: load(name, size=SIZE), **known)
 
 
 @dataclass(frozen=True)

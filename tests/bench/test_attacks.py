@@ -1,6 +1,7 @@
 """One table drives every attack through the contract of `check_attack`; then what holds of ours alone."""
 
 import copy
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -17,14 +18,15 @@ from bench.attacks.pruning import prunable_tensors
 from bench.data import load
 from bench.models.registry import HostRecipe
 from bench.testing import ATTACK_RULES, AttackSubject, BrokenRule, Rule, check_attack
-from bench.testing.subject import TwoConvolutions
+from bench.testing.subject import TwoConvolutions, network
 from cwwm.schemes import EmbedContext
 from cwwm.schemes.sign_repetition import SignRepetition
 from cwwm.support.errors import BadInput
-from cwwm.training import Recipe
+from cwwm.training import Recipe, train
 from cwwm.weights.carrier import Carrier, classifier, host_digest
 from cwwm.weights.order_statistics import pruned_count
 from cwwm.weights.view import as_weights
+from tests.residual_net import residual_net
 
 RECIPE = HostRecipe(mark=Recipe(epochs=1, batch_size=64, lr=1e-3))
 Weights = dict[str, Tensor]
@@ -39,6 +41,17 @@ TABLE: list[tuple[dict[str, Any], list[float]]] = [
     ({"name": "structured"}, [0.25, 0.5]),
     ({"name": "structured", "ranking": "global", "norm": 2}, [0.25]),
     ({"name": "structured-removed"}, [0.25]),
+    ({"name": "prune-nm"}, [0.25, 0.5]),
+    ({"name": "wanda"}, [0.0, 0.5]),
+    ({"name": "wanda", "group": 4, "images": 16}, [0.5]),
+    ({"name": "sparsegpt"}, [0.0, 0.5]),
+    ({"name": "gptq", "block": 32}, [8, 3]),
+    ({"name": "svd"}, [0.0, 0.5]),
+    ({"name": "svd", "by": "energy"}, [0.1]),
+    ({"name": "drop-blocks"}, [0.5, 1.0]),
+    ({"name": "drop-blocks", "by": "loss"}, [0.5]),
+    ({"name": "split-layers"}, [0.5, 1.0]),
+    ({"name": "split-layers", "kind": "identity"}, [0.5]),
     ({"name": "gradual", "updates": 2, "epochs": 1}, [0.3, 0.8]),
     ({"name": "gradual", "updates": 2, "epochs": 1, "ranking": "global"}, [0.5]),
     ({"name": "admm-prune", **SHORT}, [2, 10]),
@@ -56,16 +69,31 @@ TABLE: list[tuple[dict[str, Any], list[float]]] = [
     ({"name": "distill", "epochs": 1}, [1, 10]),
     ({"name": "distill", "epochs": 1, "transfer": "held-out", "labels": "top-k", "mixing": 0.5}, [4]),
     ({"name": "distill", "epochs": 1, "transfer": "out-of-distribution", "labels": "hard"}, [1]),
+    ({"name": "distill-stolen", "epochs": 1}, [2]),
+    ({"name": "distill-stolen", "epochs": 1, "labels": "hard"}, [1]),
+    ({"name": "lora", "epochs": 1}, [1, 64]),
     ({"name": "bn"}, [0.5]),
     ({"name": "noise"}, [0.0, 0.2, 1.0]),
     ({"name": "noise", "scope": "layer"}, [0.3]),
+    ({"name": "noise-shaped", "images": 8}, [0.0, 0.2]),
     ({"name": "quantise"}, [8, 4, 2]),
     ({"name": "quantise", "granularity": "channel"}, [3]),
     ({"name": "quantise", "scheme": "affine"}, [4]),
     ({"name": "quantise-torch"}, [8, 3]),
     ({"name": "quantise-torch", "algorithm": "hqq"}, [4]),
+    ({"name": "cast"}, [16]),
+    ({"name": "cast", "format": "fp8-e4m3", "granularity": "channel"}, [8]),
+    ({"name": "cast", "format": "nf"}, [4, 3]),
+    ({"name": "cast", "format": "int", "group": 32, "scheme": "affine"}, [8, 4]),
     ({"name": "cluster"}, [5, 2]),
     ({"name": "scale"}, [0.5, 3.0]),
+    ({"name": "ema", "epochs": 1}, [0.0, 0.9]),
+    ({"name": "soup", "epochs": 1, "statistics": 0.1}, [3, 2]),
+    ({"name": "interpolate", "statistics": 0}, [0.0, 0.5]),
+    ({"name": "interpolate", "other": "sibling", "path": "slerp", "epochs": 1}, [0.3, 0.7]),
+    ({"name": "task-arithmetic", "epochs": 1}, [0.5, 1.0]),
+    ({"name": "ties", "others": 2, "epochs": 1}, [0.8, 0.0]),
+    ({"name": "dare"}, [0.5, 0.9]),
     ({"name": "overwrite"}, [1, 2, 4]),
     ({"name": "permute"}, [0.5, 1.0]),
     ({"name": "rescale"}, [1, 3]),
@@ -78,11 +106,16 @@ TABLE: list[tuple[dict[str, Any], list[float]]] = [
     ({"name": "targeted"}, [0.0, 0.01, 1.0]),
     ({"name": "targeted", "suspects": "repeats", "action": "redraw"}, [0.1]),
     ({"name": "targeted", "suspects": "outliers", "action": "redraw"}, [0.01, 0.5]),
+    ({"name": "idle"}, [0.0, 0.2]),
+    ({"name": "idle", "ranking": "layer", "images": 16}, [0.3]),
     ({"name": "collude"}, [2, 4]),
     ({"name": "collude", "mode": "difference", "fill": "redraw", "beyond": 4}, [3]),
     ({"name": "then", "first": "collude", "second": {"name": "finetune", "epochs": 1}}, [2]),
     ({"name": "then", "first": PRUNE, "second": {"name": "finetune", "epochs": 1}}, [0.6]),
     ({"name": "then", "first": PRUNE, "second": "bn"}, [0.6]),
+    ({"name": "then", "first": "wanda", "second": {"name": "lora", "epochs": 1}, "second_strength": 2}, [0.5]),
+    ({"name": "then", "first": PRUNE, "second": "gptq", "second_strength": 4}, [0.5]),
+    ({"name": "then", "first": "drop-blocks", "second": {"name": "finetune", "epochs": 1}}, [0.5]),
     ({"name": "then", "first": PRUNE, "second": {"name": "distill", "epochs": 1}}, [0.6]),
     ({"name": "search", "attack": {**PRUNE}, "mildest": 0.1, "hardest": 0.9, "resolution": 2}, [0, 5]),
     (
@@ -96,6 +129,7 @@ TABLE: list[tuple[dict[str, Any], list[float]]] = [
     ({"name": "then", "first": PRUNE, "second": "cluster", "second_strength": 3}, [0.6]),
     ({"name": "then", "first": PRUNE, "second": {"name": "admm-prune", **SHORT}, "second_strength": 4}, [0.6]),
 ]
+MODELS = {"drop-blocks": residual_net}  # what an attack is tried on that the small network cannot take
 NEEDS = {"analog": "aihwkit.inference.noise.pcm"}  # not among what the tests install
 SCHEME = SignRepetition(payload_bits=16, repetition=5)
 IDS = [make_attack(spec, "test").label for spec, _ in TABLE]
@@ -123,7 +157,8 @@ def _contract() -> list[Any]:
     """Return every rule of every entry of the table, to be run one at a time."""
     found = []
     for number, (spec, strengths) in enumerate(TABLE):
-        subject = AttackSubject(make_attack(spec, "test"), strengths)
+        attack = make_attack(spec, "test")
+        subject = AttackSubject(attack, strengths, MODELS.get(attack.parts[0].name, network))
         found += [pytest.param(subject, rule, id=f"{IDS[number]}-{rule.says}") for rule in ATTACK_RULES]
     return found
 
@@ -228,6 +263,22 @@ def test_a_new_head_has_the_new_tasks_classes(model: nn.Module, context: AttackC
     assert torch.equal(item.model.conv1.weight, model.conv1.weight)
 
 
+@pytest.mark.parametrize("name", ["finetune", "lora"])
+def test_an_attacker_trains_as_long_as_the_host_was_trained_if_no_epochs_are_given(
+    name: str, model: nn.Module, context: AttackContext
+) -> None:
+    host = Recipe(epochs=3, batch_size=256, lr=1e-3)
+    known = replace(context, recipe=HostRecipe(mark=replace(host, epochs=1), train=host))
+    full, short = (
+        next(make_attack(spec, "test").curve([model], [1], known)) for spec in (name, {"name": name, "epochs": 1})
+    )
+    assert full.achieved["epochs"] == 3
+    assert full.cost.samples == 3 * len(context.data.train)
+    assert full.cost.steps == 3 * short.cost.steps
+    report = train(copy.deepcopy(model), context.data.train, host, seed=0)
+    assert (full.cost.steps, full.cost.samples) == (report.steps, report.samples)
+
+
 def test_a_diverging_fine_tune_is_a_result(model: nn.Module, context: AttackContext) -> None:
     item = next(make_attack({"name": "finetune", "epochs": 1}, "test").curve([model], [1e30], context))
     assert item.achieved["diverged"] is True
@@ -244,7 +295,14 @@ def test_a_diverging_fine_tune_is_a_result(model: nn.Module, context: AttackCont
         ({"name": "new-head", "scope": "body"}, "scope"),
         ({"name": "noise", "scope": "channel"}, "scope is 'global' or 'layer'"),
         ({"name": "quantise", "granularity": "weight"}, "granularity is 'tensor' or 'channel'"),
+        ({"name": "cast", "format": "fp4"}, "format is one of 'bf16', 'fp16', 'fp8-e4m3'"),
         ({"name": "scale", "by": 2}, "'by'"),
+        ({"name": "soup", "rate": 0}, "rate is a finite number above 0"),
+        ({"name": "ema", "epochs": 0}, "epochs are at least 1"),
+        ({"name": "dare", "statistics": 2}, "statistics is a share between 0 and 1"),
+        ({"name": "interpolate", "other": "host"}, "other is 'base' or 'sibling'"),
+        ({"name": "interpolate", "path": "bezier"}, "path is 'linear' or 'slerp'"),
+        ({"name": "ties", "others": 0}, "others is at least 1"),
         ({"name": "overwrite", "marks": 2}, "'marks'"),
         ({"name": "permute", "groups": 2}, "'groups'"),
         ({"name": "insert", "kind": "loud"}, "kind is one of zero, split, clique, not 'loud'"),
@@ -268,6 +326,19 @@ def test_a_diverging_fine_tune_is_a_result(model: nn.Module, context: AttackCont
         ({"name": "gradual", "updates": 0}, "updates and epochs are at least 1"),
         ({"name": "structured-removed", "channels": "some"}, "channels is 'all' or 'interior'"),
         ({"name": "quantise-torch", "algorithm": "awq"}, "algorithm is 'minmax' or 'hqq'"),
+        ({"name": "prune-nm", "group": 1}, "a group has 2 or more weights, not 1"),
+        ({"name": "wanda", "group": 0}, "a group has 2 or more weights, not 0"),
+        ({"name": "wanda", "images": 0}, "wanda: images is a whole number of at least 1, not 0"),
+        ({"name": "sparsegpt", "block": 0}, "sparsegpt: block is a whole number of at least 1, not 0"),
+        ({"name": "gptq", "images": 0}, "gptq: images is a whole number of at least 1, not 0"),
+        ({"name": "svd", "by": "trace"}, "by is 'rank' or 'energy', not 'trace'"),
+        ({"name": "drop-blocks", "by": "name"}, "by is 'similarity' or 'loss', not 'name'"),
+        ({"name": "split-layers", "kind": "both"}, "kind is 'rotate' or 'identity', not 'both'"),
+        ({"name": "idle", "ranking": "row"}, "ranking is 'global' or 'layer', not 'row'"),
+        ({"name": "noise-shaped", "damping": 0}, "damping is a number of at least 1e-6, not 0"),
+        ({"name": "lora", "alpha": 0}, "alpha and rate are numbers above 0"),
+        ({"name": "lora", "epochs": 0}, "epochs are at least 1"),
+        ({"name": "distill-stolen", "student": "lenet5"}, "the student is the stolen model itself, 'same'"),
         (7, "an attack is a name"),
     ],
 )
@@ -288,12 +359,33 @@ def test_a_bad_attack_is_refused_in_one_line(spec: object, named: str) -> None:
         ("noise", float("nan"), "positive number of sigmas"),
         ("quantise", 1, "integer from 2 to 16"),
         ("quantise", 4.5, "integer from 2 to 16"),
+        ("cast", 8, "bits of 'bf16' are 16"),
         ("scale", 0.0, "above 0"),
         ("scale", float("inf"), "above 0"),
+        ("ema", 1.0, "the decay is at least 0 and below 1"),
+        ("soup", 1, "integer of at least 2"),
+        ("soup", 2.5, "integer of at least 2"),
+        ("interpolate", 1.1, "between 0 and 1"),
+        ("task-arithmetic", -0.1, "0 or a positive number"),
+        ("ties", 1.0, "trimmed is at least 0 and below 1"),
+        ("dare", float("nan"), "dropped is at least 0 and below 1"),
         ("structured-removed", 1.0, "at least 0 and below 1"),
         ("gradual", 1.1, "between 0 and 1"),
         ("quantise-torch", 9, "integer from 2 to 8"),
         ("cluster", 0, "integer from 1 to 8"),
+        ("prune-nm", 1.5, "between 0 and 1"),
+        ("wanda", -0.1, "between 0 and 1"),
+        ("sparsegpt", float("nan"), "between 0 and 1"),
+        ("gptq", 4.5, "integer from 2 to 8"),
+        ("svd", 1.0, "at least 0 and below 1"),
+        ("drop-blocks", 1.1, "between 0 and 1"),
+        ("drop-blocks", 0.5, "no numbered block that gives the shape it takes"),
+        ("split-layers", -0.5, "between 0 and 1"),
+        ("idle", 1.5, "between 0 and 1"),
+        ("noise-shaped", -0.1, "positive number of sigmas"),
+        ("lora", 0, "integer of at least 1"),
+        ("lora", 2.5, "integer of at least 1"),
+        ("distill-stolen", 0.0, "finite and above 0"),
         ("distill", 0.0, "finite and above 0"),
         ("distill", float("inf"), "finite and above 0"),
         ("admm-prune", 0.5, "ratio 0.5 is not between 1 and"),
@@ -326,7 +418,11 @@ def test_an_impossible_strength_is_refused_in_one_line(
             make_attack(name, "test").check_strength(strength)
 
 
-ON_THIS_MODEL = [("admm-structured", 1e9), ("collude", 2)]  # other models, or more copies, take them
+ON_THIS_MODEL = [
+    ("admm-structured", 1e9),
+    ("collude", 2),
+    ("drop-blocks", 0.5),
+]  # other models, or more copies, take them
 
 
 @pytest.mark.parametrize(
@@ -438,6 +534,29 @@ def test_change_of_lost_or_replaced_layers_does_not_count() -> None:
     before = {"a": torch.ones(2), "b": torch.ones(2), "c": torch.tensor([1.0, 1.0])}
     after = {"a": torch.zeros(2), "b": torch.zeros(3), "c": torch.tensor([1.0, float("nan")])}
     assert measure_change(before, after) == {"change": None, "layers": {"a": 1.0, "c": None}}
+
+
+AIMED = ["prune-nm", "wanda", "sparsegpt", "svd", "drop-blocks", "split-layers", "idle", "noise-shaped"]
+
+
+@pytest.mark.parametrize("name", [*AIMED, "gptq", "lora", "distill-stolen"])
+def test_a_model_that_diverged_before_is_attacked_all_the_same(name: str, context: AttackContext) -> None:
+    broken = residual_net()
+    nn.init.constant_(broken.get_parameter("stages.0.1.conv1.weight"), float("nan"))
+    strength = 0.5 if name in AIMED else 4
+    item = next(make_attack(name, "test")(broken, [strength], context))
+    assert json.dumps(item.achieved, allow_nan=False)
+    assert item.achieved.get("diverged", True) is True
+
+
+@pytest.mark.parametrize("name", ["wanda", "sparsegpt", "drop-blocks", "idle", "noise-shaped"])
+def test_calibration_without_training_images_is_refused_in_one_line(
+    name: str, model: nn.Module, context: AttackContext
+) -> None:
+    untaught = replace(context, data=load("photo-crops", size=16))
+    assert not len(untaught.data.train)
+    with pytest.raises(BadInput, match="has no training images, from which calibration takes some"):
+        next(make_attack(name, "test")(model, [0.5], untaught))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,6 +66,11 @@ def distil(strength: float = 1.0, epochs: int = 3, **parameters: object) -> Atta
     return next(attack.curve([teacher()], [strength], context(epochs)))
 
 
+def distil_stolen(strength: float = 1.0, epochs: int = 1, **parameters: object) -> Attacked:
+    attack = make_attack({"name": "distill-stolen", **parameters}, "test")
+    return next(attack([teacher()], [strength], replace(context(epochs), build=None)))
+
+
 def some_logits(count: int = 16, seed: int = 0, spread: float = 3.0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     taught, mine = (spread * torch.randn(count, 10, generator=generator, dtype=torch.float64) for _ in range(2))
@@ -400,3 +405,30 @@ def test_a_smaller_student_answers_the_task_and_has_no_place_for_a_projection() 
     for item in attack.curve([host], [1.0, 4.0, 20.0], context(20)):
         assert accuracy(item.model, data().test).percent > accuracy(host, data().test).percent - 2
         assert not scheme_of(claim.mark).extract(as_weights(item.model), KEY, claim.mark).applicable
+
+
+def moved(student: nn.Module) -> float:
+    """Return the squared change from the teacher's weights, relative to their squares."""
+    pairs = list(zip(teacher().parameters(), student.parameters(), strict=True))
+    apart = sum(float((a - b).detach().square().sum()) for a, b in pairs)
+    return apart / sum(float(a.detach().square().sum()) for a, _ in pairs)
+
+
+def test_a_student_that_starts_stolen_stays_near_its_teacher() -> None:
+    before = [value.clone() for value in teacher().state_dict().values()]
+    stolen, fresh = distil_stolen(), distil(epochs=1)
+    assert all(torch.equal(a, b) for a, b in zip(before, teacher().state_dict().values(), strict=True))
+    assert 0 < moved(stolen.model) < 0.1 * moved(fresh.model)
+    assert stolen.achieved["agreement"] > fresh.achieved["agreement"]
+    assert stolen.achieved["agreement"] > 0.9
+    assert stolen.cost.data_fraction == 1
+
+
+def test_images_of_another_kind_move_a_stolen_student_further() -> None:
+    assert moved(distil_stolen(transfer="out-of-distribution").model) > moved(distil_stolen().model)
+
+
+def test_a_stolen_student_needs_no_builder_of_networks() -> None:
+    with pytest.raises(BadInput, match="needs a builder of fresh networks"):
+        next(make_attack("distill", "test")([teacher()], [1.0], replace(context(1), build=None)))
+    assert distil_stolen(labels="hard").achieved["diverged"] is False

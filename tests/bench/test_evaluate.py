@@ -114,6 +114,16 @@ def test_distillation_takes_a_builder(trained: nn.Module, data: Dataset) -> None
     assert row.accuracy > 20
 
 
+def test_interpolation_takes_the_public_base(trained: nn.Module, data: Dataset) -> None:
+    before = copy.deepcopy(trained.state_dict())
+    kept, gone = evaluate(trained, SIGNS, {"interpolate": [0.0, 1.0]}, data, base=trained).rows
+    assert (kept.recovered, gone.recovered) == (True, False)
+    assert gone.log10_p > -2
+    assert all(torch.equal(before[name], value) for name, value in trained.state_dict().items())
+    with pytest.raises(BadInput, match="'interpolate' needs the model's public base: give it"):
+        evaluate(trained, SIGNS, {"interpolate": [1.0]}, data)
+
+
 @pytest.mark.parametrize(
     ("scheme", "attacks", "named"),
     [

@@ -111,4 +111,6 @@ def _matrices(group: ChannelGroup, strength: float, seed: int) -> Tensor:
         torch.linalg.qr(torch.randn(heads, size, size, generator=draw, dtype=torch.float64)).Q for _ in range(2)
     )
     exponents = 2 * torch.rand(heads, 1, size, generator=draw, dtype=torch.float64) - 1
-    return (first * torch.as_tensor(float(strength), dtype=torch.float64) ** exponents) @ second
+    factors = torch.as_tensor(float(strength), dtype=torch.float64) ** exponents
+    matrices: Tensor = (first * factors) @ second
+    return matrices
