@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from cwwm.alignment.channel_map import ChannelMap
+from cwwm.alignment.heads import Attention, align_heads, attention_layers
 from cwwm.alignment.responses import Responses
 from cwwm.alignment.scales import fit_scales
-from cwwm.alignment.search import IMAGE_CHANNELS, RECOGNISED, Found, Search
+from cwwm.alignment.search import CLEAR, IMAGE_CHANNELS, RECOGNISED, Found, Search
 from cwwm.alignment.signs import signs
 from cwwm.alignment.similarity import LayerPair, dense
 from cwwm.alignment.sources import Source, find_sources
@@ -120,6 +121,7 @@ def align(
         for name, share in shares.items()
         if share >= RECOGNISED
     }
+    layers |= _attention(pairs, sources, search, layers)
     sizes = {name: math.prod(owner.shape(name)) for name in prunable(owner)}
     recognised = sum(sizes[name] * layer.share for name, layer in layers.items())
     absent = [name for name in sizes if name not in sources]
@@ -159,6 +161,33 @@ def _layer(source: Source, search: Search, found: Found, share: float) -> LayerA
     upright = moved * turned[:, None, None]
     given, read = fit_scales(dense(owner, groups), dense(upright, groups), by_input=by_input)
     return LayerAlignment(source, outputs, inputs, Factors(turned * given), Factors(read), share)
+
+
+def _attention(
+    pairs: Sequence[LayerPair],
+    sources: Mapping[str, Source],
+    search: Search,
+    layers: Mapping[str, LayerAlignment],
+) -> dict[str, LayerAlignment]:
+    """Return the layers of attention modules whose heads were mixed inside, which no order undoes."""
+    by_name = {pair.name: pair for pair in pairs}
+    found = dict[str, LayerAlignment]()
+    for names in attention_layers(list(by_name)):
+        if all(name in layers and layers[name].share >= CLEAR for name in names):
+            continue
+        given, read = (by_name[name] for name in names)
+        mine, theirs = Attention.of(given.owner, read.owner), Attention.of(given.suspect, read.suspect)
+        heads = align_heads(mine, theirs, search.maps) if mine and theirs else None
+        if heads is None or min(heads.shares) < RECOGNISED:
+            continue
+        none = Factors(torch.ones(heads.stream.size))
+        found[given.name] = LayerAlignment(
+            sources[given.name], heads.given, heads.stream, heads.mixed, none, heads.shares[0]
+        )
+        found[read.name] = LayerAlignment(
+            sources[read.name], heads.stream, heads.read, none, heads.unmixed, heads.shares[1]
+        )
+    return found
 
 
 class AlignedWeights(Weights):

@@ -23,6 +23,7 @@ from cwwm.alignment.channel_map import NONE, ChannelMap, Indices
 
 _FUSED, _READS = ".qkv.weight", ".proj.weight"
 _LEAST_SIZE, _MOST_SIZE = 8, 128  # of a head
+_MOST_STREAMS = 16  # that are tried
 _ALIKE = 0.02  # by which a size may explain less than the best one
 _SURE = 0.9  # explained beyond chance, that ends the search for the inputs' order
 _VISIBLE = 1.1  # weights of a row that are compared, at least, for each one that is fitted
@@ -87,6 +88,17 @@ class Attention:
     given: Tensor
     read: Tensor
 
+    @classmethod
+    def of(cls, given: Tensor, read: Tensor) -> "Attention | None":
+        """Return both weights, (outputs, inputs, 1), as a module; None if their shapes are not those of one."""
+        if (
+            given.shape[0] != 3 * read.shape[1]
+            or given.shape[1] != read.shape[0]
+            or given.shape[2] * read.shape[2] > 1
+        ):
+            return None
+        return cls(given[..., 0], read[..., 0].T.contiguous())
+
     @property
     def inner(self) -> int:
         """Return the number of dimensions of all heads."""
@@ -110,10 +122,11 @@ def align_heads(owner: Attention, suspect: Attention, streams: Sequence[ChannelM
     Args:
         owner: the owner's copy, zero where hidden: these weights are not compared.
         suspect: with heads of the same size, of which some may be gone.
-        streams: candidates for the order of the channels that both layers share with the residual stream.
+        streams: matchings of channels, of any widths, among which is that of the residual stream.
     """
     best: tuple[float, int, ChannelMap, Attention] | None = None
-    for stream in streams:
+    widths = owner.given.shape[1], suspect.given.shape[1]
+    for stream in [stream for stream in streams if (stream.size, stream.width) == widths][:_MOST_STREAMS]:
         moved = suspect.through(stream)
         size, explained = _head_size(owner, moved)
         if size and (best is None or explained > best[0]):
@@ -201,7 +214,8 @@ def fit(owner: Tensor, suspect: Tensor) -> tuple[Tensor, float]:
 def _solved(gram: Tensor, right: Tensor, ridge: float) -> Tensor:
     """Return the rows x of x (gram + ridge I) = right; `gram` is (rows, size, size), `right` (rows, size)."""
     own = gram + max(ridge, 1e-30) * torch.eye(gram.shape[-1], dtype=gram.dtype)
-    return torch.linalg.solve(own, right[..., None])[..., 0]
+    rows: Tensor = torch.linalg.solve(own, right[..., None])[..., 0]
+    return rows
 
 
 def _maps(mine: Indices, theirs: Indices, size: int, inner: int, their_inner: int) -> tuple[ChannelMap, ChannelMap]:
