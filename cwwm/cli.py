@@ -35,14 +35,21 @@ app = typer.Typer(
     Later: cwwm verify suspect.safetensors --key owner.key --mark marked.mark.json
     --commitment marked.commitment.json --message "it is mine"
 
-    If the suspect's channels were moved, scaled, removed or added: --reference model.safetensors, the unmarked
-    original. If the claim could have been fitted to a public model: --innocent public.safetensors
+    If the suspect's channels were moved, scaled, removed or added, or it is a deployed suspect.onnx: --reference
+    model.safetensors, the unmarked original. If the claim could have been fitted to a public model: --innocent
+    public.safetensors
 
     Exit codes: 0 done, 1 the answer is no (not proven, message lost), 2 bad input, 3 the work failed.""",
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 KeyFile = Annotated[Path, typer.Option("--key", help="Key file made by cwwm keygen.")]
+Suspect = Annotated[
+    Path,
+    typer.Argument(
+        help="Safetensors or a torch file; or ONNX, which takes --reference and pip install 'cwwm[onnx]'."
+    ),
+]
 Reference = Annotated[
     Path | None,
     typer.Option(
@@ -240,7 +247,7 @@ def embed(
 
 @app.command()
 def extract(
-    suspect: Path,
+    suspect: Suspect,
     key: KeyFile,
     mark: Annotated[Path | None, typer.Option(help="Mark file; default SUSPECT with .mark.json.")] = None,
     reference: Reference = None,
@@ -273,7 +280,7 @@ def extract(
 
 @app.command()
 def verify(
-    suspect: Path,
+    suspect: Suspect,
     key: KeyFile,
     mark: Annotated[Path, typer.Option(help="Mark file written by embed.")],
     commitment: Annotated[Path | None, typer.Option(help="Commitment published before the model.")] = None,
@@ -419,12 +426,15 @@ def _all_finite(values: Any) -> dict[str, float | None]:  # noqa: ANN401
 def _alignment_json(alignment: "Alignment | None") -> dict[str, Any]:
     if alignment is None:
         return {}
-    return {"alignment": {"score": alignment.score, "layers": len(alignment.layers), **alignment.channels}}
+    facts = {"score": alignment.score, "layers": len(alignment.layers), **alignment.channels}
+    return {"alignment": facts | {"tensors": alignment.tensors}}
 
 
 def _print_alignment(alignment: "Alignment | None") -> None:
     if alignment is not None:
         counts = ", ".join(f"{count:,} {what}" for what, count in alignment.channels.items())
+        tensors = ", ".join(f"{count:,} {what}" for what, count in alignment.tensors.items())
+        say(f"layers of the owner's copy: {tensors}")
         say(f"aligned: {alignment.score:.1%} of the owner's copy recognised; channels: {counts}")
 
 

@@ -1,5 +1,6 @@
 """What an owner does with files: mark a checkpoint, read a suspect, verify a claim."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from cwwm.ownership.verification import Exhibits, Verification, copy_digest, rea
 from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme, embed, scheme_of
 from cwwm.support.errors import BadInput
 from cwwm.support.publication import appearing_together, undo_unfinished
-from cwwm.weights.carrier import require_provable
+from cwwm.weights.carrier import Layer, require_provable
 from cwwm.weights.checkpoint import open_weights, rewriting
 from cwwm.weights.view import Weights, all_finite
 
@@ -136,19 +137,25 @@ def _suspect(path: Path, mark: Mark) -> Weights:
     """Return the weights of a suspect; BadInput for NaN or infinite ones where the mark is read."""
     weights = open_weights(path)
     layers = mark.carrier.layers if mark.carrier else ()
-    missing = mark.carrier.missing(weights) if mark.carrier else {}
     stated = sum(layer.size for layer in layers)
-    there = sum(layer.size for index, layer in enumerate(layers) if index not in missing)
-    if (
-        stated > _LARGE_POOL and stated > _MOST_ABSENT * there
-    ):  # what reading takes would follow from the mark alone
+    there = _places(layers, weights)
+    most = sum(math.prod(weights.shape(name)) for name in there)
+    if stated > _LARGE_POOL and stated > _MOST_ABSENT * most:  # what reading takes would follow from the mark alone
         raise BadInput(
-            f"the mark was made in {stated:,} weights, and {path} has {there:,} of them; it cannot be read"
+            f"the mark was made in {stated:,} weights, and {path} has {most:,} of them; it cannot be read"
         )
-    for layer in layers:
-        if layer.name in weights and not all_finite(weights.tensor(layer.name)):
-            raise BadInput(f"tensor {layer.name} of the suspect holds NaN or infinite weights; it cannot be read")
+    for name in there:
+        if not all_finite(weights.tensor(name)):
+            raise BadInput(f"tensor {name} of the suspect holds NaN or infinite weights; it cannot be read")
     return weights
+
+
+def _places(layers: Sequence[Layer], weights: Weights) -> list[str]:
+    """Return the tensors of a suspect in which a mark may be: by name, or by shape where an exporter named them."""
+    if not weights.exported:
+        return [layer.name for layer in layers if layer.name in weights]
+    shapes = {tuple(sorted(layer.shape)) for layer in layers}
+    return [name for name in weights.names() if tuple(sorted(weights.shape(name))) in shapes]
 
 
 @dataclass(frozen=True, kw_only=True)

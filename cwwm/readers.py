@@ -78,7 +78,11 @@ class Blind(Reader):
     name: ClassVar[str] = "blind"
 
     def view(self, suspect: Weights, reference: Weights | None, hidden: Mapping[str, Tensor]) -> View:
-        """Return the suspect itself."""
+        """Return the suspect itself; BadInput for one whose tensors have an exporter's names."""
+        if suspect.exported:
+            raise BadInput(
+                "an ONNX file has an exporter's names: give --reference, the original or the marked copy"
+            )
         return View(suspect)
 
 
@@ -105,7 +109,7 @@ class Aligned(Reader):
             raise BadInput("an aligned reading needs a reference: the marked copy, or the original")
         alignment = align(reference, suspect, hidden)
         if not alignment.accepted:
-            return View(suspect, _refusal(alignment, reference, suspect), alignment)
+            return View(suspect, _refusal(alignment, reference), alignment)
         return View(AlignedWeights(reference, suspect, alignment), alignment=alignment)
 
 
@@ -135,8 +139,7 @@ def view_of(
     return reader.view(suspect, reference, hidden)
 
 
-def _refusal(alignment: Alignment, reference: Weights, suspect: Weights) -> str:
-    names = prunable(reference)
-    if not any(name in suspect for name in names):
-        return f"it has no tensor of the owner's copy, such as {names[0]}"
+def _refusal(alignment: Alignment, reference: Weights) -> str:
+    if not alignment.sources:
+        return f"it has no tensor of the owner's copy, such as {prunable(reference)[0]}, nor any of such a shape"
     return f"it does not match the owner's copy: {alignment.score:.1%} of it is recognised"

@@ -8,11 +8,15 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from cwwm.alignment.channel_map import NONE, ChannelMap
+from cwwm.alignment.channel_map import ChannelMap
+from cwwm.alignment.heads import Attention, align_heads, attention_layers
 from cwwm.alignment.responses import Responses
 from cwwm.alignment.scales import fit_scales
-from cwwm.alignment.search import IMAGE_CHANNELS, RECOGNISED, Found, Search
+from cwwm.alignment.search import CLEAR, IMAGE_CHANNELS, RECOGNISED, Found, Search
+from cwwm.alignment.signs import signs
 from cwwm.alignment.similarity import LayerPair, dense
+from cwwm.alignment.sources import Source, find_sources
+from cwwm.alignment.transforms import ChannelTransform, Factors, axes, bring_back
 from cwwm.weights.carrier import classifier, prunable
 from cwwm.weights.view import Weights
 
@@ -24,15 +28,17 @@ class LayerAlignment:
     """How one weight tensor of the suspect is brought back.
 
     Attributes:
+        source: where the suspect has it.
         outputs, inputs: of its channels; inputs is None for a depthwise layer.
-        output_scales, input_scales: what the suspect's weights are divided by, float32.
+        output_change, input_change: what was done to the channels besides.
         share: of its outputs that its own weights recognise.
     """
 
+    source: Source
     outputs: ChannelMap
     inputs: ChannelMap | None
-    output_scales: Tensor
-    input_scales: Tensor
+    output_change: ChannelTransform
+    input_change: ChannelTransform
     share: float
 
 
@@ -42,11 +48,15 @@ class Alignment:
 
     Attributes:
         layers: those that were recognised, by name.
+        sources: the suspect's tensors that were taken for the owner's layers, recognised or not, by name.
+        absent: the owner's layers for which the suspect has no tensor.
         score: share of the weights of the owner's copy whose output channel is recognised, in [0, 1]; that of an
             unrelated network is below 0.05.
     """
 
     layers: Mapping[str, LayerAlignment]
+    sources: Mapping[str, Source]
+    absent: Sequence[str]
     score: float
 
     @property
@@ -61,6 +71,14 @@ class Alignment:
             counts["removed"] += layer.outputs.size - len(matched)
             counts["added"] += layer.outputs.width - len(matched)
         return counts
+
+    @property
+    def tensors(self) -> dict[str, int]:
+        """Return how many of the owner's layers were found, not found, and found renamed or transposed."""
+        renamed = sum(source.name != name for name, source in self.sources.items())
+        transposed = sum(source.transposed for source in self.sources.values())
+        counts = {"matched": len(self.sources), "absent": len(self.absent)}
+        return counts | {"renamed": renamed, "transposed": transposed}
 
     @property
     def accepted(self) -> bool:
@@ -86,7 +104,7 @@ def align(
 
     Args:
         owner: the owner's marked copy.
-        suspect: whose tensors have the same names; widths may differ.
+        suspect: whose tensors have the same names, then widths may differ, or the same shapes; see `find_sources`.
         hidden: flat indices by tensor, int64 (n,), of the owner's weights that carry the mark: the search must not
             see them, else it would read into a suspect what it looks for.
         responses: what `record_responses` gives of both models for the same images, where they can be run.
@@ -94,27 +112,32 @@ def align(
     Returns:
         The alignment; look at `Alignment.accepted` before anything is read through it.
     """
-    pairs = _pairs(owner, suspect, hidden or {})
+    sources = find_sources(owner, suspect, hidden or {})
+    pairs = _pairs(owner, suspect, sources, hidden or {})
     search = Search(pairs, classifier(owner), responses)
     shares = {name: search.match(found).share for name, found in search.found.items()}
     layers = {
-        name: _layer(search, search.found[name], share) for name, share in shares.items() if share >= RECOGNISED
+        name: _layer(sources[name], search, search.found[name], share)
+        for name, share in shares.items()
+        if share >= RECOGNISED
     }
+    layers |= _attention(pairs, sources, search, layers)
     sizes = {name: math.prod(owner.shape(name)) for name in prunable(owner)}
     recognised = sum(sizes[name] * layer.share for name, layer in layers.items())
-    return Alignment(layers, recognised / max(1, sum(sizes.values())))
+    absent = [name for name in sizes if name not in sources]
+    return Alignment(layers, sources, absent, recognised / max(1, sum(sizes.values())))
 
 
-def _pairs(owner: Weights, suspect: Weights, hidden: Mapping[str, Tensor]) -> list[LayerPair]:
-    """Return the weights that both have, with kernels of one size."""
+def _pairs(
+    owner: Weights, suspect: Weights, sources: Mapping[str, Source], hidden: Mapping[str, Tensor]
+) -> list[LayerPair]:
+    """Return the weights that both have."""
     pairs = []
-    for name in prunable(owner):
-        if name not in suspect or owner.shape(name)[2:] != suspect.shape(name)[2:]:
-            continue
+    for name, source in sources.items():
         tensor = _sane(_three_axes(owner.tensor(name)))
         if name in hidden:
             tensor.view(-1)[hidden[name].cpu()] = 0
-        pairs.append(LayerPair(name, tensor, _sane(_three_axes(suspect.tensor(name)))))
+        pairs.append(LayerPair(name, tensor, _sane(_three_axes(source.tensor(suspect)))))
     return pairs
 
 
@@ -124,48 +147,47 @@ def _sane(tensor: Tensor) -> Tensor:
 
 
 def _three_axes(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().float().reshape(_axes(tensor.shape))
+    return tensor.detach().cpu().float().reshape(axes(tensor.shape))
 
 
-def _axes(shape: Sequence[int]) -> tuple[int, int, int]:
-    """Return a weight's shape as (outputs, inputs a group, kernel)."""
-    return shape[0], shape[1], math.prod(shape[2:])
-
-
-def _layer(search: Search, found: Found, share: float) -> LayerAlignment:
+def _layer(source: Source, search: Search, found: Found, share: float) -> LayerAlignment:
     outputs = search.maps[found.outputs]
     inputs = found.inputs.resolve(search.maps) if found.inputs is not None else None
-    moved = bring_back(found.pair.suspect, _axes(found.pair.owner.shape), outputs, inputs)
+    owner = found.pair.owner
+    moved = bring_back(found.pair.suspect, axes(owner.shape), outputs, inputs)
+    turned = signs(owner, moved)
     groups = 1 if inputs is None else inputs.size // moved.shape[1]
     by_input = inputs is not None and inputs.size > IMAGE_CHANNELS
-    scales = fit_scales(dense(found.pair.owner, groups), dense(moved, groups), by_input=by_input)
-    return LayerAlignment(outputs, inputs, *scales, share)
+    upright = moved * turned[:, None, None]
+    given, read = fit_scales(dense(owner, groups), dense(upright, groups), by_input=by_input)
+    return LayerAlignment(source, outputs, inputs, Factors(turned * given), Factors(read), share)
 
 
-def bring_back(
-    suspect: Tensor, shape: tuple[int, int, int], outputs: ChannelMap, inputs: ChannelMap | None
-) -> Tensor:
-    """Return the suspect's weights, (outputs, inputs a group, kernel), in the owner's order and shape.
-
-    Args:
-        suspect: (outputs, inputs a group, kernel), of the suspect's widths.
-        shape: of the owner's tensor, as three axes.
-        outputs, inputs: of the layer's channels; inputs is None for a depthwise layer.
-
-    Returns:
-        Zero where a channel has no partner, or where a grouped layer of the suspect has no such weight.
-    """
-    if inputs is None:
-        inputs = ChannelMap.identity(1)
-    theirs = inputs.width // suspect.shape[1]
-    result = suspect.new_zeros(*shape)
-    rows = torch.from_numpy(outputs.matched)
-    partners = torch.from_numpy(outputs.partner[outputs.matched])
-    full = dense(suspect, theirs)[partners]
-    sources = torch.from_numpy(inputs.partner)[_read_inputs(shape, inputs.size)[rows]]
-    values = full.gather(1, sources.clamp(min=0)[..., None].expand(-1, -1, full.shape[2]))
-    result[rows] = torch.where((sources != NONE)[..., None], values, 0.0)
-    return result
+def _attention(
+    pairs: Sequence[LayerPair],
+    sources: Mapping[str, Source],
+    search: Search,
+    layers: Mapping[str, LayerAlignment],
+) -> dict[str, LayerAlignment]:
+    """Return the layers of attention modules whose heads were mixed inside, which no order undoes."""
+    by_name = {pair.name: pair for pair in pairs}
+    found = dict[str, LayerAlignment]()
+    for names in attention_layers(list(by_name)):
+        if all(name in layers and layers[name].share >= CLEAR for name in names):
+            continue
+        given, read = (by_name[name] for name in names)
+        mine, theirs = Attention.of(given.owner, read.owner), Attention.of(given.suspect, read.suspect)
+        heads = align_heads(mine, theirs, search.maps) if mine and theirs else None
+        if heads is None or min(heads.shares) < RECOGNISED:
+            continue
+        none = Factors(torch.ones(heads.stream.size))
+        found[given.name] = LayerAlignment(
+            sources[given.name], heads.given, heads.stream, heads.mixed, none, heads.shares[0]
+        )
+        found[read.name] = LayerAlignment(
+            sources[read.name], heads.stream, heads.read, none, heads.unmixed, heads.shares[1]
+        )
+    return found
 
 
 class AlignedWeights(Weights):
@@ -195,15 +217,6 @@ class AlignedWeights(Weights):
 
     def _bring_back(self, name: str) -> Tensor:
         layer, shape = self.alignment.layers[name], self._owner.shape(name)
-        suspect = _sane(_three_axes(self._suspect.tensor(name)))
-        axes = _axes(shape)
-        values = bring_back(suspect, axes, layer.outputs, layer.inputs)
-        scales = layer.input_scales[_read_inputs(axes, len(layer.input_scales))]
-        return (values / layer.output_scales[:, None, None] / scales[..., None]).reshape(shape)
-
-
-def _read_inputs(axes: tuple[int, int, int], inputs: int) -> Tensor:
-    """Return which of a layer's inputs each output reads, int64 (outputs, inputs a group)."""
-    groups = inputs // axes[1]
-    first = torch.arange(axes[0]) // (axes[0] // groups) * axes[1]
-    return first[:, None] + torch.arange(axes[1])
+        suspect = _sane(_three_axes(layer.source.tensor(self._suspect)))
+        values = bring_back(suspect, axes(shape), layer.outputs, layer.inputs)
+        return layer.input_change.off_inputs(layer.output_change.off_outputs(values)).reshape(shape)

@@ -22,15 +22,18 @@ from torch import Tensor
 
 from cwwm.alignment.channel_map import NONE, ChannelMap
 from cwwm.alignment.responses import Responses, weighted_answers
+from cwwm.alignment.signs import signs, signs_by_partner
 from cwwm.alignment.similarity import (
     LayerPair,
     Match,
     assign,
     column_cosines,
     dense,
+    kernel_cosines,
     recognise,
     row_cosines,
 )
+from cwwm.alignment.transforms import axes, bring_back
 
 IMAGE_CHANNELS = 4  # at most: the inputs of a network's first layers, whose order nobody can change
 RECOGNISED = 0.25  # share of channels that must stand out; of an unrelated layer at most 0.05 do
@@ -163,8 +166,8 @@ class Search:
 
     def _place_depthwise(self, pair: LayerPair) -> bool:
         """Give a depthwise layer the channels under which its kernels agree best."""
-        cosines = _kernel_cosines(pair)
-        scores = {site: _diagonal_score(cosines, self.maps[site]) for site in self._sites_of(pair)}
+        maps = {site: self.maps[site] for site in self._sites_of(pair)}
+        scores = {site: _diagonal_score(_kernels_under(pair, known), known) for site, known in maps.items()}
         if not scores:
             return False
         self.found[pair.name] = Found(pair, max(scores, key=lambda site: scores[site]), None)
@@ -325,7 +328,7 @@ class Search:
 
     def _row_part(self, found: Found) -> "tuple[tuple[int, int], Tensor, int] | None":
         if found.inputs is None:
-            return (0, 0), _kernel_cosines(found.pair), found.pair.owner.shape[2]
+            return (0, 0), _kernels_under(found.pair, self.maps[found.outputs]), found.pair.owner.shape[2]
         columns = found.inputs.resolve(self.maps)
         if columns is None or not len(columns.matched):
             return None
@@ -340,10 +343,10 @@ class Search:
         inside = (sum(known.size for known in before), sum(known.width for known in before))
         columns = route.resolve(self.maps)
         groups = None if columns is None else found.pair.groups(columns)
-        if groups is None:
+        if columns is None or groups is None:
             return None
         owner = _channelwise(dense(found.pair.owner, groups[0]), route.factor)
-        suspect = _channelwise(dense(found.pair.suspect, groups[1]), route.factor)
+        suspect = _channelwise(dense(_upright(found.pair, rows, columns), groups[1]), route.factor)
         top = left = 0
         if route.chunk:
             number, parts = route.chunk
@@ -361,7 +364,8 @@ class Search:
         its channels, if its kernels agree with the matching at all.
         """
         if found.inputs is None:
-            agrees = _diagonal_score(_kernel_cosines(found.pair), self.maps[found.outputs]) > _AGREES
+            known = self.maps[found.outputs]
+            agrees = _diagonal_score(_kernels_under(found.pair, known), known) > _AGREES
             pooled = assign(self._pooled(found.outputs, list(self._members(found.outputs)), {}))
             return pooled if agrees else replace(pooled, distinct=np.zeros_like(pooled.distinct))
         part = self._row_part(found)
@@ -397,14 +401,28 @@ def _contradicts(known: ChannelMap, found: ChannelMap, cosines: Tensor) -> bool:
     return int((gain > _FAR * cosines.std()).sum()) > _ODD * known.size
 
 
+def _upright(pair: LayerPair, rows: ChannelMap, columns: ChannelMap) -> Tensor:
+    """Return the suspect's weights with the turned signs of outputs undone."""
+    turned = signs(pair.owner, bring_back(pair.suspect, axes(pair.owner.shape), rows, columns))
+    if not bool((turned < 0).any()):
+        return pair.suspect
+    return pair.suspect * signs_by_partner(turned, rows)[:, None, None]
+
+
 def _channelwise(tensor: Tensor, factor: int) -> Tensor:
     """Return (outputs, channels, factor * kernel) of a layer that reads a flattened feature map."""
     return tensor.reshape(len(tensor), tensor.shape[1] // factor, -1) if factor > 1 else tensor
 
 
-def _kernel_cosines(pair: LayerPair) -> Tensor:
-    """Return the cosines of a depthwise layer's kernels."""
-    return row_cosines(pair, ChannelMap.identity(1))
+def _kernels_under(pair: LayerPair, known: ChannelMap) -> Tensor:
+    """Return the cosines of a depthwise layer's kernels, or their magnitudes if only these agree with a matching.
+
+    Then many kernels are turned in sign. Magnitudes are compared with magnitudes: of strangers neither agree.
+    """
+    cosines = kernel_cosines(pair)
+    magnitudes = cosines.abs()
+    signed = _diagonal_score(cosines, known) > _AGREES
+    return magnitudes if not signed and _diagonal_score(magnitudes, known) > _AGREES else cosines
 
 
 def _diagonal_score(cosines: Tensor, known: ChannelMap) -> float:

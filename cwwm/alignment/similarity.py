@@ -1,6 +1,7 @@
-"""How alike the channels of two weight tensors are, whatever the channels on the other side are scaled by.
+"""How alike the channels of two weight tensors are, whatever they and the channels on the other side are scaled by.
 
-The signed cosine between slices of the two tensors, after the other axis has been brought to the same scale. The
+The cosine between slices of the two tensors, after the other axis has been brought to the same scale; negated where
+a channel of the suspect is certainly the owner's with all signs turned. The
 entries that carry a mark are hidden from it (zero in the owner's copy): what is read afterwards at the places that
 were found is no echo of the search.
 """
@@ -13,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from cwwm.alignment.channel_map import NONE, ChannelMap, Indices
+from cwwm.alignment.signs import upright
 from cwwm.ownership.evidence import log10_match_tail
 
 FEATURES = 4096  # of a slice that are compared; the cosine of unrelated ones is then 0 +- 1/64
@@ -64,7 +66,7 @@ def dense(tensor: Tensor, groups: int) -> Tensor:
 
 
 def row_cosines(pair: LayerPair, columns: ChannelMap, rows: Tensor | None = None) -> Tensor:
-    """Return the cosines of the outputs' weights, (rows of the owner's copy, rows of the suspect).
+    """Return the cosines of the outputs' weights, (rows of the owner's copy, rows of the suspect), signs undone.
 
     Args:
         pair: the tensors.
@@ -75,16 +77,41 @@ def row_cosines(pair: LayerPair, columns: ChannelMap, rows: Tensor | None = None
     if groups is None:
         raise ValueError(f"{pair.name} has no such inputs")
     owner, suspect = dense(pair.owner, groups[0]), dense(pair.suspect, groups[1])
-    return _cosines(owner, suspect, columns, rows)
+    slices = _slices(owner, suspect, columns, rows)
+    return upright(slices.cosines, slices.owner, slices.suspect)
 
 
 def column_cosines(pair: LayerPair, rows: ChannelMap) -> Tensor:
     """Return the cosines of the inputs' weights, (inputs of the owner's copy, inputs of the suspect)."""
-    return _cosines(pair.owner.transpose(0, 1), pair.suspect.transpose(0, 1), rows, None)
+    return _slices(pair.owner.transpose(0, 1), pair.suspect.transpose(0, 1), rows, None).cosines
 
 
-def _cosines(owner: Tensor, suspect: Tensor, other: ChannelMap, rows: Tensor | None) -> Tensor:
-    """Return the cosines of rows over what both have of the other axis, `FEATURES` of it at most, evenly spaced."""
+def kernel_cosines(pair: LayerPair) -> Tensor:
+    """Return the cosines of a depthwise layer's kernels, signs as they are: of so few weights none is certain."""
+    return _slices(pair.owner, pair.suspect, ChannelMap.identity(1), None).cosines
+
+
+@dataclass(frozen=True)
+class _Slices:
+    """Rows of both tensors over what both have of the other axis.
+
+    Attributes:
+        owner, suspect: (rows, features).
+        scales: of the features of the suspect, which bring its other axis to the owner's scale.
+    """
+
+    owner: Tensor
+    suspect: Tensor
+    scales: Tensor
+
+    @property
+    def cosines(self) -> Tensor:
+        """Return the cosines of the owner's rows with the suspect's, brought to one scale."""
+        return unit(self.owner) @ unit(self.suspect * self.scales).T
+
+
+def _slices(owner: Tensor, suspect: Tensor, other: ChannelMap, rows: Tensor | None) -> _Slices:
+    """Return the rows of both over what both have of the other axis, `FEATURES` of it at most, evenly spaced."""
     known, kernel = other.matched, owner.shape[2]
     scale = torch.zeros(suspect.shape[1])
     mine, theirs = torch.from_numpy(known), torch.from_numpy(other.partner[known])
@@ -95,7 +122,7 @@ def _cosines(owner: Tensor, suspect: Tensor, other: ChannelMap, rows: Tensor | N
     if rows is not None:
         owner = owner[rows]
     mine, theirs = mine[channel], theirs[channel]
-    return unit(owner[:, mine, tap]) @ unit(suspect[:, theirs, tap] * scale[theirs]).T
+    return _Slices(owner[:, mine, tap], suspect[:, theirs, tap], scale[theirs])
 
 
 def _spread(tensor: Tensor) -> Tensor:

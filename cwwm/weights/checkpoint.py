@@ -1,4 +1,4 @@
-"""Checkpoints: safetensors mapped into memory and rewritten in place, torch files read weights-only.
+"""Checkpoints: safetensors mapped into memory and rewritten in place, torch files read weights-only, ONNX.
 
 A safetensors file is never loaded whole: tensors are views of the mapping, and marking writes only the host
 weights into a synced copy, so names, order, metadata and every other byte stay as they were.
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from cwwm.support.errors import BadInput
 from cwwm.support.files import atomic_path, open_regular
+from cwwm.weights.onnx_file import open_onnx
 from cwwm.weights.torch_files import Unusual, load_torch_file
 from cwwm.weights.view import TensorWeights, Weights
 
@@ -162,11 +163,16 @@ def _require_shapes(entries: Mapping[str, Any], path: Path) -> None:
 
 
 def open_weights(path: Path) -> Weights:
-    """Open a checkpoint for reading: safetensors mapped, torch files (.pt, .pth, ...) loaded weights-only.
+    """Open a checkpoint for reading: safetensors mapped, torch files (.pt, .pth, ...) loaded weights-only, ONNX.
 
     Raises:
         BadInput: if the file is missing, damaged, or holds anything but tensors.
+        ModuleNotFoundError: for an ONNX file without the package onnx.
     """
+    if path.suffix.lower() == ".onnx":
+        exported = open_onnx(path)
+        require_names(exported.names(), path)
+        return exported
     if path.suffix.lower() in _TORCH_SUFFIXES:
         return TensorWeights(_load_torch(path))
     return FileWeights(path)
@@ -196,9 +202,11 @@ def rewriting(source: Path, target: Path) -> Iterator[Weights]:
     A safetensors source is copied byte for byte; a torch source is written as safetensors.
 
     Raises:
-        BadInput: as `open_weights`, or if `target` cannot be written.
+        BadInput: as `open_weights`, or if `target` cannot be written, or for an ONNX file.
     """
     weights = open_weights(source)
+    if weights.exported:
+        raise BadInput(f"{source} was exported from a checkpoint: mark that one, and export it then")
     with atomic_path(target) as temporary:
         if isinstance(weights, FileWeights):
             with ThreadPoolExecutor(1) as worker:  # waits for the copy even where marking fails

@@ -18,9 +18,11 @@ class Weights(ABC):
 
     Attributes:
         module: the module behind the weights if there is one that can run forward, else None.
+        exported: whether names and axes are those of an exporter, which mean nothing without the owner's copy.
     """
 
     module: nn.Module | None = None
+    exported: bool = False
 
     @abstractmethod
     def names(self) -> Sequence[str]:

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from cwwm.alignment import AlignedWeights, Alignment, ChannelMap, align
-from cwwm.alignment.align import bring_back
 from cwwm.alignment.scales import fit_scales
+from cwwm.alignment.signs import signs
 from cwwm.alignment.similarity import LayerPair, assign, dense, row_cosines
+from cwwm.alignment.sources import Source, find_sources
+from cwwm.alignment.transforms import ChannelTransform, Factors, bring_back
 from cwwm.ownership.evidence import Evidence
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
@@ -114,6 +116,11 @@ def _noisy(state: State, deviations: float) -> State:
     return {name: t + deviations * t.std() * torch.randn(t.shape, generator=generator) for name, t in state.items()}
 
 
+def _factors(change: ChannelTransform) -> Tensor:
+    assert isinstance(change, Factors)
+    return change.values
+
+
 def _brought_back(owner: State, suspect: State) -> tuple[Alignment, State]:
     alignment = align(as_weights(owner), as_weights(suspect))
     view = AlignedWeights(as_weights(owner), as_weights(suspect), alignment)
@@ -165,7 +172,7 @@ def test_fine_tuning_is_not_taken_for_scaling() -> None:
     suspect = _noisy(_rearranged(owner, _orders(_generator(1))), 0.2)
     alignment, _ = _brought_back(owner, suspect)
     assert alignment.score > 0.9
-    scales = torch.cat([layer.output_scales for layer in alignment.layers.values()])
+    scales = torch.cat([_factors(layer.output_change) for layer in alignment.layers.values()])
     assert float((scales == 1).float().mean()) > 0.9
 
 
@@ -241,7 +248,7 @@ def test_the_search_does_not_see_hidden_weights() -> None:
     one, two = (align(as_weights(x), as_weights(suspect), hidden) for x in (owner, other))
     for name, layer in one.layers.items():
         assert np.array_equal(layer.outputs.partner, two.layers[name].outputs.partner)
-        assert torch.equal(layer.output_scales, two.layers[name].output_scales)
+        assert torch.equal(_factors(layer.output_change), _factors(two.layers[name].output_change))
 
 
 def _marked(name: str = "protected-cwc") -> tuple[State, Key, Mark]:
@@ -365,3 +372,132 @@ def test_a_module_is_aligned_as_its_weights_are(tiny_net: nn.Module) -> None:
         suspect.get_parameter("conv2.weight").copy_(tiny_net.get_parameter("conv2.weight")[:, order])
     alignment = align(as_weights(tiny_net), as_weights(suspect))
     assert alignment.layers["conv1.weight"].outputs.partner.tolist() == order.argsort().tolist()
+
+
+def _folded(state: State, generator: torch.Generator, *, dead: float = 0.0) -> State:
+    """Return each layer as folded batch norms of wide factors leave it, the classifier apart; half are negative."""
+    folded = {}
+    for name, tensor in state.items():
+        factors = torch.empty(len(tensor)).normal_(0, 1.5, generator=generator).exp()
+        factors *= torch.randint(2, factors.shape, generator=generator) * 2 - 1
+        factors[torch.rand(factors.shape, generator=generator) < dead] = 0
+        folded[name] = tensor if name == "head.weight" else tensor * factors.view(-1, *[1] * (tensor.ndim - 1))
+    return folded
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_folded_batch_norms_are_undone_negative_factors_too(seed: int) -> None:
+    owner = _network(seed)
+    suspect = _folded(_rearranged(owner, _orders(_generator(seed))), _generator(9))
+    alignment, found = _brought_back(owner, suspect)
+    assert alignment.score > 0.95
+    assert alignment.channels["removed"] == 0
+    changes = torch.cat([_factors(layer.output_change) for layer in alignment.layers.values()])
+    assert 0.35 < float((changes < 0).float().mean()) < 0.65
+    for name, tensor in owner.items():
+        assert torch.allclose(found[name], tensor, rtol=1e-3, atol=1e-6), name
+
+
+def test_a_channel_whose_factor_is_zero_is_removed_and_the_rest_comes_back() -> None:
+    owner = _network()
+    suspect = _folded(owner, _generator(2), dead=0.2)
+    _, found = _brought_back(owner, suspect)
+    for name, tensor in list(owner.items())[:-1]:  # what reads dead channels alone, the classifier, has ten weights
+        alive = suspect[name].flatten(1).abs().sum(1) > 0
+        assert torch.allclose(found[name][alive], tensor[alive], rtol=1e-3, atol=1e-6), name
+        assert not found[name][~alive].any()
+
+
+def test_a_mark_is_read_after_folding_with_negative_factors() -> None:
+    owner, key, mark = _marked()
+    suspect = _folded(owner, _generator(3))
+    assert not make_scheme(mark.scheme, mark.parameters).extract(as_weights(suspect), key, mark).ok
+    whole, evidence = _evidence(owner, suspect, key, mark)
+    assert whole
+    assert evidence.combined < -20
+
+
+def test_folding_reads_no_mark_into_an_unmarked_relative() -> None:
+    owner, key, mark = _marked()
+    p_values = []
+    for seed in range(8):
+        whole, evidence = _evidence(owner, _folded(_network(), _generator(seed)), key, mark)
+        assert not whole
+        p_values.append(evidence.log10_p["blocks"])
+    assert min(p_values) > -3
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(4, 40), st.integers(8, 300), st.floats(0, 0.98), st.integers(0, 10**6))
+def test_no_sign_is_turned_in_what_has_nothing_to_do_with_it(
+    n: int, features: int, zeros: float, seed: int
+) -> None:
+    """The law by which nothing changes where no sign was turned: strangers' rows keep their cosines."""
+    generator = _generator(seed)
+    owner, suspect = (torch.randn(n, features, 1, generator=generator) for _ in range(2))
+    suspect *= torch.rand(suspect.shape, generator=generator) >= zeros
+    columns = ChannelMap.identity(features)
+    plain, negated = (row_cosines(LayerPair("x", owner, s), columns) for s in (suspect, -suspect))
+    assert float((plain + negated).abs().max()) < 1e-6
+    assert torch.equal(signs(owner, suspect), torch.ones(n))
+
+
+def test_turned_rows_have_the_cosines_of_upright_ones() -> None:
+    generator = _generator(4)
+    owner = torch.randn(24, 50, 1, generator=generator)
+    suspect = owner + 0.3 * torch.randn(owner.shape, generator=generator)
+    turned = suspect.clone()
+    turned[::3] *= -1
+    plain, found = (row_cosines(LayerPair("x", owner, s), ChannelMap.identity(50)) for s in (suspect, turned))
+    assert torch.allclose(plain, found)
+    assert torch.equal(signs(owner, turned) < 0, torch.arange(24) % 3 == 0)
+
+
+def _renamed(state: State, generator: torch.Generator, transposed: tuple[str, ...] = ()) -> State:
+    names = list(state)
+    order = torch.randperm(len(names), generator=generator).tolist()
+    return {f"onnx::{i}": state[names[i]].T if names[i] in transposed else state[names[i]] for i in order}
+
+
+def test_renamed_and_transposed_tensors_are_found_by_shape_and_content() -> None:
+    owner = _network() | {name: torch.randn(32, 32, generator=_generator(8)) for name in ("a.weight",)}
+    turned = ("attention.qkv.weight", "attention.proj.weight", "a.weight", "head.weight")
+    suspect = _renamed(_folded(owner, _generator(1)), _generator(2), turned)
+    alignment, found = _brought_back(owner, suspect)
+    assert alignment.tensors == {"matched": 13, "absent": 0, "renamed": 13, "transposed": 4}
+    for number, name in enumerate(owner):
+        assert alignment.sources[name] == Source(f"onnx::{number}", name in turned)
+    assert all(torch.allclose(found[name], owner[name], rtol=1e-3, atol=1e-6) for name in _network())
+
+
+def test_where_content_says_nothing_tensors_are_found_in_their_order() -> None:
+    names = [f"layer{n}.weight" for n in range(5)]
+    owner = {name: torch.randn(16, 16, 3, 3, generator=_generator(n)) for n, name in enumerate(names)}
+    strange = {f"t{n}": torch.randn(16, 16, 3, 3, generator=_generator(50 + n)) for n in range(5)}
+    found = find_sources(as_weights(owner), as_weights(strange), {})
+    assert [found[name] for name in names] == [Source(f"t{n}") for n in range(5)]
+
+
+def test_a_square_matrix_under_its_own_name_may_be_transposed() -> None:
+    owner = {"a.weight": torch.randn(24, 24, generator=_generator(0))}
+    for transposed in (False, True):
+        tensor = owner["a.weight"].T if transposed else owner["a.weight"]
+        found = find_sources(as_weights(owner), as_weights({"a.weight": tensor}), {})
+        assert found == {"a.weight": Source("a.weight", transposed)}
+
+
+def test_names_of_hidden_weights_tell_nothing() -> None:
+    """Where all of a layer is hidden, its tensor is found by order: content is no hint."""
+    owner = {f"{n}.weight": torch.randn(8, 8, 3, 3, generator=_generator(n)) for n in range(3)}
+    suspect = {f"t{n}": owner[f"{2 - n}.weight"] for n in range(3)}
+    hidden = {name: torch.arange(t.numel()) for name, t in owner.items()}
+    found = find_sources(as_weights(owner), as_weights(suspect), hidden)
+    assert [source.name for source in found.values()] == ["t0", "t1", "t2"]
+
+
+def test_tensors_of_other_kinds_and_too_few_axes_are_no_layers() -> None:
+    owner = {"a.weight": torch.randn(6, 4, generator=_generator(0)), "b.weight": torch.randn(5, 3)}
+    suspect = {"a.weight": torch.zeros(6), "c": torch.zeros(4, 6, dtype=torch.int64), "d": torch.zeros(3)}
+    alignment = align(as_weights(owner), as_weights(suspect))
+    assert alignment.tensors["matched"] == 0
+    assert not alignment.accepted

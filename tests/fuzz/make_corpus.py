@@ -19,7 +19,7 @@ from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import save_mark
 from cwwm.schemes import Claim, EmbedContext, embed, make_scheme
 from cwwm.support.files import write_json
-from cwwm.weights.checkpoint import rewriting, save_tensors
+from cwwm.weights.checkpoint import open_weights, rewriting, save_tensors
 
 CORPUS = Path(__file__).parent / "corpus"
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -63,6 +63,7 @@ def main() -> None:
     for name, parameters in SCHEMES.items():
         _mark(name, parameters)
     _learned()
+    _exported()
     widths = {"conv": 8, "fc": 24}
     parameters = {"payload_bits": 2, "least": 0.1, "most": 0.6}
     _, mark = embed(make_scheme("none", {"payload_bits": 2}), *_claim(2))
@@ -80,6 +81,29 @@ def _learned() -> None:
     generator = torch.Generator().manual_seed(1)
     learned = {"net.weight": torch.randn(8, 16, generator=generator), "net.bias": torch.zeros(8)}
     save_mark(replace(mark, learned=learned), CORPUS / "learned.mark.json")
+
+
+def _exported() -> None:
+    """Write the marked model as an exporter would: renamed, a matrix transposed, a tensor in a file beside it."""
+    import onnx
+
+    marked = open_weights(CORPUS / "protected-cwc.safetensors")
+    values = {name: marked.tensor(name) for name in ("conv.weight", "fc.weight", "half.weight")}
+    values["fc.weight"] = values["fc.weight"].T.contiguous()
+    kinds = {torch.float32: onnx.TensorProto.FLOAT, torch.float16: onnx.TensorProto.FLOAT16}
+    made = [
+        onnx.TensorProto(name=f"onnx::{n}", data_type=kinds[t.dtype], dims=t.shape, raw_data=t.numpy().tobytes())
+        for n, t in enumerate(values.values())
+    ]
+    (CORPUS / "exported.bin").write_bytes(made[0].raw_data)
+    made[0].ClearField("raw_data")
+    made[0].data_location = onnx.TensorProto.EXTERNAL
+    made[0].external_data.add(key="location", value="exported.bin")
+    nodes = [
+        onnx.NodeProto(op_type="Conv", input=["x", tensor.name], output=[f"y{tensor.name}"]) for tensor in made
+    ]
+    model = onnx.ModelProto(ir_version=10, graph=onnx.GraphProto(name="net", node=nodes, initializer=made))
+    (CORPUS / "exported.onnx").write_bytes(model.SerializeToString(deterministic=True))
 
 
 def _results() -> None:
@@ -129,8 +153,6 @@ def _calibration() -> None:
 
 
 def _claim(bits: int) -> tuple[Any, Any, Key, EmbedContext]:
-    from cwwm.weights.checkpoint import open_weights
-
     return open_weights(CORPUS / "model.safetensors"), MESSAGE[:bits], KEY, EmbedContext(nonce=bytes(16))
 
 

@@ -163,6 +163,17 @@ def _suspect(path: Path) -> None:
     verify_file(path, KEY, CORPUS / "protected-cwc.mark.json", MESSAGE, ExhibitFiles(reference=reference))
 
 
+def _exported(path: Path) -> None:
+    """Read an ONNX file whose values lie partly in a file beside it, and judge it as a suspect."""
+    beside = path.with_name("exported.bin")
+    beside.write_bytes((CORPUS / "exported.bin").read_bytes())
+    weights = open_weights(path)
+    for name in weights.names():
+        assert weights.shape(name) == tuple(weights.tensor(name).shape)
+    reference = ExhibitFiles(reference=CORPUS / "model.safetensors")
+    verify_file(path, KEY, CORPUS / "protected-cwc.mark.json", MESSAGE, reference)
+
+
 def _learned(path: Path) -> None:
     mark = path.with_name("learned.mark.json")
     mark.write_bytes((CORPUS / "learned.mark.json").read_bytes())
@@ -188,6 +199,7 @@ TARGETS = {
     "safetensors": Target(changed("model.safetensors") | _safetensors("model.safetensors"), _read_weights),
     "torch": Target(changed("*.pt") | _repacked("*.pt") | _described(), _read_weights),
     "legacy": Target(changed("*.pth"), _read_weights),
+    "onnx": Target(changed("*.onnx"), _exported),
     "inspect": Target(_safetensors("model.safetensors") | _repacked("*.pt"), _inspect),
     "suspect": Target(
         _safetensors("protected-cwc.safetensors") | changed("protected-cwc.safetensors") | _repacked("model.pt"),

@@ -19,6 +19,7 @@ WHOLE = {
     "safetensors": "*.safetensors",
     "torch": "*.pt",
     "legacy": "*.pth",
+    "onnx": "*.onnx",
     "inspect": "model.*",
     "suspect": "protected-cwc.safetensors",
     "learned": "learned.mark.safetensors",
