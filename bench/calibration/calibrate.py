@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.calibration.attack_levels import chosen, try_strengths
 from bench.calibration.search import Found, Trial, search
-from bench.execution.measure_trained import attacker_context
+from bench.execution.attacker import attacker_context
 from bench.execution.model_factory import Marked, ModelFactory
 from bench.metrics.accuracy import Accuracy
 from bench.suite import AttackEntry, SchemeEntry, Suite, Tune

@@ -1,28 +1,22 @@
 """Measures one cell of trained models: mark -> attack over its strengths -> extraction, evidence, accuracy."""
 
-import copy
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import Any
 
 import torch
-from torch import nn
 
-from bench.attacks import AttackContext, Attacked
+from bench.attacks import Attacked
 from bench.data import Dataset
+from bench.execution.attacker import attacker_context
 from bench.execution.curve import Advance, curve_rows
 from bench.execution.model_factory import ModelFactory, Subjects
 from bench.execution.owner import OwnersReading
 from bench.metrics.accuracy import accuracy
-from bench.models.registry import ModelSpec, build_model, find_models
-from bench.suite.cell import Cell, HostSpec, attack_seed
-from cwwm.schemes import Scheme
+from bench.suite.cell import Cell
 from cwwm.support.timing import Stopwatch
 from cwwm.weights.view import Weights, as_weights
-
-if TYPE_CHECKING:
-    from bench.suite import AttackEntry
 
 _EXTRACTIONS = 5  # the median of so many, or of as many as fit a second, is the extraction time
 _PATIENCE = 1.0
@@ -121,44 +115,3 @@ def _measured(item: Attacked, data: Dataset, owner: OwnersReading) -> dict[str, 
         "cost": cost,
         "timing": {"attack_s": seconds, "extract_ms": extract_ms},
     }
-
-
-def attacker_context(
-    host: HostSpec, attack: "AttackEntry", factory: ModelFactory, scheme: Scheme | None
-) -> AttackContext:
-    """Return what an attacker has; `scheme` is the public encoding, None where nothing is marked."""
-    return AttackContext(
-        data=factory.data(host.model),
-        recipe=host.model.recipe,
-        seed=attack_seed(host, attack),
-        device=factory.device,
-        load=lambda name: factory.data(host.model, name),
-        scheme=scheme,
-        build=lambda name, seed: _fresh(host.model, name, seed, factory),
-        base=_public_base(host, factory),
-    )
-
-
-def _public_base(host: HostSpec, factory: ModelFactory) -> Callable[[], nn.Module] | None:
-    """Return what gives the host as it was before the mark's phase, the base that anybody can have.
-
-    None where that is a network of random weights: nobody publishes such a base.
-    """
-    if host.model.recipe.train is None and host.model.weights == "random":
-        return None
-    return lambda: copy.deepcopy(factory.host(host))
-
-
-def _fresh(spec: ModelSpec, name: str | None, seed: int, factory: ModelFactory) -> nn.Module:
-    """Return an untrained network for the data of `spec`: of its own architecture, or of timm's `name`.
-
-    Raises:
-        BadInput: for a name that timm does not know.
-    """
-    other = (
-        spec
-        if name is None
-        else replace(find_models([name])[0], data=spec.data, size=spec.size, channels=spec.channels)
-    )
-    fresh = build_model(replace(other, weights="random"), factory.data(spec).classes, seed)
-    return fresh.to(factory.device)

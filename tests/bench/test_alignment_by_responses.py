@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench.attacks import make_attack
-from bench.execution.measure_trained import attacker_context
+from bench.execution.attacker import attacker_context
 from bench.execution.model_factory import ModelFactory
 from bench.execution.owner import marked_copy
 from bench.suite import load_suite

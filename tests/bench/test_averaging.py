@@ -21,7 +21,7 @@ from bench.attacks.averaging.task_vectors import disjoint_mean, trimmed
 from bench.attacks.pruning import prunable_tensors
 from bench.attacks.training import BatchNormReestimation, train_or_diverge
 from bench.data import load
-from bench.execution.measure_trained import attacker_context
+from bench.execution.attacker import attacker_context
 from bench.execution.model_factory import ModelFactory
 from bench.models.registry import HostRecipe, ModelSpec
 from bench.suite import AttackEntry

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench.attacks import Attacked
-from bench.execution.measure_trained import attacker_context
+from bench.execution.attacker import attacker_context
 from bench.execution.model_factory import ModelFactory
 from bench.metrics.accuracy import accuracy
 from bench.suite import load_suite
