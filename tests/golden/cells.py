@@ -5,6 +5,7 @@ that was trained for a few seconds.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from bench.attacks import make_attack
@@ -25,9 +26,11 @@ TINY = ModelSpec(
         train=Recipe(epochs=1, batch_size=128, lr=0.006, shift=1),
     ),
 )
+TRANSFORMER = replace(TINY, name="tiny_vit", timm="test_vit", create={"patch_size": 8})
 PAYLOAD = 16
 MARK = ("sign-repetition", {"repetition": 5})  # of the model that is attacked
 ALIGNED = "permute, aligned"  # read through an alignment
+ROTATED = "rotate, aligned"  # of a transformer: it has heads to be mixed
 FULL = "cwc in full"  # the one cell that is run as a whole, detection included
 SHORT = {"updates": 2, "steps": 5, "retrain": 1}
 
@@ -83,6 +86,7 @@ ATTACKS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "scale": ({"name": "scale"}, (3.0,)),
     "overwrite": ({"name": "overwrite"}, (2,)),
     "permute": ({"name": "permute"}, (1.0,)),
+    "rotate": ({"name": "rotate"}, (2.0,)),
     "insert": ({"name": "insert", "kind": "split"}, (0.2,)),
     "targeted": ({"name": "targeted"}, (0.01,)),
     "collude": ({"name": "collude"}, (2,)),
@@ -95,9 +99,11 @@ ATTACKS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
 }
 NEEDS = {
     ALIGNED: "torch_pruning",
+    ROTATED: "torch_pruning",
     "structural": "torch_pruning",
     "structured-removed": "torch_pruning",
     "permute": "torch_pruning",
+    "rotate": "torch_pruning",
     "insert": "torch_pruning",
     "quantise-torch": "torchao",
 }
@@ -111,6 +117,7 @@ def golden_cells() -> Iterator[tuple[str, Cell]]:
     for name in ATTACKS:
         yield name, _cell(trained, *MARK, name)
     yield ALIGNED, _cell(trained, *MARK, "permute", reader="aligned")
+    yield ROTATED, _cell(HostSpec(TRANSFORMER, 0), *MARK, "rotate", reader="aligned")
     for name, parameters in TRAINED.items():
         yield name, _cell(trained, name, parameters)
     for name, parameters in ONE_SHOT.items():
