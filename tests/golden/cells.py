@@ -4,7 +4,7 @@ Schemes that mark a finished network are tried on an untrained one; those that t
 that was trained for a few seconds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -109,15 +109,15 @@ NEEDS = {
 }
 
 
-def golden_cells() -> Iterator[tuple[str, Cell]]:
-    """Yield all cells by name: first those of the same network."""
+def golden_cells(runtime: Mapping[str, Any]) -> Iterator[tuple[str, Cell]]:
+    """Yield all cells by name: first those of the same network. Their records say `runtime`; no row depends on it."""
     (bare,) = architectures([TINY])
-    trained, untrained = HostSpec(TINY, 0), HostSpec(bare, 0, weights="initial")
+    trained, untrained = HostSpec(TINY, 0, runtime), HostSpec(bare, 0, runtime, weights="initial")
     yield FULL, _cell(trained, "cwc", ONE_SHOT["cwc"])
     for name in ATTACKS:
         yield name, _cell(trained, *MARK, name)
     yield ALIGNED, _cell(trained, *MARK, "permute", reader="aligned")
-    yield ROTATED, _cell(HostSpec(TRANSFORMER, 0), *MARK, "rotate", reader="aligned")
+    yield ROTATED, _cell(HostSpec(TRANSFORMER, 0, runtime), *MARK, "rotate", reader="aligned")
     for name, parameters in TRAINED.items():
         yield name, _cell(trained, name, parameters)
     for name, parameters in ONE_SHOT.items():

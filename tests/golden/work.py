@@ -109,7 +109,7 @@ def main() -> None:
     prints, found, uncovered = Fingerprints(Modules()), {}, set()
     with tempfile.TemporaryDirectory() as folder:
         factory = ModelFactory(ArtefactStore(Path(folder)), torch.device("cpu"))
-        for name, cell in golden_cells():
+        for name, cell in golden_cells(runtime):
             if find_spec(NEEDS.get(name, "torch")) is None:
                 continue
             for work, roots in stages(name, cell, factory):
