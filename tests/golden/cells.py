@@ -110,7 +110,7 @@ NEEDS = {
 
 
 def golden_cells(runtime: Mapping[str, Any]) -> Iterator[tuple[str, Cell]]:
-    """Yield all cells by name: first those of the same network. Their records say `runtime`; no row depends on it."""
+    """Yield all cells by name, first those of the same network; `runtime` is for records, no row depends on it."""
     (bare,) = architectures([TINY])
     trained, untrained = HostSpec(TINY, 0, runtime), HostSpec(bare, 0, runtime, weights="initial")
     yield FULL, _cell(trained, "cwc", ONE_SHOT["cwc"])
