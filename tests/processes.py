@@ -58,7 +58,12 @@ def _call(zoo: Path, said: Path, name: str, first: Callable[[], object] | None, 
 
 
 def workers(pid: int | None) -> list[int]:
-    """Return the worker processes of a process; the one that tracks resources is not among them."""
+    """Return the worker processes of a process, which are the children of its fork server."""
+    return sorted(worker for server in _children(pid) for worker in _children(server))
+
+
+def _children(pid: int | None) -> list[int]:
+    """Return the children of a process that a fork server is or makes; none tracks resources."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -66,9 +71,9 @@ def workers(pid: int | None) -> list[int]:
             line = (path.parent / "cmdline").read_text()
         except OSError:
             continue
-        if parent == pid and "spawn_main" in line:
+        if parent == pid and "forkserver" in line:
             found.append(int(path.parent.name))
-    return sorted(found)
+    return found
 
 
 def gone(pids: list[int]) -> bool:

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
@@ -21,7 +21,10 @@ from bench.suite.cell import Cell
 from bench.support.artifact_store import ArtefactStore
 from bench.support.environment import prepare
 
-_CONTEXT = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+# A worker is forked from a process that has imported everything and has no threads of torch, which would not
+# survive a fork: it begins at once, and not after the seconds that imports take.
+_FORKED, _SPAWNED = multiprocessing.get_context("forkserver"), multiprocessing.get_context("spawn")
+_FORKED.set_forkserver_preload(["bench.execution.executors.preload"])
 
 #: what a worker tells: that it can begin, what it makes, the record of its cell; and that it is gone
 News = tuple[Literal["ready", "said", "record", "gone"], Any]
@@ -59,8 +62,10 @@ class Worker:
 
     def __init__(self, place: Place) -> None:
         """Start the process; it tells when it is ready for a cell."""
-        self.pipe, theirs = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(target=_serve, args=(place, theirs), daemon=True)
+        context = _FORKED if place.device == "cpu" else _SPAWNED  # an import may bar forks from a GPU
+        self.pipe, theirs = context.Pipe()
+        arguments = (place, theirs, dict(os.environ))
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()  # else its end would not be seen
         self.cell: Cell | None = None
@@ -109,8 +114,13 @@ def ending(code: int | None) -> str:
     return f"{name}: killed, for want of memory, say" if -code == signal.SIGKILL else name
 
 
-def _serve(place: Place, pipe: "connection.Connection") -> None:
-    """Run cells until there are no more; in a process of its own."""
+def _serve(place: Place, pipe: "connection.Connection", environment: Mapping[str, str]) -> None:
+    """Run cells until there are no more; in a process of its own.
+
+    The fork server has the environment of its own start; the worker gets its parent's.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     device = torch.device(place.device)
