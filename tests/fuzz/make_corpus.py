@@ -84,7 +84,7 @@ def _learned() -> None:
 
 
 def _exported() -> None:
-    """Write the marked model as an exporter would: renamed, one matrix transposed, one tensor in a file beside it."""
+    """Write the marked model as an exporter would: renamed, a matrix transposed, a tensor in a file beside it."""
     import onnx
 
     marked = open_weights(CORPUS / "protected-cwc.safetensors")
