@@ -68,6 +68,7 @@ ATTACKS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "quantise-torch": ({"name": "quantise-torch"}, (4,)),
     "cluster": ({"name": "cluster"}, (3,)),
     "scale": ({"name": "scale"}, (3.0,)),
+    "deploy": ({"name": "deploy"}, (1,)),
     "overwrite": ({"name": "overwrite"}, (2,)),
     "permute": ({"name": "permute"}, (1.0,)),
     "insert": ({"name": "insert", "kind": "split"}, (0.2,)),

@@ -99,9 +99,7 @@ class Deployment(Attack):
             "kept": len(change["layers"]) / len(before),
             **change,
         }
-        return Attacked(
-            deployed, strength, achieved, _carried(context.masks, after), Cost(seconds=watch.seconds)
-        )
+        return Attacked(deployed, strength, achieved, _carried(context.masks, after), Cost(seconds=watch.seconds))
 
 
 def _images(context: AttackContext) -> Tensor:

@@ -41,7 +41,12 @@ def through_onnx(model: nn.Module, images: Tensor, *, dynamo: bool) -> nn.Module
         else:
             axes = {"x": {0: "n"}}
             torch.onnx.export(  # it takes a buffer, which its types do not say
-                model, (images,), written, input_names=["x"], dynamic_axes=axes, dynamo=False  # type: ignore[arg-type]
+                model,
+                (images,),
+                written,
+                input_names=["x"],
+                dynamic_axes=axes,
+                dynamo=False,  # type: ignore[arg-type]
             )
     return OnnxNetwork(written.getvalue())
 

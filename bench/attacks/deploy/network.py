@@ -12,8 +12,8 @@ from torch import Tensor, nn
 class FileNetwork(nn.Module):
     """A file's program with its tensors as parameters, which nothing trains.
 
-    A reader of weights sees what is in the file: names, shapes and values. The program is read at each call and given
-    the parameters as they are then.
+    A reader of weights sees what is in the file: names, shapes and values. The program is read at each call and
+    given the parameters as they are then.
     """
 
     def __init__(self, file: bytes, tensors: Mapping[str, Tensor]) -> None:
