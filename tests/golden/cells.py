@@ -84,6 +84,7 @@ ATTACKS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "cast, nf": ({"name": "cast", "format": "nf"}, (4,)),
     "cluster": ({"name": "cluster"}, (3,)),
     "scale": ({"name": "scale"}, (3.0,)),
+    "deploy": ({"name": "deploy"}, (1,)),
     "overwrite": ({"name": "overwrite"}, (2,)),
     "permute": ({"name": "permute"}, (1.0,)),
     "rotate": ({"name": "rotate"}, (2.0,)),
