@@ -1,0 +1,223 @@
+"""What today's attacks do to an unmarked network: which keep every answer, what the others cost, on three networks.
+
+Run it with ``python -m bench.studies.todays_attacks -o results/todays-attacks.md``. Networks are trained once and
+kept in ``results/runs/todays-attacks``.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from tabulate import tabulate
+from torch import nn
+
+from bench.attacks import Attack, AttackContext, make_attack
+from bench.attacks.symmetry.base import logits, relative_difference
+from bench.execution.attacker import attacker_context
+from bench.execution.model_factory import ModelFactory
+from bench.metrics.accuracy import accuracy
+from bench.models.registry import find_models
+from bench.studies.output import Output, measured_on, publish
+from bench.suite import AttackEntry
+from bench.suite.cell import HostSpec
+from bench.support.artifact_store import ArtefactStore
+from bench.support.environment import choose_device, prepare
+from cwwm.support.console import DONE, run_app
+from cwwm.support.errors import BadInput
+
+STORE = Path("results", "runs", "todays-attacks", "artefacts")
+NETWORKS = ("test_resnet", "test_vit", "mobilenetv3_small_050")
+IMAGES = 64  # whose logits are compared
+
+Spec = dict[str, Any]
+
+#: attacks that claim to keep every answer, and how near, relative to the largest logit
+EXACT: tuple[tuple[Spec, float], ...] = (
+    ({"name": "deploy", "way": "fold"}, 1),
+    ({"name": "deploy", "way": "reparametrise"}, 1),
+    ({"name": "deploy", "way": "onnx-legacy"}, 1),
+    ({"name": "deploy", "way": "onnx"}, 1),
+    ({"name": "deploy", "way": "export"}, 1),
+    ({"name": "rotate"}, 4.0),
+    ({"name": "split-layers"}, 1.0),
+    ({"name": "split-layers", "kind": "identity"}, 1.0),
+)
+OTHERS: tuple[tuple[Spec, float], ...] = (
+    ({"name": "cast", "format": "bf16"}, 16),
+    ({"name": "cast", "format": "fp16"}, 16),
+    ({"name": "cast", "format": "fp8-e4m3"}, 8),
+    ({"name": "cast", "format": "fp8-e4m3", "granularity": "channel"}, 8),
+    ({"name": "cast", "format": "fp8-e5m2"}, 8),
+    ({"name": "cast", "format": "fp8-e5m2", "granularity": "channel"}, 8),
+    ({"name": "cast", "format": "nf"}, 4),
+    ({"name": "cast", "format": "int", "group": 32}, 4),
+    ({"name": "cast", "format": "int", "group": 128}, 4),
+    ({"name": "ema"}, 0.99),
+    ({"name": "interpolate"}, 0.5),
+    ({"name": "interpolate", "path": "slerp"}, 0.5),
+    ({"name": "soup"}, 4),
+    ({"name": "task-arithmetic"}, 0.5),
+    ({"name": "ties"}, 0.8),
+    ({"name": "dare"}, 0.9),
+    ({"name": "prune-nm"}, 0.5),
+    ({"name": "wanda"}, 0.5),
+    ({"name": "wanda", "group": 4}, 0.5),
+    ({"name": "sparsegpt"}, 0.5),
+    ({"name": "gptq"}, 4),
+    ({"name": "svd"}, 0.5),
+    ({"name": "then", "first": "svd", "second": {"name": "finetune", "epochs": 1}}, 0.5),
+    ({"name": "then", "first": "drop-blocks", "second": {"name": "finetune", "epochs": 2}}, 0.25),
+    ({"name": "idle"}, 0.1),
+    ({"name": "noise-shaped"}, 0.1),
+    ({"name": "lora"}, 4),
+    ({"name": "distill-stolen", "epochs": 1}, 1),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one attack did to one network.
+
+    Attributes:
+        difference: largest difference of a logit relative to the largest logit; None for other numbers of classes.
+        lost: accuracy points lost on the test data; below zero where it gained.
+        data, steps: share of the training data, and optimiser steps in shares of the host's training.
+        refusal: why there is nothing; empty if there is.
+    """
+
+    network: str
+    attack: str
+    difference: float | None = None
+    lost: float | None = None
+    data: float | None = None
+    steps: float | None = None
+    refusal: str = ""
+
+
+def measure(
+    networks: Sequence[str], attacks: Sequence[tuple[Spec, float]], device: torch.device
+) -> Iterator[Outcome]:
+    """Yield what each attack does to each network, trained as the bench trains its hosts."""
+    factory = ModelFactory(ArtefactStore(STORE), device)
+    for (model,) in (find_models([name]) for name in networks):
+        host = HostSpec(model, 0)
+        control = factory.control(host)
+        trained = control.facts["training"]["steps"]
+        for spec, strength in attacks:
+            attack = make_attack(spec, "study")
+            context = attacker_context(host, AttackEntry(attack.label, attack, (strength,)), factory, None)
+            yield _outcome(model.name, attack, strength, control.model, context, trained)
+
+
+def _outcome(
+    network: str, attack: Attack, strength: float, model: nn.Module, context: AttackContext, trained: int
+) -> Outcome:
+    shown, images = f"{attack.label} {strength:g}", context.data.test.x[:IMAGES]
+    try:
+        item = next(attack([model], [strength], context))
+    except BadInput as error:
+        return Outcome(network, shown, refusal=str(error))
+    before, after = (accuracy(each, context.data.test).percent for each in (model, item.model))
+    difference = relative_difference(logits(item.model, images), logits(model, images))
+    return Outcome(network, shown, difference, before - after, item.cost.data_fraction, item.cost.steps / trained)
+
+
+def page(found: Sequence[Outcome], kept: Sequence[Outcome], device: torch.device) -> str:
+    """Return the tables as Markdown.
+
+    Args:
+        found: of all attacks. kept: those of them that claim to keep every answer.
+        device: where it was measured.
+    """
+    networks = list(dict.fromkeys(o.network for o in found))
+    exact = [_row(attack, own, networks, _difference) for attack, own in _by_attack(kept)]
+    others = [o for o in found if o not in kept]
+    cells = [(*_row(attack, own, networks, _lost), _cost(own)) for attack, own in _by_attack(others)]
+    refusals = [(o.attack, o.network, o.refusal) for o in found if o.refusal]
+    worst = max((o.difference for o in kept if o.difference is not None), default=0.0)
+    return f"""\
+# What today's attacks do to a network without a mark
+
+Networks of seed 0, trained on digits as hosts of the bench are ({", ".join(networks)}); one strength an attack, its
+number behind the name. {measured_on(device)}, one thread.
+
+## Attacks that keep every answer
+
+Largest difference of a logit relative to the largest logit, float32, on {IMAGES} test images; the largest of all is
+{worst:.1e}.
+
+{tabulate(exact, ("attack", *networks), tablefmt="github", disable_numparse=True)}
+
+## The others
+
+Accuracy points lost (below zero: gained), and what the attack took: share of the training data, and optimiser steps
+in shares of the host's training, the largest of the three. A dash: the attack does not take this network.
+
+{tabulate(cells, ("attack", *networks, "data, steps"), tablefmt="github", disable_numparse=True)}
+
+## What was refused, and why
+
+{tabulate(refusals, ("attack", "network", "reason"), tablefmt="github", disable_numparse=True)}
+"""
+
+
+def _by_attack(outcomes: Sequence[Outcome]) -> list[tuple[str, dict[str, Outcome]]]:
+    """Return the outcomes of each attack by network, in the order of the attacks."""
+    names = dict.fromkeys(o.attack for o in outcomes)
+    return [(name, {o.network: o for o in outcomes if o.attack == name}) for name in names]
+
+
+def _row(
+    attack: str, own: dict[str, Outcome], networks: Sequence[str], value: Callable[[Outcome], str]
+) -> tuple[str, ...]:
+    return attack, *("-" if own[name].refusal else value(own[name]) for name in networks)
+
+
+def _difference(outcome: Outcome) -> str:
+    return "-" if outcome.difference is None else f"{outcome.difference:.1e}"
+
+
+def _lost(outcome: Outcome) -> str:
+    return "-" if outcome.lost is None else f"{outcome.lost:.1f}"
+
+
+def _cost(own: dict[str, Outcome]) -> str:
+    data = max((o.data for o in own.values() if o.data is not None), default=0.0)
+    steps = max((o.steps for o in own.values() if o.steps is not None), default=0.0)
+    return f"{data:.0%}, {steps:.0%}" if data or steps else "none"
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def study(
+    output: Output,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> int:
+    """Measure, print and write the tables."""
+    where = choose_device(device)
+    prepare(where, threads=1)
+    kept = []
+    for outcome in measure(NETWORKS, EXACT, where):
+        kept.append(outcome)
+        print(outcome, file=sys.stderr)
+    others = []
+    for outcome in measure(NETWORKS, OTHERS, where):
+        others.append(outcome)
+        print(outcome, file=sys.stderr)
+    publish(page([*kept, *others], kept, where), output)
+    return DONE
+
+
+def main() -> None:
+    """Run the command."""
+    sys.exit(run_app(app, "python -m bench.studies.todays_attacks"))
+
+
+if __name__ == "__main__":
+    main()
