@@ -104,6 +104,14 @@ def test_networks_of_timm_are_folded_whole(name: str, ways: tuple[str, ...], con
         assert item.achieved["kept"] == (1 if way == "fold" else pytest.approx(1 / 45))
 
 
+def test_a_network_without_batch_norms_is_left_as_it_is(context: AttackContext) -> None:
+    """torch.fx cannot trace this one, and need not."""
+    model = randomised("test_vit", img_size=32, patch_size=16)
+    item = _deployed(model, "fold", context)
+    assert item.achieved["difference"] == item.achieved["change"] == 0
+    assert item.achieved["kept"] == 1
+
+
 def test_masks_are_carried_where_their_weights_are(context: AttackContext) -> None:
     first = {"name": "then", "first": "magnitude", "second": {"name": "deploy"}}
     item = next(make_attack(first, "test")(randomised("test_resnet"), [0.6], context))

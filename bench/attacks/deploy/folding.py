@@ -40,7 +40,12 @@ def fold_batch_norms(model: nn.Module) -> int:
 
 
 def foldable(model: nn.Module) -> list[tuple[str, str]]:
-    """Return the names of layers and of the norms that alone read them, each called once."""
+    """Return the names of layers and of the norms that alone read them, each called once.
+
+    A network without batch norms has none, whether torch.fx can trace it or not.
+    """
+    if not any(isinstance(module, _BATCH_NORM) for module in model.modules()):
+        return []
     calls = [node for node in _LayerTracer().trace(model).nodes if node.op == "call_module"]
     times = Counter(str(node.target) for node in calls)
     pairs = []
