@@ -6,7 +6,7 @@ Run it with ``python -m bench.studies.hosts -o results/hosts.md`` (about ten min
 import copy
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -103,7 +103,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def page(hosts: Sequence[Host], suites: dict[str, list[str]], device: torch.device) -> str:
+def page(hosts: Sequence[Host], suites: Mapping[str, Sequence[str]], device: torch.device) -> str:
     """Return the table as Markdown."""
     table = tabulate([row(host, suites.get(host.model.name, [])) for host in hosts], COLUMNS, tablefmt="github")
     return (
@@ -114,8 +114,14 @@ def page(hosts: Sequence[Host], suites: dict[str, list[str]], device: torch.devi
         "that are dead as a whole. Unmoved are weights that a fine-tune as long as the training, without decay, "
         f"moves by less than {STILL:.0%} of their layer's root mean square; live weights that hardly move are "
         "among them, and dead ones that wake in training, by batch norm's other statistics, are not. Controls of "
-        f"seed 0. {measured_on(device)}.\n\n{table}\n"
+        f"seed 0. {measured_on(device)}.\n\n{table}\n{_unmeasured(hosts, suites)}"
     )
+
+
+def _unmeasured(hosts: Sequence[Host], suites: Mapping[str, Sequence[str]]) -> str:
+    """Return a paragraph that names the hosts of suites which are not in the table; empty if there are none."""
+    absent = sorted(suites.keys() - {host.model.name for host in hosts})
+    return f"\nHosts of the suites that were not measured here: {', '.join(absent)}.\n" if absent else ""
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

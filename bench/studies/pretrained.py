@@ -157,7 +157,7 @@ def section(network: Network, outcomes: Sequence[Outcome]) -> str:
         for o in outcomes
     ]
     table = tabulate(rows, ("change", "energy", "top-1 equal", "after magnitude 0.9"), tablefmt="github")
-    return f"## {network.name}, {network.size} pixels\n\n{table}\n"
+    return f"## {network.name}, {network.size} pixels\n\n{table}"
 
 
 def page(outcomes: Mapping[Network, Sequence[Outcome]], images: int, device: torch.device) -> str:
@@ -169,7 +169,7 @@ def page(outcomes: Mapping[Network, Sequence[Outcome]], images: int, device: tor
         f"Top-1 answers compared with the unmarked model's on {images:,} photo crops. Energy is squared change "
         f"over squared norm of the carrier. {measured_on(device)}."
     )
-    return "\n\n".join([lead, *(section(network, found) for network, found in outcomes.items())])
+    return "\n\n".join([lead, *(section(network, found) for network, found in outcomes.items())]) + "\n"
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

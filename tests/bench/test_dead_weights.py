@@ -152,6 +152,8 @@ def test_the_page_marks_hosts_with_many_dead_weights(dead: int, said: str) -> No
     text = page([host], {"tiny": ["smoke", "cpu"]}, torch.device("cpu"))
     assert said in text
     assert all(part in text for part in ("tiny", "7.0%", "98.4 %", "smoke, cpu"))
+    assert "not measured" not in text
+    assert "not measured here: b, c." in page([host], {"c": ["smoke"], "tiny": [], "b": []}, torch.device("cpu"))
 
 
 def test_suites_use_known_models() -> None:
