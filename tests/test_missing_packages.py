@@ -11,7 +11,7 @@ from cwwm.support.packages import missing_package
 
 ROOT = Path(__file__).resolve().parent.parent
 #: what a host lacks that has torch, torchvision, timm, matplotlib, tabulate, PyYAML and pydantic, but no registry
-ABSENT = ("sklearn", "skimage", "gmpy2", "reedsolo", "torch_pruning", "torchao")
+ABSENT = ("sklearn", "skimage", "gmpy2", "reedsolo", "torch_pruning", "torchao", "onnx", "onnxscript")
 COMMAND = "from cwwm.support.console import run_app\nfrom {} import app\nsys.exit(run_app(app, {!r}, sys.argv[1:]))"
 PLAN = """
 from pathlib import Path
@@ -67,6 +67,15 @@ def test_the_owner_s_commands_take_no_package_of_an_extra(tmp_path: Path) -> Non
     assert without(extras, script, "keygen", "-o", "owner.key", cwd=tmp_path).returncode == 0
     done = without(("scipy",), script, "inspect", "none.safetensors", cwd=tmp_path)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+
+
+def test_an_onnx_file_names_the_extra_that_reads_it(tmp_path: Path) -> None:
+    suspect = ROOT / "tests" / "fuzz" / "corpus" / "exported.onnx"
+    done = without(("onnx",), COMMAND.format("cwwm.cli", "cwwm"), "inspect", str(suspect), cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("cwwm: this needs the package onnx, which is not installed: pip install ")
+    assert line.endswith(("onnx", "'cwwm[onnx]'"))
 
 
 @pytest.mark.parametrize("module", ["cwwm.nothing", "bench.nothing", "torch.nothing", None])

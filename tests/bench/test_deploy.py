@@ -134,7 +134,7 @@ def test_the_owner_reads_a_deployed_network_of_turned_and_dead_channels(
 ) -> None:
     owned = Owned.of(shipped(FLIPPED, context.data.train.x[:64]), Case(FLIPPED, scheme, 0, way))
     suspect = _deployed(owned.model, way, context).model
-    recovered, log10_p = owned.read(suspect, "aligned")
+    recovered, log10_p = owned.read(suspect, "copy")
     assert recovered
     assert log10_p < -70
     assert owned.read(suspect, "blind")[1] > log10_p + 10
@@ -152,7 +152,9 @@ def test_the_study_draws_factors_as_measured(context: AttackContext) -> None:
 
 def test_the_page_counts_marks_and_says_what_was_not_measured() -> None:
     every = [
-        Outcome(case, 1e-6, (False, -1.0), (True, -9.5)) if case.scheme != "cwc" else Outcome(case, note="no room")
+        Outcome(case, 1e-6, (False, -1.0), (True, -9.5), (False, -7.0))
+        if case.scheme != "cwc"
+        else Outcome(case, note="no room")
         for case in cases()
     ]
     text = page(every, torch.device("cpu"))
