@@ -101,7 +101,7 @@ def test_a_run_stops_at_its_budget_says_what_it_cut_and_goes_on_later(
     shutil.copytree(finished, out)
     waiting = [r for r in RecordStore(out).records() if r.key.attack == "magnitude" and r.key.seed == 1]
     for record in waiting:
-        (out / "cells" / f"{record['identity']}.json").unlink()
+        (out / "cells" / f"{record.identity}.json").unlink()
     arguments = ("run", tiny / "tiny.yaml", "--out", out, "--device", "cpu")
     assert bench(*arguments, "--budget", "0.001s") == 0
     assert "2 cells cut by the budget" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +11,14 @@ from torch import nn
 
 from bench.attacks import AttackContext, make_attack
 from bench.data import Dataset, load
+from bench.execution.executors import Place
+from bench.execution.executors.processes import lost_record
 from bench.metrics.accuracy import accuracy
 from bench.models.registry import HostRecipe
 from bench.suite import load_suite, narrow
 from bench.suite.cell import Cell
 from bench.suite.expand import cells
+from bench.support.environment import prepare
 from bench.verification.rebuild import cell_of
 from cwwm.codes import Bits
 from cwwm.ownership.keys import Key, Stream
@@ -157,7 +161,8 @@ def test_the_probe_holds_over_seeds(seed: int) -> None:
 
 def test_tables_say_that_it_is_a_reconstruction() -> None:
     suite = narrow(load_suite("smoke"), models=["test_resnet"], schemes=["structural", "cwc"], seeds=1)
-    found: dict[str, Cell] = {cell.key["scheme"]: cell for cell in cells(suite, {})}
+    found: dict[str, Cell] = {cell.key["scheme"]: cell for cell in cells(suite, prepare(torch.device("cpu"), 1))}
     assert set(found) == {"structural (reconstruction)", "cwc"}
     cell = found["structural (reconstruction)"]
-    assert cell_of({"key": cell.key, "recipe": cell.recipe}, cell.host.model).key == cell.key
+    record = lost_record(cell, Place(Path(), 0, 1), "nobody ran it", fatal=False)
+    assert cell_of(record, cell.host.model).key == cell.key
