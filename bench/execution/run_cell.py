@@ -1,13 +1,8 @@
 """Runs one cell: what is measured becomes its record, with the identity, the status and the machine."""
 
-from typing import Any
-
 from bench.execution.curve import Advance
-from bench.execution.measure_trained import measure_trained
-from bench.execution.measure_untrained import Steps, measure_untrained
-from bench.execution.model_factory import ModelFactory, Subjects
-from bench.execution.outcome import outcome_of, told
-from bench.metrics.detection import detection
+from bench.execution.measurement import measurement_of, seen_again
+from bench.execution.model_factory import ModelFactory
 from bench.records.fields import KIND
 from bench.records.record import MalformedRecord, Record, changed, new_record, with_attempts
 from bench.records.schema import Json
@@ -27,7 +22,7 @@ def run_cell(cell: Cell, factory: ModelFactory, advance: Advance = lambda rows: 
         advance: told after each strength how many rows are done.
     """
     load = OthersLoad()
-    measured = _untrained(cell, factory, advance) if cell.host.untrained else _trained(cell, factory, advance)
+    measured = measurement_of(cell.host).found(cell, factory, advance)
     machine = {"environment": {**environment(factory.device), "others_load": load.share()}}
     try:
         return new_record(head(cell) | measured | machine)
@@ -40,18 +35,6 @@ def head(cell: Cell) -> Json:
     """Return what the record of a cell says whatever became of it, as JSON values."""
     kind = {"kind": KIND} if cell.host.untrained else {}
     return {"identity": cell.identity, "key": cell.key, "recipe": cell.recipe, **kind}
-
-
-def _trained(cell: Cell, factory: ModelFactory, advance: Advance) -> dict[str, Any]:
-    def seen(subjects: Subjects) -> dict[str, Any]:
-        return detection(cell.mark, subjects, factory.store, factory.say)
-
-    return outcome_of(lambda: measure_trained(cell, factory, seen, advance), told) | {"beside": beside()}
-
-
-def _untrained(cell: Cell, factory: ModelFactory, advance: Advance) -> dict[str, Any]:
-    steps = Steps(factory.device)
-    return outcome_of(lambda: measure_untrained(cell, steps, advance), steps.reason)
 
 
 def next_record(
@@ -72,15 +55,9 @@ def _renewed(record: Record, cell: Cell, factory: ModelFactory) -> Record | None
 
     None if that fails, or the marked model that is here is not the one recorded: then the cell is to be run again.
     """
-
-    def measure() -> dict[str, Any]:
-        subjects = factory.subjects(cell)
-        seen = detection(cell.mark, subjects, factory.store, factory.say)
-        return {"digest": subjects.marked.facts["digest"], "seen": seen}
-
-    found = outcome_of(measure, told)
-    kept = record.to_json()
-    if found.get("digest") != kept["marked"]["digest"]:
+    seen = seen_again(cell, factory, str(record.to_json()["marked"]["digest"]))
+    if seen is None:
         return None
+    kept = record.to_json()
     sources = {**kept.get("beside", {}), "detection": beside()["detection"]}
-    return changed(record, marked={**kept["marked"], **found["seen"]}, beside=sources)
+    return changed(record, marked={**kept["marked"], **seen}, beside=sources)

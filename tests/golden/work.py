@@ -36,7 +36,12 @@ _ROOT = Path(bench.__file__).parent.parent
 _LARGE = ("report", "covertness", "counts")
 _NO_SOURCE = (  # what names a cell and files its record
     *("bench.suite.sources:", "bench.support.", "bench.suite.entries:AttackEntry"),
-    *("bench.execution.run_cell:", "bench.verification.comparison:", "bench.records."),
+    *(
+        "bench.execution.run_cell:",
+        "bench.execution.measurement:",
+        "bench.verification.comparison:",
+        "bench.records.",
+    ),
 )
 
 
