@@ -158,4 +158,4 @@ def test_the_page_marks_hosts_with_many_dead_weights(dead: int, said: str) -> No
 
 def test_suites_use_known_models() -> None:
     assert users().keys() <= load_zoo().keys()
-    assert "smoke" in users()["test_resnet"]
+    assert "smoke" in users()["test_resnet-40"]

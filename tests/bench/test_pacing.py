@@ -116,5 +116,5 @@ def test_a_run_stops_at_its_budget_says_what_it_cut_and_goes_on_later(
 
 
 def test_a_budget_is_for_one_process(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
-    assert bench("run", "smoke", "--device", "cpu", "--jobs", 2, "--budget", "5m") == 2
+    assert bench("run", "nightly", "--device", "cpu", "--jobs", 2, "--budget", "5m") == 2
     assert "--budget" in capfd.readouterr().err

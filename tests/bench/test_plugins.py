@@ -97,7 +97,7 @@ def test_a_plugin_that_is_wrong_is_one_line(
 ) -> None:
     write(folder, "own_wrong.py", text)
     before = dict(SCHEMES)
-    assert bench("plan", "smoke", "--plugin", "own_wrong") == 2
+    assert bench("plan", "nightly", "--plugin", "own_wrong") == 2
     (line,) = capfd.readouterr().err.strip().splitlines()
     assert "plugin own_wrong" in line
     assert says in line
