@@ -4,6 +4,7 @@ Run it with ``python -m bench.studies.todays_attacks -o results/todays-attacks.m
 kept in ``results/runs/todays-attacks``.
 """
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from bench.attacks.symmetry.base import logits, relative_difference
 from bench.execution.attacker import attacker_context
 from bench.execution.model_factory import ModelFactory
 from bench.metrics.accuracy import accuracy
-from bench.models.registry import find_models
+from bench.models.registry import HostRecipe, find_models
 from bench.studies.output import Output, measured_on, publish
 from bench.suite import AttackEntry
 from bench.suite.cell import HostSpec
@@ -106,11 +107,17 @@ def measure(
     for (model,) in (find_models([name]) for name in networks):
         host = HostSpec(model, 0)
         control = factory.control(host)
-        trained = control.facts["training"]["steps"]
+        trained = training_steps(model.recipe, len(factory.data(model).train))
         for spec, strength in attacks:
             attack = make_attack(spec, "study")
             context = attacker_context(host, AttackEntry(attack.label, attack, (strength,)), factory, None)
             yield _outcome(model.name, attack, strength, control.model, context, trained)
+
+
+def training_steps(recipe: HostRecipe, images: int) -> int:
+    """Return the optimiser steps that a host was trained for, the mark's phase included."""
+    phases = [phase for phase in (recipe.train, recipe.mark) if phase is not None]
+    return sum(phase.epochs * math.ceil(images / phase.batch_size) for phase in phases)
 
 
 def _outcome(
@@ -139,11 +146,11 @@ def page(found: Sequence[Outcome], kept: Sequence[Outcome], device: torch.device
     cells = [(*_row(attack, own, networks, _lost), _cost(own)) for attack, own in _by_attack(others)]
     refusals = [(o.attack, o.network, o.refusal) for o in found if o.refusal]
     worst = max((o.difference for o in kept if o.difference is not None), default=0.0)
-    return f"""\
+    text = f"""\
 # What today's attacks do to a network without a mark
 
-Networks of seed 0, trained on digits as hosts of the bench are ({", ".join(networks)}); one strength an attack, its
-number behind the name. {measured_on(device)}, one thread.
+Networks of seed 0, trained on digits as hosts of the bench are; one strength an attack, its number behind the name.
+{measured_on(device)}, one thread.
 
 ## Attacks that keep every answer
 
@@ -155,14 +162,14 @@ Largest difference of a logit relative to the largest logit, float32, on {IMAGES
 ## The others
 
 Accuracy points lost (below zero: gained), and what the attack took: share of the training data, and optimiser steps
-in shares of the host's training, the largest of the three. A dash: the attack does not take this network.
+in shares of the host's own, the largest of the three. A dash: the attack does not take this network.
 
 {tabulate(cells, ("attack", *networks, "data, steps"), tablefmt="github", disable_numparse=True)}
-
-## What was refused, and why
-
-{tabulate(refusals, ("attack", "network", "reason"), tablefmt="github", disable_numparse=True)}
 """
+    if not refusals:
+        return text
+    table = tabulate(refusals, ("attack", "network", "reason"), tablefmt="github", disable_numparse=True)
+    return f"{text}\n## What was refused, and why\n\n{table}\n"
 
 
 def _by_attack(outcomes: Sequence[Outcome]) -> list[tuple[str, dict[str, Outcome]]]:
