@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +23,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     ATTENTION: {"img_size": SIZE, "patch_size": 8},
     MOBILE: {},
 }
+#: the mobile network, the slowest of them, is tried by `make test-slow`
+EACH = [pytest.param(name, marks=pytest.mark.slow) if name == MOBILE else name for name in NETWORKS]
 
 
 def real_network(name: str) -> nn.Module:

@@ -12,7 +12,7 @@ from cwwm.ownership.keys import Key
 from cwwm.schemes import EmbedContext, embed, make_scheme
 from cwwm.support.errors import BadInput
 from cwwm.weights.view import as_weights
-from tests.bench.real_networks import ATTENTION, MOBILE, NETWORKS, RESIDUAL, attacked, attacker, real_network
+from tests.bench.real_networks import ATTENTION, EACH, MOBILE, RESIDUAL, attacked, attacker, real_network
 from tests.residual_net import residual_net
 
 BLOCKS = {
@@ -22,7 +22,7 @@ BLOCKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_blocks_that_give_the_shape_they_take_can_go(name: str) -> None:
     model = real_network(name)
     found = similarities(model, attacker().data.test.x[:8])
@@ -30,7 +30,7 @@ def test_blocks_that_give_the_shape_they_take_can_go(name: str) -> None:
     assert all(-1 <= cosine <= 1 for cosine in found.values())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_all_other_tensors_keep_names_and_values(name: str) -> None:
     model = real_network(name)
     before = {key: value.clone() for key, value in model.state_dict().items()}

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from bench.attacks.calibrated.layer_inputs import calibration, gram, importance, input_moments, squares
 from bench.attacks.pruning import prunable_tensors
-from tests.bench.real_networks import NETWORKS, attacker, real_network
+from tests.bench.real_networks import EACH, attacker, real_network
 
 IMAGES = torch.randn(5, 6, 11, 9, generator=torch.Generator().manual_seed(0))
 LAYERS = {
@@ -41,7 +41,7 @@ def test_moments_give_the_energy_of_a_layers_answers(kind: str) -> None:
     assert torch.allclose(found.diagonal(dim1=1, dim2=2), sums, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_every_layer_of_real_networks_is_seen(name: str) -> None:
     model, heard = real_network(name), {}
 

@@ -11,7 +11,7 @@ from bench.attacks.pruning import prunable_tensors
 from bench.attacks.symmetry.base import logits
 from bench.models.registry import HostRecipe
 from cwwm.training import Recipe
-from tests.bench.real_networks import NETWORKS, RESIDUAL, attacked, attacker, copied, real_network
+from tests.bench.real_networks import EACH, RESIDUAL, attacked, attacker, copied, real_network
 
 
 def short() -> HostRecipe:
@@ -19,7 +19,7 @@ def short() -> HostRecipe:
 
 
 @pytest.mark.parametrize("rank", [1, 4])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_the_change_of_every_layer_has_the_rank_at_most(name: str, rank: int) -> None:
     model = real_network(name)
     item = attacked(model, {"name": "lora", "epochs": 1}, rank, replace(attacker(), recipe=short()))
@@ -36,7 +36,7 @@ def test_the_change_of_every_layer_has_the_rank_at_most(name: str, rank: int) ->
     assert item.cost.samples == len(attacker().data.train)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_only_layers_and_running_statistics_move(name: str) -> None:
     model = real_network(name)
     item = attacked(model, {"name": "lora", "epochs": 1}, 2, replace(attacker(), recipe=short()))

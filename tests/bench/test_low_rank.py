@@ -6,12 +6,12 @@ from torch import Tensor
 
 from bench.attacks.low_rank import energy_rank
 from bench.attacks.pruning import prunable_tensors
-from tests.bench.real_networks import NETWORKS, RESIDUAL, attacked, real_network
+from tests.bench.real_networks import EACH, RESIDUAL, attacked, real_network
 
 M, N, RANK = 60, 90, 15
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_the_error_is_the_tail_of_the_singular_values(name: str) -> None:
     model = real_network(name)
     item = attacked(model, "svd", 0.5)

@@ -171,7 +171,7 @@ def test_a_killed_worker_is_replaced(
     assert inspect(RecordStore(out)).faults == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 def test_workers_end_with_their_parent(
     tiny: Path, finished: Path, deadly: Callable[..., Path], tmp_path: Path, number: signal.Signals
 ) -> None:

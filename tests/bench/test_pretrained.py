@@ -89,7 +89,11 @@ def test_mobilenet_answers_as_torchvision_s_own_does(mobilenet: torch.nn.Module)
     assert len(found.argmax(1).unique()) > 4
 
 
-@pytest.mark.parametrize("network", [LITE1, LITE2, MOBILENET], ids=lambda network: network.name)
+@pytest.mark.parametrize(
+    "network",
+    [*(pytest.param(each, marks=pytest.mark.slow) for each in (LITE1, LITE2)), MOBILENET],
+    ids=lambda network: network.name,
+)
 def test_networks_of_two_families_see_the_same_in_photographs(model: torch.nn.Module, network: Network) -> None:
     other = packaged(network)
     same = top1(model, crops(LITE0).test.x[:40]) == top1(other, crops(network).test.x[:40])

@@ -133,7 +133,7 @@ def test_the_cell_in_hand_is_named(tmp_path: Path, tiny_cell: Cell) -> None:
         run.say("marking")
         seen = read_progress(tmp_path)
         assert seen is not None
-        assert seen.doing == "test_resnet #0 protected-cwc 256 bits: magnitude: marking"
+        assert seen.doing == "test_resnet-40 #0 protected-cwc 256 bits: magnitude: marking"
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from bench.attacks.calibrated.rows import kept_in_rows
 from bench.attacks.pruning import prunable_tensors
 from cwwm.weights.order_statistics import pruned_count
 from tests.bench.real_networks import (
-    NETWORKS,
+    EACH,
     RESIDUAL,
     attacked,
     attacker,
@@ -45,7 +45,7 @@ def test_exactly_so_many_of_four_go_and_the_largest_stay(rate: float, zeros: int
     assert bool((torch.where(kept, 0, rows).amax(1) < smallest_kept).all())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_two_of_four_is_reached_in_every_layer_that_has_groups(name: str) -> None:
     model = real_network(name)
     item = attacked(model, "prune-nm", HALF)
@@ -82,7 +82,7 @@ def test_wanda_with_equal_norms_is_magnitude_within_rows(group: int | None) -> N
         assert torch.equal(wanda, kept_in_rows(weight.abs(), rate, group))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_wanda_prunes_each_output_alike_by_what_it_reads(name: str) -> None:
     model, rate = real_network(name), 0.6
     item = attacked(model, {"name": "wanda", "images": 32}, rate)
@@ -97,7 +97,7 @@ def test_wanda_prunes_each_output_alike_by_what_it_reads(name: str) -> None:
 
 
 @pytest.mark.parametrize("group", [None, 4])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_wanda_changes_the_answers_less_than_magnitude(name: str, group: int | None) -> None:
     model = real_network(name)
     by_inputs = attacked(model, {"name": "wanda", "group": group}, HALF).model

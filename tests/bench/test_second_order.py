@@ -11,7 +11,7 @@ from bench.attacks.calibrated.second_order import GPTQ, Changed, SparseGPT
 from bench.attacks.pruning import prunable_tensors
 from bench.attacks.quantisation import quantised
 from cwwm.weights.order_statistics import pruned_count
-from tests.bench.real_networks import NETWORKS, RESIDUAL, attacked, attacker, real_network
+from tests.bench.real_networks import EACH, RESIDUAL, attacked, attacker, real_network
 
 
 def correlated(columns: int, samples: int = 400, groups: int = 1) -> Tensor:
@@ -61,7 +61,7 @@ def test_groups_of_a_convolution_are_swept_by_themselves() -> None:
         assert torch.allclose(together[rows], alone, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_sparsegpt_errs_less_than_wanda_and_magnitude_at_the_same_sparsity(name: str) -> None:
     model, rate = real_network(name), 0.5
     before = prunable_tensors(model)
@@ -87,7 +87,7 @@ def test_sparsegpt_errs_less_than_wanda_and_magnitude_at_the_same_sparsity(name:
 
 
 @pytest.mark.parametrize("bits", [3, 4])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_gptq_errs_less_than_rounding_to_nearest(name: str, bits: int) -> None:
     model = real_network(name)
     item = attacked(model, {"name": "gptq", "block": 4096}, bits)

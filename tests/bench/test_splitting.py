@@ -11,7 +11,7 @@ from bench.attacks.symmetry.base import logits, relative_difference
 from cwwm.ownership.keys import Key
 from cwwm.schemes import EmbedContext, embed, make_scheme
 from cwwm.weights.view import as_weights
-from tests.bench.real_networks import MOBILE, NETWORKS, RESIDUAL, attacked, attacker, real_network
+from tests.bench.real_networks import EACH, MOBILE, RESIDUAL, attacked, attacker, real_network
 
 IMAGES = torch.randn(4, 6, 9, 9, generator=torch.Generator().manual_seed(0))
 LAYERS = {
@@ -61,7 +61,7 @@ def test_matrices_are_orthogonal_and_turn_either_way() -> None:
 
 
 @pytest.mark.parametrize("kind", ["rotate", "identity"])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_a_split_network_answers_as_before_and_holds_no_known_name(name: str, kind: str) -> None:
     model = real_network(name)
     before, images = prunable_tensors(model), attacker().data.test.x[:50]

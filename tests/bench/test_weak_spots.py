@@ -12,7 +12,7 @@ from bench.attacks.calibrated.shaped_noise import fisher_diagonal, inverse_varia
 from bench.attacks.pruning import prunable_tensors
 from bench.attacks.redrawing import redrawn
 from tests.bench.real_networks import (
-    NETWORKS,
+    EACH,
     RESIDUAL,
     attacked,
     attacker,
@@ -30,7 +30,7 @@ def redraw_at_random(model: nn.Module, share: float, seed: int) -> None:
 
 
 @pytest.mark.parametrize("ranking", ["global", "layer"])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_idle_weights_are_missed_less_than_others(name: str, ranking: str) -> None:
     model, share = real_network(name), 0.05
     item = attacked(model, {"name": "idle", "ranking": ranking}, share)
@@ -127,7 +127,7 @@ def test_where_nothing_is_felt_noise_is_even() -> None:
     assert relative_harm(nothing, nothing) is None
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_shaped_noise_has_the_length_of_plain_noise_and_hurts_less(name: str) -> None:
     model, strength = real_network(name), 0.1
     shaped, plain = (attacked(model, spec, strength) for spec in ("noise-shaped", "noise"))

@@ -144,9 +144,12 @@ def marked(model: nn.Module, name: str, seed: int) -> tuple[Scheme, Key, Mark, n
 
 
 @pytest.mark.parametrize("name", SCHEMES)
-@pytest.mark.parametrize("network", ["test_vit", pytest.param("vit_tiny_patch16_224", marks=pytest.mark.slow)])
-def test_marks_of_rotated_transformers_are_recovered_with_a_reference(network: str, name: str) -> None:
-    for seed in range(5):
+@pytest.mark.parametrize(
+    ("network", "seeds"),
+    [("test_vit", 1), *(pytest.param(network, 5, marks=pytest.mark.slow) for network in VITS)],
+)
+def test_marks_of_rotated_transformers_are_recovered_with_a_reference(network: str, seeds: int, name: str) -> None:
+    for seed in range(seeds):
         model = randomised(network, **VITS[network])
         scheme, key, mark, message = marked(model, name, seed)
         suspect = as_weights(rotated(model, seed))

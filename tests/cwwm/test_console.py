@@ -68,7 +68,9 @@ LOCALES = [
 INSPECT = ("inspect", "m.safetensors")
 
 
-@pytest.mark.parametrize("environment", LOCALES)
+@pytest.mark.parametrize(
+    "environment", [LOCALES[0], *(pytest.param(each, marks=pytest.mark.slow) for each in LOCALES[1:])]
+)
 def test_no_locale_makes_printing_fail(environment: dict[str, str], marked: Path) -> None:
     found = _process(*EXTRACT, **environment)
     assert (found.returncode, found.stderr) == (DONE, b"")

@@ -225,7 +225,7 @@ def _model(folder: Path, state: dict[str, Tensor]) -> Path:
     return folder / "model.safetensors"
 
 
-@pytest.mark.parametrize("force", [(), ("--force",)])
+@pytest.mark.parametrize("force", [(), pytest.param(("--force",), marks=pytest.mark.slow)])
 def test_of_two_marks_at_once_to_one_name_one_is_refused(
     force: tuple[str, ...], tmp_path: Path, state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,7 +63,7 @@ def worsen(records: Sequence[Json], model: str | None, scheme: str) -> list[Json
     return changed
 
 
-@pytest.mark.parametrize("seeds", [3, 6])
+@pytest.mark.parametrize("seeds", [3, pytest.param(6, marks=pytest.mark.slow)])
 def test_other_draws_of_all_seeds_raise_no_alarm(template: list[Json], seeds: int) -> None:
     """Thirty nightly runs with other seeds than the baseline's, of which some are ruined."""
     runs = [draw(template, range(seeds), stream, ruin=0.2) for stream in range(31)]
