@@ -19,7 +19,11 @@ def stage(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Stage:
     return set_stage(tmp_path_factory.mktemp("stage"), finished)
 
 
-@pytest.mark.parametrize("kind", QUICK, ids=lambda kind: kind.__name__.lower())
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=pytest.mark.slow) if kind is Run else kind for kind in QUICK],
+    ids=lambda kind: kind.__name__.lower(),
+)
 def test_one_kill_changes_nothing(kind: type[Victim], stage: Stage, tmp_path: Path) -> None:
     victim = kind(stage, tmp_path / "victim", SECONDS.get(kind))
     victim.kill(random.Random(20261125))

@@ -91,7 +91,7 @@ def test_mobilenet_answers_as_torchvision_s_own_does(mobilenet: torch.nn.Module)
 
 @pytest.mark.parametrize(
     "network",
-    [*(pytest.param(each, marks=pytest.mark.slow) for each in (LITE1, LITE2)), MOBILENET],
+    [MOBILENET, *(pytest.param(each, marks=pytest.mark.slow) for each in (LITE1, LITE2))],
     ids=lambda network: network.name,
 )
 def test_networks_of_two_families_see_the_same_in_photographs(model: torch.nn.Module, network: Network) -> None:
