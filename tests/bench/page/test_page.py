@@ -141,7 +141,7 @@ def test_views_have_addresses_and_the_back_button_works(smoke_page: Path, look: 
     assert page.get_by_label("Model").input_value() == "test_vit"
     page.get_by_role("button", name="The attacker's trade").click()
     assert page.locator("h2", has_text="The attacker's trade").is_visible()
-    page.get_by_label("Model").select_option("test_resnet")
+    page.get_by_label("Model").select_option("test_resnet-40")
     page.go_back()
     page.locator("select:has(option[value=test_vit]:checked)").wait_for()
     page.go_back()
