@@ -1,5 +1,6 @@
 """What is measured of a cell, by the kind of its host; what goes wrong becomes the cell's status."""
 
+from functools import partial
 from typing import Any, Protocol
 
 from bench.execution.curve import Advance
@@ -24,10 +25,7 @@ class OfTrained:
 
     def found(self, cell: Cell, factory: ModelFactory, advance: Advance) -> dict[str, Any]:
         """Return what `measure_trained` finds, and what was measured beside it, with its sources."""
-
-        def seen(subjects: Subjects) -> dict[str, Any]:
-            return detection(cell.mark, subjects, factory.store, factory.say)
-
+        seen = partial(_seen_by_others, cell, factory)
         return outcome_of(lambda: measure_trained(cell, factory, seen, advance), told) | {"beside": beside()}
 
 
@@ -50,8 +48,11 @@ def seen_again(cell: Cell, factory: ModelFactory, digest: str) -> dict[str, Any]
 
     def measure() -> dict[str, Any]:
         subjects = factory.subjects(cell)
-        seen = detection(cell.mark, subjects, factory.store, factory.say)
-        return {"digest": subjects.marked.facts["digest"], "seen": seen}
+        return {"digest": subjects.marked.facts["digest"], "seen": _seen_by_others(cell, factory, subjects)}
 
     found = outcome_of(measure, told)
     return found["seen"] if found.get("digest") == digest else None
+
+
+def _seen_by_others(cell: Cell, factory: ModelFactory, subjects: Subjects) -> dict[str, Any]:
+    return detection(cell.mark, subjects, factory.store, factory.say)

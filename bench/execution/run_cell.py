@@ -55,9 +55,9 @@ def _renewed(record: Record, cell: Cell, factory: ModelFactory) -> Record | None
 
     None if that fails, or the marked model that is here is not the one recorded: then the cell is to be run again.
     """
-    seen = seen_again(cell, factory, str(record.to_json()["marked"]["digest"]))
+    kept = record.to_json()
+    seen = seen_again(cell, factory, kept["marked"]["digest"])
     if seen is None:
         return None
-    kept = record.to_json()
     sources = {**kept.get("beside", {}), "detection": beside()["detection"]}
     return changed(record, marked={**kept["marked"], **seen}, beside=sources)

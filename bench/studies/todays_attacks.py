@@ -123,7 +123,7 @@ def training_steps(recipe: HostRecipe, images: int) -> int:
 def _outcome(
     network: str, attack: Attack, strength: float, model: nn.Module, context: AttackContext, trained: int
 ) -> Outcome:
-    shown, images = f"{attack.label} {strength:g}", context.data.test.x[:IMAGES]
+    shown, images = _shown(attack, strength), context.data.test.x[:IMAGES]
     try:
         item = next(attack([model], [strength], context))
     except BadInput as error:
@@ -133,16 +133,17 @@ def _outcome(
     return Outcome(network, shown, difference, before - after, item.cost.data_fraction, item.cost.steps / trained)
 
 
-def page(found: Sequence[Outcome], kept: Sequence[Outcome], device: torch.device) -> str:
-    """Return the tables as Markdown.
+def _shown(attack: Attack, strength: float) -> str:
+    return f"{attack.label} {strength:g}"
 
-    Args:
-        found: of all attacks. kept: those of them that claim to keep every answer.
-        device: where it was measured.
-    """
+
+def page(found: Sequence[Outcome], device: torch.device) -> str:
+    """Return the tables as Markdown: first of the attacks that claim to keep every answer."""
+    claims = {_shown(make_attack(spec, "study"), strength) for spec, strength in EXACT}
+    kept = [o for o in found if o.attack in claims]
     networks = list(dict.fromkeys(o.network for o in found))
     exact = [_row(attack, own, networks, _difference) for attack, own in _by_attack(kept)]
-    others = [o for o in found if o not in kept]
+    others = [o for o in found if o.attack not in claims]
     cells = [(*_row(attack, own, networks, _lost), _cost(own)) for attack, own in _by_attack(others)]
     refusals = [(o.attack, o.network, o.refusal) for o in found if o.refusal]
     worst = max((o.difference for o in kept if o.difference is not None), default=0.0)
@@ -209,22 +210,13 @@ def study(
     """Measure, print and write the tables."""
     where = choose_device(device)
     prepare(where, threads=1)
-    kept = []
-    for outcome in measure(NETWORKS, EXACT, where):
-        kept.append(outcome)
-        print(outcome, file=sys.stderr)
-    others = []
-    for outcome in measure(NETWORKS, OTHERS, where):
-        others.append(outcome)
-        print(outcome, file=sys.stderr)
-    publish(page([*kept, *others], kept, where), output)
+    found = []
+    for outcome in measure(NETWORKS, [*EXACT, *OTHERS], where):
+        print(outcome, file=sys.stderr, flush=True)
+        found.append(outcome)
+    publish(page(found, where), output)
     return DONE
 
 
-def main() -> None:
-    """Run the command."""
-    sys.exit(run_app(app, "python -m bench.studies.todays_attacks"))
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(run_app(app, "bench.studies.todays_attacks"))

@@ -124,31 +124,47 @@ def align_heads(owner: Attention, suspect: Attention, streams: Sequence[ChannelM
         suspect: with heads of the same size, of which some may be gone.
         streams: matchings of channels, of any widths, among which is that of the residual stream.
     """
-    best: tuple[float, int, ChannelMap, Attention] | None = None
-    widths = owner.given.shape[1], suspect.given.shape[1]
-    for stream in [stream for stream in streams if (stream.size, stream.width) == widths][:_MOST_STREAMS]:
-        moved = suspect.through(stream)
-        size, explained = _head_size(owner, moved)
-        if size and (best is None or explained > best[0]):
-            best = explained, size, stream, moved
-        if best is not None and best[0] > _SURE:
+    channels, sizes = (owner.given.shape[1], suspect.given.shape[1]), _head_sizes(owner, suspect)
+    best: _Guess | None = None
+    for stream in [stream for stream in streams if (stream.size, stream.width) == channels][:_MOST_STREAMS]:
+        guess = _guessed(owner, suspect.through(stream), stream, sizes)
+        if guess is not None and (best is None or guess.share > best.share):
+            best = guess
+        if best is not None and best.share > _SURE:
             break
-    return None if best is None else _fitted(owner, best[3], best[1], best[2])
+    return None if best is None else _fitted(owner, best)
 
 
-def _head_size(owner: Attention, suspect: Attention) -> tuple[int, float]:
-    """Return the size of a head, and what the spans of heads of this size explain beyond chance; 0 if none fits."""
-    channels = owner.given.shape[1]
-    sizes = [
-        size
-        for size in range(_LEAST_SIZE, min(_MOST_SIZE, channels // 2) + 1)
-        if owner.inner % size == 0 == suspect.inner % size
-    ]
-    if not sizes:
-        return 0, 0.0
-    found = [_beyond_chance(_spanned(owner, suspect, size).max(1).values.mean(), size, channels) for size in sizes]
-    most = max(found)
-    return next((size, share) for size, share in zip(sizes, found, strict=True) if share >= most - _ALIKE)
+@dataclass(frozen=True, eq=False)
+class _Guess:
+    """A size of heads and an order of the stream.
+
+    `spanned` says how much of each head's weights lies in the span of each of the suspect's, `share` how much the
+    best of them explain beyond chance; `suspect` has its channels in the owner's order.
+    """
+
+    size: int
+    stream: ChannelMap
+    suspect: Attention
+    spanned: Tensor
+    share: float
+
+
+def _head_sizes(owner: Attention, suspect: Attention) -> list[int]:
+    """Return the sizes that the heads of both may have, ascending."""
+    most = min(_MOST_SIZE, owner.given.shape[1] // 2)
+    return [size for size in range(_LEAST_SIZE, most + 1) if owner.inner % size == 0 == suspect.inner % size]
+
+
+def _guessed(owner: Attention, suspect: Attention, stream: ChannelMap, sizes: Sequence[int]) -> _Guess | None:
+    """Return the smallest size that explains most; None without any."""
+    guesses = []
+    for size in sizes:
+        spanned = _spanned(owner, suspect, size)
+        share = _beyond_chance(spanned.max(1).values.mean(), size, owner.given.shape[1])
+        guesses.append(_Guess(size, stream, suspect, spanned, share))
+    most = max((guess.share for guess in guesses), default=0.0)
+    return next((guess for guess in guesses if guess.share >= most - _ALIKE), None)
 
 
 def _spanned(owner: Attention, suspect: Attention, size: int) -> Tensor:
@@ -166,9 +182,10 @@ def _beyond_chance(explained: Tensor, fitted: int, features: float) -> float:
     return float((explained - chance) / (1 - chance)) if chance < 1 else 0.0
 
 
-def _fitted(owner: Attention, suspect: Attention, size: int, stream: ChannelMap) -> Heads:
-    """Return the heads of `size`, each fitted to its best partner."""
-    mine, theirs = linear_sum_assignment(_spanned(owner, suspect, size).numpy(), maximize=True)
+def _fitted(owner: Attention, guess: _Guess) -> Heads:
+    """Return the heads, each fitted to its best partner."""
+    size, suspect = guess.size, guess.suspect
+    mine, theirs = linear_sum_assignment(guess.spanned.numpy(), maximize=True)
     rows = owner.rows(size)
     matrices, shares = rows.new_zeros(len(rows), 4, size, size), rows.new_zeros(len(rows), 4)
     partners = suspect.rows(size)
@@ -178,9 +195,8 @@ def _fitted(owner: Attention, suspect: Attention, size: int, stream: ChannelMap)
     given, read = _maps(mine, theirs, size, owner.inner, suspect.inner)
     by_layer = shares.clamp(0, 1).mean(0)
     mixed = Mixture(matrices[:, :3].transpose(0, 1).reshape(-1, size, size))
-    return Heads(
-        given, read, stream, mixed, Mixture(matrices[:, 3]), (float(by_layer[:3].mean()), float(by_layer[3]))
-    )
+    explained = float(by_layer[:3].mean()), float(by_layer[3])
+    return Heads(given, read, guess.stream, mixed, Mixture(matrices[:, 3]), explained)
 
 
 def fit(owner: Tensor, suspect: Tensor) -> tuple[Tensor, float]:
