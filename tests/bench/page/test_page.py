@@ -38,6 +38,13 @@ def column(page: "Page", table: str, title: str) -> list[str]:
     return [row[titles.index(title)] for row in cells(page.locator(table))]
 
 
+def close_dialog(page: "Page") -> None:
+    """Close the dialog, and wait until the step back to the address before it was taken, which would undo the next."""
+    page.keyboard.press("Escape")
+    page.get_by_role("dialog").wait_for(state="hidden")
+    page.wait_for_url(lambda address: "record=" not in address)
+
+
 def test_the_head_states_what_was_run_when_and_on_what(smoke: RecordStore, smoke_page: Path, look: Open) -> None:
     page, made = look(smoke_page).page, next(iter(smoke.records()))
     head = page.locator("header").text_content() or ""
@@ -81,9 +88,7 @@ def test_a_number_opens_the_records_it_comes_from(smoke: RecordStore, smoke_page
         assert page.evaluate("JSON.parse(document.querySelector('pre.json').textContent)") == made
         page.wait_for_url(re.compile(f"#.*record={identity}"))
     assert len(identities) == 4  # models x seeds
-    page.keyboard.press("Escape")
-    dialog.wait_for(state="hidden")
-    page.wait_for_url(lambda address: "record=" not in address)
+    close_dialog(page)
 
 
 def test_a_record_has_an_address(smoke: RecordStore, smoke_page: Path, look: Open) -> None:
@@ -189,8 +194,7 @@ def test_names_from_records_are_text_in_every_view(crowd: Path, look: Open) -> N
         for number in page.locator("main .number").all()[:1]:
             number.click()
             assert EVIL in page.get_by_role("dialog").inner_text()
-            page.keyboard.press("Escape")
-            page.get_by_role("dialog").wait_for(state="hidden")
+            close_dialog(page)
         assert page.evaluate("window.hacked") is None
         assert page.locator("img, b, main script, dialog script").count() == 0
 
