@@ -165,22 +165,32 @@ def _designs(pool: Pool, targets: Targets) -> Iterator[Design]:
         for survive in pool.t1:
             for low in (rate for rate in pool.t0 if rate < survive):
                 made = _cheapest(pool, targets, length, weight, survive, low)
-                if made and made.energy <= targets.energy and made.depth_energy <= targets.depth_energy:
+                if made and _within(targets, made.energy, made.depth_energy):
                     yield made
 
 
+def _within(targets: Targets, energy: float, depth_energy: float) -> bool:
+    return energy <= targets.energy and depth_energy <= targets.depth_energy
+
+
 def _cheapest(pool: Pool, targets: Targets, length: int, weight: int, survive: float, low: float) -> Design | None:
-    """Return the design with the fewest blocks of this kind that meets the survival targets, if it fits."""
-    sigma = math.sqrt(pool.power)
-    zeros = np.minimum(pool.quantiles, pool.t0[low]).astype(np.float64)
-    wrong = _misread(zeros.tobytes(), pool.t1[survive], targets.noise * sigma, length, weight)
+    """Return the design with the fewest blocks of this kind that meets the survival targets, if it fits.
+
+    Most kinds are over the budgets even without noise, which takes no integral to say.
+    """
     lost = 1 - (1 - targets.random) ** weight
     most = int(min(MOST_OF_POOL * pool.size / length, (1 - survive) * pool.size / (2 * weight)))
+    least = fewest_blocks(length, weight, targets.payload_bits, most, lost, 0.0)
+    if least is None or not _within(targets, *_energies(pool, least[0], length, weight, survive, low)):
+        return None
+    zeros = np.minimum(pool.quantiles, pool.t0[low]).astype(np.float64)
+    delta = targets.noise * math.sqrt(pool.power)
+    wrong = _misread(zeros.tobytes(), pool.t1[survive], delta, length, weight)
     outer = fewest_blocks(length, weight, targets.payload_bits, most, lost, wrong)
     if outer is None:
         return None
     blocks, codewords, random, noise = outer
-    ones, zeros_count = blocks * weight, blocks * (length - weight)
+    energy, depth_energy = _energies(pool, blocks, length, weight, survive, low)
     return Design(
         carrier=pool.carrier.rule,
         blocks=blocks,
@@ -192,11 +202,22 @@ def _cheapest(pool: Pool, targets: Targets, length: int, weight: int, survive: f
         t1=pool.t1[survive],
         t0=pool.t0[low],
         share=blocks * length / pool.size,
-        energy=pool.energy(ones, zeros_count, survive=survive, low=low),
-        depth_energy=pool.depth_energy(ones, zeros_count, survive=survive, low=low),
+        energy=energy,
+        depth_energy=depth_energy,
         magnitude=1.0,  # certain up to the survival rate, which is at least the target
         random=random,
         noise=noise,
+    )
+
+
+def _energies(
+    pool: Pool, blocks: int, length: int, weight: int, survive: float, low: float
+) -> tuple[float, float]:
+    """Return the energy that so many blocks cost, and their depth energy."""
+    ones, zeros = blocks * weight, blocks * (length - weight)
+    return (
+        pool.energy(ones, zeros, survive=survive, low=low),
+        pool.depth_energy(ones, zeros, survive=survive, low=low),
     )
 
 
