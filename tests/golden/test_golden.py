@@ -41,6 +41,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return cells
 
 
+@pytest.mark.results
 def test_golden_rows_are_the_committed_ones(found: dict[str, Any]) -> None:
     missing = EXPECTED_CELLS.keys() - found["cells"].keys()
     assert missing <= NEEDS.keys(), "a golden cell was not run"
@@ -78,6 +79,7 @@ def test_a_changed_value_is_seen(name: str, value: object) -> None:
     assert set(faults(changed, cell, untrained=True)) == {name}
 
 
+@pytest.mark.results
 def test_every_definition_that_ran_is_covered_by_the_identity(found: dict[str, Any]) -> None:
     assert found["uncovered"] == [], "\n".join(found["uncovered"])
 

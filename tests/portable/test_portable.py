@@ -9,6 +9,7 @@ from bench.support.numerics import processor_facts
 from tests.portable.__main__ import EXPECTED, digests
 
 
+@pytest.mark.results
 def test_portable_digests_are_the_committed_ones() -> None:
     found, expected = digests(), json.loads(EXPECTED.read_text())
     assert (found["numerics"], found["processor"]) == ("portable", "x86-64")
