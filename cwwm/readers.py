@@ -1,4 +1,4 @@
-"""How a suspect is read: as it is, or brought back first to the order of the channels that the owner knows.
+"""How a suspect is read: as it is, without scales of its channels, or brought back to the channels the owner knows.
 
 A reader belongs to the reading, not to the mark: one marked model can be read by all of them.
 """
@@ -17,6 +17,7 @@ from cwwm.schemes import Extraction, Scheme
 from cwwm.schemes.common.keyed import hidden_hosts
 from cwwm.support.errors import BadInput, unknown_name
 from cwwm.weights.carrier import prunable
+from cwwm.weights.unscaled import UnscaledWeights
 from cwwm.weights.view import Weights
 
 
@@ -86,6 +87,26 @@ class Blind(Reader):
         return View(suspect)
 
 
+class PerChannel(Reader):
+    """The suspect without the scales of its channels: key and mark are enough; see `cwwm.weights.unscaled`.
+
+    Batch norm folded into its convolution, and positive factors moved from one layer into the next, are no change
+    to what is read so. Marks that rank weights of several channels, or measure them in absolute units, are read
+    less well so than they were written.
+    """
+
+    name: ClassVar[str] = "per-channel"
+
+    def require(self, scheme: Scheme) -> None:
+        """Raise BadInput for a scheme that reads shapes or answers."""
+        if not scheme.alignable:
+            raise BadInput(f"{scheme.name} reads no weights whose scales could matter; read it blind")
+
+    def view(self, suspect: Weights, reference: Weights | None, hidden: Mapping[str, Tensor]) -> View:
+        """Return the suspect without scales; BadInput for one whose tensors have an exporter's names."""
+        return View(UnscaledWeights(Blind().view(suspect, reference, hidden).weights))
+
+
 class Aligned(Reader):
     """The suspect with its channels brought back to those of a reference; see `cwwm.alignment`.
 
@@ -113,7 +134,7 @@ class Aligned(Reader):
         return View(AlignedWeights(reference, suspect, alignment), alignment=alignment)
 
 
-READERS: Mapping[str, Reader] = {reader.name: reader for reader in (Blind(), Aligned())}
+READERS: Mapping[str, Reader] = {reader.name: reader for reader in (Blind(), PerChannel(), Aligned())}
 
 
 def find_reader(name: str) -> Reader:

@@ -210,9 +210,7 @@ def _cheapest(pool: Pool, targets: Targets, length: int, weight: int, survive: f
     )
 
 
-def _energies(
-    pool: Pool, blocks: int, length: int, weight: int, survive: float, low: float
-) -> tuple[float, float]:
+def _energies(pool: Pool, blocks: int, length: int, weight: int, survive: float, low: float) -> tuple[float, float]:
     """Return the energy that so many blocks cost, and their depth energy."""
     ones, zeros = blocks * weight, blocks * (length - weight)
     return (

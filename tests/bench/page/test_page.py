@@ -39,7 +39,7 @@ def column(page: "Page", table: str, title: str) -> list[str]:
 
 
 def close_dialog(page: "Page") -> None:
-    """Close the dialog, and wait until the step back to the address before it was taken, which would undo the next."""
+    """Close the dialog, and wait until it has taken its step back, which would undo the next one."""
     page.keyboard.press("Escape")
     page.get_by_role("dialog").wait_for(state="hidden")
     page.wait_for_url(lambda address: "record=" not in address)
