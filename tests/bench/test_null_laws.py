@@ -45,7 +45,7 @@ from cwwm.schemes import SCHEMES, Claim, Extraction
 from cwwm.schemes.protected_cwc import ProtectedConstantWeight
 from cwwm.weights.view import as_weights
 
-CLAIMS, FEW = 1000, 40  # of the quickest form of a scheme, and of the others that are quick enough
+CLAIMS, FEW = 500, 30  # of the quickest form of a scheme, and of the others that are quick enough
 QUICK, SLOW = 2_500, 10_000  # work of forms that are tried in the quick part, and in the slow one
 SLOW_CLAIMS = 10_000
 CODED = "Binomial(n, 1/2) coded bits"
