@@ -77,7 +77,7 @@ class AttackContext:
     def bare(cls, device: torch.device, seed: int = 0) -> "AttackContext":
         """Return the context of an attacker who has the model and nothing else."""
         nothing = Split(torch.zeros(0, 1, 1, 1), torch.zeros(0, dtype=torch.int64))
-        data = Dataset("none", 0, nothing, nothing, identity="", labelled=False)
+        data = Dataset("none", 0, nothing, nothing, nothing, identity="", labelled=False)
         return cls(data.to(device), HostRecipe(mark=Recipe(epochs=1)), seed, device, _no_other_data)
 
     @property

@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -13,13 +12,14 @@ from bench.execution.attacker import attacker_context
 from bench.execution.curve import Advance, curve_rows
 from bench.execution.model_factory import ModelFactory, Subjects
 from bench.execution.owner import OwnersReading
-from bench.metrics.accuracy import accuracy
+from bench.metrics.accuracy import accuracies
 from bench.suite.cell import Cell
 from cwwm.support.timing import Stopwatch
 from cwwm.weights.view import Weights, as_weights
 
 _EXTRACTIONS = 5  # the median of so many, or of as many as fit a second, is the extraction time
 _PATIENCE = 1.0
+_OF_MARKED = ("accuracy", "validation", "digest", "energy", "noise_floor")
 
 
 def measure_trained(
@@ -43,9 +43,9 @@ def measure_trained(
     before, extract_ms = _read(owner, as_weights(marked.model))
     return {
         "artefact": cell.mark.identity,
-        "host": {fact: subjects.control.facts[fact] for fact in ("accuracy", "digest")},
+        "host": {fact: subjects.control.facts[fact] for fact in ("accuracy", "validation", "digest")},
         "marked": {
-            **{fact: marked.facts[fact] for fact in ("accuracy", "digest", "energy", "noise_floor")},
+            **{fact: marked.facts[fact] for fact in _OF_MARKED},
             "report": dict(marked.mark.report),
             **before,
             **seen,
@@ -110,7 +110,7 @@ def _measured(item: Attacked, data: Dataset, owner: OwnersReading) -> dict[str, 
     return {
         "achieved": dict(item.achieved),
         "task": task.name,
-        "accuracy": asdict(accuracy(item.model, task.test)),
+        **accuracies(item.model, task),
         **facts,
         "cost": cost,
         "timing": {"attack_s": seconds, "extract_ms": extract_ms},

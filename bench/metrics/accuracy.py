@@ -1,12 +1,12 @@
 """Accuracy of a model on resident data, with its interval."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from scipy.stats import beta
 from torch import nn
 
-from bench.data import Split
+from bench.data import Dataset, Split
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,12 @@ def accuracy(model: nn.Module, split: Split, *, batch_size: int = 512) -> Accura
     """Return how many samples the model answers right, in evaluation mode; a NaN answers nothing."""
     correct = sum(int((answers(model, x) == y).sum()) for x, y in _chunks(split, batch_size))
     return Accuracy(correct, len(split))
+
+
+def accuracies(model: nn.Module, data: Dataset) -> dict[str, dict[str, int] | None]:
+    """Return ``accuracy``, on the test split, and ``validation``, None if that split is empty, as JSON values."""
+    validation = asdict(accuracy(model, data.validation)) if len(data.validation) else None
+    return {"accuracy": asdict(accuracy(model, data.test)), "validation": validation}
 
 
 @torch.inference_mode()

@@ -77,7 +77,7 @@ class Report(Open):
 
 
 class Accuracy(Part):
-    """Correct answers on the test split."""
+    """Correct answers on a split."""
 
     correct: Count = Field(description="answers that were right")
     total: Positive = Field(description="samples of the split")
@@ -205,7 +205,8 @@ class Row(Reading):
     strength: Number = Field(description="as asked for; see strength_means")
     achieved: Achieved = Field(description="what was measured: sparsity, bits, change, with a value a layer")
     task: Name = Field(description="data set that the model answers now; another one if the attack changed it")
-    accuracy: Accuracy = Field(description="of the attacked model")
+    accuracy: Accuracy = Field(description="of the attacked model, on the test split: what tables show")
+    validation: Accuracy | None = Field(None, description="the same on the validation split, for whoever chooses")
     law: Share | None = Field(
         description="predicted probability that the message is recovered, where a law is known"
     )
@@ -216,7 +217,8 @@ class Row(Reading):
 class HostResult(Part):
     """The unmarked control: same batches, same steps."""
 
-    accuracy: Accuracy = Field(description="of the control")
+    accuracy: Accuracy = Field(description="of the control, on the test split")
+    validation: Accuracy | None = Field(None, description="the same on the validation split, where there is one")
     digest: Digest = Field(description="SHA-256 of its state")
 
 
@@ -264,7 +266,8 @@ class Detectability(Part):
 class MarkedResult(Reading):
     """The marked model before any attack."""
 
-    accuracy: Accuracy = Field(description="of the marked model")
+    accuracy: Accuracy = Field(description="of the marked model, on the test split")
+    validation: Accuracy | None = Field(None, description="the same on the validation split, where there is one")
     digest: Digest = Field(description="SHA-256 of its state")
     energy: Amount | None = Field(
         description="squared change from the control over its squared norm, prunable weights"
@@ -398,10 +401,10 @@ class TrainedResult(TrainedRecord):
         timing: Timing
 
     def points_lost(self, row: Row) -> float | None:
-        """Return the accuracy points that the attack of a row cost, at least 0; None if it changed the task."""
+        """Return the accuracy points that the attack of a row cost; below 0 if it gained, None for another task."""
         if row.task != self.key.data:
             return None
-        return max(0.0, self.marked.accuracy.percent - row.accuracy.percent)
+        return self.marked.accuracy.percent - row.accuracy.percent
 
 
 def json_schema(of: type[RecordHead] = TrainedRecord) -> dict[str, Any]:

@@ -51,7 +51,10 @@ def rows_of(name: str, cell: Cell, factory: ModelFactory) -> dict[str, Any]:
         record = reproducible(run_cell(cell, factory))
     else:
         subjects = factory.subjects(cell)
-        kept = {part: subjects.marked.facts[part] for part in ("accuracy", "digest", "energy", "noise_floor")}
+        kept = {
+            part: subjects.marked.facts[part]
+            for part in ("accuracy", "validation", "digest", "energy", "noise_floor")
+        }
         owner = OwnersReading.of(subjects.marked, cell.mark.scheme.reader)
         record = {"status": "ok", "marked": kept, "rows": attacked_rows(cell, subjects, owner, factory)}
     if record["status"] != "ok":
