@@ -68,7 +68,8 @@ class Search(Attack):
         """Yield the hardest affordable model at each number of points; the mildest where none is affordable.
 
         `achieved` is that of the searched attack, with ``searched``: the strength found, None if even the mildest
-        lost more, and the points lost in each trial. The cost is that of all trials that the level took.
+        lost more, and the points lost in each trial. The cost is that of all trials that the level took,
+        judging included.
 
         Raises:
             BadInput: for a negative number of points, without validation images, or what the searched attack
@@ -93,7 +94,8 @@ class Search(Attack):
             hardest = max(affordable, key=lambda s: s * self._direction, default=None)
             chosen = trials[self.mildest if hardest is None else hardest].found
             facts = {"strength": hardest, "lost": {f"{s:g}": trials[s].lost for s in tried}}
-            cost = sum((trials[s].found.cost for s in tried), Cost())
+            looked = Cost.of_looking(0.0, (1 + len(tried)) * len(judged), 0.0)
+            cost = sum((trials[s].found.cost for s in tried), looked)
             yield replace(chosen, strength=points, achieved={**chosen.achieved, "searched": facts}, cost=cost)
 
     @property

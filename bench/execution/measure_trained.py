@@ -66,7 +66,8 @@ def attacked_rows(
     context = attacker_context(cell.host, cell.attack, factory, subjects.marked.scheme.encoding)
 
     def measured(item: Attacked) -> dict[str, Any]:
-        return _measured(item, subjects.data, owner)
+        cost = cell.attack.attack.spent(item.cost, context)
+        return {**_measured(item, subjects.data, owner), "cost": cost}
 
     return curve_rows(
         cell, [subjects.marked.model, *subjects.copies], subjects.marked.scheme, context, measured, advance
@@ -102,16 +103,13 @@ def _read(owner: OwnersReading, suspect: Weights) -> tuple[dict[str, Any], float
 
 
 def _measured(item: Attacked, data: Dataset, owner: OwnersReading) -> dict[str, Any]:
-    """Return what is found of an attacked model beside its strength and the law."""
+    """Return what is found of an attacked model beside its strength, the law and the cost."""
     task = item.task or data
     facts, extract_ms = _read(owner, as_weights(item.model))
-    cost = item.cost.to_json()
-    seconds = cost.pop("seconds")
     return {
         "achieved": dict(item.achieved),
         "task": task.name,
         **accuracies(item.model, task),
         **facts,
-        "cost": cost,
-        "timing": {"attack_s": seconds, "extract_ms": extract_ms},
+        "timing": {"attack_s": item.cost.seconds, "extract_ms": extract_ms},
     }

@@ -189,7 +189,16 @@ class Cost(Part):
 
     steps: Count = Field(description="optimiser steps")
     samples: Count = Field(description="samples seen")
-    data_fraction: Share = Field(description="share of the training data that it needs")
+    data_fraction: Share = Field(description="share of the training split that it used, calibration included")
+    compute_fraction: Amount | None = Field(
+        None,
+        description="samples through a forward and a backward pass (a forward pass alone counts a third) over "
+        "those of the host's whole training; absent in older records",
+    )
+    free: bool | None = Field(
+        None,
+        description="it preserves the function or is an honest change of format; absent in older records",
+    )
 
 
 class RowTiming(Part):
