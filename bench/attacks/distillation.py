@@ -13,7 +13,7 @@ from bench.attacks.base import DATA, FORWARD, NETWORKS, Attack, AttackContext, A
 from bench.attacks.means import check_budget, means, train_or_diverge
 from bench.data import Dataset
 from bench.data.dataset import Split
-from bench.metrics.accuracy import answers
+from bench.metrics.accuracy import equal_answers
 from cwwm.channels.graph import evaluating
 from cwwm.support.errors import BadInput
 from cwwm.support.seeds import derive_seed
@@ -22,7 +22,6 @@ from cwwm.training import Objective
 TRAIN, HELD_OUT, ELSEWHERE = "train", "held-out", "out-of-distribution"
 LOGITS, TOP_K, HARD = "logits", "top-k", "hard"
 SAME = "same"
-_CHUNK = 512
 _EACH = 1 + FORWARD  # passes for each image: the teacher answers it too
 
 
@@ -180,9 +179,7 @@ def halves(data: Dataset) -> tuple[Split, Dataset]:
 
 def agreement(model: nn.Module, other: nn.Module, split: Split) -> float:
     """Return the share of images that both models answer alike; a NaN agrees with nothing."""
-    chunks = torch.split(split.x, _CHUNK)
-    pairs = [(answers(model, x), answers(other, x)) for x in chunks]
-    return sum(int(((one == two) & (one >= 0)).sum()) for one, two in pairs) / len(split)
+    return equal_answers(model, other, split)["equal"] / len(split)
 
 
 def _parameters(model: nn.Module) -> int:

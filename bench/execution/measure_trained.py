@@ -19,7 +19,9 @@ from cwwm.weights.view import Weights, as_weights
 
 _EXTRACTIONS = 5  # the median of so many, or of as many as fit a second, is the extraction time
 _PATIENCE = 1.0
-_OF_MARKED = ("accuracy", "validation", "digest", "energy", "noise_floor")
+OF_MARKED = (
+    *("accuracy", "validation", "digest", "energy", "depth_energy", "noise_floor", "answers", "answers_floor"),
+)
 
 
 def measure_trained(
@@ -45,7 +47,7 @@ def measure_trained(
         "artefact": cell.mark.identity,
         "host": {fact: subjects.control.facts[fact] for fact in ("accuracy", "validation", "digest")},
         "marked": {
-            **{fact: marked.facts[fact] for fact in _OF_MARKED},
+            **{fact: marked.facts[fact] for fact in OF_MARKED},
             "report": dict(marked.mark.report),
             **before,
             **seen,

@@ -12,7 +12,7 @@ from bench.attacks.base import restore
 from bench.data import Dataset, load
 from bench.metrics.accuracy import accuracies
 from bench.metrics.dead_weights import left_out
-from bench.metrics.energy import energy_facts
+from bench.metrics.energy import fidelity_facts
 from bench.models.registry import build_model
 from bench.suite.cell import Cell, HostSpec, MarkSpec
 from bench.support.artifact_store import Artefact, ArtefactStore, state_digest, state_of
@@ -193,7 +193,7 @@ class ModelFactory(UnmarkedModels):
             "mark": mark.to_json(),
             "begin_seconds": begin.seconds,
             "finish_seconds": finish.seconds,
-            **energy_facts(model, self.control(spec.host).model, lambda: self.twin(spec.host).model),
+            **fidelity_facts(model, self.control(spec.host).model, lambda: self.twin(spec.host).model, data.test),
         }
         extra = {_OF_MARK + name: tensor.detach().cpu() for name, tensor in mark.packed().items()}
         return Artefact({**state_of(model), **extra}, facts)

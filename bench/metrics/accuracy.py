@@ -42,6 +42,12 @@ def answers(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return torch.where(torch.isfinite(logits).all(1), logits.argmax(1), -1)
 
 
+def equal_answers(model: nn.Module, other: nn.Module, split: Split, *, batch_size: int = 512) -> dict[str, int]:
+    """Return on how many images two models answer alike, ``equal``, of ``total``; a NaN is equal to nothing."""
+    pairs = ((answers(model, x), answers(other, x)) for x, _ in _chunks(split, batch_size))
+    return {"equal": sum(int(((one == two) & (one >= 0)).sum()) for one, two in pairs), "total": len(split)}
+
+
 def _chunks(split: Split, size: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return list(zip(torch.split(split.x, size), torch.split(split.y, size), strict=True))
 

@@ -94,6 +94,19 @@ class Accuracy(Part):
         return 100.0 * self.correct / self.total
 
 
+class Answers(Part):
+    """Test images to which two models give the same answer, the class of the largest logit."""
+
+    equal: Count = Field(description="images answered alike")
+    total: Positive = Field(description="images of the test split")
+
+    @model_validator(mode="after")
+    def _within(self) -> "Answers":
+        if self.equal > self.total:
+            raise ValueError(f"{self.equal} of {self.total} answers cannot be equal")
+        return self
+
+
 class RowKey(Part):
     """What the cell is, by the names that tables show; results of other versions and dates are joined on it."""
 
@@ -282,6 +295,11 @@ class MarkedResult(Reading):
         description="squared change from the control over its squared norm, prunable weights"
     )
     noise_floor: Amount | None = Field(description="the same between two controls of other batches")
+    depth_energy: Amount | None = Field(
+        None, description="squared change over squared norm of each layer, summed over layers"
+    )
+    answers: Answers | None = Field(None, description="equal to the control's; absent in older records")
+    answers_floor: Answers | None = Field(None, description="the same between the two controls of noise_floor")
     report: Report = Field(description="what embedding did: thresholds, touched weights, layers not protected")
     null: Nulls | None = Field(None, description="false positives")
     detectability: Detectability | None = Field(
