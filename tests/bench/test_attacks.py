@@ -23,7 +23,8 @@ from bench.models.registry import HostRecipe
 from bench.records.schema import Cost as RowCost
 from bench.testing import ATTACK_RULES, AttackSubject, BrokenRule, Rule, check_attack
 from bench.testing.subject import TwoConvolutions, network
-from cwwm.schemes import EmbedContext
+from cwwm.ownership.keys import Key
+from cwwm.schemes import EmbedContext, embed
 from cwwm.schemes.sign_repetition import SignRepetition
 from cwwm.support.errors import BadInput
 from cwwm.training import Recipe, train
@@ -128,6 +129,8 @@ TABLE: list[tuple[dict[str, Any], list[float], Tier]] = [
     ({"name": "finetune", **SMALL}, [0.5], 2),
     ({"name": "bn"}, [0.1], 2),
     ({"name": "lora", **SMALL}, [4], 2),
+    ({"name": "train-anew"}, [1.0, 0.5], 3),
+    ({"name": "train-anew", **SMALL}, [1.0], 2),
     ({"name": "distill", **SMALL}, [4], 2),
     ({"name": "distill-stolen", **SMALL, "transfer": "out-of-distribution", "labels": "hard"}, [1], 2),
     ({"name": "gradual", "updates": 2, **SMALL}, [0.5], 2),
@@ -250,7 +253,7 @@ def test_tiers_part_at_nothing_and_at_a_tenth_of_data_and_compute(changed: dict[
     assert tier(RowCost(**{**nothing, **changed})) == expected
 
 
-WITH_BUDGETS = ("finetune", "lora", "distill", "distill-stolen", "gradual", "ema")
+WITH_BUDGETS = ("finetune", "lora", "distill", "distill-stolen", "gradual", "ema", "train-anew")
 
 
 @pytest.mark.parametrize("name", WITH_BUDGETS)
@@ -385,6 +388,20 @@ def test_an_attacker_trains_as_long_as_the_host_was_trained_if_no_epochs_are_giv
     assert full.cost.steps == 3 * short.cost.steps
     report = train(copy.deepcopy(model), context.data.train, host, seed=0)
     assert (full.cost.steps, full.cost.samples) == (report.steps, report.samples)
+
+
+def test_training_anew_takes_nothing_of_the_model_and_no_mark_is_in_what_it_gives(context: AttackContext) -> None:
+    attack, key, message = make_attack("train-anew", "test"), Key.for_harness(owner=1), np.ones(16, np.uint8)
+    host, other = tiny(None, 0), tiny(None, 3)
+    _, mark = embed(SCHEME, as_weights(host), message, key, EmbedContext(nonce=bytes(16)))
+    assert np.array_equal(SCHEME.extract(as_weights(host), key, mark).bits, message)
+    found = [next(attack([model], [1.0], context)).model for model in (host, other)]
+    assert torch.equal(flat(prunable_tensors(found[0])), flat(prunable_tensors(found[1])))
+    assert not np.array_equal(SCHEME.extract(as_weights(found[0]), key, mark).bits, message)
+    with pytest.raises(BadInput, match="needs a builder of fresh networks"):
+        attack([host], [1.0], replace(context, build=None))
+    with pytest.raises(BadInput, match="train-anew: a learning rate relative to that of training is above 0"):
+        attack([host], [0.0], context)
 
 
 def test_a_diverging_fine_tune_is_a_result(model: nn.Module, context: AttackContext) -> None:
