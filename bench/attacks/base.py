@@ -4,7 +4,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, NoReturn
 
 import torch
@@ -15,23 +15,42 @@ from bench.models.registry import HostRecipe
 from cwwm.schemes import Scheme
 from cwwm.support.errors import BadInput
 from cwwm.support.timing import Stopwatch
-from cwwm.training import Recipe
+from cwwm.training import Recipe, TrainingReport
 
 Masks = Mapping[str, Tensor]
 
 DATA = "data"
 NETWORKS = "a builder of fresh networks"
 BASE = "the model's public base"
+FORWARD = 1 / 3  # of a forward and a backward pass: the latter multiplies with the weights twice
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What an attack costs an attacker: wall seconds, optimiser steps, samples seen, share of the training data."""
+    """What an attack costs an attacker.
+
+    Attributes:
+        seconds: wall time. steps: of an optimiser. samples: seen, in all passes together.
+        data_fraction: share of the training split that it used, labelled or not, calibration included.
+        passes: samples that went through a forward and a backward pass; those of a forward pass alone count a
+            third.
+    """
 
     seconds: float = 0.0
     steps: int = 0
     samples: int = 0
     data_fraction: float = 0.0
+    passes: float = 0.0
+
+    @classmethod
+    def of(cls, report: TrainingReport, data_fraction: float = 1.0) -> "Cost":
+        """Return the cost of a training on so large a share of the training split."""
+        return cls(report.seconds, report.steps, report.samples, data_fraction, report.samples)
+
+    @classmethod
+    def of_looking(cls, seconds: float, samples: int, data_fraction: float) -> "Cost":
+        """Return the cost of forward passes alone."""
+        return cls(seconds, 0, samples, data_fraction, FORWARD * samples)
 
     def __add__(self, other: "Cost") -> "Cost":
         """Return the cost of both, one after the other."""
@@ -39,12 +58,9 @@ class Cost:
             self.seconds + other.seconds,
             self.steps + other.steps,
             self.samples + other.samples,
-            max(self.data_fraction, other.data_fraction),
+            max(self.data_fraction, other.data_fraction),  # all draw in one order: see `bench.attacks.means`
+            self.passes + other.passes,
         )
-
-    def to_json(self) -> dict[str, float]:
-        """Return the cost as a JSON object."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -77,7 +93,7 @@ class AttackContext:
     def bare(cls, device: torch.device, seed: int = 0) -> "AttackContext":
         """Return the context of an attacker who has the model and nothing else."""
         nothing = Split(torch.zeros(0, 1, 1, 1), torch.zeros(0, dtype=torch.int64))
-        data = Dataset("none", 0, nothing, nothing, identity="", labelled=False)
+        data = Dataset("none", 0, nothing, nothing, nothing, identity="", labelled=False)
         return cls(data.to(device), HostRecipe(mark=Recipe(epochs=1)), seed, device, _no_other_data)
 
     @property
@@ -89,6 +105,11 @@ class AttackContext:
             BASE: self.base is not None,
         }
         return frozenset(need for need, there in found.items() if there)
+
+    def compute_fraction(self, cost: Cost) -> float:
+        """Return the passes of an attack over those of the host's whole training, the phase before its mark's."""
+        recipe = self.recipe.train or self.recipe.mark
+        return cost.passes / (recipe.epochs * len(self.data.train)) if cost.passes else 0.0
 
 
 def _no_other_data(name: str) -> NoReturn:
@@ -123,12 +144,14 @@ class Attack(ABC):
     Class attributes:
         name: as registered; strength: what the number means, with its unit;
         changes_weights: False if host weights stay as they were, so that a law that held still holds;
+        free: True if it preserves the function or is an honest change of format, as anybody makes it;
         needs: what it cannot do without (`DATA`, `NETWORKS`, `BASE`); `other_data` names data sets that it loads.
     """
 
     name: ClassVar[str]
     strength: ClassVar[str]
     changes_weights: ClassVar[bool] = True
+    free: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset()
 
     def __call__(
@@ -197,6 +220,16 @@ class Attack(ABC):
     def parts(self) -> "tuple[Attack, ...]":
         """Return the attacks that this one runs, itself if it is one of its own."""
         return (self,)
+
+    def spent(self, cost: Cost, context: AttackContext) -> dict[str, Any]:
+        """Return a cost but for the seconds, as a record has it; free if all parts of the attack are."""
+        return {
+            "steps": cost.steps,
+            "samples": cost.samples,
+            "data_fraction": cost.data_fraction,
+            "compute_fraction": context.compute_fraction(cost),
+            "free": all(part.free for part in self.parts),
+        }
 
     @property
     def other_data(self) -> tuple[str, ...]:

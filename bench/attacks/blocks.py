@@ -84,7 +84,8 @@ class DropBlocks(Attack):
         left = dict(model.named_parameters())
         masks = {name: mask for name, mask in context.masks.items() if name in left}
         runs = 1 if self.by == SIMILARITY else 1 + len(order)
-        return Attacked(model, strength, achieved, masks, Cost(watch.seconds, 0, runs * len(split), share))
+        cost = Cost.of_looking(watch.seconds, runs * len(split), share)
+        return Attacked(model, strength, achieved, masks, cost)
 
     def _order(self, model: nn.Module, split: Split, found: Mapping[str, float]) -> list[str]:
         """Return the names of the blocks, the first to go first; of equal ones the earlier."""

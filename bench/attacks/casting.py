@@ -58,6 +58,7 @@ class Casting(Attack):
 
     name: ClassVar[str] = "cast"
     strength: ClassVar[str] = "bits a weight"
+    free: ClassVar[bool] = True
 
     format: str = BF16
     granularity: str = TENSOR

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.attacks.base import DATA, NETWORKS, Attack, AttackContext, Attacked
-from bench.attacks.training import attacker_recipe, train_or_diverge
+from bench.attacks.base import DATA, FORWARD, NETWORKS, Attack, AttackContext, Attacked
+from bench.attacks.means import check_budget, means, train_or_diverge
 from bench.data import Dataset
 from bench.data.dataset import Split
-from bench.metrics.accuracy import answers
+from bench.metrics.accuracy import equal_answers
 from cwwm.channels.graph import evaluating
 from cwwm.support.errors import BadInput
 from cwwm.support.seeds import derive_seed
@@ -22,7 +22,7 @@ from cwwm.training import Objective
 TRAIN, HELD_OUT, ELSEWHERE = "train", "held-out", "out-of-distribution"
 LOGITS, TOP_K, HARD = "logits", "top-k", "hard"
 SAME = "same"
-_CHUNK = 512
+_EACH = 1 + FORWARD  # passes for each image: the teacher answers it too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,8 @@ class Distillation(Attack):
         mixing: a in [0, 1]. Out of distribution y is the teacher's answer, else the data's label.
         temp_power: p; 2 keeps the gradient's size while T grows.
         epochs: of training; None for as many as the host was trained.
+        budget: share of the host's training, data and compute, of which the teacher's answers take a quarter
+            (`bench.attacks.means`); as many images as that share of the training data, whatever the transfer set.
     """
 
     name: ClassVar[str] = "distill"
@@ -63,9 +65,11 @@ class Distillation(Attack):
     mixing: float = 1.0
     temp_power: float = 2.0
     epochs: int | None = None
+    budget: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse unknown transfer data or labels, and shares that are none."""
+        check_budget(self.name, self.budget, self.epochs)
         if self.transfer not in (TRAIN, HELD_OUT, ELSEWHERE):
             raise BadInput(f"distill: transfer is '{TRAIN}', '{HELD_OUT}' or '{ELSEWHERE}', not '{self.transfer}'")
         if self.labels not in (LOGITS, TOP_K, HARD):
@@ -93,17 +97,18 @@ class Distillation(Attack):
             raise BadInput(f"distill: top {self.top} of {classes} classes are all of them; take labels: {LOGITS}")
         if context.build is None:
             raise BadInput("distill needs a fresh student; give AttackContext its build")
-        split, task = self._transfer(context)
+        offered, task = self._transfer(context)
+        given = means(context, 1.0, self.epochs, self.budget, offered=offered, each=_EACH)
         student = context.build(None if self.student == SAME else self.student, derive_seed(student=context.seed))
         objective = self.objective(model, strength)
-        fraction = len(split) / len(context.data.train) if self.transfer == TRAIN else 0.0
-        recipe = attacker_recipe(context, 1.0, self.epochs)
-        cost, diverged = train_or_diverge(student, split, recipe, context, objective=objective, fraction=fraction)
+        cost, diverged = train_or_diverge(student, given, context, objective=objective, each=_EACH)
+        if self.transfer != TRAIN:
+            cost = replace(cost, data_fraction=0.0)
         achieved = {
             "agreement": agreement(model, student, task.test),
             "parameters_before": _parameters(model),
             "parameters": _parameters(student),
-            "transfer": len(split),
+            "transfer": len(given.data),
             "diverged": diverged,
         }
         changed = None if task is context.data else task
@@ -174,9 +179,7 @@ def halves(data: Dataset) -> tuple[Split, Dataset]:
 
 def agreement(model: nn.Module, other: nn.Module, split: Split) -> float:
     """Return the share of images that both models answer alike; a NaN agrees with nothing."""
-    chunks = torch.split(split.x, _CHUNK)
-    pairs = [(answers(model, x), answers(other, x)) for x in chunks]
-    return sum(int(((one == two) & (one >= 0)).sum()) for one, two in pairs) / len(split)
+    return equal_answers(model, other, split)["equal"] / len(split)
 
 
 def _parameters(model: nn.Module) -> int:

@@ -5,11 +5,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost, measure_sparsity, timed
+from bench.attacks.base import DATA, Attack, AttackContext, Attacked, measure_sparsity
+from bench.attacks.means import check_budget, means, train_or_diverge
 from bench.attacks.pruning import GLOBAL, LAYER, MagnitudePruning, apply_masks
-from bench.attacks.training import attacker_recipe
 from cwwm.support.errors import BadInput
-from cwwm.training import Batch, Recipe, train
+from cwwm.training import Batch, Recipe
 
 RAMP = 0.75  # share of the steps over which sparsity grows; our choice
 
@@ -32,6 +32,7 @@ class GradualPruning(Attack):
             convolution and linear weight is pruned; the paper spares a few small layers, by network.
         updates: n, how many times weights are chosen.
         epochs: of training; None for as many as the host was trained.
+        budget: share of the host's training, data and compute (`bench.attacks.means`).
     """
 
     name: ClassVar[str] = "gradual"
@@ -41,9 +42,11 @@ class GradualPruning(Attack):
     ranking: str = LAYER
     updates: int = 10
     epochs: int | None = None
+    budget: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse an unknown ranking, and less than one update or epoch."""
+        """Refuse an unknown ranking, less than one update or epoch, and what is no budget."""
+        check_budget(self.name, self.budget, self.epochs)
         if self.ranking not in (GLOBAL, LAYER):
             raise BadInput(f"{self.name}: ranking is '{GLOBAL}' or '{LAYER}', not '{self.ranking}'")
         if self.updates < 1 or (self.epochs is not None and self.epochs < 1):
@@ -61,18 +64,13 @@ class GradualPruning(Attack):
             BadInput: unless the rate is between 0 and 1.
         """
         self.check_strength(strength)
-        recipe = attacker_recipe(context, 1.0, self.epochs)
-        steps = step_count(len(context.data.train), recipe)
+        given = means(context, 1.0, self.epochs, self.budget)
+        steps = step_count(len(given.data), given.recipe)
         schedule = sparsity_schedule(strength, steps, self.updates)
         hook = GrowingMasks(model, MagnitudePruning(ranking=self.ranking), schedule, context)
-        diverged = False
-        with timed(context.device) as watch:
-            try:
-                train(model, context.data.train, recipe, seed=context.seed, embedding=hook, masks=context.masks)
-            except FloatingPointError:  # an attacker's bad luck is a result, not a failure of the bench
-                diverged = True
-        achieved = {"lr": recipe.lr, "epochs": recipe.epochs, "diverged": diverged, **measure_sparsity(model)}
-        cost = Cost(watch.seconds, hook.step, hook.samples, 1.0)
+        cost, diverged = train_or_diverge(model, given, context, masks=context.masks, hook=hook)
+        used = {"lr": given.recipe.lr, "epochs": given.recipe.epochs}
+        achieved = {**used, "diverged": diverged, **measure_sparsity(model)}
         masks = {name: mask & hook.masks.get(name, mask) for name, mask in context.masks.items()}
         return Attacked(model, strength, achieved, {**hook.masks, **masks}, cost)
 
@@ -101,7 +99,7 @@ class GrowingMasks:
         schedule: sparsity by step, from `sparsity_schedule`.
         context: of the attack.
         masks: of the last choice, by parameter name; empty before the first.
-        step: optimiser steps taken; samples: seen in them.
+        step: optimiser steps taken.
     """
 
     model: nn.Module
@@ -110,15 +108,13 @@ class GrowingMasks:
     context: AttackContext
     masks: dict[str, Tensor] = field(default_factory=dict)
     step: int = 0
-    samples: int = 0
 
     def parameters(self) -> list[dict[str, Any]]:
         """Return no parameters: there is nothing to learn but the weights."""
         return []
 
     def loss(self, batch: Batch) -> None:
-        """Add nothing to the loss; count the samples."""
-        self.samples += len(batch.y)
+        """Add nothing to the loss."""
 
     def project(self) -> None:
         """Choose new masks if the schedule says so, and set what is masked to exact zero."""

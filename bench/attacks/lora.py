@@ -2,19 +2,18 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost, Masks, measure_change, timed
+from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Masks, measure_change, timed
+from bench.attacks.means import check_budget, means, train_or_diverge
 from bench.attacks.pruning import prunable_tensors
-from bench.attacks.training import attacker_recipe
 from cwwm.support.errors import BadInput
 from cwwm.support.seeds import derive_seed
-from cwwm.training import train
 
 _PARTS = "parametrizations"  # in the names of what is trained; PyTorch's word
 _ORIGINAL = "original"
@@ -36,6 +35,7 @@ class LoRA(Attack):
         alpha: over the rank: the change is scaled by it at every rank.
         rate: learning rate, relative to that of training.
         epochs: of training; None for as many as the host was trained.
+        budget: share of the host's training, data and compute (`bench.attacks.means`).
     """
 
     name: ClassVar[str] = "lora"
@@ -45,9 +45,11 @@ class LoRA(Attack):
     alpha: float = 2.0
     rate: float = 1.0
     epochs: int | None = None
+    budget: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a scale or learning rate that is not above 0, and less than one epoch."""
+        """Refuse a scale or learning rate that is not above 0, less than one epoch, and what is no budget."""
+        check_budget(self.name, self.budget, self.epochs)
         if not 0 < self.alpha < math.inf or not 0 < self.rate < math.inf:
             raise BadInput(f"{self.name}: alpha and rate are numbers above 0")
         if self.epochs is not None and self.epochs < 1:
@@ -68,28 +70,22 @@ class LoRA(Attack):
         """
         self.check_strength(strength)
         before = {name: tensor.clone() for name, tensor in prunable_tensors(model).items()}
-        recipe = attacker_recipe(context, self.rate, self.epochs)
-        steps = samples = 0
-        diverged = False
+        given = means(context, self.rate, self.epochs, self.budget)
         order = {layer: list(layer._parameters) for layer in model.modules()}
         with timed(context.device) as watch:
             added = adapt(model, int(strength), self.alpha, context.masks, derive_seed(lora=context.seed))
-            try:
-                report = train(model, context.data.train, recipe, seed=context.seed, trainable=is_adapter)
-                steps, samples = report.steps, report.samples
-            except FloatingPointError:  # an attacker's bad luck is a result, not a failure of the bench
-                diverged = True
+            cost, diverged = train_or_diverge(model, given, context, trainable=is_adapter)
             merge(model, list(before))
             _reorder(order)
         achieved = {
             "rank": int(strength),
             "trained": added / max(1, sum(tensor.numel() for tensor in before.values())),
-            "lr": recipe.lr,
-            "epochs": recipe.epochs,
+            "lr": given.recipe.lr,
+            "epochs": given.recipe.epochs,
             "diverged": diverged,
             **measure_change(before, prunable_tensors(model)),
         }
-        return Attacked(model, strength, achieved, context.masks, Cost(watch.seconds, steps, samples, 1.0))
+        return Attacked(model, strength, achieved, context.masks, replace(cost, seconds=watch.seconds))
 
 
 class LowRankChange(nn.Module):

@@ -10,8 +10,9 @@ import numpy as np
 from torch import nn
 
 from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost, measure_change, timed
+from bench.attacks.means import Means, check_budget, means
 from bench.attacks.pruning import apply_masks, prunable_tensors
-from bench.metrics.dead_weights import left_out
+from bench.metrics.dead_weights import PASSES, left_out
 from cwwm.codes import Bits
 from cwwm.ownership.keys import NONCE_BYTES, Key
 from cwwm.ownership.mark import Mark
@@ -19,6 +20,7 @@ from cwwm.schemes import Claim, EmbedContext, Scheme, embed, make_scheme
 from cwwm.support.errors import BadInput
 from cwwm.support.seeds import derive_seed
 from cwwm.training import train
+from cwwm.weights.dead import Dead
 from cwwm.weights.view import as_weights
 
 
@@ -56,9 +58,11 @@ class Overwriting(Attack):
     scheme: str | None = None
     parameters: Mapping[str, Any] | None = None
     factor: float = 1.0
+    budget: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse an unknown scheme, parameters that make none, or a factor below 1."""
+        """Refuse an unknown scheme, parameters that make none, a factor below 1, or what is no budget."""
+        check_budget(self.name, self.budget)
         if self.scheme is not None:
             least = {"payload_bits": 1}  # the owner's is not known yet
             make_scheme(self.scheme, least | dict(self.parameters or {}), "overwrite")
@@ -88,7 +92,7 @@ class Overwriting(Attack):
             if not claims or count < len(claims):
                 model, claims, cost = copy.deepcopy(targets[0]), [], Cost()
             for number in range(len(claims), count):
-                model, claim, spent = _overwrite(model, scheme, number, context)
+                model, claim, spent = _overwrite(model, scheme, number, context, self.budget)
                 claims, cost = [*claims, claim], cost + spent
             achieved = {
                 "marks": count,
@@ -130,25 +134,35 @@ def _mark_count(strength: float) -> int:
 
 
 def _overwrite(
-    model: nn.Module, scheme: Scheme, number: int, context: AttackContext
+    model: nn.Module, scheme: Scheme, number: int, context: AttackContext, budget: float
 ) -> tuple[nn.Module, Claim, Cost]:
     """Embed the attacker's mark `number` in place; return the model, what the attacker can claim, and the cost.
 
     Weights that a mask holds at zero are zero again at the end, whatever the mark wanted of them.
     """
     key, nonce, message = attacker_secret(context.seed, number, scheme.payload_bits)
-    data = context.data
+    given = means(context, 1.0, None, budget)
     seed = derive_seed(overwriting=context.seed, mark=number)
-    dead = left_out(scheme, model, data.train, context.recipe.mark)
-    embedding_context = EmbedContext(data.train, data.classes, seed, context.device, nonce, dead)
     with timed(context.device) as watch:
+        dead, cost = _dead(scheme, model, given, context)
+        embedding_context = EmbedContext(given.data, context.data.classes, seed, context.device, nonce, dead)
         if scheme.one_shot:
             weights, mark = embed(scheme, as_weights(model), message, key, embedding_context)
-            model, cost = weights.module or model, Cost()
+            model = weights.module or model
         else:
-            model, mark, cost = _train_in(model, scheme, key, message, embedding_context, context)
+            model, mark, trained = _train_in(model, scheme, key, message, embedding_context, given, context)
+            cost += trained
         apply_masks(model, dict(context.masks))
-    return model, Claim(key, mark, message), Cost(watch.seconds, cost.steps, cost.samples, cost.data_fraction)
+    return model, Claim(key, mark, message), replace(cost, seconds=watch.seconds)
+
+
+def _dead(
+    scheme: Scheme, model: nn.Module, given: Means, context: AttackContext
+) -> tuple[dict[str, Dead] | None, Cost]:
+    """Return what the attacker's carrier leaves out of the model, and what it takes to know."""
+    found = left_out(scheme, model, given.data, context.recipe.mark)
+    seen = 0 if found is None else PASSES * len(given.data)
+    return found, Cost(samples=seen, data_fraction=given.share if seen else 0.0, passes=seen)
 
 
 def _train_in(
@@ -157,19 +171,20 @@ def _train_in(
     key: Key,
     message: Bits,
     embedding_context: EmbedContext,
+    given: Means,
     context: AttackContext,
 ) -> tuple[nn.Module, Mark, Cost]:
     embedding = scheme.begin(as_weights(model), message, key, embedding_context)
     report = train(
         embedding.weights.module or model,
-        context.data.train,
+        given.data,
         context.recipe.mark,
         seed=embedding_context.seed,
         embedding=embedding,
         masks=context.masks,
     )
     mark = embedding.finish()
-    return embedding.weights.module or model, mark, Cost(report.seconds, report.steps, report.samples, 1.0)
+    return embedding.weights.module or model, mark, Cost.of(report, given.share)
 
 
 def _reads_back(scheme: Scheme, model: nn.Module, claim: Claim) -> bool:

@@ -27,7 +27,7 @@ class Search(Attack):
     So the papers choose how much each layer keeps: start from known fractions, scale all layers together, and
     bisect for the hardest setting without loss (arXiv 1804.03294, Sec. 4.3). Loss is taken to grow with strength;
     where repair makes it uneven, one of the borders is found. Each trial is a whole run from the model given, with
-    the same seed, and levels share trials. The attacker judges on the test set itself: the owner's worst case.
+    the same seed, and levels share trials. The attacker judges on the validation split, as whoever chooses here.
     All attacked models of a curve are kept until it ends.
 
     Attributes:
@@ -68,20 +68,23 @@ class Search(Attack):
         """Yield the hardest affordable model at each number of points; the mildest where none is affordable.
 
         `achieved` is that of the searched attack, with ``searched``: the strength found, None if even the mildest
-        lost more, and the points lost in each trial. The cost is that of all trials that the level took.
+        lost more, and the points lost in each trial. The cost is that of all trials that the level took,
+        judging included.
 
         Raises:
-            BadInput: for a negative number of points, or what the searched attack refuses.
+            BadInput: for a negative number of points, without validation images, or what the searched attack
+                refuses.
         """
         trials: dict[float, Trial] = {}
-        before = accuracy(targets[0], context.data.test).percent
+        judged = context.data.to_choose_on()
+        before = accuracy(targets[0], judged).percent
 
         def lost(strength: float) -> float:
             if strength not in trials:
                 found = next(self.attack.curve(targets, [strength], context))
                 if found.task:
                     raise BadInput(f"{self.name}: {self.attack.label} changes the task, so no loss can be compared")
-                trials[strength] = Trial(found, before - accuracy(found.model, context.data.test).percent)
+                trials[strength] = Trial(found, before - accuracy(found.model, judged).percent)
             return trials[strength].lost
 
         for points in strengths:
@@ -91,7 +94,8 @@ class Search(Attack):
             hardest = max(affordable, key=lambda s: s * self._direction, default=None)
             chosen = trials[self.mildest if hardest is None else hardest].found
             facts = {"strength": hardest, "lost": {f"{s:g}": trials[s].lost for s in tried}}
-            cost = sum((trials[s].found.cost for s in tried), Cost())
+            looked = Cost.of_looking(0.0, (1 + len(tried)) * len(judged), 0.0)
+            cost = sum((trials[s].found.cost for s in tried), looked)
             yield replace(chosen, strength=points, achieved={**chosen.achieved, "searched": facts}, cost=cost)
 
     @property

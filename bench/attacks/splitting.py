@@ -41,6 +41,7 @@ class LayerSplitting(Attack):
 
     name: ClassVar[str] = "split-layers"
     strength: ClassVar[str] = "share of the convolution and linear layers that become two"
+    free: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({DATA})  # a few images
 
     kind: str = ROTATE

@@ -1,56 +1,23 @@
 """Attacks that train: fine-tuning, a new head for another task, and batch-norm re-estimation as a repair."""
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import nn
 
-from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost, Masks, measure_sparsity, timed
+from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost, measure_sparsity, timed
+from bench.attacks.means import attacker_recipe, check_budget, drawn, means, train_or_diverge
 from cwwm.support.errors import BadInput
-from cwwm.training import Batches, Objective, Recipe, TrainingHook, TrainingReport, train
+from cwwm.training import train
 from cwwm.weights.carrier import classifier
 from cwwm.weights.view import as_weights
-
-
-def attacker_recipe(context: AttackContext, strength: float, epochs: int | None) -> Recipe:
-    """Return the host's own training recipe at `strength` times its learning rate."""
-    base = context.recipe.train or context.recipe.mark
-    return replace(base, lr=base.lr * strength, epochs=epochs or base.epochs)
 
 
 def _check_rate(attack: str, strength: float) -> None:
     if not strength > 0:
         raise BadInput(f"{attack}: a learning rate relative to that of training is above 0, not {strength:g}")
-
-
-def _cost(report: TrainingReport, fraction: float = 1.0) -> Cost:
-    return Cost(report.seconds, report.steps, report.samples, fraction)
-
-
-def train_or_diverge(
-    model: nn.Module,
-    data: Batches,
-    recipe: Recipe,
-    context: AttackContext,
-    *,
-    masks: Masks | None = None,
-    objective: Objective | None = None,
-    fraction: float = 1.0,
-    hook: TrainingHook | None = None,
-) -> tuple[Cost, bool]:
-    """Train in place as `cwwm.training.train` does; return the cost, and whether the loss diverged.
-
-    A diverged model is left as it is: an attacker's bad luck is a result, not a failure of the bench. `fraction` is
-    the share of the training data that the cost counts; `hook` sees every step.
-    """
-    with timed(context.device) as watch:
-        try:
-            report = train(model, data, recipe, seed=context.seed, masks=masks, objective=objective, embedding=hook)
-            return _cost(report, fraction), False
-        except FloatingPointError:
-            pass
-    return Cost(watch.seconds, 0, 0, fraction), True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +26,7 @@ class FineTuning(Attack):
 
     Attributes:
         epochs: of training; None for as many as the host was trained.
+        budget: share of the host's training, data and compute (`bench.attacks.means`).
     """
 
     name: ClassVar[str] = "finetune"
@@ -66,6 +34,11 @@ class FineTuning(Attack):
     needs: ClassVar[frozenset[str]] = frozenset({DATA})
 
     epochs: int | None = None
+    budget: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no budget."""
+        check_budget(self.name, self.budget, self.epochs)
 
     def check_strength(self, strength: float) -> None:
         """Refuse what is no learning rate."""
@@ -74,9 +47,10 @@ class FineTuning(Attack):
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
         """Fine-tune in place; a run that diverges is yielded as it is, and says so."""
         self.check_strength(strength)
-        recipe = attacker_recipe(context, strength, self.epochs)
-        cost, diverged = train_or_diverge(model, context.data.train, recipe, context, masks=context.masks)
-        achieved = {"lr": recipe.lr, "epochs": recipe.epochs, "diverged": diverged, **measure_sparsity(model)}
+        given = means(context, strength, self.epochs, self.budget)
+        cost, diverged = train_or_diverge(model, given, context, masks=context.masks)
+        used = {"lr": given.recipe.lr, "epochs": given.recipe.epochs}
+        achieved = {**used, "diverged": diverged, **measure_sparsity(model)}
         return Attacked(model, strength, achieved, context.masks, cost)
 
 
@@ -125,7 +99,8 @@ class NewHead(Attack):
         masks = {name: mask for name, mask in context.masks.items() if name != head}
         chosen = (lambda name: name.startswith(stem)) if self.scope == "head" else None
         report = train(model, task.train, recipe, seed=context.seed, masks=masks, trainable=chosen)
-        return Attacked(model, strength, {"lr": recipe.lr, "epochs": recipe.epochs}, masks, _cost(report), task)
+        cost = Cost.of(report, 0.0)  # the new task's data are no part of the host's
+        return Attacked(model, strength, {"lr": recipe.lr, "epochs": recipe.epochs}, masks, cost, task)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,14 +128,12 @@ class BatchNormReestimation(Attack):
                 norm.reset_running_stats()
                 norm.momentum = None  # a cumulative average
             model.train()
-            wanted = round(strength * len(context.data.train)) if norms else 0
-            for x, _ in context.data.train.batches(self.batch_size, seed=context.seed, epoch=0):
-                if samples >= wanted:
-                    break
+            wanted = math.floor(strength * len(context.data.train)) if norms else 0
+            split = drawn(context.data.train, wanted, context)
+            for x, _ in split.batches(self.batch_size, seed=context.seed, epoch=0):
                 model(x)
                 samples, steps = samples + len(x), steps + 1
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
-        fraction = samples / len(context.data.train)
-        cost = Cost(watch.seconds, 0, samples, fraction)
+        cost = Cost.of_looking(watch.seconds, samples, samples / len(context.data.train))
         return Attacked(model, strength, {"norms": len(norms), "batches": steps}, context.masks, cost)

@@ -49,19 +49,21 @@ def points_lost(
         attack: one that `check_comparable` lets pass.
         strengths: candidates, from the mildest to the hardest.
         control: the unmarked model, on the device; left as it is.
-        context: of the attacker; its test split gives the accuracies, and its scheme is None: there is no mark.
+        context: of the attacker; its validation split gives the accuracies, and its scheme is None: there is no
+            mark.
 
     Yields:
         (strength, accuracy before minus accuracy after, in percentage points).
 
     Raises:
-        BadInput: if the attack cannot be compared so, or refuses the model or a strength.
+        BadInput: if the attack cannot be compared so, or refuses the model or a strength, or without validation
+            images.
     """
     check_comparable(attack)
-    test = context.data.test
-    before = accuracy(control, test)
+    validation = context.data.to_choose_on()
+    before = accuracy(control, validation)
     for item in attack.curve([control], strengths, context):
-        after = accuracy(item.model, test)
+        after = accuracy(item.model, validation)
         yield item.strength, round(100.0 * (before.correct - after.correct) / before.total, _DIGITS)
 
 

@@ -193,6 +193,7 @@ def _budget(
 
 
 def _find(mark: MarkSpec, budget: float | None, factory: ModelFactory, say: Callable[[str], None]) -> Found:
+    factory.data(mark.host).to_choose_on()
     factory.control(mark.host)  # first: what is wrong with a host or its data is no refusal of the scheme
 
     def measure(strength: float) -> Trial:
@@ -209,7 +210,7 @@ def _find(mark: MarkSpec, budget: float | None, factory: ModelFactory, say: Call
 def _trial(mark: MarkSpec, strength: float, factory: ModelFactory) -> Trial:
     entry = mark.scheme.fixed(mark.payload, {_tune(mark).parameter: strength})
     marked, control = factory.marked(replace(mark, scheme=entry)), factory.control(mark.host)
-    before, after = (Accuracy(**facts["accuracy"]).percent for facts in (control.facts, marked.facts))
+    before, after = (Accuracy(**facts["validation"]).percent for facts in (control.facts, marked.facts))
     return Trial(strength, marked.facts["energy"], marked.facts["noise_floor"], before - after, _recovered(marked))
 
 

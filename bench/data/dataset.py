@@ -8,6 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cwwm.support.errors import BadInput
+
+PERIOD = 8  # one training image of so many of a class is kept for validation, where a set has no such part itself
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -72,7 +76,8 @@ class Dataset:
         name: as given to `bench.data.load`.
         classes: number of outputs that a model for it has.
         train: what models are trained on; empty for sets that only measure.
-        test: what accuracy is measured on; shares no pixel with `train`.
+        validation: what recipes, strengths and thresholds are chosen on; empty where there is too little.
+        test: what accuracy is measured on, and nothing is chosen on. No two of the three share a pixel.
         identity: hash of name, preprocessing and content; the same on every device.
         labelled: False if y does not number the model's classes, so that accuracy has no meaning and
             only the agreement of two models can be measured.
@@ -81,13 +86,24 @@ class Dataset:
     name: str
     classes: int
     train: Split
+    validation: Split
     test: Split
     identity: str
     labelled: bool = True
 
     def to(self, device: torch.device | str) -> "Dataset":
         """Return the same data set on `device`; nothing is copied if it is there already."""
-        return replace(self, train=self.train.to(device), test=self.test.to(device))
+        train, validation, test = (part.to(device) for part in (self.train, self.validation, self.test))
+        return replace(self, train=train, validation=validation, test=test)
+
+    def to_choose_on(self) -> Split:
+        """Return the validation split; BadInput if it is empty."""
+        if not len(self.validation):
+            raise BadInput(
+                f"data set '{self.name}' has no validation images, on which strengths are chosen: some are kept of "
+                f"each class with {PERIOD} training images or more"
+            )
+        return self.validation
 
 
 def epoch_seed(seed: int, epoch: int) -> int:

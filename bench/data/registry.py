@@ -13,22 +13,24 @@ from bench.data import digits, idx, image_folder, photo_crops, textures, torchvi
 from bench.data.dataset import Dataset, Split
 from bench.data.resize import resized_floats
 from bench.data.source import Raw, Request, default_root
+from bench.data.validation import cut
 from cwwm.support.errors import BadInput, unknown_name
 
-_PREPROCESSING = 1  # goes into every identity: raise it when the same source would give other tensors
+_PREPROCESSING = 2  # goes into every identity: raise it when the same source would give other tensors
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set comes from: one line about it, and what reads it."""
+    """Where a data set comes from: one line about it, what reads it, and how many folds it can test in turn."""
 
     about: str
     read: Callable[[Request], Raw]
     takes_argument: bool = False
+    folds: int = 1
 
 
 DATASETS: dict[str, Source] = {
-    "digits": Source("1,797 grey 8x8 digits, inside scikit-learn, 10 classes", digits.read),
+    "digits": Source("1,797 grey 8x8 digits, inside scikit-learn, 10 classes", digits.read, folds=digits.FOLDS),
     "textures": Source("5,320 colour 32x32 patches of embedded photographs, 14 classes", textures.read),
     "photo-crops": Source(
         "1,000 crops of embedded photographs for ImageNet weights; :inception for mean and deviation 0.5",
@@ -51,7 +53,13 @@ DATASETS: dict[str, Source] = {
 
 
 def load(
-    name: str, *, size: int, channels: int = 3, device: torch.device | str = "cpu", root: Path | None = None
+    name: str,
+    *,
+    size: int,
+    channels: int = 3,
+    device: torch.device | str = "cpu",
+    root: Path | None = None,
+    fold: int = 0,
 ) -> Dataset:
     """Return a data set as float32 tensors (n, channels, size, size), normalised a channel.
 
@@ -64,28 +72,34 @@ def load(
         channels: 3, or 1 for grey sets; grey is repeated.
         device: where the tensors shall live.
         root: folder for files to read and to download; by default one in the user's cache.
+        fold: which images are for testing, 0 or more, in a circle: seeds in a row take other ones. Only sets
+            without a published test split have folds.
 
     Raises:
         BadInput: an unknown name, data that is neither here nor within reach, or a size or number of
             channels that it cannot have; one line that says what to do.
     """
-    return _load(name, size, channels, (root or default_root()).absolute()).to(device)
+    folds = _find(name)[0].folds
+    return _load(name, size, channels, (root or default_root()).absolute(), fold % folds).to(device)
 
 
 @lru_cache(maxsize=8)
-def _load(name: str, size: int, channels: int, root: Path) -> Dataset:
+def _load(name: str, size: int, channels: int, root: Path, fold: int) -> Dataset:
     source, argument = _find(name)
     if size < 1:
         raise BadInput(f"data set '{name}': size {size} is not a number of pixels")
-    raw = source.read(Request(size, root, argument))
+    raw = source.read(Request(size, root, argument, fold))
     stored = raw.test.x.shape[1]
     if stored not in (1, channels):
         raise BadInput(f"data set '{name}' has {stored} channels and cannot be given with {channels}")
-    train, test = resized_floats(raw.train.x, size), resized_floats(raw.test.x, size)
-    mean, std = _statistics(raw, train)
-    train, test = (_normalised(x, mean, std, channels) for x in (train, test))
-    identity = _identity(name.partition(":")[0], size, channels, raw.statistics, raw.digest())
-    return Dataset(name, raw.classes, Split(train, raw.train.y), Split(test, raw.test.y), identity, raw.labelled)
+    kind = name.partition(":")[0]
+    parts = (*cut(raw, kind), raw.test)
+    images = [resized_floats(part.x, size) for part in parts]
+    mean, std = _statistics(raw, images[0])
+    normalised = (_normalised(x, mean, std, channels) for x in images)
+    train, validation, test = (Split(x, part.y) for x, part in zip(normalised, parts, strict=True))
+    identity = _identity(kind, size, channels, raw.statistics, raw.digest())
+    return Dataset(name, raw.classes, train, validation, test, identity, raw.labelled)
 
 
 def _find(name: str) -> tuple[Source, str]:

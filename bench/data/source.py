@@ -29,11 +29,13 @@ class Request:
         size: pixels a side in the end; only sources of photographs of many sizes need it.
         root: folder for files that are looked for or downloaded.
         argument: what followed the colon in the name, or nothing.
+        fold: which part of the images is for testing, 0 or more; only sources that have folds look at it.
     """
 
     size: int
     root: Path
     argument: str = ""
+    fold: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,7 @@ class Raw:
         train: x uint8 (n, c, h, w), y int64 (n,).
         test: the same.
         classes: number of outputs of a model for it.
+        validation: the same; None to cut it from `train`.
         statistics: mean and standard deviation of each channel to normalise with, in the units of x;
             None to take those of the training images.
         labelled: see `Dataset`.
@@ -57,15 +60,17 @@ class Raw:
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     labelled: bool = True
     content: str = ""
+    validation: Split | None = None
 
     def digest(self) -> str:
         """Return what stands for the content: its files' digest, or that of shapes, images and labels."""
         if self.content:
             return self.content
         state = hashlib.sha256()
-        for tensor in (self.train.x, self.train.y, self.test.x, self.test.y):
-            state.update(str(tuple(tensor.shape)).encode())
-            state.update(np.ascontiguousarray(tensor.numpy()).data)
+        for split in filter(None, (self.train, self.test, self.validation)):
+            for tensor in (split.x, split.y):
+                state.update(str(tuple(tensor.shape)).encode())
+                state.update(np.ascontiguousarray(tensor.numpy()).data)
         return state.hexdigest()
 
 

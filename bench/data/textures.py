@@ -1,7 +1,8 @@
 """Colour patches of 32x32 pixels: say from which of fourteen photographs each one was cut.
 
 Each photograph is laid out in tiles of 64x64 pixels. A quarter of the tiles, chosen by a hash, is kept
-for testing, and a patch lies inside one tile, so that no pixel of a test patch is in any training patch.
+for testing, and an eighth of the others for validation. A patch lies inside one tile, so that no pixel of a
+test or validation patch is in any other part.
 """
 
 from collections.abc import Iterator
@@ -15,30 +16,30 @@ from bench.data.source import Raw, Request, hashed
 
 PATCH = 32
 TILE = 64
-TRAIN_PER_CLASS = 300
-TEST_PER_CLASS = 80
+PER_CLASS = {"train": 300, "validation": 40, "test": 80}
 
 Corner = tuple[int, int]  # top and left, in pixels
 
 
 def read(request: Request) -> Raw:
-    """Return 4,200 patches to train and 1,120 to test, 300 and 80 from each photograph."""
-    train, test = _split("train", TRAIN_PER_CLASS), _split("test", TEST_PER_CLASS)
-    return Raw(train, test, len(PHOTOGRAPHS), content=content())
+    """Return 4,200 patches to train, 560 to validate and 1,120 to test; of each photograph 300, 40 and 80."""
+    train, validation, test = (_split(part, count) for part, count in PER_CLASS.items())
+    return Raw(train, test, len(PHOTOGRAPHS), content=content(), validation=validation)
 
 
-def tiles(photograph: Photograph, height: int, width: int) -> tuple[list[Corner], list[Corner]]:
-    """Return the corners of the tiles for training and of those for testing."""
+def tiles(photograph: Photograph, height: int, width: int) -> dict[str, list[Corner]]:
+    """Return the corners of the tiles of each part."""
     corners = [(y, x) for y in range(0, height - TILE + 1, TILE) for x in range(0, width - TILE + 1, TILE)]
     ordered = sorted(corners, key=lambda corner: hashed("textures tile", photograph.file, *corner))
-    kept = len(ordered) // 4
-    return ordered[kept:], ordered[:kept]
+    tested = len(ordered) // 4
+    trained = tested + (len(ordered) - tested) // 8
+    return {"train": ordered[trained:], "validation": ordered[tested:trained], "test": ordered[:tested]}
 
 
 def patch_corners(photograph: Photograph, part: str, count: int) -> list[Corner]:
-    """Return the corners of `count` different patches of one part, ``"train"`` or ``"test"``."""
+    """Return the corners of `count` different patches of one part."""
     height, width = pixels(photograph).shape[:2]
-    own = tiles(photograph, height, width)[part == "test"]
+    own = tiles(photograph, height, width)[part]
     found: dict[Corner, None] = {}
     draws = _draws(photograph, part)
     while len(found) < count:

@@ -56,7 +56,7 @@ def _attack(given: GivenAttack) -> Attack:
 
 
 def dataset_from(given: GivenData) -> Dataset:
-    """Return a data set; of tensors every fourth sample is for tests, and the others are the attacker's.
+    """Return a data set; of tensors every fourth sample is for tests, every eighth is what attackers choose on.
 
     Raises:
         BadInput: unless x is float (n, ...) and y int64 (n,) from 0 up, of 8 samples or more.
@@ -71,9 +71,11 @@ def dataset_from(given: GivenData) -> Dataset:
         )  # fmt: skip
     if len(y) < 8 or int(y.min()) < 0:
         raise BadInput(f"evaluate: data has 8 samples or more with labels from 0 up, not {len(y)} samples")
-    held_out = torch.arange(len(y), device=y.device) % 4 == 0
-    train, test = Split(x[~held_out], y[~held_out]), Split(x[held_out], y[held_out])
-    return Dataset("given tensors", int(y.max()) + 1, train, test, identity="")
+    place = torch.arange(len(y), device=y.device) % 8
+    test, validation = place % 4 == 0, place == 1
+    parts = (~(test | validation), validation, test)
+    train, chosen_on, measured_on = (Split(x[part], y[part]) for part in parts)
+    return Dataset("given tensors", int(y.max()) + 1, train, chosen_on, measured_on, identity="")
 
 
 def _told(tensor: Tensor) -> str:

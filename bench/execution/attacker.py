@@ -9,7 +9,7 @@ from torch import nn
 
 from bench.attacks import AttackContext
 from bench.execution.model_factory import ModelFactory
-from bench.models.registry import ModelSpec, build_model, find_models
+from bench.models.registry import build_model, find_models
 from bench.suite.cell import HostSpec, attack_seed
 from cwwm.schemes import Scheme
 
@@ -22,13 +22,13 @@ def attacker_context(
 ) -> AttackContext:
     """Return what an attacker has; `scheme` is the public encoding, None where nothing is marked."""
     return AttackContext(
-        data=factory.data(host.model),
+        data=factory.data(host),
         recipe=host.model.recipe,
         seed=attack_seed(host, attack),
         device=factory.device,
-        load=lambda name: factory.data(host.model, name),
+        load=lambda name: factory.data(host, name),
         scheme=scheme,
-        build=lambda name, seed: _fresh(host.model, name, seed, factory),
+        build=lambda name, seed: _fresh(host, name, seed, factory),
         base=_public_base(host, factory),
     )
 
@@ -43,16 +43,17 @@ def _public_base(host: HostSpec, factory: ModelFactory) -> Callable[[], nn.Modul
     return lambda: copy.deepcopy(factory.host(host))
 
 
-def _fresh(spec: ModelSpec, name: str | None, seed: int, factory: ModelFactory) -> nn.Module:
-    """Return an untrained network for the data of `spec`: of its own architecture, or of timm's `name`.
+def _fresh(host: HostSpec, name: str | None, seed: int, factory: ModelFactory) -> nn.Module:
+    """Return an untrained network for the data of a host: of its own architecture, or of timm's `name`.
 
     Raises:
         BadInput: for a name that timm does not know.
     """
+    spec = host.model
     other = (
         spec
         if name is None
         else replace(find_models([name])[0], data=spec.data, size=spec.size, channels=spec.channels)
     )
-    fresh = build_model(replace(other, weights="random"), factory.data(spec).classes, seed)
+    fresh = build_model(replace(other, weights="random"), factory.data(host).classes, seed)
     return fresh.to(factory.device)

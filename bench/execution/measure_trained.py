@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -13,13 +12,16 @@ from bench.execution.attacker import attacker_context
 from bench.execution.curve import Advance, curve_rows
 from bench.execution.model_factory import ModelFactory, Subjects
 from bench.execution.owner import OwnersReading
-from bench.metrics.accuracy import accuracy
+from bench.metrics.accuracy import accuracies
 from bench.suite.cell import Cell
 from cwwm.support.timing import Stopwatch
 from cwwm.weights.view import Weights, as_weights
 
 _EXTRACTIONS = 5  # the median of so many, or of as many as fit a second, is the extraction time
 _PATIENCE = 1.0
+OF_MARKED = (
+    *("accuracy", "validation", "digest", "energy", "depth_energy", "noise_floor", "answers", "answers_floor"),
+)
 
 
 def measure_trained(
@@ -43,9 +45,9 @@ def measure_trained(
     before, extract_ms = _read(owner, as_weights(marked.model))
     return {
         "artefact": cell.mark.identity,
-        "host": {fact: subjects.control.facts[fact] for fact in ("accuracy", "digest")},
+        "host": {fact: subjects.control.facts[fact] for fact in ("accuracy", "validation", "digest")},
         "marked": {
-            **{fact: marked.facts[fact] for fact in ("accuracy", "digest", "energy", "noise_floor")},
+            **{fact: marked.facts[fact] for fact in OF_MARKED},
             "report": dict(marked.mark.report),
             **before,
             **seen,
@@ -66,7 +68,8 @@ def attacked_rows(
     context = attacker_context(cell.host, cell.attack, factory, subjects.marked.scheme.encoding)
 
     def measured(item: Attacked) -> dict[str, Any]:
-        return _measured(item, subjects.data, owner)
+        cost = cell.attack.attack.spent(item.cost, context)
+        return {**_measured(item, subjects.data, owner), "cost": cost}
 
     return curve_rows(
         cell, [subjects.marked.model, *subjects.copies], subjects.marked.scheme, context, measured, advance
@@ -102,16 +105,13 @@ def _read(owner: OwnersReading, suspect: Weights) -> tuple[dict[str, Any], float
 
 
 def _measured(item: Attacked, data: Dataset, owner: OwnersReading) -> dict[str, Any]:
-    """Return what is found of an attacked model beside its strength and the law."""
+    """Return what is found of an attacked model beside its strength, the law and the cost."""
     task = item.task or data
     facts, extract_ms = _read(owner, as_weights(item.model))
-    cost = item.cost.to_json()
-    seconds = cost.pop("seconds")
     return {
         "achieved": dict(item.achieved),
         "task": task.name,
-        "accuracy": asdict(accuracy(item.model, task.test)),
+        **accuracies(item.model, task),
         **facts,
-        "cost": cost,
-        "timing": {"attack_s": seconds, "extract_ms": extract_ms},
+        "timing": {"attack_s": item.cost.seconds, "extract_ms": extract_ms},
     }

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from bench.attacks.base import restore
 from bench.data import Dataset, load
-from bench.metrics.accuracy import accuracy
+from bench.metrics.accuracy import accuracies
 from bench.metrics.dead_weights import left_out
-from bench.metrics.energy import energy_facts
-from bench.models.registry import ModelSpec, build_model
+from bench.metrics.energy import fidelity_facts
+from bench.models.registry import build_model
 from bench.suite.cell import Cell, HostSpec, MarkSpec
 from bench.support.artifact_store import Artefact, ArtefactStore, state_digest, state_of
 from cwwm.codes import Bits
@@ -58,9 +58,12 @@ class UnmarkedModels:
         self.store, self.device, self.say = store, device, say
         self._kept: dict[str, tuple[str, Any]] = {}
 
-    def data(self, spec: ModelSpec, name: str | None = None) -> Dataset:
-        """Return the model's data set, or another one at the model's input size, on the device."""
-        return load(name or spec.data, size=spec.size, channels=spec.channels, device=self.device)
+    def data(self, spec: HostSpec, name: str | None = None) -> Dataset:
+        """Return the host's data set, or another one at its input size, on the device; each seed tests a fold."""
+        model = spec.model
+        return load(
+            name or model.data, size=model.size, channels=model.channels, device=self.device, fold=spec.seed
+        )
 
     def host(self, spec: HostSpec) -> nn.Module:
         """Return the host before the mark's phase: trained, or initial where the recipe trains none."""
@@ -77,7 +80,7 @@ class UnmarkedModels:
 
     def fresh(self, spec: HostSpec) -> nn.Module:
         """Return the network of a host as its initialisation leaves it, on the CPU."""
-        return build_model(spec.model, self.data(spec.model).classes, spec.derive("host"))
+        return build_model(spec.model, self.data(spec).classes, spec.derive("host"))
 
     def _model(self, spec: HostSpec, kind: str, make: Callable[[], Artefact]) -> Trained:
         name = spec.identity(kind)
@@ -98,21 +101,21 @@ class UnmarkedModels:
 
     def _train_host(self, spec: HostSpec) -> Artefact:
         self.say("training the host")
-        data, recipe = self.data(spec.model), spec.model.recipe.train
+        data, recipe = self.data(spec), spec.model.recipe.train
         model = self.fresh(spec).to(self.device)
         report = train(model, data.train, recipe, seed=spec.derive("host")) if recipe else None
         return Artefact(state_of(model), self._facts(model, data, report))
 
     def _second_phase(self, spec: HostSpec, seed: int) -> Artefact:
         self.say("training an unmarked control")
-        data = self.data(spec.model)
+        data = self.data(spec)
         model = copy.deepcopy(self.host(spec))
         report = train(model, data.train, spec.model.recipe.mark, seed=seed)
         return Artefact(state_of(model), self._facts(model, data, report))
 
     def _facts(self, model: nn.Module, data: Dataset, report: TrainingReport | None) -> dict[str, Any]:
         return {
-            "accuracy": asdict(accuracy(model, data.test)),
+            **accuracies(model, data),
             "digest": state_digest(model.state_dict()),
             "training": asdict(report) if report else None,
         }
@@ -145,7 +148,7 @@ class ModelFactory(UnmarkedModels):
         """
         others = cell.attack.attack.copies_needed(cell.attack.strengths) - 1
         marked, control = self.marked(cell.mark), self.control(cell.host)
-        return Subjects(self.data(cell.host.model), marked, control, self.copies(cell.mark, others))
+        return Subjects(self.data(cell.host), marked, control, self.copies(cell.mark, others))
 
     def marked(self, spec: MarkSpec) -> Marked:
         """Return a marked model.
@@ -174,7 +177,7 @@ class ModelFactory(UnmarkedModels):
 
     def _make_marked(self, spec: MarkSpec) -> Artefact:
         self.say(f"marking with {spec.scheme.label}, {spec.payload} bits")
-        data, seed = self.data(spec.host.model), spec.host.derive("second phase")
+        data, seed = self.data(spec.host), spec.host.derive("second phase")
         host, secret = copy.deepcopy(self.host(spec.host)), spec.secret()
         scheme = spec.build()
         recipe = spec.host.model.recipe
@@ -190,7 +193,7 @@ class ModelFactory(UnmarkedModels):
             "mark": mark.to_json(),
             "begin_seconds": begin.seconds,
             "finish_seconds": finish.seconds,
-            **energy_facts(model, self.control(spec.host).model, lambda: self.twin(spec.host).model),
+            **fidelity_facts(model, self.control(spec.host).model, lambda: self.twin(spec.host).model, data.test),
         }
         extra = {_OF_MARK + name: tensor.detach().cpu() for name, tensor in mark.packed().items()}
         return Artefact({**state_of(model), **extra}, facts)

@@ -42,7 +42,7 @@ class UntrainedModels:
         generator = torch.Generator().manual_seed(derive_seed(images_of=spec.derive("host")))
         shape = (IMAGES, spec.model.channels, spec.model.size, spec.model.size)
         split = Split(torch.randn(shape, generator=generator), torch.arange(IMAGES)).to(self.device)
-        return Dataset("random images", CLASSES, split, split, identity="", labelled=False)
+        return Dataset("random images", CLASSES, split, split, split, identity="", labelled=False)
 
     def marked(self, spec: MarkSpec, model: nn.Module) -> Marked:
         """Mark a finished model in one shot; the mark is what its owner reads back from a file.

@@ -22,7 +22,7 @@ class Run:
     """One row of one record: one seed at one strength.
 
     Attributes:
-        lost: accuracy points that the attack cost the attacker, at least 0; None if the task changed.
+        lost: accuracy points that the attack cost the attacker, below 0 if it gained; None if the task changed.
     """
 
     seed: int

@@ -1,12 +1,12 @@
 """Accuracy of a model on resident data, with its interval."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from scipy.stats import beta
 from torch import nn
 
-from bench.data import Split
+from bench.data import Dataset, Split
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,24 @@ def accuracy(model: nn.Module, split: Split, *, batch_size: int = 512) -> Accura
     return Accuracy(correct, len(split))
 
 
+def accuracies(model: nn.Module, data: Dataset) -> dict[str, dict[str, int] | None]:
+    """Return ``accuracy``, on the test split, and ``validation``, None if that split is empty, as JSON values."""
+    validation = asdict(accuracy(model, data.validation)) if len(data.validation) else None
+    return {"accuracy": asdict(accuracy(model, data.test)), "validation": validation}
+
+
 @torch.inference_mode()
 def answers(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """Return the classes, int64 (n,), that the model answers; -1 where a logit is not finite."""
     model.eval()
     logits = model(x)
     return torch.where(torch.isfinite(logits).all(1), logits.argmax(1), -1)
+
+
+def equal_answers(model: nn.Module, other: nn.Module, split: Split, *, batch_size: int = 512) -> dict[str, int]:
+    """Return on how many images two models answer alike, ``equal``, of ``total``; a NaN is equal to nothing."""
+    pairs = ((answers(model, x), answers(other, x)) for x, _ in _chunks(split, batch_size))
+    return {"equal": sum(int(((one == two) & (one >= 0)).sum()) for one, two in pairs), "total": len(split)}
 
 
 def _chunks(split: Split, size: int) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -25,7 +25,7 @@ from cwwm.weights.dead import Dead
 from cwwm.weights.view import as_weights
 
 STILL = 0.03  # of the root mean square of its layer: a weight that a full fine-tune moves by less is unmoved
-_PASSES = 2  # over the training images, each with its own augmentation
+PASSES = 2  # over the training images, each with its own augmentation
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class DeadLayer:
 def training_images(data: Split, recipe: Recipe) -> Iterator[Tensor]:
     """Yield images in batches as a recipe draws them, each image twice: float (b, c, h, w)."""
     seed = derive_seed(part="dead weights")
-    for epoch in range(_PASSES):
+    for epoch in range(PASSES):
         for x, _ in data.batches(recipe.batch_size, seed=seed, epoch=epoch, shift=recipe.shift, flip=recipe.flip):
             yield x
 

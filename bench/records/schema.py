@@ -77,7 +77,7 @@ class Report(Open):
 
 
 class Accuracy(Part):
-    """Correct answers on the test split."""
+    """Correct answers on a split."""
 
     correct: Count = Field(description="answers that were right")
     total: Positive = Field(description="samples of the split")
@@ -92,6 +92,19 @@ class Accuracy(Part):
     def percent(self) -> float:
         """Return the share of right answers in percent."""
         return 100.0 * self.correct / self.total
+
+
+class Answers(Part):
+    """Test images to which two models give the same answer, the class of the largest logit."""
+
+    equal: Count = Field(description="images answered alike")
+    total: Positive = Field(description="images of the test split")
+
+    @model_validator(mode="after")
+    def _within(self) -> "Answers":
+        if self.equal > self.total:
+            raise ValueError(f"{self.equal} of {self.total} answers cannot be equal")
+        return self
 
 
 class RowKey(Part):
@@ -189,7 +202,16 @@ class Cost(Part):
 
     steps: Count = Field(description="optimiser steps")
     samples: Count = Field(description="samples seen")
-    data_fraction: Share = Field(description="share of the training data that it needs")
+    data_fraction: Share = Field(description="share of the training split that it used, calibration included")
+    compute_fraction: Amount | None = Field(
+        None,
+        description="samples through a forward and a backward pass (a forward pass alone counts a third) over "
+        "those of the host's whole training; absent in older records",
+    )
+    free: bool | None = Field(
+        None,
+        description="it preserves the function or is an honest change of format; absent in older records",
+    )
 
 
 class RowTiming(Part):
@@ -205,7 +227,8 @@ class Row(Reading):
     strength: Number = Field(description="as asked for; see strength_means")
     achieved: Achieved = Field(description="what was measured: sparsity, bits, change, with a value a layer")
     task: Name = Field(description="data set that the model answers now; another one if the attack changed it")
-    accuracy: Accuracy = Field(description="of the attacked model")
+    accuracy: Accuracy = Field(description="of the attacked model, on the test split: what tables show")
+    validation: Accuracy | None = Field(None, description="the same on the validation split, for whoever chooses")
     law: Share | None = Field(
         description="predicted probability that the message is recovered, where a law is known"
     )
@@ -216,7 +239,8 @@ class Row(Reading):
 class HostResult(Part):
     """The unmarked control: same batches, same steps."""
 
-    accuracy: Accuracy = Field(description="of the control")
+    accuracy: Accuracy = Field(description="of the control, on the test split")
+    validation: Accuracy | None = Field(None, description="the same on the validation split, where there is one")
     digest: Digest = Field(description="SHA-256 of its state")
 
 
@@ -264,12 +288,18 @@ class Detectability(Part):
 class MarkedResult(Reading):
     """The marked model before any attack."""
 
-    accuracy: Accuracy = Field(description="of the marked model")
+    accuracy: Accuracy = Field(description="of the marked model, on the test split")
+    validation: Accuracy | None = Field(None, description="the same on the validation split, where there is one")
     digest: Digest = Field(description="SHA-256 of its state")
     energy: Amount | None = Field(
         description="squared change from the control over its squared norm, prunable weights"
     )
     noise_floor: Amount | None = Field(description="the same between two controls of other batches")
+    depth_energy: Amount | None = Field(
+        None, description="squared change over squared norm of each layer, summed over layers"
+    )
+    answers: Answers | None = Field(None, description="equal to the control's; absent in older records")
+    answers_floor: Answers | None = Field(None, description="the same between the two controls of noise_floor")
     report: Report = Field(description="what embedding did: thresholds, touched weights, layers not protected")
     null: Nulls | None = Field(None, description="false positives")
     detectability: Detectability | None = Field(
@@ -398,10 +428,10 @@ class TrainedResult(TrainedRecord):
         timing: Timing
 
     def points_lost(self, row: Row) -> float | None:
-        """Return the accuracy points that the attack of a row cost, at least 0; None if it changed the task."""
+        """Return the accuracy points that the attack of a row cost; below 0 if it gained, None for another task."""
         if row.task != self.key.data:
             return None
-        return max(0.0, self.marked.accuracy.percent - row.accuracy.percent)
+        return self.marked.accuracy.percent - row.accuracy.percent
 
 
 def json_schema(of: type[RecordHead] = TrainedRecord) -> dict[str, Any]:

@@ -61,7 +61,8 @@ class Host:
 
 def measure(spec: ModelSpec, models: UnmarkedModels) -> Host:
     """Measure the unmarked control of a model's first seed, then fine-tune it as long as it was trained."""
-    data, control = models.data(spec), models.control(HostSpec(spec, 0)).model
+    host = HostSpec(spec, 0)
+    data, control = models.data(host), models.control(host).model
     recipe = spec.recipe.train or spec.recipe.mark
     alive = alive_weights(control, training_images(data.train, recipe))
     tuned = copy.deepcopy(control)

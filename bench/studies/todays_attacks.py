@@ -107,7 +107,7 @@ def measure(
     for (model,) in (find_models([name]) for name in networks):
         host = HostSpec(model, 0)
         control = factory.control(host)
-        trained = training_steps(model.recipe, len(factory.data(model).train))
+        trained = training_steps(model.recipe, len(factory.data(host).train))
         for spec, strength in attacks:
             attack = make_attack(spec, "study")
             context = attacker_context(host, AttackEntry(attack.label, attack, (strength,)), factory, None)

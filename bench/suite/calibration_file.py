@@ -23,10 +23,10 @@ _HEADER = """\
 #   that all schemes of a host and payload share, or as near as the search came. by accuracy: even the highest
 #   strength stays below the target, or the mark has no pool; the largest one tried that costs at most 0.5 points.
 # attacks: attack label, model: strengths chosen once on the unmarked control, for all schemes, payloads and seeds.
-#   tried: candidate strengths from the mildest to the hardest, and the points of test accuracy each one lost;
-#   null from where the attack refused the model, for the reason in 'refused'. chosen: points, and the last
-#   candidate that lost at most so many; null if even the mildest lost more. Cells run the chosen candidates
-#   once each, or, where all are null, the mildest one. by: the attack that was tried.
+#   tried: candidate strengths from the mildest to the hardest, and the points of accuracy each one lost on the
+#   validation split; null from where the attack refused the model, for the reason in 'refused'. chosen: points,
+#   and the last candidate that lost at most so many; null if even the mildest lost more. Cells run the chosen
+#   candidates once each, or, where all are null, the mildest one. by: the attack that was tried.
 """
 
 #: scheme label, payload bits, model

@@ -70,8 +70,9 @@ def _achieved(subject: AttackSubject) -> None:
         require(outcome.achieved, "it says nothing of what it achieved")
         json.dumps(outcome.achieved, allow_nan=False)
         cost = outcome.item.cost
-        least = min(cost.seconds, cost.steps, cost.samples, cost.data_fraction)
-        require(least >= 0, f"its cost is {cost}")
+        least = min(cost.seconds, cost.steps, cost.samples, cost.data_fraction, cost.passes)
+        require(least >= 0 and cost.data_fraction <= 1, f"its cost is {cost}")
+        require(not cost.samples or cost.passes > 0, f"its cost has {cost.samples} samples and no passes")
 
 
 def _masks(subject: AttackSubject) -> None:

@@ -3,7 +3,7 @@
 import copy
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -21,7 +21,8 @@ from cwwm.training import Recipe
 from cwwm.weights.view import as_weights
 
 SIZE = 16  # pixels a side
-_RECIPE = HostRecipe(mark=Recipe(epochs=1, batch_size=64, lr=1e-3))
+_SHORT = Recipe(epochs=1, batch_size=64, lr=1e-3)
+_RECIPE = HostRecipe(mark=_SHORT, train=replace(_SHORT, epochs=4))
 
 
 class TwoConvolutions(nn.Module):

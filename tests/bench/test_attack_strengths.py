@@ -198,9 +198,9 @@ def test_a_run_loses_on_an_unmarked_model_what_the_file_says(
     strengths = read_strengths(strengths_path(levelled))
     for label in ("magnitude", "hard"):
         (record,) = records_of(out, label)
-        host, tried = record["host"]["accuracy"], strengths.attacks[label, "tiny"].tried
+        host, tried = record["host"]["validation"], strengths.attacks[label, "tiny"].tried
         for row in record["rows"]:
-            points = 100 * (host["correct"] - row["accuracy"]["correct"]) / host["total"]
+            points = 100 * (host["correct"] - row["validation"]["correct"]) / host["total"]
             assert points == pytest.approx(tried[row["strength"]], abs=1e-5)
 
 

@@ -13,13 +13,18 @@ from torch import Tensor, nn
 
 from bench.attacks import ATTACKS, Attack, AttackContext, Attacked, Cost, make_attack
 from bench.attacks.base import measure_change, measure_sparsity
+from bench.attacks.calibrated.layer_inputs import calibration
+from bench.attacks.means import means
 from bench.attacks.overwriting import attacker_secret
 from bench.attacks.pruning import prunable_tensors
 from bench.data import load
+from bench.metrics.tiers import Tier, tier
 from bench.models.registry import HostRecipe
+from bench.records.schema import Cost as RowCost
 from bench.testing import ATTACK_RULES, AttackSubject, BrokenRule, Rule, check_attack
 from bench.testing.subject import TwoConvolutions, network
-from cwwm.schemes import EmbedContext
+from cwwm.ownership.keys import Key
+from cwwm.schemes import EmbedContext, embed
 from cwwm.schemes.sign_repetition import SignRepetition
 from cwwm.support.errors import BadInput
 from cwwm.training import Recipe, train
@@ -31,96 +36,119 @@ from tests.residual_net import residual_net
 RECIPE = HostRecipe(mark=Recipe(epochs=1, batch_size=64, lr=1e-3))
 Weights = dict[str, Tensor]
 PRUNE = {"name": "magnitude"}
+SMALL = {"budget": 0.1}
 SHORT: dict[str, Any] = {"updates": 2, "steps": 5, "retrain": 1}
 ROUNDS: dict[str, Any] = {"quantise_updates": 1, "rounds": 1, "round_epochs": 1}
-TABLE: list[tuple[dict[str, Any], list[float]]] = [
-    ({"name": "magnitude"}, [0.0, 0.5, 0.9]),
-    ({"name": "magnitude", "ranking": "layer"}, [0.3, 0.97]),
-    ({"name": "random"}, [0.1, 0.5]),
-    ({"name": "random", "ranking": "layer"}, [0.2]),
-    ({"name": "structured"}, [0.25, 0.5]),
-    ({"name": "structured", "ranking": "global", "norm": 2}, [0.25]),
-    ({"name": "structured-removed"}, [0.25]),
-    ({"name": "prune-nm"}, [0.25, 0.5]),
-    ({"name": "wanda"}, [0.0, 0.5]),
-    ({"name": "wanda", "group": 4, "images": 16}, [0.5]),
-    ({"name": "sparsegpt"}, [0.0, 0.5]),
-    ({"name": "gptq", "block": 32}, [8, 3]),
-    ({"name": "svd"}, [0.0, 0.5]),
-    ({"name": "svd", "by": "energy"}, [0.1]),
-    ({"name": "drop-blocks"}, [0.5, 1.0]),
-    ({"name": "drop-blocks", "by": "loss"}, [0.5]),
-    ({"name": "split-layers"}, [0.5, 1.0]),
-    ({"name": "split-layers", "kind": "identity"}, [0.5]),
-    ({"name": "gradual", "updates": 2, "epochs": 1}, [0.3, 0.8]),
-    ({"name": "gradual", "updates": 2, "epochs": 1, "ranking": "global"}, [0.5]),
-    ({"name": "admm-prune", **SHORT}, [2, 10]),
-    ({"name": "admm-prune", **SHORT, "keep": {"*": 0.1, "fc": 0.5}, "stages": 2}, [4]),
-    ({"name": "admm-structured", **SHORT}, [2]),
-    ({"name": "admm-structured", **SHORT, "groups": ["filters"], "layout": {"*": {"filters": 0.5}, "fc": {}}}, [2]),
-    ({"name": "admm-compress", **SHORT, **ROUNDS}, [3]),
-    ({"name": "admm-compress", **SHORT, **ROUNDS, "values": "clusters", "bits": {"*": 3, "fc": 2}}, [3]),
-    ({"name": "memristor", **SHORT}, [2]),
-    ({"name": "memristor", **SHORT, "sigma": 0.1, "stuck": 0.01, "noise_epochs": 1}, [2]),
-    ({"name": "analog"}, [0, 3600, 3e7]),
-    ({"name": "analog", "device": "reram-wan", "compensate": False}, [1, 86400]),
-    ({"name": "finetune", "epochs": 1}, [0.5]),
-    ({"name": "new-head", "scope": "head", "epochs": 1, "task": "digits"}, [1.0]),
-    ({"name": "distill", "epochs": 1}, [1, 10]),
-    ({"name": "distill", "epochs": 1, "transfer": "held-out", "labels": "top-k", "mixing": 0.5}, [4]),
-    ({"name": "distill", "epochs": 1, "transfer": "out-of-distribution", "labels": "hard"}, [1]),
-    ({"name": "distill-stolen", "epochs": 1}, [2]),
-    ({"name": "distill-stolen", "epochs": 1, "labels": "hard"}, [1]),
-    ({"name": "lora", "epochs": 1}, [1, 64]),
-    ({"name": "bn"}, [0.5]),
-    ({"name": "noise"}, [0.0, 0.2, 1.0]),
-    ({"name": "noise", "scope": "layer"}, [0.3]),
-    ({"name": "noise-shaped", "images": 8}, [0.0, 0.2]),
-    ({"name": "quantise"}, [8, 4, 2]),
-    ({"name": "quantise", "granularity": "channel"}, [3]),
-    ({"name": "quantise", "scheme": "affine"}, [4]),
-    ({"name": "quantise-torch"}, [8, 3]),
-    ({"name": "quantise-torch", "algorithm": "hqq"}, [4]),
-    ({"name": "cast"}, [16]),
-    ({"name": "cast", "format": "fp8-e4m3", "granularity": "channel"}, [8]),
-    ({"name": "cast", "format": "nf"}, [4, 3]),
-    ({"name": "cast", "format": "int", "group": 32, "scheme": "affine"}, [8, 4]),
-    ({"name": "cluster"}, [5, 2]),
-    ({"name": "scale"}, [0.5, 3.0]),
-    ({"name": "ema", "epochs": 1}, [0.0, 0.9]),
-    ({"name": "soup", "epochs": 1, "statistics": 0.1}, [3, 2]),
-    ({"name": "interpolate", "statistics": 0}, [0.0, 0.5]),
-    ({"name": "interpolate", "other": "sibling", "path": "slerp", "epochs": 1}, [0.3, 0.7]),
-    ({"name": "task-arithmetic", "epochs": 1}, [0.5, 1.0]),
-    ({"name": "ties", "others": 2, "epochs": 1}, [0.8, 0.0]),
-    ({"name": "dare"}, [0.5, 0.9]),
-    ({"name": "deploy"}, [1]),
-    ({"name": "deploy", "way": "onnx-legacy"}, [1]),
-    ({"name": "then", "first": PRUNE, "second": "deploy"}, [0.6]),
-    ({"name": "overwrite"}, [1, 2, 4]),
-    ({"name": "permute"}, [0.5, 1.0]),
-    ({"name": "rescale"}, [1, 3]),
-    ({"name": "rotate"}, [1, 3]),
-    *(({"name": "insert", "kind": kind}, [0.2]) for kind in ("zero", "split", "clique")),
-    ({"name": "then", "first": "permute", "second": "rescale", "second_strength": 4}, [1]),
-    ({"name": "overwrite", "factor": 4}, [1]),
-    ({"name": "overwrite", "scheme": "cwc", "parameters": {"survive": 0.95}, "factor": 2}, [2]),
-    ({"name": "overwrite", "scheme": "uchida", "parameters": {"strength": 0.1}}, [1]),
-    ({"name": "targeted"}, [0.0, 0.01, 1.0]),
-    ({"name": "targeted", "suspects": "repeats", "action": "redraw"}, [0.1]),
-    ({"name": "targeted", "suspects": "outliers", "action": "redraw"}, [0.01, 0.5]),
-    ({"name": "idle"}, [0.0, 0.2]),
-    ({"name": "idle", "ranking": "layer", "images": 16}, [0.3]),
-    ({"name": "collude"}, [2, 4]),
-    ({"name": "collude", "mode": "difference", "fill": "redraw", "beyond": 4}, [3]),
-    ({"name": "then", "first": "collude", "second": {"name": "finetune", "epochs": 1}}, [2]),
-    ({"name": "then", "first": PRUNE, "second": {"name": "finetune", "epochs": 1}}, [0.6]),
-    ({"name": "then", "first": PRUNE, "second": "bn"}, [0.6]),
-    ({"name": "then", "first": "wanda", "second": {"name": "lora", "epochs": 1}, "second_strength": 2}, [0.5]),
-    ({"name": "then", "first": PRUNE, "second": "gptq", "second_strength": 4}, [0.5]),
-    ({"name": "then", "first": "drop-blocks", "second": {"name": "finetune", "epochs": 1}}, [0.5]),
-    ({"name": "then", "first": PRUNE, "second": {"name": "distill", "epochs": 1}}, [0.6]),
-    ({"name": "search", "attack": {**PRUNE}, "mildest": 0.1, "hardest": 0.9, "resolution": 2}, [0, 5]),
+#: attack, strengths, and the tier of the attacker who can make it at any of them
+TABLE: list[tuple[dict[str, Any], list[float], Tier]] = [
+    ({"name": "magnitude"}, [0.0, 0.5, 0.9], 1),
+    ({"name": "magnitude", "ranking": "layer"}, [0.3, 0.97], 1),
+    ({"name": "random"}, [0.1, 0.5], 1),
+    ({"name": "random", "ranking": "layer"}, [0.2], 1),
+    ({"name": "structured"}, [0.25, 0.5], 1),
+    ({"name": "structured", "ranking": "global", "norm": 2}, [0.25], 1),
+    ({"name": "structured-removed"}, [0.25], 1),
+    ({"name": "prune-nm"}, [0.25, 0.5], 1),
+    ({"name": "wanda"}, [0.0, 0.5], 2),
+    ({"name": "wanda", "group": 4, "images": 16}, [0.5], 2),
+    ({"name": "sparsegpt"}, [0.0, 0.5], 2),
+    ({"name": "gptq", "block": 32}, [8, 3], 2),
+    ({"name": "svd"}, [0.0, 0.5], 1),
+    ({"name": "svd", "by": "energy"}, [0.1], 1),
+    ({"name": "drop-blocks"}, [0.5, 1.0], 2),
+    ({"name": "drop-blocks", "by": "loss"}, [0.5], 2),
+    ({"name": "split-layers"}, [0.5, 1.0], 0),
+    ({"name": "split-layers", "kind": "identity"}, [0.5], 0),
+    ({"name": "gradual", "updates": 2, "epochs": 1}, [0.3, 0.8], 3),
+    ({"name": "gradual", "updates": 2, "epochs": 1, "ranking": "global"}, [0.5], 3),
+    ({"name": "admm-prune", **SHORT}, [2, 10], 3),
+    ({"name": "admm-prune", **SHORT, "keep": {"*": 0.1, "fc": 0.5}, "stages": 2}, [4], 3),
+    ({"name": "admm-structured", **SHORT}, [2], 3),
+    (
+        {"name": "admm-structured", **SHORT, "groups": ["filters"], "layout": {"*": {"filters": 0.5}, "fc": {}}},
+        [2],
+        3,
+    ),
+    ({"name": "admm-compress", **SHORT, **ROUNDS}, [3], 3),
+    ({"name": "admm-compress", **SHORT, **ROUNDS, "values": "clusters", "bits": {"*": 3, "fc": 2}}, [3], 3),
+    ({"name": "memristor", **SHORT}, [2], 3),
+    ({"name": "memristor", **SHORT, "sigma": 0.1, "stuck": 0.01, "noise_epochs": 1}, [2], 3),
+    ({"name": "analog"}, [0, 3600, 3e7], 1),
+    ({"name": "analog", "device": "reram-wan", "compensate": False}, [1, 86400], 1),
+    ({"name": "finetune", "epochs": 1}, [0.5], 3),
+    ({"name": "new-head", "scope": "head", "epochs": 1, "task": "digits"}, [1.0], 3),
+    ({"name": "distill", "epochs": 1}, [1, 10], 3),
+    ({"name": "distill", "epochs": 1, "transfer": "held-out", "labels": "top-k", "mixing": 0.5}, [4], 2),
+    ({"name": "distill", "epochs": 1, "transfer": "out-of-distribution", "labels": "hard"}, [1], 3),
+    ({"name": "distill-stolen", "epochs": 1}, [2], 3),
+    ({"name": "distill-stolen", "epochs": 1, "labels": "hard"}, [1], 3),
+    ({"name": "lora", "epochs": 1}, [1, 64], 3),
+    ({"name": "bn"}, [0.5], 3),
+    ({"name": "noise"}, [0.0, 0.2, 1.0], 1),
+    ({"name": "noise", "scope": "layer"}, [0.3], 1),
+    ({"name": "noise-shaped", "images": 8}, [0.0, 0.2], 2),
+    ({"name": "quantise"}, [8, 4, 2], 1),
+    ({"name": "quantise", "granularity": "channel"}, [3], 1),
+    ({"name": "quantise", "scheme": "affine"}, [4], 1),
+    ({"name": "quantise-torch"}, [8, 3], 1),
+    ({"name": "quantise-torch", "algorithm": "hqq"}, [4], 1),
+    ({"name": "cast"}, [16], 0),
+    ({"name": "cast", "format": "fp8-e4m3", "granularity": "channel"}, [8], 0),
+    ({"name": "cast", "format": "nf"}, [4, 3], 0),
+    ({"name": "cast", "format": "int", "group": 32, "scheme": "affine"}, [8, 4], 0),
+    ({"name": "cluster"}, [5, 2], 1),
+    ({"name": "scale"}, [0.5, 3.0], 1),
+    ({"name": "ema", "epochs": 1}, [0.0, 0.9], 3),
+    ({"name": "soup", "epochs": 1, "statistics": 0.1}, [3, 2], 3),
+    ({"name": "interpolate", "statistics": 0}, [0.0, 0.5], 1),
+    ({"name": "interpolate", "other": "sibling", "path": "slerp", "epochs": 1}, [0.3, 0.7], 3),
+    ({"name": "task-arithmetic", "epochs": 1}, [0.5, 1.0], 3),
+    ({"name": "ties", "others": 2, "epochs": 1}, [0.8, 0.0], 3),
+    ({"name": "dare"}, [0.5, 0.9], 3),
+    ({"name": "deploy"}, [1], 0),
+    ({"name": "deploy", "way": "onnx-legacy"}, [1], 0),
+    ({"name": "then", "first": PRUNE, "second": "deploy"}, [0.6], 1),
+    ({"name": "overwrite"}, [1, 2, 4], 1),
+    ({"name": "permute"}, [0.5, 1.0], 0),
+    ({"name": "rescale"}, [1, 3], 0),
+    ({"name": "rotate"}, [1, 3], 0),
+    *(({"name": "insert", "kind": kind}, [0.2], 0) for kind in ("zero", "split", "clique")),
+    ({"name": "then", "first": "permute", "second": "rescale", "second_strength": 4}, [1], 0),
+    ({"name": "overwrite", "factor": 4}, [1], 1),
+    ({"name": "overwrite", "scheme": "cwc", "parameters": {"survive": 0.95}, "factor": 2}, [2], 1),
+    ({"name": "overwrite", "scheme": "uchida", "parameters": {"strength": 0.1}}, [1], 3),
+    ({"name": "targeted"}, [0.0, 0.01, 1.0], 1),
+    ({"name": "targeted", "suspects": "repeats", "action": "redraw"}, [0.1], 1),
+    ({"name": "targeted", "suspects": "outliers", "action": "redraw"}, [0.01, 0.5], 1),
+    ({"name": "idle"}, [0.0, 0.2], 2),
+    ({"name": "idle", "ranking": "layer", "images": 16}, [0.3], 2),
+    ({"name": "collude"}, [2, 4], 1),
+    ({"name": "collude", "mode": "difference", "fill": "redraw", "beyond": 4}, [3], 1),
+    ({"name": "then", "first": "collude", "second": {"name": "finetune", "epochs": 1}}, [2], 3),
+    ({"name": "then", "first": PRUNE, "second": {"name": "finetune", "epochs": 1}}, [0.6], 3),
+    ({"name": "finetune", **SMALL}, [0.5], 2),
+    ({"name": "bn"}, [0.1], 2),
+    ({"name": "lora", **SMALL}, [4], 2),
+    ({"name": "train-anew"}, [1.0, 0.5], 3),
+    ({"name": "train-anew", **SMALL}, [1.0], 2),
+    ({"name": "distill", **SMALL}, [4], 2),
+    ({"name": "distill-stolen", **SMALL, "transfer": "out-of-distribution", "labels": "hard"}, [1], 2),
+    ({"name": "gradual", "updates": 2, **SMALL}, [0.5], 2),
+    ({"name": "ema", **SMALL}, [0.9], 2),
+    ({"name": "soup", "budget": 0.05}, [2], 2),
+    ({"name": "interpolate", "other": "sibling", **SMALL}, [0.5], 2),
+    ({"name": "dare", "statistics": 0.1}, [0.5], 2),
+    ({"name": "overwrite", "scheme": "uchida", "parameters": {"strength": 0.1}, **SMALL}, [1], 2),
+    ({"name": "then", "first": PRUNE, "second": {"name": "finetune", **SMALL}}, [0.6], 2),
+    ({"name": "then", "first": "wanda", "second": {"name": "finetune", "budget": 0.09}}, [0.6], 2),
+    ({"name": "then", "first": "permute", "second": "deploy"}, [1], 0),
+    ({"name": "then", "first": "permute", "second": "bn", "second_strength": 0.1}, [1], 2),
+    ({"name": "then", "first": PRUNE, "second": "bn"}, [0.6], 3),
+    ({"name": "then", "first": "wanda", "second": {"name": "lora", "epochs": 1}, "second_strength": 2}, [0.5], 3),
+    ({"name": "then", "first": PRUNE, "second": "gptq", "second_strength": 4}, [0.5], 2),
+    ({"name": "then", "first": "drop-blocks", "second": {"name": "finetune", "epochs": 1}}, [0.5], 3),
+    ({"name": "then", "first": PRUNE, "second": {"name": "distill", "epochs": 1}}, [0.6], 3),
+    ({"name": "search", "attack": {**PRUNE}, "mildest": 0.1, "hardest": 0.9, "resolution": 2}, [0, 5], 2),
     (
         {
             "name": "then",
@@ -128,14 +156,15 @@ TABLE: list[tuple[dict[str, Any], list[float]]] = [
             "second": "bn",
         },
         [1],
+        3,
     ),
-    ({"name": "then", "first": PRUNE, "second": "cluster", "second_strength": 3}, [0.6]),
-    ({"name": "then", "first": PRUNE, "second": {"name": "admm-prune", **SHORT}, "second_strength": 4}, [0.6]),
+    ({"name": "then", "first": PRUNE, "second": "cluster", "second_strength": 3}, [0.6], 1),
+    ({"name": "then", "first": PRUNE, "second": {"name": "admm-prune", **SHORT}, "second_strength": 4}, [0.6], 3),
 ]
 MODELS = {"drop-blocks": residual_net}  # what an attack is tried on that the small network cannot take
 NEEDS = {"analog": "aihwkit.inference.noise.pcm"}  # not among what the tests install
 SCHEME = SignRepetition(payload_bits=16, repetition=5)
-IDS = [make_attack(spec, "test").label for spec, _ in TABLE]
+IDS = [make_attack(spec, "test").label for spec, *_ in TABLE]
 
 
 def tiny(name: str | None, seed: int) -> nn.Module:
@@ -156,23 +185,41 @@ def context() -> AttackContext:
     return AttackContext(data, RECIPE, 7, cpu, lambda name: load(name, size=16), scheme=SCHEME, build=tiny)
 
 
+def _subject(spec: dict[str, Any], strengths: list[float]) -> AttackSubject:
+    attack = make_attack(spec, "test")
+    return AttackSubject(attack, strengths, MODELS.get(attack.parts[0].name, network))
+
+
+SUBJECTS = [_subject(spec, strengths) for spec, strengths, _ in TABLE]
+TIERS = [expected for *_, expected in TABLE]
+
+
 def _contract() -> list[Any]:
     """Return every rule of every entry of the table, to be run one at a time."""
-    found = []
-    for number, (spec, strengths) in enumerate(TABLE):
-        attack = make_attack(spec, "test")
-        subject = AttackSubject(attack, strengths, MODELS.get(attack.parts[0].name, network))
-        found += [pytest.param(subject, rule, id=f"{IDS[number]}-{rule.says}") for rule in ATTACK_RULES]
-    return found
+    pairs = [(name, subject) for name, subject in zip(IDS, SUBJECTS, strict=True)]
+    return [pytest.param(each, rule, id=f"{name}-{rule.says}") for name, each in pairs for rule in ATTACK_RULES]
 
 
 @pytest.mark.parametrize(("subject", "rule"), _contract())
 def test_an_attack_keeps_its_contract(subject: AttackSubject, rule: Rule[AttackSubject]) -> None:
-    if needed := NEEDS.get(subject.attack.name):
-        pytest.importorskip(needed)
-    if getattr(subject.attack, "way", "").startswith("onnx"):
-        pytest.importorskip("onnx")
+    require_packages(subject.attack)
     rule.check(subject)
+
+
+@pytest.mark.parametrize(("subject", "expected"), list(zip(SUBJECTS, TIERS, strict=True)), ids=IDS)
+def test_an_attack_falls_in_the_tier_of_what_it_really_used(subject: AttackSubject, expected: Tier) -> None:
+    require_packages(subject.attack)
+    for outcome in subject.first:
+        spent = RowCost(**subject.attack.spent(outcome.item.cost, subject.context()))
+        assert tier(spent) == expected, spent
+
+
+def require_packages(attack: Attack) -> None:
+    """Skip what takes a package that is not here."""
+    if needed := NEEDS.get(attack.name):
+        pytest.importorskip(needed)
+    if getattr(attack, "way", "").startswith("onnx"):
+        pytest.importorskip("onnx")
 
 
 def test_a_label_names_mappings_and_lists_in_a_word() -> None:
@@ -188,8 +235,67 @@ def test_a_label_names_mappings_and_lists_in_a_word() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"free": True}, 0),
+        ({}, 1),
+        ({"samples": 9, "data_fraction": 0.1, "compute_fraction": 0.0}, 2),
+        ({"samples": 9, "data_fraction": 0.0, "compute_fraction": 0.1}, 2),
+        ({"samples": 9, "data_fraction": 0.101, "compute_fraction": 0.0}, 3),
+        ({"samples": 9, "data_fraction": 0.0, "compute_fraction": 0.101}, 3),
+        ({"compute_fraction": None, "free": None}, 1),
+        ({"samples": 9, "data_fraction": 0.05, "compute_fraction": None, "free": None}, 3),
+    ],
+)
+def test_tiers_part_at_nothing_and_at_a_tenth_of_data_and_compute(changed: dict[str, Any], expected: Tier) -> None:
+    nothing = {"steps": 0, "samples": 0, "data_fraction": 0.0, "compute_fraction": 0.0, "free": False}
+    assert tier(RowCost(**{**nothing, **changed})) == expected
+
+
+WITH_BUDGETS = ("finetune", "lora", "distill", "distill-stolen", "gradual", "ema", "train-anew")
+
+
+@pytest.mark.parametrize("name", WITH_BUDGETS)
+@pytest.mark.parametrize("budget", [0.05, 0.1, 0.5, 1.0])
+def test_a_budget_bounds_data_and_compute_and_uses_most_of_both(
+    name: str, budget: float, model: nn.Module, context: AttackContext
+) -> None:
+    known = replace(context, recipe=HostRecipe(mark=replace(RECIPE.mark, epochs=6)))
+    attack = make_attack({"name": name, "budget": budget}, "test")
+    spent = attack.spent(next(attack([model], [0.9 if name in ("gradual", "ema") else 1], known)).cost, known)
+    if budget < 1:
+        assert max(spent["data_fraction"], spent["compute_fraction"]) <= budget
+    assert spent["data_fraction"] == pytest.approx(budget, rel=0.03)
+    assert spent["compute_fraction"] >= 0.8 * budget
+
+
+def test_images_of_a_smaller_budget_and_of_calibration_are_among_those_of_a_larger_one(
+    context: AttackContext,
+) -> None:
+    counts = [len(means(context, 1.0, None, budget).data) for budget in (0.1, 0.3)]
+    small, large = (means(context, 1.0, None, budget).data for budget in (0.1, 0.3))
+    calibrating, share = calibration(context, counts[0])
+    assert torch.equal(large.x[: counts[0]], small.x)
+    assert torch.equal(calibrating.x, small.x)
+    assert share == counts[0] / len(context.data.train)
+    other = means(replace(context, seed=8), 1.0, None, 0.1).data
+    assert not torch.equal(other.x, small.x)
+
+
+def test_a_budget_is_refused_where_it_means_nothing(model: nn.Module, context: AttackContext) -> None:
+    for budget in (0.0, 1.1):
+        with pytest.raises(BadInput, match="a budget is a share of the host's training, above 0 and at most 1"):
+            make_attack({"name": "finetune", "budget": budget}, "test")
+    with pytest.raises(BadInput, match="a budget below 1 says how long to train; leave epochs out"):
+        make_attack({"name": "lora", "budget": 0.1, "epochs": 2}, "test")
+    tiny_budget = make_attack({"name": "finetune", "budget": 1e-3}, "test")
+    with pytest.raises(BadInput, match="leaves 1 of the images of data set 'digits', too few to train on"):
+        next(tiny_budget([model], [1.0], context))
+
+
 def test_the_table_covers_every_attack() -> None:
-    assert {spec["name"] for spec, _ in TABLE} == set(ATTACKS)
+    assert {spec["name"] for spec, *_ in TABLE} == set(ATTACKS)
 
 
 @pytest.mark.parametrize("name", ["magnitude", "random"])
@@ -284,9 +390,24 @@ def test_an_attacker_trains_as_long_as_the_host_was_trained_if_no_epochs_are_giv
     assert (full.cost.steps, full.cost.samples) == (report.steps, report.samples)
 
 
+def test_training_anew_takes_nothing_of_the_model_and_no_mark_is_in_what_it_gives(context: AttackContext) -> None:
+    attack, key, message = make_attack("train-anew", "test"), Key.for_harness(owner=1), np.ones(16, np.uint8)
+    host, other = tiny(None, 0), tiny(None, 3)
+    _, mark = embed(SCHEME, as_weights(host), message, key, EmbedContext(nonce=bytes(16)))
+    assert np.array_equal(SCHEME.extract(as_weights(host), key, mark).bits, message)
+    found = [next(attack([model], [1.0], context)).model for model in (host, other)]
+    assert torch.equal(flat(prunable_tensors(found[0])), flat(prunable_tensors(found[1])))
+    assert not np.array_equal(SCHEME.extract(as_weights(found[0]), key, mark).bits, message)
+    with pytest.raises(BadInput, match="needs a builder of fresh networks"):
+        attack([host], [1.0], replace(context, build=None))
+    with pytest.raises(BadInput, match="train-anew: a learning rate relative to that of training is above 0"):
+        attack([host], [0.0], context)
+
+
 def test_a_diverging_fine_tune_is_a_result(model: nn.Module, context: AttackContext) -> None:
     item = next(make_attack({"name": "finetune", "epochs": 1}, "test").curve([model], [1e30], context))
     assert item.achieved["diverged"] is True
+    assert item.cost.samples == item.cost.passes == len(context.data.train)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from bench.attacks import AttackContext, Attacked, make_attack
 from bench.attacks.averaging.family import BASE_MODEL, MARKED, Family, vector, write
 from bench.attacks.averaging.interpolation import slerp
 from bench.attacks.averaging.task_vectors import disjoint_mean, trimmed
+from bench.attacks.means import Means, train_or_diverge
 from bench.attacks.pruning import prunable_tensors
-from bench.attacks.training import BatchNormReestimation, train_or_diverge
+from bench.attacks.training import BatchNormReestimation
 from bench.data import load
 from bench.execution.attacker import attacker_context
 from bench.execution.model_factory import ModelFactory
@@ -189,11 +190,11 @@ def test_trimming_takes_a_thin_pattern_away_by_its_law() -> None:
 
 def test_soups_average_independent_drifts(context: AttackContext) -> None:
     model = fine_tuned()
-    family = Family(model, context, RECIPE)
+    family = Family(model, context, Means(context.data.train, RECIPE, 1.0))
     drifts = torch.stack([sibling.values - vector(model) for sibling in family.siblings(8, MARKED)]).double()
     spread_of_one = float((drifts - drifts.mean(0)).square().sum() / 7)
     halves = float((drifts[:4].mean(0) - drifts[4:].mean(0)).square().sum())
-    assert halves == pytest.approx(2 * spread_of_one / 4, rel=0.15)
+    assert halves == pytest.approx(2 * spread_of_one / 4, rel=0.2)
     common = float((drifts.sum(0).square().sum() - drifts.square().sum()) / 56)
     attack = make_attack("soup", "test")
     for item in attack.curve([model], [2, 4, 8], context):
@@ -208,7 +209,9 @@ def test_a_soup_pays_for_each_of_its_siblings_and_for_the_statistics(context: At
     for item in make_attack({"name": "soup", "statistics": 0.5}, "test").curve([fine_tuned()], [3, 2], context):
         k = int(item.strength)
         assert item.cost.steps == k * steps
-        assert k * count + count / 2 <= item.cost.samples <= k * count + count / 2 + 128
+        seen = count // 2 - (count // 2 % 128 == 1)  # a last batch of a single image is left out
+        assert item.cost.samples == k * count + seen
+        assert item.cost.passes == pytest.approx(k * count + seen / 3)
         assert item.cost.data_fraction == 1.0
         assert item.achieved["diverged"] is False
 
@@ -233,7 +236,7 @@ class Recorder:
 def test_the_moving_average_is_the_weighted_sum_of_the_trajectory(decay: float, context: AttackContext) -> None:
     model = copy.deepcopy(fine_tuned())
     start, recorder = vector(model).double(), Recorder(model)
-    train_or_diverge(model, context.data.train, RECIPE, context, hook=recorder)
+    train_or_diverge(model, Means(context.data.train, RECIPE, 1.0), context, hook=recorder)
     n = len(recorder.steps)
     expected = decay**n * start
     for t, values in enumerate(recorder.steps, 1):
@@ -266,7 +269,7 @@ def test_slerp_goes_along_the_great_circle() -> None:
 
 def test_slerp_takes_each_tensor_by_itself(context: AttackContext) -> None:
     item = attacked("interpolate", 0.4, fine_tuned(), context, other="sibling", path="slerp")
-    family = Family(fine_tuned(), context, RECIPE)
+    family = Family(fine_tuned(), context, Means(context.data.train, RECIPE, 1.0))
     (sibling,) = family.siblings(1, BASE_MODEL)
     ends = zip(family.tensors(vector(fine_tuned())), family.tensors(sibling.values), strict=True)
     parts = [slerp(one, two, 0.4) for one, two in ends]
@@ -280,7 +283,7 @@ def test_half_the_sum_of_two_task_vectors_is_the_mean_of_both_models(context: At
     assert summed.cost.steps == mean.cost.steps > 0
     sum_of_two = attacked("task-arithmetic", 1.0, fine_tuned(), context, others=2)
     assert sum_of_two.cost.steps == 2 * summed.cost.steps
-    family = Family(fine_tuned(), context, RECIPE)
+    family = Family(fine_tuned(), context, Means(context.data.train, RECIPE, 1.0))
     tasks = [family.task_vector, *(s.values - family.base for s in family.siblings(2, BASE_MODEL))]
     assert torch.allclose(vector(sum_of_two.model), family.base + sum(tasks), atol=1e-5)
 

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import struct
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +15,22 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bench.data import DATASETS, Dataset, Split, digits, load, photo_crops, textures
-from bench.data.dataset import shifted
+from bench.data.dataset import PERIOD, shifted
 from bench.data.idx import read_idx
 from bench.data.photographs import PHOTOGRAPHS, pixels
+from bench.data.source import Raw, Request
+from bench.data.validation import cut
 from cwwm.support.errors import BadInput
 
 torch.set_num_threads(1)
 
 EMBEDDED = [
-    # name, size, channels, classes, train, test
-    ("digits", 8, 1, 10, 1347, 450),
-    ("digits", 12, 3, 10, 1347, 450),
-    ("textures", 32, 3, 14, 4200, 1120),
-    ("textures", 16, 3, 14, 4200, 1120),
-    ("photo-crops", 24, 3, 1000, 0, 1000),
+    # name, size, channels, classes, train, validation, test
+    ("digits", 8, 1, 10, 1283, 257, 257),
+    ("digits", 12, 3, 10, 1283, 257, 257),
+    ("textures", 32, 3, 14, 4200, 560, 1120),
+    ("textures", 16, 3, 14, 4200, 560, 1120),
+    ("photo-crops", 24, 3, 1000, 0, 0, 1000),
 ]
 
 
@@ -35,16 +38,15 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
-@pytest.mark.parametrize(("name", "size", "channels", "classes", "train", "test"), EMBEDDED)
+@pytest.mark.parametrize(("name", "size", "channels", "classes", "train", "validation", "test"), EMBEDDED)
 def test_embedded_sets_have_the_stated_shape(
-    name: str, size: int, channels: int, classes: int, train: int, test: int
+    name: str, size: int, channels: int, classes: int, train: int, validation: int, test: int
 ) -> None:
     data = load(name, size=size, channels=channels)
     assert data.name == name
     assert data.classes == classes
-    assert data.train.x.shape == (train, channels, size, size)
-    assert data.test.x.shape == (test, channels, size, size)
-    for split, count in ((data.train, train), (data.test, test)):
+    for split, count in ((data.train, train), (data.validation, validation), (data.test, test)):
+        assert split.x.shape == (count, channels, size, size)
         assert len(split) == count
         assert split.x.dtype == torch.float32
         assert split.y.dtype == torch.int64
@@ -52,12 +54,12 @@ def test_embedded_sets_have_the_stated_shape(
 
 
 @pytest.mark.parametrize("name", ["digits", "textures"])
-def test_training_images_are_normalised_and_every_class_is_in_both_parts(name: str) -> None:
+def test_training_images_are_normalised_and_every_class_is_in_all_parts(name: str) -> None:
     data = load(name, size=32)
     std, mean = torch.std_mean(data.train.x, dim=(0, 2, 3))
     assert mean.abs().max() < 1e-4
     assert (std - 1).abs().max() < 1e-4
-    for split in (data.train, data.test):
+    for split in (data.train, data.validation, data.test):
         counts = split.y.bincount(minlength=data.classes)
         assert counts.min() >= 0.9 * counts.max()
 
@@ -71,22 +73,72 @@ def test_grey_is_repeated_to_three_channels() -> None:
 def test_digits_are_split_the_same_for_ever() -> None:
     from sklearn.datasets import load_digits
 
-    held_out = digits.test_indexes(load_digits().target.tolist())
-    assert len(held_out) == len(set(held_out)) == 450
-    assert digest(held_out) == "034a8539d65c4592"
+    folds = digits.folds(load_digits().target.tolist())
+    assert {folds.count(fold) for fold in range(7)} == {256, 257}
+    assert digest(folds) == "f6ad66ad30340f84"
 
 
-def test_texture_patches_of_training_and_testing_share_no_pixel() -> None:
+def pixels_of(*splits: Split) -> list[tuple[list[float], int]]:
+    """Return all images of splits as lists of numbers with their labels, in order."""
+    pairs = [(split.x.flatten(1).double().tolist(), split.y.tolist()) for split in splits]
+    return sorted(pair for images, labels in pairs for pair in zip(images, labels, strict=True))
+
+
+def test_seeds_in_a_row_test_other_digits_and_validate_on_the_next_ones_until_all_were_tested() -> None:
+    from sklearn.datasets import load_digits
+
+    raws = [digits.read(Request(8, Path(), fold=seed)) for seed in range(8)]
+    everything = sorted(
+        zip(load_digits().images.reshape(-1, 64).tolist(), load_digits().target.tolist(), strict=True)
+    )
+    for raw, following in pairwise(raws):
+        assert raw.validation is not None
+        assert pixels_of(raw.validation) == pixels_of(following.test)
+        assert raw.train.y.bincount().min() >= 5 * 24
+        assert pixels_of(raw.train, raw.validation, raw.test) == everything
+    assert pixels_of(*(raw.test for raw in raws[:7])) == everything
+    assert pixels_of(raws[7].test) == pixels_of(raws[0].test)
+
+
+@given(labels=st.lists(st.integers(0, 4), max_size=80))
+@settings(max_examples=40, deadline=None)
+def test_validation_takes_every_eighth_of_each_class_and_nothing_of_the_others(labels: list[int]) -> None:
+    images = torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1)
+    raw = Raw(Split(images, torch.tensor(labels, dtype=torch.int64)), numbered(3), classes=5)
+    train, validation = cut(raw, "any")
+    assert sorted(torch.cat([train.x, validation.x]).flatten().tolist()) == list(range(len(labels)))
+    for label in range(5):
+        assert int((validation.y == label).sum()) == labels.count(label) // PERIOD
+    assert all(labels[int(x)] == int(y) for x, y in zip(validation.x, validation.y, strict=True))
+    assert torch.equal(cut(raw, "any")[1].x, validation.x)
+
+
+def test_a_set_too_small_for_a_validation_part_refuses_a_choice_in_one_line(tmp_path: Path) -> None:
+    write_fashion_mnist(tmp_path)
+    data = load("fashion-mnist", size=28, root=tmp_path)
+    with pytest.raises(BadInput, match=r"'fashion-mnist' has no validation images.* 8 training images or more"):
+        data.to_choose_on()
+    assert len(load("digits", size=8).to_choose_on()) == 257
+
+
+def test_a_published_test_split_is_the_same_for_every_seed(tmp_path: Path) -> None:
+    write_fashion_mnist(tmp_path)
+    found = {load("fashion-mnist", size=28, root=tmp_path, fold=seed).identity for seed in range(3)}
+    assert len(found) == 1
+    assert len({load("digits", size=8, fold=seed).identity for seed in range(8)}) == 7
+
+
+def test_texture_patches_of_different_parts_share_no_pixel() -> None:
     for photograph in PHOTOGRAPHS:
-        seen = {part: np.zeros(pixels(photograph).shape[:2], bool) for part in ("train", "test")}
-        for part, count in (("train", textures.TRAIN_PER_CLASS), ("test", textures.TEST_PER_CLASS)):
+        seen = {part: np.zeros(pixels(photograph).shape[:2], bool) for part in textures.PER_CLASS}
+        for part, count in textures.PER_CLASS.items():
             corners = textures.patch_corners(photograph, part, count)
             assert len(set(corners)) == count
             for top, left in corners:
                 patch = seen[part][top : top + textures.PATCH, left : left + textures.PATCH]
                 assert patch.shape == (textures.PATCH, textures.PATCH)
                 patch[:] = True
-        assert not (seen["train"] & seen["test"]).any()
+        assert sum(part.astype(int) for part in seen.values()).max() == 1
 
 
 def test_texture_places_are_the_same_for_ever() -> None:
@@ -323,5 +375,6 @@ def test_every_source_says_in_one_line_what_it_is() -> None:
 
 def test_a_data_set_moves_as_a_whole() -> None:
     moved: Dataset = load("digits", size=8).to("meta")
-    assert {part.device.type for split in (moved.train, moved.test) for part in (split.x, split.y)} == {"meta"}
+    splits = (moved.train, moved.validation, moved.test)
+    assert {part.device.type for split in splits for part in (split.x, split.y)} == {"meta"}
     assert moved.identity == load("digits", size=8).identity

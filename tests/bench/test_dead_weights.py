@@ -122,7 +122,7 @@ def test_a_scheme_of_a_suite_leaves_out_what_is_dead_in_its_host(tmp_path: Path)
     marked = factory.marked(MarkSpec(host, entry, 16))
     assert marked.mark.carrier is not None
     assert TINY.recipe.train is not None
-    found = find_dead(factory.host(host), factory.data(TINY).train, TINY.recipe.train)
+    found = find_dead(factory.host(host), factory.data(host).train, TINY.recipe.train)
     layers = {layer.name: layer.dead for layer in marked.mark.carrier.layers}
     in_body = {name: dead for name, dead in found.items() if name in layers}
     assert in_body
@@ -139,7 +139,7 @@ def test_who_overwrites_a_mark_leaves_out_what_is_dead_too() -> None:
     attack = make_attack({"name": "overwrite"}, "test")
     with pytest.raises(BadInput, match="nobody said which"):
         attack.apply(host, 1, context)
-    data = Dataset("random", 5, images(), images(), identity="", labelled=True)
+    data = Dataset("random", 5, images(), images(), images(), identity="", labelled=True)
     changed = attack.apply(host, 1, replace(context, data=data)).model
     moved = {name: changed.get_parameter(name) != host.get_parameter(name) for name in expected()}
     assert sum(int(mask.sum()) for mask in moved.values()) > 0

@@ -66,7 +66,7 @@ SAME: dict[str, list[Change]] = {
     ],
 }  # fmt: skip
 OTHER: dict[str, tuple[list[Change], set[str]]] = {
-    "a constant": ([("bench/data/registry.py", "_PREPROCESSING = 1", "_PREPROCESSING = 2")], TRAINING),
+    "a constant": ([("bench/data/registry.py", "_PREPROCESSING = 2", "_PREPROCESSING = 3")], TRAINING),
     "a comparison": ([(ACCURACY, r"answers\(model, x\) == y", "answers(model, x) != y")], RESULTS),
     "a default": ([(ACCURACY, "batch_size: int = 512", "batch_size: int = 513")], RESULTS),
     "a method of a base": ([("cwwm/schemes/base.py", "extraction.bits == c", "extraction.bits != c")], MARKS),
@@ -81,7 +81,7 @@ OTHER: dict[str, tuple[list[Change], set[str]]] = {
     "an attribute that is set": ([("cwwm/training.py", r"\Z", "Batch.width = 3\n")], TRAINING),
     "a module imported for what it does": ([("bench/models/networks.py", r"\Z", "def added():\n    return 1\n")], RESULTS),
     "another function is imported": ([("bench/execution/model_factory.py", "import accur", "import answers as accur")], TRAINING),
-    "who reads the data": ([("bench/data/digits.py", r"sorted\(order\[::4\]\)", "sorted(order[::5])")], {"host"}),
+    "who reads the data": ([("bench/data/digits.py", "= place % FOLDS", "= (place + 1) % FOLDS")], {"host"}),
     "false positives": ([("bench/metrics/false_positives.py", r"\bTRIALS = 600", "TRIALS = 500")], {"detection"}),
     "detectability": ([("bench/metrics/detectability.py", "counts > chance", "counts >= chance")], {"detection"}),
     "a stopwatch": ([("cwwm/support/timing.py", r"perf_counter\(\)", "monotonic()")], {"timing"}),

@@ -47,7 +47,7 @@ def test_a_record_holds_neither_key_nor_secret(finished: Path) -> None:
         text = json.dumps(record.to_json())
         assert "secret" not in text
         assert isinstance(record, TrainedResult)
-        assert record.host.accuracy.total == 450
+        assert record.host.accuracy.total == 257
 
 
 def test_a_second_run_repeats_nothing(tiny: Path, finished: Path, bench: Bench, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def hurried(cell: Cell) -> Cell:
 
 
 def attacker(factory: ModelFactory, cell: Cell) -> AttackContext:
-    data = factory.data(cell.host.model)
+    data = factory.data(cell.host)
     return AttackContext(data, cell.host.model.recipe, 1, torch.device("cpu"), lambda name: data)
 
 
@@ -74,7 +74,7 @@ def survivors(model: nn.Module, rate: float, factory: ModelFactory, cell: Cell, 
         message = Stream(index.to_bytes(32, "little")).bits(256)
         _, mark = embed(scheme, as_weights(marked), message, key, EmbedContext(nonce=index.to_bytes(16, "little")))
         context = AttackContext(
-            factory.data(cell.host.model), cell.host.model.recipe, index, torch.device("cpu"), _no_other
+            factory.data(cell.host), cell.host.model.recipe, index, torch.device("cpu"), _no_other
         )
         pruned = next(make_attack("random", "test").curve([marked], [rate], context)).model
         read = scheme.extract(as_weights(pruned), key, mark)

@@ -70,6 +70,7 @@ ATTACKS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "idle": ({"name": "idle"}, (0.2,)),
     "noise-shaped": ({"name": "noise-shaped"}, (0.2,)),
     "lora": ({"name": "lora", "epochs": 1}, (4,)),
+    "train-anew": ({"name": "train-anew"}, (1.0,)),
     "distill-stolen": ({"name": "distill-stolen", "epochs": 1}, (1,)),
     "gradual": ({"name": "gradual", "updates": 2, "epochs": 1}, (0.5,)),
     "admm-prune": ({"name": "admm-prune", **SHORT}, (4,)),

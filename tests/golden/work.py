@@ -19,7 +19,7 @@ import torch
 
 import bench
 import cwwm
-from bench.execution.measure_trained import attacked_rows
+from bench.execution.measure_trained import OF_MARKED, attacked_rows
 from bench.execution.model_factory import ModelFactory
 from bench.execution.owner import OwnersReading
 from bench.execution.run_cell import run_cell
@@ -51,7 +51,7 @@ def rows_of(name: str, cell: Cell, factory: ModelFactory) -> dict[str, Any]:
         record = reproducible(run_cell(cell, factory))
     else:
         subjects = factory.subjects(cell)
-        kept = {part: subjects.marked.facts[part] for part in ("accuracy", "digest", "energy", "noise_floor")}
+        kept = {part: subjects.marked.facts[part] for part in OF_MARKED}
         owner = OwnersReading.of(subjects.marked, cell.mark.scheme.reader)
         record = {"status": "ok", "marked": kept, "rows": attacked_rows(cell, subjects, owner, factory)}
     if record["status"] != "ok":

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.attacks.averaging.family import Family, Sibling, write
-from bench.attacks.base import BASE, DATA, Attack, AttackContext, Attacked, Cost, measure_change, timed
+from bench.attacks.base import BASE, DATA, FORWARD, Attack, AttackContext, Attacked, Cost, measure_change, timed
+from bench.attacks.means import Means, check_budget, means
 from bench.attacks.pruning import apply_masks, prunable_tensors
-from bench.attacks.training import BatchNormReestimation, attacker_recipe
+from bench.attacks.training import BatchNormReestimation
 from cwwm.support.errors import BadInput
-from cwwm.training import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +39,14 @@ class Averaging(Attack):
         if not 0 <= self.statistics <= 1:
             raise BadInput(f"{self.name}: statistics is a share between 0 and 1, not {self.statistics:g}")
 
-    def recipe(self, context: AttackContext) -> Recipe | None:
-        """Return how the attacker trains, None for an attack that trains nothing."""
+    def training(self, context: AttackContext) -> Means | None:
+        """Return what the attacker trains with, None for an attack that trains nothing."""
         return None
+
+    @property
+    def statistics_share(self) -> float:
+        """The share of the training data that statistics are estimated on."""
+        return self.statistics
 
     def share(self, strength: float, meaning: str, *, below: bool = False) -> None:
         """Refuse a strength that is not between 0 and 1, 1 left out if it is to be `below`."""
@@ -60,8 +65,8 @@ class Averaging(Attack):
         merged = copy.deepcopy(model)
         write(merged, values)
         apply_masks(merged, dict(context.masks))
-        if self.statistics:
-            cost += BatchNormReestimation().apply(merged, self.statistics, context).cost
+        if self.statistics_share:
+            cost += BatchNormReestimation().apply(merged, self.statistics_share, context).cost
         change = measure_change(prunable_tensors(model), prunable_tensors(merged))
         return Attacked(merged, strength, {**facts, **change}, context.masks, cost)
 
@@ -73,20 +78,30 @@ class Training(Averaging):
     Attributes:
         rate: learning rate, relative to that of training.
         epochs: of each training; None for as many as the host was trained.
+        budget: of each training, and of the statistics after one: share of the host's, data and compute
+            (`bench.attacks.means`). All siblings are trained on the same images.
     """
 
     rate: float = 1.0
     epochs: int | None = None
+    budget: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse what is no learning rate or no number of epochs."""
+        """Refuse what is no learning rate, no number of epochs or no budget."""
         super().__post_init__()
+        check_budget(self.name, self.budget, self.epochs)
         if not 0 < self.rate < math.inf or (self.epochs is not None and self.epochs < 1):
             raise BadInput(f"{self.name}: rate is a finite number above 0, and epochs are at least 1")
 
-    def recipe(self, context: AttackContext) -> Recipe:
-        """Return the host's recipe at that rate, for so many epochs."""
-        return attacker_recipe(context, self.rate, self.epochs)
+    def training(self, context: AttackContext) -> Means:
+        """Return data, and the host's recipe at that rate, for so many epochs."""
+        beside = FORWARD if self.statistics else 0.0
+        return means(context, self.rate, self.epochs, self.budget, beside=beside)
+
+    @property
+    def statistics_share(self) -> float:
+        """The share of the training data that statistics are estimated on, within the budget."""
+        return min(self.statistics, self.budget)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +119,7 @@ class Merging(Averaging):
         """
         for strength in strengths:
             self.check_strength(strength)
-        family = Family(targets[0], context, self.recipe(context))
+        family = Family(targets[0], context, self.training(context))
         for strength in strengths:
             siblings = self.siblings(family, strength)
             with timed(context.device) as watch, torch.no_grad():

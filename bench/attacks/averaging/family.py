@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.attacks.base import AttackContext, Cost
-from bench.attacks.training import train_or_diverge
+from bench.attacks.means import Means, train_or_diverge
 from cwwm.support.errors import BadInput
 from cwwm.support.seeds import derive_seed
-from cwwm.training import Recipe
 
 MARKED, BASE_MODEL = "marked", "base"
 
@@ -46,9 +45,9 @@ class Sibling:
 class Family:
     """The models that an attacker has or trains, each made when it is first asked for."""
 
-    def __init__(self, marked: nn.Module, context: AttackContext, recipe: Recipe | None = None) -> None:
-        """Take the marked model, what the attacker has, and how siblings are trained, if any are."""
-        self._marked, self.context, self._recipe = marked, context, recipe
+    def __init__(self, marked: nn.Module, context: AttackContext, training: Means | None = None) -> None:
+        """Take the marked model, what the attacker has, and what siblings are trained with, if any are."""
+        self._marked, self.context, self._training = marked, context, training
         self._siblings: dict[tuple[str, int], Sibling] = {}
 
     @cached_property
@@ -87,12 +86,12 @@ class Family:
         return self._siblings[start, number]
 
     def _trained(self, number: int, start: str) -> Sibling:
-        if self._recipe is None:
-            raise TypeError("a family without a recipe trains no siblings")
+        if self._training is None:
+            raise TypeError("a family without means trains no siblings")
         model = copy.deepcopy(self._marked if start == MARKED else self._base_model)
         masks = self.context.masks if start == MARKED else {}
         context = replace(self.context, seed=derive_seed(sibling=number, of=self.context.seed))
-        cost, diverged = train_or_diverge(model, context.data.train, self._recipe, context, masks=masks)
+        cost, diverged = train_or_diverge(model, self._training, context, masks=masks)
         return Sibling(vector(model), cost, diverged)
 
     def tensors(self, values: Tensor) -> tuple[Tensor, ...]:

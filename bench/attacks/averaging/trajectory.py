@@ -10,7 +10,7 @@ from torch import nn
 from bench.attacks.averaging.base import Training
 from bench.attacks.averaging.family import vector
 from bench.attacks.base import AttackContext, Attacked
-from bench.attacks.training import train_or_diverge
+from bench.attacks.means import train_or_diverge
 from cwwm.training import Batch
 
 
@@ -66,7 +66,7 @@ class TrajectoryAverage(Training):
         self.check_strength(strength)
         trained = copy.deepcopy(model)
         average = MovingAverage(trained, strength)
-        train, recipe = context.data.train, self.recipe(context)
-        cost, diverged = train_or_diverge(trained, train, recipe, context, masks=context.masks, hook=average)
+        given = self.training(context)
+        cost, diverged = train_or_diverge(trained, given, context, masks=context.masks, hook=average)
         facts = {"steps": average.steps, "start": strength**average.steps, "diverged": diverged}
         return self.attacked(model, average.values, strength, facts, cost, context)

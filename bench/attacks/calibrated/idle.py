@@ -83,7 +83,7 @@ class IdleRedraw(Attack):
             "hit": sum(int(hit.sum()) for hit in hits) / size,
             **measure_change(before, tensors),
         }
-        cost = Cost(watch.seconds, 0, len(split), share)
+        cost = Cost.of_looking(watch.seconds, len(split), share)
         return Attacked(model, strength, achieved, context.masks, cost)
 
     def _hits(self, scores: Sequence[Tensor], share: float) -> list[Tensor]:

@@ -10,11 +10,11 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from bench.attacks.base import AttackContext
+from bench.attacks.means import drawn
 from bench.attacks.pruning import prunable_tensors
 from bench.data.dataset import Split
 from cwwm.channels.graph import evaluating
 from cwwm.support.errors import BadInput
-from cwwm.support.seeds import derive_seed
 
 IMAGES = 128  # calibration samples, as many as Wanda, SparseGPT and GPTQ take sequences
 _BATCH = 16  # unfolded inputs of a convolution are large
@@ -30,9 +30,7 @@ def check_images(attack: str, images: int) -> None:
 
 
 def calibration(context: AttackContext, count: int) -> tuple[Split, float]:
-    """Return `count` images of the attacker's training data, or all there are, and which share of it they are.
-
-    Drawn on the CPU from the attack's seed alone: the same on every device and at each strength.
+    """Return `count` images of the attacker's training data (`drawn`), and which share of it they are.
 
     Raises:
         BadInput: for a data set without training images.
@@ -40,9 +38,8 @@ def calibration(context: AttackContext, count: int) -> tuple[Split, float]:
     train = context.data.train
     if not len(train):
         raise BadInput(f"data set '{context.data.name}' has no training images, from which calibration takes some")
-    generator = torch.Generator().manual_seed(derive_seed(calibration=context.seed))
-    chosen = torch.randperm(len(train), generator=generator)[:count].to(train.x.device)
-    return Split(train.x[chosen], train.y[chosen]), len(chosen) / len(train)
+    split = drawn(train, count, context)
+    return split, len(split) / len(train)
 
 
 def squares(inputs: Tensor) -> Tensor:

@@ -137,4 +137,4 @@ class Wanda(RowPruning):
         split, share = calibration(context, self.images)
         sums = input_moments(model, split.x, squares)
         found = {name: importance(tensor, sums.get(name)) for name, tensor in prunable_tensors(model).items()}
-        return found, Cost(samples=len(split), data_fraction=share)
+        return found, Cost.of_looking(0.0, len(split), share)

@@ -81,7 +81,7 @@ class SecondOrder(Attack):
         errors = [output_error(before[name], tensors[name], moment) for name, moment in moments.items()]
         measured, masks = self.outcome(model, list(moments))
         seen = {"seen": len(moments), "output_error": sum(errors) / max(1, len(errors))}
-        cost = Cost(watch.seconds, 0, len(split), share)
+        cost = Cost.of_looking(watch.seconds, len(split), share)
         achieved = {**seen, "change": measure_change(before, tensors)["change"], **measured}
         return Attacked(model, strength, achieved, {**context.masks, **masks}, cost)
 

@@ -73,7 +73,7 @@ class ShapedNoise(Attack):
                 tensor.copy_(tensor.float() + spread * variances[name].sqrt() * draw)
             apply_masks(model, dict(context.masks))
         achieved = {"harm": relative_harm(information, variances), **measure_change(before, tensors)}
-        cost = Cost(watch.seconds, 0, len(split), share)
+        cost = Cost(watch.seconds, 0, len(split), share, len(split))
         return Attacked(model, strength, achieved, context.masks, cost)
 
 

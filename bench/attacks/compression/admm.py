@@ -154,7 +154,7 @@ def pull(
             embedding=splitting,
             masks=masks,
         )
-        cost += Cost(report.seconds, report.steps, report.samples, 1.0)
+        cost += Cost.of(report)
         updates.append(Update(splitting.rho, report.loss, *splitting.update()))
         splitting.stiffen(schedule.growth)
     return updates, cost

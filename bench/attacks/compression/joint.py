@@ -14,7 +14,7 @@ from bench.attacks.compression.projections import Clusters, Levels
 from bench.attacks.compression.pruning import AdmmPruning, Masks, held_masks
 from bench.attacks.compression.snapping import retrain_centroids, snap_in_rounds
 from bench.attacks.compression.storage import measure_storage
-from bench.attacks.training import attacker_recipe
+from bench.attacks.means import attacker_recipe
 from bench.metrics.accuracy import accuracy
 from cwwm.support.errors import BadInput
 from cwwm.support.seeds import derive_seed

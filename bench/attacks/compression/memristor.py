@@ -16,7 +16,7 @@ from bench.attacks.compression.levels import LEVEL_BITS, best_interval, nearest_
 from bench.attacks.compression.projections import Groups
 from bench.attacks.compression.pruning import AdmmStructured, Masks, held_masks
 from bench.attacks.compression.snapping import parametrised
-from bench.attacks.training import attacker_recipe
+from bench.attacks.means import attacker_recipe
 from bench.metrics.accuracy import accuracy
 from cwwm.support.errors import BadInput
 from cwwm.support.seeds import derive_seed
@@ -109,7 +109,7 @@ class Memristor(AdmmStructured):
             seed = derive_seed(part="noise", seed=context.seed)
             report = train(model, context.data.train, recipe, seed=seed, masks=held)
             model.eval()  # leaves the weights as they are, not as varied
-        return Cost(report.seconds, report.steps, report.samples, 1.0)
+        return Cost.of(report)
 
     @torch.no_grad()
     def snap(self, model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, float]:

@@ -11,8 +11,8 @@ from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost, meas
 from bench.attacks.compression.admm import Projections, Schedule, harden, pull
 from bench.attacks.compression.allocation import MAGNITUDE, compressible, group_counts, weight_counts
 from bench.attacks.compression.projections import TopK
+from bench.attacks.means import attacker_recipe
 from bench.attacks.removal import remove_empty
-from bench.attacks.training import attacker_recipe
 from bench.metrics.accuracy import accuracy
 from cwwm.support.errors import BadInput
 from cwwm.support.seeds import derive_seed
@@ -97,7 +97,7 @@ class Admm(Attack):
         recipe = attacker_recipe(context, self.retrain_lr, self.retrain)
         seed = derive_seed(part="retrain", seed=context.seed)
         report = train(model, context.data.train, recipe, seed=seed, masks=held_masks(model, masks, context))
-        return Cost(report.seconds, report.steps, report.samples, 1.0)
+        return Cost.of(report)
 
     def apply(self, model: nn.Module, strength: float, context: AttackContext) -> Attacked:
         """Compress to a ratio, in place; a run that diverges is yielded as it is, and says so."""

@@ -85,7 +85,7 @@ def snap_in_rounds(
         frozen.snap(projections, share)
         seeded = derive_seed(part="snapping", seed=seed, round=index)
         report = train(model, data, replace(recipe, epochs=epochs), seed=seeded, embedding=frozen, masks=masks)
-        cost += Cost(report.seconds, report.steps, report.samples, 1.0)
+        cost += Cost.of(report)
     frozen.snap(projections, 1.0)
     return cost
 
@@ -124,7 +124,7 @@ def retrain_centroids(
     with parametrised(model, {n: Shared(layer, parameters[n].detach()) for n, layer in clusters.items()}) as names:
         shared = set(names.values())
         report = train(model, data, recipe, seed=seed, trainable=shared.__contains__)
-    return Cost(report.seconds, report.steps, report.samples, 1.0)
+    return Cost.of(report)
 
 
 @contextmanager

@@ -59,6 +59,7 @@ class Deployment(Attack):
 
     name: ClassVar[str] = "deploy"
     strength: ClassVar[str] = "1: there is no more and no less of it"
+    free: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({DATA})  # a few images, to trace with
 
     way: str = FOLD

@@ -117,6 +117,7 @@ class Symmetry(Attack):
     about 1e-14). What is refused is reported with its reason.
     """
 
+    free: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset({DATA})  # a few images
 
     @torch.no_grad()

@@ -70,7 +70,7 @@ def test_bits_for_all_layers_are_as_good_as_a_wildcard(model: nn.Module, attacke
 
 
 def test_pulling_and_snapping_in_rounds_each_beat_snapping_at_once(model: nn.Module, owner: AttackContext) -> None:
-    spec = {"bits": 2, "updates": 0, "steps": 22, "retrain": 4, "quantise_updates": 0, "rounds": 0}
+    spec = {"bits": 2, "updates": 0, "steps": 21, "retrain": 4, "quantise_updates": 0, "rounds": 0}
     reached = []
     for better in ({}, {"rounds": 6}, {"quantise_updates": 3}):
         item = attacked({**spec, **better}, model, owner, ratio=40)

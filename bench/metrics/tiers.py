@@ -1,0 +1,48 @@
+"""The tier of an attacker: what budget of data and compute an attack takes."""
+
+from typing import Literal, Protocol
+
+Tier = Literal[0, 1, 2, 3]
+
+SMALL = 0.1  # share of the host's data, and of its training, that an attacker of tier 2 has at most
+
+
+class Spent(Protocol):
+    """What a record says of the cost of a row; see `bench.records.schema.Cost`."""
+
+    @property
+    def samples(self) -> int:
+        """Samples seen."""
+        ...
+
+    @property
+    def data_fraction(self) -> float:
+        """Share of the training split that was used."""
+        ...
+
+    @property
+    def compute_fraction(self) -> float | None:
+        """Passes over those of the host's whole training; None in older records."""
+        ...
+
+    @property
+    def free(self) -> bool | None:
+        """Whether the function is preserved, or the format honestly changed; None in older records."""
+        ...
+
+
+def tier(cost: Spent) -> Tier:
+    """Return the tier of an attack: what an attacker must have at least to make it.
+
+    0: free, function-preserving and honest changes. 1: the weights alone, no data and no training. 2: a tenth of
+    the data and of the host's training at most. 3: more than that.
+
+    An older record does not say whether an attack is free, and of its compute only whether there was any: it is
+    taken not to be free, and any samples for a whole training.
+    """
+    if cost.free:
+        return 0
+    compute = float(cost.samples > 0) if cost.compute_fraction is None else cost.compute_fraction
+    if not cost.data_fraction and not compute:
+        return 1
+    return 2 if max(cost.data_fraction, compute) <= SMALL else 3
