@@ -15,6 +15,7 @@ from cwwm.support.errors import BadInput
 Packed = npt.NDArray[np.uint64]
 Reals = npt.NDArray[np.floating[Any]]
 
+CHECK_BITS = 32
 _MOST_ENTRIES = 2**27  # of a generator, a byte each
 _LONGEST = 2**31
 _SPARE = 10  # survivors beyond the information bits: a random code then fails with probability below 2^-10
@@ -41,7 +42,7 @@ class LinearCode:
 
     payload_bits: int
     length: int
-    check_bits: int = 32
+    check_bits: int = CHECK_BITS
 
     def __post_init__(self) -> None:
         if self.payload_bits < 1 or self.check_bits < 1:

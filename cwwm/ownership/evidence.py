@@ -80,6 +80,15 @@ def log10_match_tail(matched: int, trials: int, chance: float = 0.5) -> float:
     return _log10_sum(_log_choose(trials, values) + logs)
 
 
+def log10_bound_of_signs(correlation: float) -> float:
+    """Return log10 of a bound on P(T >= correlation) for T = sum_i s_i c_i, s_i fair signs, sum_i c_i^2 = 1.
+
+    Hoeffding 1963, theorem 2: at most exp(-T^2 / 2) above 0, whatever the coefficients are; nothing is
+    approximated.
+    """
+    return min(0.0, -(max(0.0, correlation) ** 2) / (2 * math.log(10)))
+
+
 def critical_overlap(length: int, weight: int, rate: float) -> tuple[int, float]:
     """Return the smallest overlap whose false-positive rate is at most `rate`, and the rate it attains."""
     overlap = next(

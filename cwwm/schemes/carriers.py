@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cwwm.codes import Bits
-from cwwm.codes.linear import LinearCode
+from cwwm.codes.linear import CHECK_BITS, LinearCode
 from cwwm.ownership.evidence import Evidence, log10_match_tail
 from cwwm.ownership.keys import Key, Streams
 from cwwm.ownership.mark import Mark
 from cwwm.schemes.base import FORWARD, Claim, EmbedContext, Extraction
-from cwwm.schemes.common.coded import CHECK_BITS
 from cwwm.schemes.common.keyed import keyed_check
 from cwwm.schemes.common.projected import TrainedEmbedding, TrainedScheme
 from cwwm.schemes.common.trigger_images import ABSTRACT, KINDS, Look, answers_to, base_images, trigger_images

@@ -1,4 +1,4 @@
-"""Scheme `sign-erasure`: a linear code over the signs of keyed weights, in which exact zeros are erasures.
+"""Scheme `sign-erasure`: a linear or polar code over the signs of keyed weights, in which exact zeros are erasures.
 
 Our own competitor of the comparison table: pruning is an erasure channel for signs, and a random linear code
 reaches the limit of that channel, R = 1 - rate, but for about ten positions.
@@ -10,13 +10,14 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import bdtr
 
-from cwwm.codes import Bits
+from cwwm.codes import Bits, polar
 from cwwm.codes.linear import full_rank, shortest_length
+from cwwm.codes.polar import PolarCode
 from cwwm.ownership.keys import Key, Streams
 from cwwm.ownership.mark import Mark
-from cwwm.schemes.base import Extraction
-from cwwm.schemes.common.coded import CodedScheme
+from cwwm.schemes.common.coded import CodedScheme, SoftWord
 from cwwm.schemes.common.keyed import read_hosts
+from cwwm.schemes.common.outer import LINEAR
 from cwwm.schemes.sign import SignScheme
 from cwwm.support.errors import BadInput
 from cwwm.weights.view import Weights
@@ -30,7 +31,8 @@ class SignErasure(CodedScheme, SignScheme):
 
     Attributes:
         length: n, coded bits and host weights; by default the least with which fewer than k + 42 hosts survive
-            pruning at `survive` with probability at most 1e-3.
+            pruning at `survive` with probability at most 1e-3; of the polar code the least power of two that fails
+            there with at most that probability.
         survive: pruning rate R that the default length is made for.
     """
 
@@ -46,7 +48,9 @@ class SignErasure(CodedScheme, SignScheme):
 
     def default_length(self) -> int:
         """Return the least length for `survive`."""
-        return shortest_length(self.information, self.survive)
+        if self.outer == LINEAR:
+            return shortest_length(self.information, self.survive)
+        return polar.length_for_erasures(self.payload_bits, self.survive)
 
     @property
     def hosts(self) -> int:
@@ -57,21 +61,25 @@ class SignErasure(CodedScheme, SignScheme):
         """Return the codeword, uint8 (n,)."""
         return self.codeword(message, streams).astype(np.uint8)
 
-    def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
-        """Decode the signs, larger magnitudes trusted first, exact zeros never."""
+    def soft_word(self, suspect: Weights, key: Key, mark: Mark) -> SoftWord | str:
+        """Return the host weights: larger magnitudes are trusted more, exact zeros never."""
         hosts = read_hosts(suspect, key, mark, self.hosts)
         if isinstance(hosts, str):
-            return Extraction.not_applicable(self.payload_bits, hosts)
-        return self.decode(hosts.values, mark.streams(key))
+            return hosts
+        values = hosts.values.astype(np.float64)
+        return SoftWord(hosts.values, float(np.sqrt(values @ values)))
 
     def survival(self, attack: str, strength: float) -> float | None:
-        """Return P(the surviving columns have full rank) for magnitude and random pruning: the erasure limit.
+        """Return the law for magnitude and random pruning; Binomial(n, 1 - p) survive, p the share of zeroed hosts.
 
-        The survivors are Binomial(n, 1 - p), p the law's share of zeroed hosts.
+        Linear: P(the surviving columns have full rank), the erasure limit. Polar: a lower bound, that of decoding
+        without a list.
         """
         lost = self.lost(attack, strength)
         if lost is None:
             return None
+        if isinstance(self.code, PolarCode):
+            return 1 - self.code.erasure_failure(lost)
         n, least = self.code.length, self.information
         survivors = np.arange(least, min(least + _EXCESS, n) + 1)
         cumulated = bdtr(np.arange(least - 1, survivors[-1] + 1), n, 1 - lost)

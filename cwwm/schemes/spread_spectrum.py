@@ -5,7 +5,7 @@ access with a gain far below the weights, and decodes what a correlator reads. O
 - There every coded bit has a code over all weights, and the sum of all codes is added: the bits disturb each
   other, and time grows with weights times bits. Here each weight belongs to one coded bit (direct sequence,
   disjoint hence orthogonal codes): the same energy a bit, no disturbance, time linear in the weights.
-- The outer code is a keyed random linear code of rate 1/2 with a keyed check, not LDPC.
+- The outer code is a keyed random linear code of rate 1/2, or a polar code, with a keyed check, not LDPC.
 - The pattern is added once, when training is over, to the final weights: no step of training adds it again.
 - The gain follows the pool's size by default: TATTOOED's fixed one reads badly in small models.
 """
@@ -21,11 +21,13 @@ import torch
 from scipy.special import chndtrix, ndtr, ndtri
 from torch import Tensor
 
-from cwwm.codes import Bits, Word
+from cwwm.codes import Bits, Word, polar
+from cwwm.codes.polar import PolarCode
 from cwwm.ownership.keys import Key, Streams
 from cwwm.ownership.mark import Mark
-from cwwm.schemes.base import EmbedContext, Embedding, Extraction
-from cwwm.schemes.common.coded import CodedScheme
+from cwwm.schemes.base import EmbedContext, Embedding
+from cwwm.schemes.common.coded import CodedScheme, SoftWord
+from cwwm.schemes.common.outer import LINEAR
 from cwwm.support.errors import BadInput
 from cwwm.weights.carrier import Carrier, Layer
 from cwwm.weights.moments import carrier_deviation
@@ -40,7 +42,8 @@ class SpreadSpectrum(CodedScheme):
     """Direct-sequence spreading.
 
     Attributes:
-        length: n, coded bits; by default twice the message and check bits (rate 1/2).
+        length: n, coded bits; by default twice the message and check bits (rate 1/2); of the polar code a power of
+            two, by default the least of six times the message and check bits.
         ratio: amplitude of a despread coded bit over the standard deviation of what the host adds to it:
             gain * sqrt(N / n) for a pool of N weights.
         gain: gamma, what is added to or taken from each weight, in standard deviations of the carrier; None
@@ -67,30 +70,30 @@ class SpreadSpectrum(CodedScheme):
         return "ratio" if self.gain is None else "gain"
 
     def default_length(self) -> int:
-        """Return the length at rate 1/2."""
-        return 2 * self.information
+        """Return the length at rate 1/2, of the polar code the power of two at a rate of 1/12 to 1/6."""
+        return 2 * self.information if self.outer == LINEAR else polar.default_length(self.payload_bits)
 
     def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> "SpreadEmbedding":
         """Choose the carrier; the pattern is added by `finish`."""
         return SpreadEmbedding(self, weights, message, key, context)
 
-    def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
-        """Despread by correlation, then decode; missing layers and non-finite weights add nothing."""
+    def soft_word(self, suspect: Weights, key: Key, mark: Mark) -> SoftWord | str:
+        """Despread by correlation; missing layers and non-finite weights add nothing."""
         if mark.carrier is None:
-            return Extraction.not_applicable(self.payload_bits, "the mark names no carrier")
+            return "the mark names no carrier"
         missing = mark.carrier.missing(suspect)
         if len(missing) == len(mark.carrier.layers):
-            return Extraction.not_applicable(self.payload_bits, missing[0])
-        streams = mark.streams(key)
-        spreading = Spreading.keyed(streams, mark.carrier.size, self.code.length)
-        sums = np.zeros(self.code.length)
+            return missing[0]
+        spreading = Spreading.keyed(mark.streams(key), mark.carrier.size, self.code.length)
+        sums, squares = np.zeros(self.code.length), 0.0
         for layer, start, stop, first in pieces(mark.carrier):
             if layer not in missing:
                 there = mark.carrier.layers[layer]
                 values = there.living(suspect.tensor(there.name))[start:stop].float()
-                finite = torch.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-                sums += spreading.despread(first, finite.cpu().double().numpy())
-        return self.decode(sums, streams)
+                finite = torch.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).cpu().double().numpy()
+                sums += spreading.despread(first, finite)
+                squares += float(finite @ finite)
+        return SoftWord(sums, float(np.sqrt(squares)))
 
     def coded_bit_error(self, attack: str, rate: float) -> float | None:
         """Return the law's error of coded bits before decoding, Q(ratio sqrt(s)), or None where none is known.
@@ -104,16 +107,18 @@ class SpreadSpectrum(CodedScheme):
         return None if left is None or self.gain is not None else float(ndtr(-self.ratio * np.sqrt(left)))
 
     def survival(self, attack: str, strength: float) -> float | None:
-        """Return the law's P(at most one of the most reliable positions is wrong): order-1 decoding succeeds.
+        """Return the law of the outer code, whose positions read N(m, 1), m = -Q^-1 of their error.
 
-        The positions read N(m, 1), m = -Q^-1 of their error; the share `information / n` with |read| > t is
-        taken for the basis, independent of each other.
+        Linear: P(at most one of the most reliable positions is wrong), when order-1 decoding succeeds; the share
+        `information / n` with |read| > t is taken for the basis, independent of each other. Polar: its curve.
         """
         error = self.coded_bit_error(attack, strength)
         if error is None:
             return None
-        share = self.information / self.code.length
-        return _at_most_one(self.information, _error_in_basis(-float(ndtri(error)), share))
+        mean = -float(ndtri(error))
+        if isinstance(self.code, PolarCode):
+            return self.code.success(self.code.length * max(mean, 0.0) ** 2)
+        return _at_most_one(self.information, _error_in_basis(mean, self.information / self.code.length))
 
 
 def _error_in_basis(mean: float, share: float) -> float:
@@ -246,7 +251,7 @@ class SpreadEmbedding(Embedding):
         for index, start, stop, first in pieces(self.carrier):
             after = self._marked(self.carrier.layers[index], start, stop, first)[1]
             sums += self.spreading.despread(first, after.cpu().double().numpy())
-        read = self.scheme.decode(sums, self.streams)
+        read = self.scheme.keyed_code.extract(sums, self.streams)
         if not (read.ok and np.array_equal(read.bits, self.message)):
             raise BadInput(
                 f"the message does not read back at a gain of {self.gain:.3g}; use a larger ratio or gain, a "

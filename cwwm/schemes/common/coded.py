@@ -1,4 +1,4 @@
-"""What encodings under an outer linear code share: codeword, soft decoding, evidence from the coded bits."""
+"""What encodings under an outer code share: codeword, soft decoding, evidence from what was read before it."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -10,95 +10,100 @@ import numpy.typing as npt
 
 from cwwm.codes import Bits, Word
 from cwwm.codes.linear import LinearCode
-from cwwm.ownership.evidence import Evidence, log10_match_tail
-from cwwm.ownership.keys import Streams
+from cwwm.codes.polar import PolarCode
+from cwwm.ownership.evidence import Evidence
+from cwwm.ownership.keys import Key, Streams
+from cwwm.ownership.mark import Mark
 from cwwm.schemes.base import Claim, Extraction, Scheme
-from cwwm.schemes.common.keyed import keyed_check, pad_bits
+from cwwm.schemes.common.outer import KEYED_CODES, LINEAR, KeyedCode
+from cwwm.support.errors import unknown_name
+from cwwm.weights.view import Weights
 
-CHECK_BITS = 32
-ERASED = -1
+
+@dataclass(frozen=True)
+class SoftWord:
+    """What a channel says of a codeword.
+
+    Attributes:
+        values: finite floats (n,): positive for one, exact zeros erased.
+        norm: root of the sum of squares of the terms with keyed signs that the values are sums of.
+    """
+
+    values: npt.NDArray[np.floating[Any]]
+    norm: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class CodedScheme(Scheme):
-    """An encoding of a keyed random linear code with a 32-bit keyed check.
+    """An encoding of a codeword.
 
     Attributes:
         length: n, coded bits; None chooses it by the scheme's own rule.
+        outer: the code: ``"linear"``, random and keyed, with a 32-bit keyed check, or ``"polar"``, with one of 24
+            bits.
     """
 
     length: int | None = None
+    outer: str = LINEAR
 
     def __post_init__(self) -> None:
         """Refuse parameters that make no code."""
         super().__post_init__()
+        if self.outer not in KEYED_CODES:
+            raise unknown_name("outer code", self.outer, KEYED_CODES)
         _ = self.code
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters; the linear code goes without saying, as in marks from before there was another."""
+        return {name: value for name, value in super().parameters.items() if (name, value) != ("outer", LINEAR)}
 
     @abstractmethod
     def default_length(self) -> int:
         """Return the number of coded bits where none is given."""
 
+    @abstractmethod
+    def soft_word(self, suspect: Weights, key: Key, mark: Mark) -> SoftWord | str:
+        """Return what a suspect says of the codeword, or why the mark has no place in it."""
+
     @property
     def information(self) -> int:
         """Return the number of message and check bits."""
-        return self.payload_bits + CHECK_BITS
+        return self.payload_bits + KEYED_CODES[self.outer].check_bits
 
     @cached_property
-    def code(self) -> LinearCode:
-        """Return the code."""
+    def keyed_code(self) -> KeyedCode:
+        """Return the code with its keyed pad."""
         length = self.default_length() if self.length is None else self.length
-        return LinearCode(payload_bits=self.payload_bits, length=length, check_bits=CHECK_BITS)
+        return KEYED_CODES[self.outer](self.payload_bits, length)
+
+    @cached_property
+    def code(self) -> LinearCode | PolarCode:
+        """Return the code."""
+        return self.keyed_code.code
 
     def codeword(self, message: Bits, streams: Streams) -> Word:
-        """Return the codeword of a message, bool (n,), whitened by a keyed pad of its own.
+        """Return the codeword of a message, bool (n,)."""
+        return self.keyed_code.codeword(message, streams)
 
-        The message is padded, too; without the second pad the word of all zeros, which no generator changes, would
-        be n fair coins of which one in 2^(k + 32) is not.
-        """
-        check = keyed_check(streams, CHECK_BITS)
-        return self.code.encode(pad_bits(message, streams), self._generator(streams), check) ^ self._pad(streams)
+    def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
+        """Read the codeword and decode it."""
+        word = self.soft_word(suspect, key, mark)
+        if isinstance(word, str):
+            return Extraction.not_applicable(self.payload_bits, word)
+        return self.keyed_code.extract(word.values, mark.streams(key), word.norm)
 
-    def decode(self, values: npt.NDArray[np.floating[Any]], streams: Streams) -> Extraction:
-        """Return the extraction of soft values, finite (n,): positive for one, exact zeros erased.
-
-        `symbols` are the coded bits as read, int8 (n,), -1 where erased.
-        """
-        plain = np.where(self._pad(streams), -values, values)
-        decoded = self.code.decode(plain, self._generator(streams), keyed_check(streams, CHECK_BITS))
-        return Extraction(
-            bits=pad_bits(decoded.bits, streams) if decoded.ok else decoded.bits,
-            ok=decoded.ok,
-            reliabilities=np.abs(values).astype(np.float64),
-            erased=decoded.erased,
-            symbols=np.where(values == 0, ERASED, values > 0).astype(np.int8),
-            counts={"candidates": decoded.candidates, "corrected": decoded.corrected},
-        )
+    def read(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
+        """Read the codeword alone: evidence needs no more, and decoding costs several times as much."""
+        word = self.soft_word(suspect, key, mark)
+        if isinstance(word, str):
+            return Extraction.not_applicable(self.payload_bits, word)
+        return self.keyed_code.read(word.values, word.norm)
 
     def evidence(self, extraction: Extraction, claim: Claim) -> Evidence:
-        """Return the binomial tail of the coded bits read right.
-
-        Under a random key the codeword of a claimed message is n fair coins (its pad is keyed), so
-        a mark whose message is lost is still proof if its coded bits lean to the claim. Erased ones are no trials.
-        A recovered message says nothing beside them: it takes more coded bits than it has bits of its own.
-        """
-        if not extraction.applicable:
-            return Evidence({})
-        right, known = self._right(extraction, claim)
-        return Evidence(
-            {"coded bits": log10_match_tail(right, known)},
-            {"coded bits right": right, "coded bits known": known, **extraction.counts},
-        )
+        """Return what was read says for the codeword of the claimed message; see `KeyedCode`."""
+        return self.keyed_code.evidence(extraction, claim)
 
     def overlap(self, extraction: Extraction, claim: Claim) -> float:
         """Return the share of the coded bits that were read right."""
-        return self._right(extraction, claim)[0] / self.code.length if extraction.applicable else 0.0
-
-    def _right(self, extraction: Extraction, claim: Claim) -> tuple[int, int]:
-        word = self.codeword(claim.message, claim.streams)
-        return int(np.sum(extraction.symbols == word)), int(np.sum(extraction.symbols != ERASED))
-
-    def _pad(self, streams: Streams) -> Word:
-        return streams.stream("coded pad").bits(self.code.length).astype(np.bool_)
-
-    def _generator(self, streams: Streams) -> Bits:
-        return self.code.generator(streams.stream("generator"))
+        return self.keyed_code.overlap(extraction, claim)

@@ -1,0 +1,191 @@
+"""Outer codes under a key: message to codeword, soft values back to the message, and what they prove undecoded."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from cwwm.codes import Bits, Decoded, Word, linear, polar
+from cwwm.codes.linear import LinearCode
+from cwwm.codes.polar import PolarCode
+from cwwm.ownership.evidence import Evidence, log10_bound_of_signs, log10_match_tail
+from cwwm.ownership.keys import Streams
+from cwwm.schemes.base import Claim, Extraction
+from cwwm.schemes.common.keyed import keyed_check, pad_bits
+
+LINEAR, POLAR, NONE = "linear", "polar", "none"
+ERASED = -1
+
+Reals = npt.NDArray[np.floating[Any]]
+Symbols = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class KeyedCode(ABC):
+    """A code whose words are whitened by a keyed pad.
+
+    The message is padded, too; without the second pad the word of all zeros, which no code changes, would be n fair
+    coins of which one in 2^(k + check bits) is not.
+    """
+
+    @property
+    @abstractmethod
+    def code(self) -> LinearCode | PolarCode:
+        """Return the code."""
+
+    @abstractmethod
+    def symbols(self, values: Reals, norm: float) -> Symbols:
+        """Return what evidence compares with a claimed word, (n,): zero or `ERASED` where nothing was read."""
+
+    @abstractmethod
+    def weigh(self, symbols: Symbols, word: Word) -> Evidence:
+        """Return what the symbols say for a word of n fair coins under a random key."""
+
+    @abstractmethod
+    def _encode(self, bits: Bits, streams: Streams) -> Word: ...
+
+    @abstractmethod
+    def _decode(self, values: Reals, streams: Streams) -> Decoded: ...
+
+    def codeword(self, message: Bits, streams: Streams) -> Word:
+        """Return the codeword of a message, bool (n,)."""
+        return self._encode(pad_bits(message, streams), streams) ^ self._pad(streams)
+
+    def read(self, values: Reals, norm: float | None = None) -> Extraction:
+        """Return what soft values say before they are decoded: all that evidence needs.
+
+        Args:
+            values: finite (n,): positive for one, exact zeros erased.
+            norm: root of the sum of squares of the terms with keyed signs that the values are sums of; by default,
+                of the values themselves.
+        """
+        length = math.sqrt(float(values.astype(np.float64) @ values)) if norm is None else norm
+        return Extraction(
+            bits=np.zeros(self.code.payload_bits, np.uint8),
+            ok=False,
+            reliabilities=np.abs(values).astype(np.float64),
+            erased=int(np.sum(values == 0)),
+            symbols=self.symbols(values, length),
+        )
+
+    def extract(self, values: Reals, streams: Streams, norm: float | None = None) -> Extraction:
+        """Return the same with the message, if there is one."""
+        decoded = self._decode(np.where(self._pad(streams), -values, values), streams)
+        read = self.read(values, norm)
+        return Extraction(
+            bits=pad_bits(decoded.bits, streams) if decoded.ok else decoded.bits,
+            ok=decoded.ok,
+            reliabilities=read.reliabilities,
+            erased=read.erased,
+            symbols=read.symbols,
+            counts={"candidates": decoded.candidates, "corrected": decoded.corrected},
+        )
+
+    def evidence(self, extraction: Extraction, claim: Claim) -> Evidence:
+        """Return what the soft values say for the codeword of the claimed message.
+
+        Under a random key that word is n fair coins (its pad is keyed), so a mark whose message is lost is still
+        proof if what was read leans to the claim. A recovered message says nothing beside it.
+        """
+        if not extraction.applicable:
+            return Evidence({})
+        found = self.weigh(extraction.symbols, self.codeword(claim.message, claim.streams))
+        return Evidence(found.log10_p, {**found.details, **extraction.counts})
+
+    def overlap(self, extraction: Extraction, claim: Claim) -> float:
+        """Return the share of the coded bits that were read right."""
+        if not extraction.applicable:
+            return 0.0
+        word = self.codeword(claim.message, claim.streams)
+        return _right(extraction.symbols, word) / self.code.length
+
+    def _pad(self, streams: Streams) -> Word:
+        return streams.stream("coded pad").bits(self.code.length).astype(np.bool_)
+
+
+@dataclass(frozen=True)
+class KeyedLinear(KeyedCode):
+    """The random linear code, its generator keyed; hard decisions are the evidence, with an exact binomial tail."""
+
+    payload_bits: int
+    length: int
+
+    check_bits: ClassVar[int] = linear.CHECK_BITS
+
+    @property
+    def code(self) -> LinearCode:
+        """Return the code."""
+        return LinearCode(payload_bits=self.payload_bits, length=self.length, check_bits=self.check_bits)
+
+    def symbols(self, values: Reals, norm: float) -> Symbols:
+        """Return the coded bits as read, int8 (n,), `ERASED` where nothing was."""
+        return np.where(values == 0, ERASED, values > 0).astype(np.int8)
+
+    def weigh(self, symbols: Symbols, word: Word) -> Evidence:
+        """Return the binomial tail of the coded bits read right; erased ones are no trials."""
+        right, known = int(np.sum(symbols == word)), int(np.sum(symbols != ERASED))
+        return Evidence(
+            {"coded bits": log10_match_tail(right, known)}, {"coded bits right": right, "coded bits known": known}
+        )
+
+    def _encode(self, bits: Bits, streams: Streams) -> Word:
+        return self.code.encode(bits, self._generator(streams), keyed_check(streams, self.check_bits))
+
+    def _decode(self, values: Reals, streams: Streams) -> Decoded:
+        return self.code.decode(values, self._generator(streams), keyed_check(streams, self.check_bits))
+
+    def _generator(self, streams: Streams) -> Bits:
+        return self.code.generator(streams.stream("generator"))
+
+
+@dataclass(frozen=True)
+class KeyedPolar(KeyedCode):
+    """The polar code; the correlation with the claimed word is the evidence, with a bound on its tail."""
+
+    payload_bits: int
+    length: int
+
+    check_bits: ClassVar[int] = polar.CHECK_BITS
+
+    @property
+    def code(self) -> PolarCode:
+        """Return the code."""
+        return _polar(self.payload_bits, self.length, self.check_bits)
+
+    def symbols(self, values: Reals, norm: float) -> Symbols:
+        """Return the values over their norm, float64 (n,)."""
+        return values.astype(np.float64) / (norm or 1.0)
+
+    def weigh(self, symbols: Symbols, word: Word) -> Evidence:
+        """Return Hoeffding's bound: the correlation is a sum of terms with keyed fair signs, whatever was read."""
+        correlation = float(symbols @ (2.0 * word - 1.0))
+        details = {"correlation": correlation, "coded bits right": _right(symbols, word)}
+        return Evidence({"correlation": log10_bound_of_signs(correlation)}, details)
+
+    def _encode(self, bits: Bits, streams: Streams) -> Word:
+        return self.code.encode(bits, keyed_check(streams, self.code.check_bits))
+
+    def _decode(self, values: Reals, streams: Streams) -> Decoded:
+        return self.code.decode(values, keyed_check(streams, self.code.check_bits))
+
+
+@cache
+def _polar(payload_bits: int, length: int, check_bits: int) -> PolarCode:
+    """Return one object for equal parameters: its tree takes longer than a word."""
+    return PolarCode(payload_bits=payload_bits, length=length, check_bits=check_bits)
+
+
+#: by name, what a scheme's `outer` may be
+KEYED_CODES: Mapping[str, type[KeyedLinear] | type[KeyedPolar]] = {LINEAR: KeyedLinear, POLAR: KeyedPolar}
+
+
+def _right(symbols: Symbols, word: Word) -> int:
+    """Return how many symbols have the word's sign: not zeros of real ones, nor `ERASED` of whole ones."""
+    if symbols.dtype == np.int8:
+        return int(np.sum(symbols == word))
+    return int(np.sum(np.sign(symbols) == 2.0 * word - 1.0))
