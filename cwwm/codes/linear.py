@@ -18,6 +18,7 @@ Reals = npt.NDArray[np.floating[Any]]
 CHECK_BITS = 32
 _MOST_ENTRIES = 2**27  # of a generator, a byte each
 _LONGEST = 2**31
+_EXCESS = 64  # columns beyond the rank at which a random matrix lacks it with probability 2^-64
 _SPARE = 10  # survivors beyond the information bits: a random code then fails with probability below 2^-10
 
 
@@ -67,6 +68,14 @@ class LinearCode:
     def generator(self, stream: Stream) -> Bits:
         """Return G, uint8 (information, length) of fair coins."""
         return stream.bits(self.information * self.length).reshape(self.information, self.length)
+
+    def rank_law(self, erased: float) -> float:
+        """Return P(the surviving columns have full rank), each position erased with that probability: the limit."""
+        n, least = self.length, self.information
+        survivors = np.arange(least, min(least + _EXCESS, n) + 1)
+        cumulated = bdtr(np.arange(least - 1, survivors[-1] + 1), n, 1 - erased)
+        few = float(np.diff(cumulated) @ full_rank(least, survivors))
+        return min(1.0, few + 1 - float(cumulated[-1]))
 
     def encode(self, bits: npt.ArrayLike, generator: Bits, check: Check) -> Word:
         """Return the codeword, bool (length,), of the payload `bits` (payload_bits,) and its check.

@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float64]
 
 _STEPS = np.linspace(-80.0, 80.0, 801)  # of the integrals, in units of the density's width
 _SMALL = np.linspace(-30.0, 0.5, 512)  # log of the means whose psi is squared
-_LARGE = np.linspace(-1.0, 12.0, 1024)  # log of the means whose 1 - psi is about doubled
+_LARGE = np.linspace(-2.0, 12.0, 1024)  # log of the means whose 1 - psi is about doubled
 _LIMIT = 0.0  # between the two, which overlap
 
 

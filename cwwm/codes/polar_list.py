@@ -20,7 +20,7 @@ Array: TypeAlias = Any
 Namespace: TypeAlias = Any
 
 _SUM = 1 << 30  # most that the magnitudes of a word come to: everything fits int32
-_OUTLIER = 64  # medians beyond which a value is cut, so that it does not drown the others
+_OUTLIER = 8  # medians beyond which a value is cut, so that it does not drown the others
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def tree_of(free: npt.NDArray[np.bool_]) -> Subtree:
 def integers(values: Array) -> Array:
     """Return soft values (words, n) as int32 whose magnitudes add up to at most 2^30 a word, signs kept.
 
-    What is beyond 64 medians of a word's non-zero magnitudes is cut there. Only operations that are exact, or
+    What is beyond 8 medians of a word's non-zero magnitudes is cut there. Only operations that are exact, or
     rounded in the same way everywhere, are used.
     """
     xp = namespace(values)

@@ -18,12 +18,11 @@ from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from cwwm.codes import Bits
-from cwwm.ownership.evidence import Evidence
 from cwwm.ownership.keys import Key, Streams
 from cwwm.ownership.mark import Mark
-from cwwm.schemes.base import Claim, EmbedContext, Extraction, Scheme
-from cwwm.schemes.common.keyed import KeyedEmbedding, match_evidence, pad_bits, read_hosts
-from cwwm.schemes.sign import all_bits_right, decide
+from cwwm.schemes.base import EmbedContext
+from cwwm.schemes.common.coded import OuterCoded, SoftWord, summed
+from cwwm.schemes.common.keyed import KeyedEmbedding, read_hosts
 from cwwm.support.errors import BadInput
 from cwwm.weights.carrier import Carrier
 from cwwm.weights.moments import carrier_deviation
@@ -33,7 +32,7 @@ _CELL = 1 / 8  # of the step: how far a host may lie off its point; a bit flips 
 
 
 @dataclass(frozen=True, kw_only=True)
-class DitherModulation(Scheme):
+class DitherModulation(OuterCoded):
     """Dithered lattices.
 
     Attributes:
@@ -62,7 +61,7 @@ class DitherModulation(Scheme):
     @property
     def hosts(self) -> int:
         """Return L, the number of host weights."""
-        return self.payload_bits * self.repetition
+        return self.symbols * self.repetition
 
     def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> "LatticeEmbedding":
         """Move the host weights to their lattices.
@@ -72,20 +71,15 @@ class DitherModulation(Scheme):
         """
         return LatticeEmbedding(self, weights, message, key, context)
 
-    def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
-        """Read each bit by the soft sum of its S weights: 1 - 4 |offset from the lattice of ones| / D each."""
+    def soft_word(self, suspect: Weights, key: Key, mark: Mark) -> SoftWord | str:
+        """Return the soft sum of the S weights of each symbol: 1 - 4 |offset from the lattice of ones| / D each."""
         hosts = read_hosts(suspect, key, mark, self.hosts)
         if isinstance(hosts, str):
-            return Extraction.not_applicable(self.payload_bits, hosts)
+            return hosts
         step, streams = _step_of(mark), mark.streams(key)
         values = hosts.values.astype(np.float64)
         phase = np.mod(values - step * dither(streams, self.hosts), step) / step
-        soft = np.where(values == 0, 0.0, 1 - 4 * np.abs(phase - 0.5))
-        return decide(soft, self.repetition, streams)
-
-    def evidence(self, extraction: Extraction, claim: Claim) -> Evidence:
-        """Return the binomial tail of the matched bits."""
-        return match_evidence(extraction, claim)
+        return SoftWord(summed(np.where(values == 0, 0.0, 1 - 4 * np.abs(phase - 0.5)), self.repetition))
 
     def lost(self, attack: str, rate: float) -> float | None:
         """Return the law's probability that a host is zeroed by pruning at `rate`, or None for other attacks.
@@ -101,9 +95,9 @@ class DitherModulation(Scheme):
         return float(np.clip((integral @ [1, -1, -1, 1]) / self.step, 0.0, 1.0))
 
     def survival(self, attack: str, strength: float) -> float | None:
-        """Return (1 - p^S / 2)^k for magnitude and random pruning, p the law's share of zeroed hosts."""
+        """Return the law for magnitude and random pruning: a symbol is erased where its S hosts are all zeroed."""
         lost = self.lost(attack, strength)
-        return None if lost is None else all_bits_right(lost, self.repetition, self.payload_bits)
+        return None if lost is None else self.recovered_after(lost**self.repetition)
 
 
 def _step_of(mark: Mark) -> float:
@@ -139,7 +133,7 @@ class LatticeEmbedding(KeyedEmbedding):
             state={"step": self._step},
         )
         self.scheme = scheme
-        bits = pad_bits(message, self.streams).repeat(scheme.repetition)
+        bits = scheme.symbols_of(message, self.streams).repeat(scheme.repetition)
         shift = self._step * (dither(self.streams, scheme.hosts) + bits / 2)
         self._shift = torch.from_numpy(shift).to(self.device)
         self._quantise()

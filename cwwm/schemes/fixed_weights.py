@@ -16,19 +16,19 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from cwwm.codes import Bits
-from cwwm.ownership.evidence import Evidence
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
-from cwwm.schemes.base import Claim, EmbedContext, Extraction, Scheme
-from cwwm.schemes.common.keyed import KeyedEmbedding, match_evidence, pad_bits
-from cwwm.schemes.sign import all_bits_right, read_sums
+from cwwm.schemes.base import EmbedContext
+from cwwm.schemes.common.coded import OuterCoded, SoftWord
+from cwwm.schemes.common.keyed import KeyedEmbedding
+from cwwm.schemes.sign import soft_sums
 from cwwm.support.errors import BadInput
 from cwwm.weights.moments import carrier_deviation
 from cwwm.weights.view import Weights
 
 
 @dataclass(frozen=True, kw_only=True)
-class FixedWeights(Scheme):
+class FixedWeights(OuterCoded):
     """Fixed Laplacian weights.
 
     Attributes:
@@ -57,19 +57,15 @@ class FixedWeights(Scheme):
     @property
     def hosts(self) -> int:
         """Return L, the number of host weights."""
-        return self.payload_bits * self.repetition
+        return self.symbols * self.repetition
 
     def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> "FixedEmbedding":
         """Overwrite the host weights with their fixed values."""
         return FixedEmbedding(self, weights, message, key, context)
 
-    def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
-        """Read each bit as the sign of the sum of its S weights; a bit whose sum is zero is erased."""
-        return read_sums(suspect, key, mark, self.repetition)
-
-    def evidence(self, extraction: Extraction, claim: Claim) -> Evidence:
-        """Return the binomial tail of the matched bits."""
-        return match_evidence(extraction, claim)
+    def soft_word(self, suspect: Weights, key: Key, mark: Mark) -> SoftWord | str:
+        """Return the sum of the S weights of each symbol."""
+        return soft_sums(suspect, key, mark, self.symbols, self.repetition)
 
     def lost(self, attack: str, rate: float) -> float | None:
         """Return the law's probability that a host is zeroed by pruning at `rate`, or None for other attacks.
@@ -82,9 +78,9 @@ class FixedWeights(Scheme):
         return -math.expm1(-math.sqrt(2) * float(ndtri((1 + rate) / 2)) / self.spread)
 
     def survival(self, attack: str, strength: float) -> float | None:
-        """Return (1 - p^S / 2)^k for magnitude and random pruning, p the law's share of zeroed hosts."""
+        """Return the law for magnitude and random pruning: a symbol is erased where its S hosts are all zeroed."""
         lost = self.lost(attack, strength)
-        return None if lost is None else all_bits_right(lost, self.repetition, self.payload_bits)
+        return None if lost is None else self.recovered_after(lost**self.repetition)
 
 
 class FixedEmbedding(KeyedEmbedding):
@@ -99,7 +95,7 @@ class FixedEmbedding(KeyedEmbedding):
         deviation = scheme.spread * carrier_deviation(weights, self.carrier)
         uniform = self.streams.stream("magnitudes").uniform(scheme.hosts) + 2.0**-54  # never exactly 0
         magnitudes = -np.log(uniform) * deviation / math.sqrt(2)
-        signs = 2.0 * pad_bits(message, self.streams).repeat(scheme.repetition) - 1.0
+        signs = 2.0 * scheme.symbols_of(message, self.streams).repeat(scheme.repetition) - 1.0
         self._values: Tensor = torch.from_numpy((signs * magnitudes).astype(np.float32)).to(self.device)
         self.project()
 

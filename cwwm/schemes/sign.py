@@ -17,11 +17,11 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from cwwm.codes import Bits
-from cwwm.ownership.evidence import Evidence
 from cwwm.ownership.keys import Key, Streams
 from cwwm.ownership.mark import Mark
-from cwwm.schemes.base import Claim, EmbedContext, Extraction, Scheme
-from cwwm.schemes.common.keyed import KeyedEmbedding, match_evidence, pad_bits, read_hosts
+from cwwm.schemes.base import EmbedContext, Extraction, Scheme
+from cwwm.schemes.common.coded import OuterCoded, SoftWord, read_bits, summed
+from cwwm.schemes.common.keyed import KeyedEmbedding, read_hosts
 from cwwm.support.errors import BadInput
 from cwwm.weights.moments import carrier_deviation
 from cwwm.weights.order_statistics import MagnitudeTable, at_most, next_above
@@ -83,35 +83,31 @@ class SignScheme(Scheme):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RepeatedSigns(SignScheme):
-    """Each message bit in the signs of the same number of weights, read as the sign of their sum."""
+class RepeatedSigns(OuterCoded, SignScheme):
+    """Each symbol in the signs of the same number of weights, read as the sign of their sum."""
 
     @property
     @abstractmethod
     def weights_a_bit(self) -> int:
-        """Return S, the number of host weights of a bit."""
+        """Return S, the number of host weights of a symbol."""
 
     @property
     def hosts(self) -> int:
         """Return L, the number of host weights."""
-        return self.payload_bits * self.weights_a_bit
+        return self.symbols * self.weights_a_bit
 
     def signs(self, message: Bits, streams: Streams) -> Bits:
-        """Return the padded message, each bit S times."""
-        return pad_bits(message, streams).repeat(self.weights_a_bit)
+        """Return the symbols, each S times."""
+        return self.symbols_of(message, streams).repeat(self.weights_a_bit)
 
-    def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
-        """Read each bit as the sign of the sum of its S weights; a bit whose sum is zero is erased."""
-        return read_sums(suspect, key, mark, self.weights_a_bit)
-
-    def evidence(self, extraction: Extraction, claim: Claim) -> Evidence:
-        """Return the binomial tail of the matched bits."""
-        return match_evidence(extraction, claim)
+    def soft_word(self, suspect: Weights, key: Key, mark: Mark) -> SoftWord | str:
+        """Return the sum of the S weights of each symbol."""
+        return soft_sums(suspect, key, mark, self.symbols, self.weights_a_bit)
 
     def survival(self, attack: str, strength: float) -> float | None:
-        """Return (1 - p^S / 2)^k for magnitude and random pruning, p the law's share of zeroed hosts."""
+        """Return the law for magnitude and random pruning: a symbol is erased where its S hosts are all zeroed."""
         lost = self.lost(attack, strength)
-        return None if lost is None else all_bits_right(lost, self.weights_a_bit, self.payload_bits)
+        return None if lost is None else self.recovered_after(lost**self.weights_a_bit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,24 +122,23 @@ class Sign(RepeatedSigns):
         return 1
 
 
-def all_bits_right(lost: float, repetition: int, bits: int) -> float:
-    """Return (1 - p^S / 2)^k: no bit of k misread, if a bit with all its S hosts zeroed is a coin."""
-    return float((1 - lost**repetition / 2) ** bits)
+def soft_sums(suspect: Weights, key: Key, mark: Mark, symbols: int, repetition: int) -> SoftWord | str:
+    """Return the sum of the hosts of each symbol, or why the mark has no place in a suspect."""
+    hosts = read_hosts(suspect, key, mark, symbols * repetition)
+    return hosts if isinstance(hosts, str) else SoftWord(summed(hosts.values, repetition))
 
 
 def read_sums(suspect: Weights, key: Key, mark: Mark, repetition: int) -> Extraction:
     """Read each message bit as the sign of the sum of its hosts; a bit whose sum is zero is erased."""
-    hosts = read_hosts(suspect, key, mark, mark.payload_bits * repetition)
-    if isinstance(hosts, str):
-        return Extraction.not_applicable(mark.payload_bits, hosts)
-    return decide(hosts.values, repetition, mark.streams(key))
+    word = soft_sums(suspect, key, mark, mark.payload_bits, repetition)
+    if isinstance(word, str):
+        return Extraction.not_applicable(mark.payload_bits, word)
+    return read_bits(word.values, mark.streams(key))
 
 
 def decide(values: npt.NDArray[np.floating[Any]], repetition: int, streams: Streams) -> Extraction:
     """Sum soft values, floats (k * S,), over the S of each bit; decide by sign and remove the pad."""
-    sums = values.reshape(-1, repetition).astype(np.float64).sum(axis=1)
-    bits = pad_bits((sums > 0).astype(np.uint8), streams)
-    return Extraction(bits, ok=True, reliabilities=np.abs(sums), erased=int(np.sum(sums == 0)))
+    return read_bits(summed(values, repetition), streams)
 
 
 class SignEmbedding(KeyedEmbedding):

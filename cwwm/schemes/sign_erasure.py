@@ -7,12 +7,8 @@ reaches the limit of that channel, R = 1 - rate, but for about ten positions.
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-from scipy.special import bdtr
-
 from cwwm.codes import Bits, polar
-from cwwm.codes.linear import full_rank, shortest_length
-from cwwm.codes.polar import PolarCode
+from cwwm.codes.linear import shortest_length
 from cwwm.ownership.keys import Key, Streams
 from cwwm.ownership.mark import Mark
 from cwwm.schemes.common.coded import CodedScheme, SoftWord
@@ -21,8 +17,6 @@ from cwwm.schemes.common.outer import LINEAR
 from cwwm.schemes.sign import SignScheme
 from cwwm.support.errors import BadInput
 from cwwm.weights.view import Weights
-
-_EXCESS = 64  # columns beyond the rank at which a random matrix lacks it with probability 2^-64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,29 +53,19 @@ class SignErasure(CodedScheme, SignScheme):
 
     def signs(self, message: Bits, streams: Streams) -> Bits:
         """Return the codeword, uint8 (n,)."""
-        return self.codeword(message, streams).astype(np.uint8)
+        return self.symbols_of(message, streams)
 
     def soft_word(self, suspect: Weights, key: Key, mark: Mark) -> SoftWord | str:
         """Return the host weights: larger magnitudes are trusted more, exact zeros never."""
         hosts = read_hosts(suspect, key, mark, self.hosts)
         if isinstance(hosts, str):
             return hosts
-        values = hosts.values.astype(np.float64)
-        return SoftWord(hosts.values, float(np.sqrt(values @ values)))
+        return SoftWord(hosts.values)
 
     def survival(self, attack: str, strength: float) -> float | None:
-        """Return the law for magnitude and random pruning; Binomial(n, 1 - p) survive, p the share of zeroed hosts.
+        """Return the law for magnitude and random pruning; the survivors are Binomial(n, 1 - p), p the law's share.
 
-        Linear: P(the surviving columns have full rank), the erasure limit. Polar: a lower bound, that of decoding
-        without a list.
+        Linear: the erasure limit. Polar: a lower bound.
         """
         lost = self.lost(attack, strength)
-        if lost is None:
-            return None
-        if isinstance(self.code, PolarCode):
-            return 1 - self.code.erasure_failure(lost)
-        n, least = self.code.length, self.information
-        survivors = np.arange(least, min(least + _EXCESS, n) + 1)
-        cumulated = bdtr(np.arange(least - 1, survivors[-1] + 1), n, 1 - lost)
-        few = float(np.diff(cumulated) @ full_rank(least, survivors))
-        return min(1.0, few + 1 - float(cumulated[-1]))
+        return None if lost is None else self.recovered_after(lost)

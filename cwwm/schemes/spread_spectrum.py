@@ -21,13 +21,12 @@ import torch
 from scipy.special import chndtrix, ndtr, ndtri
 from torch import Tensor
 
-from cwwm.codes import Bits, Word, polar
+from cwwm.codes import Bits, Word
 from cwwm.codes.polar import PolarCode
 from cwwm.ownership.keys import Key, Streams
 from cwwm.ownership.mark import Mark
 from cwwm.schemes.base import EmbedContext, Embedding
 from cwwm.schemes.common.coded import CodedScheme, SoftWord
-from cwwm.schemes.common.outer import LINEAR
 from cwwm.support.errors import BadInput
 from cwwm.weights.carrier import Carrier, Layer
 from cwwm.weights.moments import carrier_deviation
@@ -68,10 +67,6 @@ class SpreadSpectrum(CodedScheme):
     def strength_parameter(self) -> str:
         """Return the gain where it is given, else the ratio that it is taken from."""
         return "ratio" if self.gain is None else "gain"
-
-    def default_length(self) -> int:
-        """Return the length at rate 1/2, of the polar code the power of two at a rate of 1/12 to 1/6."""
-        return 2 * self.information if self.outer == LINEAR else polar.default_length(self.payload_bits)
 
     def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> "SpreadEmbedding":
         """Choose the carrier; the pattern is added by `finish`."""
@@ -251,7 +246,7 @@ class SpreadEmbedding(Embedding):
         for index, start, stop, first in pieces(self.carrier):
             after = self._marked(self.carrier.layers[index], start, stop, first)[1]
             sums += self.spreading.despread(first, after.cpu().double().numpy())
-        read = self.scheme.keyed_code.extract(sums, self.streams)
+        read = self.scheme.decode(sums, self.streams)
         if not (read.ok and np.array_equal(read.bits, self.message)):
             raise BadInput(
                 f"the message does not read back at a gain of {self.gain:.3g}; use a larger ratio or gain, a "

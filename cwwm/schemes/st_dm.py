@@ -46,8 +46,8 @@ class SpreadTransformDither(ProjectedScheme):
 
     def keyed_map(self, streams: Streams, like: Tensor) -> LogitsOf:
         """Return x -> alpha * sin(beta * A x + phase)."""
-        matrix = keyed_gaussian(streams.stream("projection"), self.payload_bits, len(like)).double()
+        matrix = keyed_gaussian(streams.stream("projection"), self.symbols, len(like)).double()
         matrix *= math.sqrt(len(like)) / matrix.norm(dim=1, keepdim=True)
-        uniform = torch.from_numpy(streams.stream("dither").uniform(self.payload_bits))
+        uniform = torch.from_numpy(streams.stream("dither").uniform(self.symbols))
         rows, phase = (self.beta * matrix).to(like), (2 * math.pi * uniform).to(like)
         return lambda vector: self.alpha * torch.sin(rows @ vector + phase)

@@ -31,5 +31,5 @@ class Uchida(ProjectedScheme):
 
     def keyed_map(self, streams: Streams, like: Tensor) -> LogitsOf:
         """Return x -> A x."""
-        matrix = keyed_gaussian(streams.stream("projection"), self.payload_bits, len(like)).to(like)
+        matrix = keyed_gaussian(streams.stream("projection"), self.symbols, len(like)).to(like)
         return lambda vector: matrix @ vector

@@ -33,10 +33,26 @@ class KeyedCode(ABC):
     coins of which one in 2^(k + check bits) is not.
     """
 
+    payload_bits: int
+    length: int
+
+    check_bits: ClassVar[int]
+
+    @classmethod
+    def of(cls, payload_bits: int, length: int) -> "KeyedCode":
+        """Return a keyed code; BadInput where there is none of these parameters."""
+        found = cls(payload_bits, length)
+        _ = found.code
+        return found
+
     @property
     @abstractmethod
     def code(self) -> LinearCode | PolarCode:
         """Return the code."""
+
+    @abstractmethod
+    def recovered_after(self, erased: float) -> float:
+        """Return the law if each coded bit is erased with that probability and none is wrong."""
 
     @abstractmethod
     def symbols(self, values: Reals, norm: float) -> Symbols:
@@ -112,9 +128,6 @@ class KeyedCode(ABC):
 class KeyedLinear(KeyedCode):
     """The random linear code, its generator keyed; hard decisions are the evidence, with an exact binomial tail."""
 
-    payload_bits: int
-    length: int
-
     check_bits: ClassVar[int] = linear.CHECK_BITS
 
     @property
@@ -133,6 +146,10 @@ class KeyedLinear(KeyedCode):
             {"coded bits": log10_match_tail(right, known)}, {"coded bits right": right, "coded bits known": known}
         )
 
+    def recovered_after(self, erased: float) -> float:
+        """Return P(the columns of the survivors have full rank), whose number is Binomial(n, 1 - erased)."""
+        return self.code.rank_law(erased)
+
     def _encode(self, bits: Bits, streams: Streams) -> Word:
         return self.code.encode(bits, self._generator(streams), keyed_check(streams, self.check_bits))
 
@@ -146,9 +163,6 @@ class KeyedLinear(KeyedCode):
 @dataclass(frozen=True)
 class KeyedPolar(KeyedCode):
     """The polar code; the correlation with the claimed word is the evidence, with a bound on its tail."""
-
-    payload_bits: int
-    length: int
 
     check_bits: ClassVar[int] = polar.CHECK_BITS
 
@@ -166,6 +180,10 @@ class KeyedPolar(KeyedCode):
         correlation = float(symbols @ (2.0 * word - 1.0))
         details = {"correlation": correlation, "coded bits right": _right(symbols, word)}
         return Evidence({"correlation": log10_bound_of_signs(correlation)}, details)
+
+    def recovered_after(self, erased: float) -> float:
+        """Return a lower bound, that of decoding without a list."""
+        return 1 - self.code.erasure_failure(erased)
 
     def _encode(self, bits: Bits, streams: Streams) -> Word:
         return self.code.encode(bits, keyed_check(streams, self.code.check_bits))

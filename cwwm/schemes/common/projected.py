@@ -21,6 +21,7 @@ from cwwm.ownership.evidence import Evidence
 from cwwm.ownership.keys import Key, Stream, Streams
 from cwwm.ownership.mark import Mark
 from cwwm.schemes.base import TRAINING, Claim, EmbedContext, Embedding, Extraction, Scheme, check_message
+from cwwm.schemes.common.coded import OuterCoded, SoftWord, read_bits
 from cwwm.schemes.common.keyed import match_evidence, pad_bits
 from cwwm.support.bounds import MOST_ENTRIES
 from cwwm.support.errors import BadInput, unknown_name
@@ -77,6 +78,10 @@ class TrainedScheme(Scheme):
         """Return the binomial tail of the matched bits."""
         return match_evidence(extraction, claim)
 
+    def symbols_of(self, message: Bits, streams: Streams) -> Bits:
+        """Return the bits to train in, uint8: the padded message."""
+        return pad_bits(message, streams)
+
     def module(self, weights: Weights) -> nn.Module:
         """Return the module behind the weights; BadInput for bare tensors, which cannot be trained."""
         if weights.module is None:
@@ -115,7 +120,7 @@ class TrainedEmbedding(Embedding):
         self.device = weights.tensor(carrier.layers[0].name).device
         self.mark = scheme.bind(weights, message, key, context, carrier=carrier, state=state, tensors=tensors)
         self.streams = self.mark.streams(key)
-        self.target = torch.from_numpy(pad_bits(self._message, self.streams)).float().to(self.device)
+        self.target = torch.from_numpy(scheme.symbols_of(self._message, self.streams)).float().to(self.device)
 
     def reported(self, report: Mapping[str, Any], learned: Mapping[str, Tensor] = MappingProxyType({})) -> Mark:
         """Return the mark with a report, which gains `embedded_errors`, the bits that do not read back."""
@@ -128,9 +133,7 @@ class TrainedEmbedding(Embedding):
 
 def read_logits(logits: Tensor, streams: Streams) -> Extraction:
     """Return the message in logits, float (k,): pad removed, a logit of exactly zero counted as erased."""
-    values = logits.detach().cpu().double().numpy()
-    bits = pad_bits((values > 0).astype(np.uint8), streams)
-    return Extraction(bits, ok=True, reliabilities=np.abs(values), erased=int(np.sum(values == 0)))
+    return read_bits(logits.detach().cpu().double().numpy(), streams)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,22 +147,34 @@ class LayerScheme(TrainedScheme):
 
     layer: str = ""
 
+    @property
+    def symbols(self) -> int:
+        """Return the number of logits: one a message bit."""
+        return self.payload_bits
+
     @abstractmethod
     def logits(self, vector: Tensor, key: Key, mark: Mark) -> Tensor:
-        """Return a logit a bit, float64 (k,), of the filter-averaged weights, finite float64 (M,) on the CPU."""
+        """Return a logit a symbol, float64 (symbols,), of filter-averaged weights, finite float64 (M,) on the CPU."""
 
     def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
-        """Read the signs of the logits; NaN and infinite weights count as zero."""
+        """Read the signs of the logits."""
+        logits = self.read_layer(suspect, key, mark)
+        if isinstance(logits, str):
+            return Extraction.not_applicable(self.payload_bits, logits)
+        return read_logits(logits, mark.streams(key))
+
+    def read_layer(self, suspect: Weights, key: Key, mark: Mark) -> Tensor | str:
+        """Return the logits of a suspect, or why it has none; NaN and infinite weights count as zero."""
         if mark.carrier is None:
-            return Extraction.not_applicable(self.payload_bits, "the mark names no carrier")
+            return "the mark names no carrier"
         missing = mark.carrier.missing(suspect)
         if missing:
-            return Extraction.not_applicable(self.payload_bits, missing[0])
-        if vector_length(mark.carrier.layers[0].shape) < self.payload_bits:
+            return missing[0]
+        if vector_length(mark.carrier.layers[0].shape) < self.symbols:
             raise BadInput("the mark is damaged: its layer is too small for its payload")
         weight = suspect.tensor(mark.carrier.layers[0].name).cpu().double()
         vector = filter_mean(torch.nan_to_num(weight, nan=0.0, posinf=0.0, neginf=0.0))
-        return read_logits(self.logits(vector, key, mark), mark.streams(key))
+        return self.logits(vector, key, mark)
 
 
 class LayerEmbedding(TrainedEmbedding):
@@ -174,7 +189,7 @@ class LayerEmbedding(TrainedEmbedding):
     ) -> None:
         """Choose the layer."""
         module = scheme.module(weights)
-        layer = host_layer(weights, scheme.layer, scheme.payload_bits)
+        layer = host_layer(weights, scheme.layer, scheme.symbols)
         super().__init__(scheme, weights, message, key, context, Carrier(layer.name, (layer,)))
         self.host = module.get_parameter(layer.name)
 
@@ -192,12 +207,17 @@ class LayerEmbedding(TrainedEmbedding):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProjectedScheme(LayerScheme):
+class ProjectedScheme(OuterCoded, LayerScheme):
     """An encoding whose logits are a fixed keyed map of the vector: nothing is learned but the host."""
 
     @abstractmethod
     def keyed_map(self, streams: Streams, like: Tensor) -> LogitsOf:
-        """Return the map from vectors such as `like`, float (M,), to logits (k,), on its device and dtype."""
+        """Return the map from vectors such as `like`, float (M,), to logits (symbols,), on its device and dtype."""
+
+    def soft_word(self, suspect: Weights, key: Key, mark: Mark) -> SoftWord | str:
+        """Return the logits."""
+        logits = self.read_layer(suspect, key, mark)
+        return logits if isinstance(logits, str) else SoftWord(logits.detach().cpu().double().numpy())
 
     def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> "ProjectedEmbedding":
         """Choose the layer and draw the keyed map; training does the rest."""
@@ -247,7 +267,7 @@ def host_layer(weights: Weights, name: str, bits: int) -> Layer:
     length = vector_length(layer.shape)
     if length < bits:
         raise BadInput(
-            f"layer {layer.name} has {length} filter-averaged weights, fewer than the {bits} payload bits; "
+            f"layer {layer.name} has {length} filter-averaged weights, fewer than the {bits} bits to embed; "
             "choose a larger layer or a shorter payload"
         )
     return layer
