@@ -12,7 +12,8 @@ from bench.suite import load_suite, suite_names
 from cwwm.design.plain import DENSITIES
 from cwwm.design.protected import BLOCKS, fewest_blocks
 from cwwm.schemes import Scheme, make_scheme
-from cwwm.schemes.common.coded import CodedScheme
+from cwwm.schemes.common.coded import CodedScheme, OuterCoded
+from cwwm.schemes.common.outer import LINEAR, POLAR
 from cwwm.schemes.common.projected import ProjectedScheme
 from cwwm.support.errors import BadInput
 from cwwm.support.seeds import canonical_json
@@ -25,6 +26,7 @@ OVERLAP, BLOCK, MATCH, CODED, LABEL = (
     "Binomial(n, 1/C) labels",
 )
 VACANCY = "hypergeometric vacancy"  # beside overlap and blocks
+CORRELATION = "Hoeffding's bound on a sum of fair signs"  # under an outer polar code
 #: the law of the first statistic of each scheme
 LAWS: Mapping[str, str] = {
     "cwc": OVERLAP,
@@ -41,8 +43,11 @@ STATISTICS: Mapping[str, str] = {
     "blocks": BLOCK,
     "matched bits": MATCH,
     "coded bits": CODED,
+    "correlation": CORRELATION,
     "carriers": LABEL,
 }
+
+_OF_OUTER: Mapping[str, str] = {LINEAR: CODED, POLAR: CORRELATION}  # whatever the scheme is
 
 _OWN: Mapping[str, tuple[str, ...]] = {  # parameters that reading uses as they are given
     "sign-repetition": ("repetition",),
@@ -81,6 +86,9 @@ BEYOND: tuple[tuple[str, int, Mapping[str, Any]], ...] = (
     ("protected-cwc", 32, {"blocks": 60, "block_length": 24, "block_weight": 1}),
     ("protected-cwc", 32, {"blocks": 60, "block_length": 12, "block_weight": 3}),
     ("cwc", 9, {"length": 12, "weight": 5}),
+    ("spread-spectrum", 64, {"outer": "polar"}),
+    ("sign-erasure", 64, {"outer": "polar", "length": 512}),
+    ("dm-qim", 64, {"outer": "linear"}),
 )
 
 
@@ -102,8 +110,8 @@ class Form:
 
     @property
     def law(self) -> str:
-        """Return the law of the scheme's first statistic."""
-        return LAWS[self.scheme]
+        """Return the law of the scheme's first statistic, which is that of its outer code if it has another."""
+        return _OF_OUTER.get(self.parameters.get("outer", ""), LAWS[self.scheme])
 
     @property
     def work(self) -> int:
@@ -137,6 +145,8 @@ def form_of(scheme: Scheme, origin: str) -> Form:
     used = {name: getattr(inner, name) for name in _OWN.get(inner.name, ())}
     code: Any = getattr(inner, "code", None)
     used |= {name: getattr(code, name) for name in _OF_CODE.get(inner.name, ())}
+    if isinstance(inner, OuterCoded) and inner.outer != inner.codes[0]:
+        used |= {"outer": inner.outer, "length": inner.symbols}
     return Form(inner.name, inner.payload_bits, used, (origin,))
 
 

@@ -33,6 +33,9 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("protected-cwc", {"blocks": 60, "block_length": 32, "survive": 0.95, "low": 0.8}),
     ("protected-cwc", {"blocks": 40, "block_length": 64, "survive": 0.95, "low": 0.8}),
     ("sign-repetition", {}),
+    ("sign-erasure", {"survive": 0.8}),
+    ("sign-erasure", {"outer": "polar", "length": 512}),
+    ("spread-spectrum", {"outer": "polar", "gain": 0.3}),
 ]
 all_schemes = pytest.mark.parametrize(("name", "parameters"), CASES)
 BITS, TRIALS = 64, 300

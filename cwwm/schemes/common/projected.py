@@ -154,7 +154,7 @@ class LayerScheme(TrainedScheme):
 
     @abstractmethod
     def logits(self, vector: Tensor, key: Key, mark: Mark) -> Tensor:
-        """Return a logit a symbol, float64 (symbols,), of filter-averaged weights, finite float64 (M,) on the CPU."""
+        """Return a logit a symbol, float64 (symbols,), of filter-averaged weights, finite float64 (M,) on a CPU."""
 
     def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
         """Read the signs of the logits."""
