@@ -196,7 +196,7 @@ def all_forms() -> list[Form]:
         known = found.get(form.identity)
         origins = dict.fromkeys((*(known.origins if known else ()), *form.origins))
         found[form.identity] = Form(form.scheme, form.payload_bits, form.parameters, tuple(origins))
-    order = list(dict.fromkeys(LAWS.values()))
+    order = list(dict.fromkeys(STATISTICS.values()))
     return sorted(found.values(), key=lambda form: order.index(form.law))
 
 

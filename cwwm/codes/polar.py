@@ -196,4 +196,4 @@ def _power_of_two(number: int) -> bool:
 
 
 def _array(values: Array) -> npt.NDArray[Any]:
-    return values if isinstance(values, np.ndarray) else np.asarray(values.cpu())
+    return values if isinstance(values, np.ndarray) else np.asarray(values.double().cpu())

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 _OURS = ("bench", "cwwm")
 #: where the module is not called as its package
 _PACKAGES = {
+    "sionna": "sionna-no-rt",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
     "torch_pruning": "torch-pruning",

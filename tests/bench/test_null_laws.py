@@ -36,6 +36,7 @@ from bench.null_laws.exact import (
     overlap_tails,
     vacancy_tails,
 )
+from bench.null_laws.forms import CORRELATION, VACANCY
 from bench.null_laws.tilting import DEPTHS, Estimate, chip_tail, coin_tail
 from bench.studies import null_laws as study
 from bench.studies.null_laws_page import Measured, Timed, page
@@ -51,7 +52,7 @@ SLOW_CLAIMS = 10_000
 CODED = "Binomial(n, 1/2) coded bits"
 TWINS = {"none", "fixed-weights", "ingrain"}  # read by the code of other schemes
 
-laws = pytest.mark.parametrize("law", list(dict.fromkeys(LAWS.values())))
+laws = pytest.mark.parametrize("law", [law for law in dict.fromkeys(STATISTICS.values()) if law != VACANCY])
 forms = cache(all_forms)
 
 
@@ -87,7 +88,8 @@ def test_random_claims_are_no_surer_than_their_law_says(law: str, counts: list[C
     assert max(one.claims for one in pooled(counts) if one.form in mine) >= (
         CLAIMS // 5 if law == CODED else CLAIMS
     )
-    assert any(one.below[0] for one in counts if one.form in mine)  # it is no constant 1
+    some = any(one.below[0] for one in counts if one.form in mine)  # it is no constant 1
+    assert some or law == CORRELATION  # a bound, at 0.01 about eight times the truth: see test_false_positives.py
 
 
 @pytest.mark.slow

@@ -126,6 +126,8 @@ def test_many_words_are_decoded_as_one_by_one_and_torch_as_numpy() -> None:
     assert np.array_equal(on_torch.numpy(), decode_list(SMALL.tree, integers(values), 8))
     single = values.astype(np.float32)
     assert all(map(_same, _decoded(SMALL, single), _decoded(SMALL, torch.from_numpy(single))))
+    half = torch.from_numpy(values[:6]).bfloat16()
+    assert all(map(_same, _decoded(SMALL, half), _decoded(SMALL, half.double().numpy())))
     assert _decoded(SMALL, values[:0]) == []
 
 

@@ -43,7 +43,7 @@ class OuterCoded(Scheme):
 
     Attributes:
         outer: the code: ``"none"``; ``"linear"``, random and keyed, with a 32-bit keyed check; or ``"polar"``, with
-            one of 24 bits.
+            one of 24 bits, which a false message passes with probability 2^-19, for 32 are compared with it.
         length: n, coded bits; None chooses it by the scheme's own rule.
     """
 

@@ -31,6 +31,9 @@ class KeyedCode(ABC):
 
     The message is padded, too; without the second pad the word of all zeros, which no code changes, would be n fair
     coins of which one in 2^(k + check bits) is not.
+
+    Attributes:
+        payload_bits: message bits k. length: coded bits n.
     """
 
     payload_bits: int
