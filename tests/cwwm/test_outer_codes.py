@@ -16,6 +16,7 @@ from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme, embed, make_scheme, scheme_of
 from cwwm.schemes.spread_spectrum import Spreading
+from cwwm.testing import check_scheme
 from cwwm.weights.view import as_weights
 
 State = dict[str, Tensor]
@@ -96,6 +97,10 @@ def test_the_default_code_leaves_marks_as_they_were() -> None:
     }  # fmt: skip
     assert make_scheme("spread-spectrum", {"outer": "polar"}).parameters["outer"] == "polar"
     assert make_scheme("uchida", {}).parameters.keys() == {"payload_bits", "strength", "layer"}
+
+
+def test_a_trained_projection_carries_a_codeword() -> None:
+    check_scheme(make_scheme("uchida", {"payload_bits": K, "strength": 1.0, "outer": "polar", "length": 128}))
 
 
 @pytest.mark.parametrize("shape", ["equal", "one large", "falling"])
