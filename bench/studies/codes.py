@@ -236,11 +236,11 @@ def page(curves: Sequence[Curve], device: torch.device, words: int = WORDS) -> s
 
 A word of n positions is read as N(rho, 1) or N(-rho, 1) a position; SNR2 = n rho^2, for a spread mark its
 squared correlation over the sum of squares of what it is correlated with. Random messages with their keyed
-check, {words} words at each SNR2 in steps of {STEP - 1:.0%}: shares are known to {error:.2f} at 0.9. The limit is the normal approximation for the best binary code of as many positions and bits
-(Polyanskiy, Poor and Verdu 2010); dB are from there to 90 %. Reed-Solomon has one of 256 orthogonal directions
-a symbol, its positions are those directions, and the limit of binary codes is not its own. The own law is what
-`survival` uses. Milliseconds are of the processor, for decoding: a word by itself, and in batches of
-{_AT_ONCE}.
+check, {words} words at each SNR2 in steps of {STEP - 1:.0%}: shares are known to {error:.2f} at 0.9. The limit is
+the normal approximation for the best binary code of as many positions and bits (Polyanskiy, Poor and Verdu
+2010); dB are from there to 90 %. Reed-Solomon has one of 256 orthogonal directions a symbol, its positions are
+those directions, and the limit of binary codes is not its own. The own law is what `survival` uses.
+Milliseconds are of the processor, for decoding: a word by itself, and in batches of {_AT_ONCE}.
 {measured_on(device)}, one thread.
 
 {table}
