@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.leaderboard.boards import boards_of, fullest
 from bench.leaderboard.capacity import capacities, several_payloads
 from bench.leaderboard.capacity_picture import draw_capacity
 from bench.leaderboard.compatibility import all_untrained, compatibility_texts
-from bench.leaderboard.levels import at_levels
-from bench.leaderboard.pictures import LINES, PANELS, draw, save
-from bench.leaderboard.points import Point, by_scheme, gather
+from bench.leaderboard.csv_table import TIMING_COLUMNS, csv_text
+from bench.leaderboard.pictures import save
+from bench.leaderboard.points import Point, gather
+from bench.leaderboard.runs import runs_of
 from bench.leaderboard.survival_map import draw_map
-from bench.leaderboard.tables import TIMING_COLUMNS, conditions, csv_text, markdown
+from bench.leaderboard.survival_picture import draw_survival
+from bench.leaderboard.tables import conditions, markdown
 from bench.records.record import Record
 from bench.records.store import Levels, RecordStore
 from bench.support.plain_text import in_markdown
@@ -43,27 +46,29 @@ def texts(
 
 
 def write(record_store: RecordStore) -> list[Path]:
-    """Write leaderboard.md, .csv and .png, and capacity.png if payloads can be compared; return their paths."""
+    """Write leaderboard.md and .csv, and pictures where there is something to draw; return their paths.
+
+    These are leaderboard.png, survival by tiers; attacks.png, by attack; capacity.png, if payloads can be compared.
+    """
     paths, records = [], record_store.records()
     for name, text in texts(record_store.suite, records, record_store.levels, record_store.archived).items():
         paths.append(record_store.folder / name)
         write_atomic(paths[-1], text.encode())
-    for name, figure in _figures(record_store.suite, gather(records), record_store.levels).items():
+    for name, figure in _figures(record_store.suite, gather(records)).items():
         paths.append(record_store.folder / name)
         save(figure, paths[-1])
     return paths
 
 
-def _figures(suite: str, points: Sequence[Point], levels: Levels) -> dict[str, "Figure"]:
-    """Return the pictures of a leaderboard by name: lines while a panel can hold them apart, else a map."""
+def _figures(suite: str, points: Sequence[Point]) -> dict[str, "Figure"]:
+    """Return the pictures of a leaderboard by name."""
     if not points:
         return {}
-    title, attacks = f"suite {suite}", {point.attack for point in points}
-    few = len(by_scheme(points)) <= LINES and len(attacks) <= PANELS
-    if matched := at_levels(points, levels):
-        figures = {"leaderboard.png": draw_map(matched, f"{title}, at points lost on the unmarked model")}
-    else:
-        figures = {"leaderboard.png": (draw if few else draw_map)(points, title)}
+    title, boards = f"suite {suite}", fullest(boards_of(runs_of(points)))
+    figures = {
+        "leaderboard.png": draw_survival(boards, f"{title}: survival of the message, by attackers' tiers"),
+        "attacks.png": draw_map(boards, title),
+    }
     if several_payloads(points) and capacities(points):
-        figures["capacity.png"] = draw_capacity(points, f"suite {suite}: capacity under pruning")
+        figures["capacity.png"] = draw_capacity(points, f"{title}: capacity under pruning")
     return figures

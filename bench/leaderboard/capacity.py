@@ -5,6 +5,11 @@ from dataclasses import dataclass
 
 from bench.leaderboard.points import Point, mean_known
 
+ABOUT_CAPACITY = (
+    "The largest payload in bits that was recovered in every run (models x seeds; a host that refused it counts "
+    'as lost) at each strength, with the mean energy of its marks; "-": none did.'
+)
+
 _CHANNELS = ("magnitude", "random")  # pruning of single weights, all layers ranked together
 
 

@@ -9,7 +9,7 @@ from statistics import median
 from typing import TypeGuard
 
 from bench.execution.untrained_models import IMAGES
-from bench.leaderboard.tables import Table, table_text
+from bench.leaderboard.table_text import Table, table_text
 from bench.records.record import Record
 from bench.records.schema import Found
 from bench.records.untrained_schema import UntrainedModel, UntrainedRecord, UntrainedResult

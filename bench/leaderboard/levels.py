@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.leaderboard.points import Point, by_scheme
-from bench.leaderboard.ranking import rank
 from bench.records.store import Levels
 
 ABOUT_LEVELS = (
     "Share of messages recovered, percent, over models and seeds, after each attack at the hardest "
     "strength that cost an unmarked model at most {levels} points of accuracy; what the marked ones lost is in the "
-    'prices above. "-": even the mildest strength cost more.'
+    'tables above. "-": even the mildest strength cost more.'
 )
 
 
@@ -28,14 +27,12 @@ def at_levels(points: Sequence[Point], levels: Levels) -> list[Point]:
 
 
 def levels_table(points: Sequence[Point], levels: Levels) -> tuple[list[str], list[list[object]]]:
-    """Return the share of recovered messages of each scheme, best ranked first, at each attack and level."""
+    """Return the share of recovered messages of each scheme at each attack and level."""
     groups = by_scheme(at_levels(points, levels))
     attacks = sorted({attack for attack, _ in levels})
     asked = levels_asked(levels)
     rows: list[list[object]] = [
-        [s.scheme, s.payload, *(_shares(groups[s.scheme, s.payload], attack, asked) for attack in attacks)]
-        for s in rank(points)
-        if (s.scheme, s.payload) in groups
+        [*entry, *(_shares(own, attack, asked) for attack in attacks)] for entry, own in sorted(groups.items())
     ]
     return ["scheme", "bits", *attacks], rows
 

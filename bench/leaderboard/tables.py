@@ -1,61 +1,48 @@
-"""The tables of a leaderboard, in Markdown (by tabulate) and as CSV; timings stand in columns of their own."""
+"""The Markdown of a leaderboard; timings stand in a section of their own."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import fmean, median
 
-from tabulate import tabulate
-
-from bench.leaderboard.capacity import capacity_tables, several_payloads
+from bench.leaderboard.boards import Board, board_and_payload, boards_of
+from bench.leaderboard.capacity import ABOUT_CAPACITY, capacity_tables, several_payloads
+from bench.leaderboard.channel import ABOUT_CHANNEL, channel_tables
+from bench.leaderboard.csv_table import TIMING_COLUMNS
 from bench.leaderboard.detection import (
     ABOUT_DETECTABILITY,
     ABOUT_DETECTION,
+    ABOUT_TRUE_POSITIVES,
     detectability_table,
     detection_table,
+    true_positive_table,
 )
 from bench.leaderboard.levels import ABOUT_LEVELS, at_levels, levels_asked, levels_table
-from bench.leaderboard.points import Point, by_scheme, mean_known
-from bench.leaderboard.ranking import USEFUL, Standing, mean_price, rank
+from bench.leaderboard.points import Point, mean_known
+from bench.leaderboard.ranking import rank
+from bench.leaderboard.ranking_tables import (
+    ABOUT_BY_ATTACK,
+    ABOUT_MEDIANS,
+    ABOUT_RANKING,
+    ABOUT_TRIED,
+    by_attack_table,
+    median_table,
+    notes,
+    ranking_table,
+    tried_table,
+)
+from bench.leaderboard.runs import runs_of
+from bench.leaderboard.table_text import Table, number_text, table_text
 from bench.metrics.accuracy import rate_interval
 from bench.records.record import Record
-from bench.records.schema import TrainedResult
+from bench.records.schema import Answers, TrainedResult
 from bench.records.store import Levels
-from bench.support.plain_text import in_markdown, in_spreadsheet
-from cwwm.ownership.evidence import PROOF_RATE
+from bench.support.plain_text import in_markdown
 
-#: columns of the CSV that differ from run to run
-TIMING_COLUMNS = (
-    "embed_ms", "extract_ms", "attack_s", "step_ratio", "peak_bytes_marked", "peak_bytes_control"
-)  # fmt: skip
-
-#: columns of the CSV
-CSV_COLUMNS = (
-    "model", "scheme", "payload", "attack", "strength", "seeds", "exact", "exact_low", "exact_high", "law",
-    "bit_error", "overlap", "log10_p_median", "accuracy_clean", "accuracy_marked", "accuracy_attacked",
-    "points_lost", "energy", "noise_floor", "sparsity", *TIMING_COLUMNS,
-)  # fmt: skip
-
-ABOUT_RANKING = (
-    "By the price of removal: accuracy points an attacker loses at the cheapest attack after which the message "
-    'does not come back ("> x": no attack did it, the dearest cost x). Price of proof: after which the mark is not '
-    f"provable at {PROOF_RATE:g}. Held: the share of messages recovered over all attacks that leave the model "
-    "useful (at most 3 points lost). Worst exact: the lowest such share of one attack on one model, with its 95 % "
-    "interval."
-)
 ABOUT_LAW = (
     "Predicted probability that the message is recovered, and the share that was. Beyond the rate designed for, "
     "the law supposes hosts with magnitudes like those of all weights that are ranked together."
 )
-ABOUT_CAPACITY = (
-    "The largest payload in bits that was recovered in every run (models x seeds; a host that refused it counts "
-    'as lost) at each strength, with the mean energy of its marks; "-": none did.'
-)
-
 _NAMED = 3  # of what stands behind one reason
-
-Table = tuple[list[str], list[list[object]]]
 
 
 def markdown(head: str, records: Sequence[Record], points: Sequence[Point], levels: Levels) -> str:
@@ -63,21 +50,21 @@ def markdown(head: str, records: Sequence[Record], points: Sequence[Point], leve
 
     Only the section "Speed" depends on the run. `head` stands above all.
     """
+    runs = runs_of(points)
     sections = [
         head,
-        _summary(records),
-        f"## Ranking\n\n{ABOUT_RANKING}",
-        _by_payload(points, lambda own: ranking_table(rank(own))),
-        "## Price of removal by attack\n\nAccuracy points; smaller is a better attack.",
-        _by_payload(points, price_table),
+        " ".join(filter(None, [_summary(records), notes(points)])),
+        *_rankings(boards_of(runs)),
+        f"## Attacks tried\n\n{ABOUT_TRIED}",
+        _table(tried_table(runs)),
         *_levels(points, levels),
-        "## Worst exact-match rate by what the attacker accepts to lose",
-        _by_payload(points, lambda own: useful_table(rank(own))),
         f"## Law and measurement\n\n{ABOUT_LAW}",
         _table(law_table(points)),
         *_capacity(points),
         f"## Detection\n\n{ABOUT_DETECTION}",
         _table(detection_table(points)),
+        f"## True positives by attack\n\n{ABOUT_TRUE_POSITIVES}",
+        _table(true_positive_table(points)),
         f"## Detectability\n\n{ABOUT_DETECTABILITY}",
         _table(detectability_table(points)),
         "## Models",
@@ -87,6 +74,30 @@ def markdown(head: str, records: Sequence[Record], points: Sequence[Point], leve
         *_without_results(records),
     ]  # fmt: skip
     return "\n\n".join(sections) + "\n"
+
+
+def _rankings(boards: Sequence[Board]) -> list[str]:
+    """Return the sections on ranks, losses and attacks, each with its tables a board and payload."""
+    ranked = [(board, rank(board)) for board in board_and_payload(boards)]
+    parts = [
+        ("Ranking", ABOUT_RANKING, ranking_table),
+        ("Median removal loss", ABOUT_MEDIANS, median_table),
+        ("Survival by attack", ABOUT_BY_ATTACK, by_attack_table),
+    ]
+    return [
+        text
+        for title, about, make in parts
+        for text in (
+            f"## {title}\n\n{about}",
+            *(f"### {_heading(board, boards)}\n\n{_table(make(board, standings))}" for board, standings in ranked),
+        )
+    ]
+
+
+def _heading(board: Board, boards: Sequence[Board]) -> str:
+    several = len({run.payload for other in boards for run in other.runs}) > 1
+    payload = f", {board.payloads[0]} bits" if several else ""
+    return in_markdown(f"Board {board.name}: {board.about}{payload}")
 
 
 def _by_payload(points: Sequence[Point], make: Callable[[Sequence[Point]], Table]) -> str:
@@ -113,24 +124,21 @@ def _levels(points: Sequence[Point], levels: Levels) -> list[str]:
 
 
 def _capacity(points: Sequence[Point]) -> list[str]:
-    """Return the section on capacity, if there are payloads to compare under pruning."""
-    tables = capacity_tables(points) if several_payloads(points) else {}
-    if not tables:
-        return []
+    """Return the sections on capacity: payloads compared under pruning, and bits a weight beside the channel's."""
+    parts = [
+        ("Capacity", ABOUT_CAPACITY, capacity_tables(points) if several_payloads(points) else {}),
+        ("Capacity of the channel", ABOUT_CHANNEL, channel_tables(points)),
+    ]
     return [
-        f"## Capacity\n\n{ABOUT_CAPACITY}",
-        *(f"### {in_markdown(attack)}\n\n{_table(table)}" for attack, table in tables.items()),
+        text
+        for title, about, tables in parts
+        if tables
+        for text in (f"## {title}\n\n{about}", *(f"### {in_markdown(a)}\n\n{_table(t)}" for a, t in tables.items()))
     ]
 
 
 def _table(table: Table) -> str:
     return table_text(table) or "(none)"
-
-
-def table_text(table: Table) -> str:
-    """Return a table in Markdown, empty if it has no rows; what cells say is shown as it is."""
-    headers, rows = ([in_markdown(str(h)) for h in table[0]], [[in_markdown(str(c)) for c in r] for r in table[1]])
-    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) if rows else ""
 
 
 def _summary(records: Sequence[Record]) -> str:
@@ -159,71 +167,6 @@ def _few(records: Sequence[Record], part: str) -> str:
     names = sorted({getattr(record.key, part) for record in records})
     shown = ", ".join(map(str, names[:_NAMED]))
     return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
-
-
-def ranking_table(standings: Sequence[Standing]) -> Table:
-    """Return the ranking, one line a scheme and payload."""
-    headers = [
-        "#", "scheme", "bits", "price of removal", "held", "price of proof", "worst exact", "by",
-        "weakest log10 p", "clean %", "marked %", "energy", "noise floor", "models x seeds",
-    ]  # fmt: skip
-    rows: list[list[object]] = [
-        [
-            place, s.scheme, s.payload, s.removal, _number(s.held, ".0%"), s.proof, exact_text(s.worst),
-            _where(s.worst), _number(s.log10_p, ".1f"), f"{s.clean:.2f}", f"{s.marked:.2f}",
-            _number(s.energy, ".1e"), _number(s.noise_floor, ".1e"), f"{s.models} x {s.seeds}",
-        ]
-        for place, s in enumerate(standings, 1)
-    ]  # fmt: skip
-    return headers, rows
-
-
-def exact_text(point: Point | None) -> str:
-    """Return messages recovered of how many, with the interval of that share."""
-    if point is None:
-        return "-"
-    hits, total = point.exact
-    low, high = point.exact_interval
-    return f"{hits}/{total} [{low:.2f}, {high:.2f}]"
-
-
-def _where(point: Point | None) -> str:
-    return "-" if point is None else f"{point.attack} {point.strength:g} on {point.model}"
-
-
-def _number(value: float | None, spec: str) -> str:
-    return "-" if value is None else format(value, spec)
-
-
-def price_table(points: Sequence[Point]) -> Table:
-    """Return the price of removal of each scheme, best ranked first, at each attack it met."""
-    groups = by_scheme(points)
-    attacks = sorted({point.attack for point in points})
-    rows: list[list[object]] = [
-        [s.scheme, s.payload, *(_price_at(groups[s.scheme, s.payload], attack) for attack in attacks)]
-        for s in rank(points)
-    ]
-    return ["scheme", "bits", *attacks], rows
-
-
-def _price_at(points: Sequence[Point], attack: str) -> str:
-    return price_text([point for point in points if point.attack == attack])
-
-
-def price_text(points: Sequence[Point]) -> str:
-    """Return the price of removal by these attacks."""
-    if not points:
-        return "-"
-    price = mean_price(points, lambda run: run.removed)
-    return "new task" if price is None else str(price)
-
-
-def useful_table(standings: Sequence[Standing]) -> Table:
-    """Return the worst exact-match rate at 0, 1, 3 and 5 points lost."""
-    rows: list[list[object]] = [
-        [s.scheme, s.payload, *(_number(rate, ".2f") for rate in s.worst_rates)] for s in standings
-    ]
-    return ["scheme", "bits", *(f"<= {points:g} points" for points in USEFUL)], rows
 
 
 def law_table(points: Sequence[Point]) -> Table:
@@ -256,12 +199,18 @@ def model_table(points: Sequence[Point]) -> Table:
             model, scheme, payload, len(records),
             f"{fmean(r.host.accuracy.percent for r in records.values()):.2f}",
             f"{fmean(m.accuracy.percent for m in marked):.2f}",
-            _number(mean_known(m.energy for m in marked), ".1e"),
-            _number(mean_known(m.noise_floor for m in marked), ".1e"),
-            _number(marked[0].report.touched, ","),
+            number_text(mean_known(m.energy for m in marked), ".1e"),
+            number_text(mean_known(m.noise_floor for m in marked), ".1e"),
+            number_text(mean_known(_share(m.answers) for m in marked), ".1%"),
+            number_text(mean_known(_share(m.answers_floor) for m in marked), ".1%"),
+            number_text(marked[0].report.touched, ","),
         ])  # fmt: skip
-    what = ["clean %", "marked %", "energy", "noise floor", "touched weights"]
+    what = ["clean %", "marked %", "energy", "noise floor", "answers kept", "answers floor", "touched weights"]
     return ["model", "scheme", "bits", "seeds", *what], rows
+
+
+def _share(answers: Answers | None) -> float | None:
+    return None if answers is None else answers.share
 
 
 def conditions(records: Sequence[Record]) -> str:
@@ -303,40 +252,3 @@ def _spread(values: Sequence[float]) -> str:
     """Return the median and, of several values, the least and the largest."""
     middle = f"{median(values):.2f}"
     return middle if len(values) < 2 else f"{middle} [{min(values):.2f}, {max(values):.2f}]"
-
-
-def csv_text(points: Sequence[Point]) -> str:
-    """Return one line a point, its seeds gathered, timing columns last."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    writer.writerows(map(in_spreadsheet, csv_row(point)) for point in points)
-    return out.getvalue()
-
-
-def csv_row(point: Point) -> list[object]:
-    """Return the cells of a point, in the order of `CSV_COLUMNS`."""
-    low, high = point.exact_interval
-    hits, total = point.exact
-    timing = [
-        point.median(lambda run: run.record.timing.embed_ms),
-        point.median(lambda run: run.row.timing.extract_ms),
-        point.median(lambda run: run.row.timing.attack_s),
-        point.median(lambda run: run.record.timing.step_ratio),
-        *(median(getattr(run.record.timing, name) or 0 for run in point.runs) for name in TIMING_COLUMNS[4:]),
-    ]
-    return [
-        point.model, point.scheme, point.payload, point.attack, f"{point.strength:g}", total,
-        f"{hits / total:.4f}", f"{low:.4f}", f"{high:.4f}", _number(point.law, ".6g"),
-        _number(point.mean(lambda run: run.row.bit_error), ".4f"),
-        _number(point.mean(lambda run: run.row.overlap), ".4f"),
-        _number(point.evidence, ".3f"),
-        _number(point.mean(lambda run: run.record.host.accuracy.percent), ".3f"),
-        _number(point.mean(lambda run: run.record.marked.accuracy.percent), ".3f"),
-        _number(point.mean(lambda run: run.row.accuracy.percent), ".3f"),
-        _number(point.lost, ".3f"),
-        _number(point.mean(lambda run: run.record.marked.energy), ".4e"),
-        _number(point.mean(lambda run: run.record.marked.noise_floor), ".4e"),
-        _number(point.mean(lambda run: run.row.achieved.sparsity), ".5f"),
-        *(f"{value:.4g}" for value in timing),
-    ]  # fmt: skip

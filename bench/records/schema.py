@@ -106,6 +106,11 @@ class Answers(Part):
             raise ValueError(f"{self.equal} of {self.total} answers cannot be equal")
         return self
 
+    @property
+    def share(self) -> float:
+        """Return the share of equal answers."""
+        return self.equal / self.total
+
 
 class RowKey(Part):
     """What the cell is, by the names that tables show; results of other versions and dates are joined on it."""
@@ -432,6 +437,12 @@ class TrainedResult(TrainedRecord):
         if row.task != self.key.data:
             return None
         return self.marked.accuracy.percent - row.accuracy.percent
+
+    def validation_lost(self, row: Row) -> float | None:
+        """Return the same on validation; None too where that was not measured."""
+        if row.task != self.key.data or row.validation is None or self.marked.validation is None:
+            return None
+        return self.marked.validation.percent - row.validation.percent
 
 
 def json_schema(of: type[RecordHead] = TrainedRecord) -> dict[str, Any]:

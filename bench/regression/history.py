@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.leaderboard.pictures import COLOURS, MARKERS
 from bench.leaderboard.points import by_scheme, gather
-from bench.leaderboard.tables import table_text
+from bench.leaderboard.table_text import table_text
 from bench.records.fields import Amount, Count, Log10, Name, Share
 from bench.records.record import Record
 from bench.support.plain_text import in_picture

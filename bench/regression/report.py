@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 
 from bench.leaderboard.points import by_scheme, gather
-from bench.leaderboard.tables import table_text
+from bench.leaderboard.table_text import table_text
 from bench.records.record import Record
 from bench.regression.compare import FAMILY_WISE, Comparison, Judgement, Side
 from bench.regression.curves import ACCURACY, EVIDENCE, EXACT, Place

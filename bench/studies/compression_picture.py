@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from bench.leaderboard.pictures import COLOURS, MARKERS
-from bench.leaderboard.points import Point, Run
+from bench.leaderboard.points import Point, RunRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,7 @@ _BEST = -3.0  # points gained
 _TICKS = (1, 1.5, 2, 3, 4, 5, 8, 16, 32, 64, 128, 256)
 
 
-def lost(run: Run) -> float:
+def lost(run: RunRow) -> float:
     """Return the points of accuracy that an attack cost, negative if the model gained."""
     return run.record.host.accuracy.percent - run.row.accuracy.percent
 

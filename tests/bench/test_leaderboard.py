@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from bench.cli.app import app
 from bench.leaderboard import texts, write
@@ -40,25 +41,29 @@ def test_capacity_is_the_largest_payload_whole_in_every_run() -> None:
 def test_several_payloads_are_ranked_apart_and_give_the_section_on_capacity(tmp_path: Path) -> None:
     both = [record("a", bits, "magnitude", 0.9) for bits in (64, 256)]
     page = texts("mine", typed(both))["leaderboard.md"]
-    assert "### 64 bits" in page
-    assert "### 256 bits" in page
+    assert "tiers 1 to 3, 64 bits\n" in page
+    assert "tiers 1 to 3, 256 bits\n" in page
     assert "| scheme   | 0.1" in page.split("## Capacity")[1]
     assert "256 (1.0e-03)" in page
     one = texts("mine", typed(both[:1]))["leaderboard.md"]
     assert "Capacity" not in one
-    assert "### " not in one
-    assert [path.name for path in write(record_store_of(tmp_path, "mine", both[:1]))][2:] == ["leaderboard.png"]
+    assert " bits\n" not in one
+    pictures = [path.name for path in write(record_store_of(tmp_path, "mine", both[:1]))][2:]
+    assert pictures == ["leaderboard.png", "attacks.png"]
 
 
 def test_pictures_hold_many_schemes_and_repeat_byte_by_byte(tmp_path: Path) -> None:
     records = list(many())
-    names = ["leaderboard.md", "leaderboard.csv", "leaderboard.png", "capacity.png"]
+    names = ["leaderboard.md", "leaderboard.csv", "leaderboard.png", "attacks.png", "capacity.png"]
     record_store = record_store_of(tmp_path, "many", records)
     assert [path.name for path in write(record_store)] == names
     first = {name: (tmp_path / name).read_bytes() for name in names}
     write(record_store)
     assert {name: (tmp_path / name).read_bytes() for name in names} == first
-    assert all(len(first[name]) > 50_000 for name in names[2:])
+    assert all(len(first[name]) > 20_000 for name in names[2:])
+    for name in names[2:4]:
+        with Image.open(tmp_path / name) as picture:
+            assert picture.width == 800
 
 
 def test_attacks_at_equal_cost_are_shown_by_points_lost_whatever_each_model_took(tmp_path: Path) -> None:

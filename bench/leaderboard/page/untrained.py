@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.leaderboard.compatibility import Section, compatibility_sections, what_was_tried
-from bench.leaderboard.page.sections import section
+from bench.leaderboard.page.board_content import section
 from bench.leaderboard.tables import conditions
 from bench.records.untrained_schema import UntrainedRecord
 
@@ -23,6 +23,9 @@ def untrained_content(records: Sequence[UntrainedRecord]) -> dict[str, Any]:
         },
         "points": {},
         "standings": {},
+        "survival": {},
+        "heat": {},
+        "boards": {},
         "capacity": {},
         "sections": [_section(one, places) for one in shown if one.sources],
         "about": {"sections": what_was_tried(records).replace("*", "")},

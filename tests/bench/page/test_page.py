@@ -7,14 +7,17 @@ from urllib.parse import urlencode
 
 import pytest
 
+from bench.leaderboard.boards import boards_of
 from bench.leaderboard.page import write_page
-from bench.leaderboard.points import PROOF, gather
+from bench.leaderboard.points import gather
 from bench.leaderboard.ranking import rank
-from bench.leaderboard.tables import price_table, ranking_table, speed_table
+from bench.leaderboard.ranking_tables import by_attack_table, median_table, ranking_table
+from bench.leaderboard.runs import runs_of
+from bench.leaderboard.tables import speed_table
 from bench.records.store import RecordStore
 from cwwm.ownership.evidence import PROOF_RATE
 from cwwm.support.seeds import identity
-from tests.bench.invented import many, record, record_store_of, refused
+from tests.bench.invented import Outcome, attacked, many, record, record_store_of, refused
 from tests.bench.page.conftest import RESULTS, Open
 
 if TYPE_CHECKING:
@@ -56,11 +59,16 @@ def test_the_head_states_what_was_run_when_and_on_what(smoke: RecordStore, smoke
 def test_tables_are_those_of_the_markdown(smoke: RecordStore, smoke_page: Path, look: Open) -> None:
     points = gather(smoke.records())
     page = look(smoke_page).page
-    ranking = [[str(cell) for cell in row] for row in ranking_table(rank(points))[1]]
+    (board,) = boards_of(runs_of(points))
+    ranking = [[str(cell) for cell in row] for row in ranking_table(board, rank(board))[1]]
     assert cells(page.locator("#ranking")) == ranking
-    attacks, prices = price_table(points)
+    attacks, shares = by_attack_table(board, rank(board))
     for number, attack in enumerate(attacks[2:], 2):
-        assert [text or "-" for text in column(page, "#map", attack)] == [row[number] for row in prices]
+        assert [text or "-" for text in column(page, "#map", attack)] == [row[number] for row in shares]
+    page = look(smoke_page, "view=more").page
+    medians = [[str(row[1]), str(row[0]), *map(str, row[2:])] for row in median_table(board, rank(board))[1]]
+    shown = cells(page.locator("#section-medians-encodings-256"))
+    assert [[row[1], row[0], *row[2:]] for row in shown] == medians
     speed = [[str(cell) for cell in row] for row in speed_table(points)[1]]
     page = look(smoke_page, "view=speed").page
     assert sorted(sorted(row) for row in cells(page.locator("#section-speed"))) == sorted(
@@ -154,6 +162,47 @@ def test_views_have_addresses_and_the_back_button_works(smoke_page: Path, look: 
     page.wait_for_url(re.compile("#.*view=curves"))
 
 
+def test_a_curve_of_survival_opens_the_removals_behind_it(smoke_page: Path, look: Open) -> None:
+    page = look(smoke_page, "schemes=cwc").page
+    panels = page.locator("#view figure")
+    assert panels.locator("figcaption").all_inner_texts() == [
+        "Attackers up to tier 1", "Attackers up to tier 2 (nothing tried at 2)", "Attackers up to tier 3"
+    ]  # fmt: skip
+    plot = panels.last.locator("svg").last
+    box = plot.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.8 * box["height"])
+    panels.last.locator("[aria-label=tip]").get_by_text("cwc").wait_for()
+    page.mouse.click(box["x"] + 0.5 * box["width"], box["y"] + 0.8 * box["height"])
+    dialog = page.get_by_role("dialog")
+    dialog.locator("pre.json").wait_for()
+    assert "cwc: cheapest removal up to tier 3" in dialog.inner_text()
+    assert dialog.locator("tr").count() == 4  # one a run
+
+
+def test_an_attack_at_one_strength_has_no_panel(smoke_page: Path, look: Open) -> None:
+    page = look(smoke_page, "view=curves").page
+    captions = page.locator("#view figcaption").all_inner_texts()
+    assert "magnitude" in captions
+    alone = "new-head (head, epochs=1)"
+    assert alone not in captions
+    assert alone in page.locator("#view").inner_text()
+
+
+def test_boards_are_switched_and_have_addresses(tmp_path: Path, look: Open) -> None:
+    stands, free = Outcome(1, True, 1.0, 1.0), Outcome(0, False, 0.0, 0.0)
+    made = [attacked("a", "magnitude", stands, model=m, seed=s) for m in "mn" for s in (0, 1)]
+    made += [
+        attacked("a aligned", "permute", free, reader="aligned", model=m, seed=s) for m in "mn" for s in (0, 1)
+    ]
+    page = look(write_page(record_store_of(tmp_path, "mine", made), tmp_path / "page.html")).page
+    assert column(page, "#ranking", "scheme") == ["a"]
+    page.get_by_role("button", name="systems").click()
+    page.wait_for_url("**board=systems**")
+    assert column(page, "#ranking", "scheme") == ["a aligned"]
+    assert column(page, "#map", "0: permute") == ["0/4"]
+
+
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a page of many schemes and three payloads, with a hostile name wherever a record has one."""
@@ -242,8 +291,6 @@ def test_the_head_says_that_records_are_archived(archived_page: Path, smoke_page
 def test_the_line_of_proof_is_where_the_tables_have_it(archived_page: Path, look: Open) -> None:
     page = look(archived_page, "view=pareto").page
     assert f"proof at {PROOF_RATE:g}" in (page.locator("#view figure").first.text_content() or "")
-    turn(page, view="survival", show="evidence")
-    assert f"below {PROOF:g} is proof" in page.locator("#view").inner_text()
 
 
 def test_the_refused_cells_say_why(crowd: Path, look: Open) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,12 @@ from bench import leaderboard
 from bench.cli.app import app
 from bench.leaderboard.page import LIMIT, page, write_page
 from bench.leaderboard.page.archive import Archive
+from bench.leaderboard.page.board_content import witness
 from bench.leaderboard.page.document import LIBRARIES
 from bench.leaderboard.pareto import frontier
 from bench.leaderboard.points import gather, pooled
-from bench.leaderboard.ranking import decisive, mean_price
+from bench.leaderboard.runs import runs_of
+from bench.leaderboard.survival import removal_loss
 from bench.records.store import RecordStore
 from cwwm.support.console import run_app
 from cwwm.support.errors import BadInput
@@ -73,16 +76,12 @@ def test_what_is_left_out_is_gone_and_all_else_stays(smoke: RecordStore) -> None
     assert sum(map(len, kept)) < sum(map(len, whole["columns"]))
 
 
-def test_decisive_runs_give_the_price(smoke: RecordStore) -> None:
-    points = [p for p in gather(smoke.records()) if p.scheme == "cwc"]
-    found = decisive(points, lambda run: run.removed)
-    price = mean_price(points, lambda run: run.removed)
-    assert price is not None
-    assert price.points == pytest.approx(sum(run.lost or 0.0 for run, _ in found) / len(found))
-    for run, own in found:
-        marked = [r for p in points for r in p.runs if r.record.artefact == run.record.artefact]
-        cheaper = [r for r in marked if r.removed and r.lost is not None and r.lost < own.points]
-        assert cheaper == [] or own.more
+def test_the_rows_behind_a_loss_are_those_that_fix_it(smoke: RecordStore) -> None:
+    runs = [run for run in runs_of(gather(smoke.records())) if run.scheme == "sign-repetition"]
+    for run, tiers in product(runs, (range(1, 3), range(1, 4))):
+        (row,) = witness(run, tiers)
+        loss = removal_loss(run, tiers)
+        assert row.lost == loss if row.removed else loss == float("inf")
 
 
 def test_no_attack_off_the_frontier_is_better_for_the_attacker(smoke: RecordStore) -> None:

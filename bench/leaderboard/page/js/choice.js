@@ -11,7 +11,7 @@ export class Content {
   constructor(raw) {
     Object.assign(this, raw, { raw });
     this.points = rowsOf(raw.points);
-    this.standings = rowsOf(raw.standings);
+    for (const name of ["standings", "survival", "heat"]) this[name] = rowsOf(raw[name]);
   }
 }
 
@@ -19,7 +19,9 @@ export class Content {
 export class Choice {
   constructor(content, state) {
     const { models, payloads, attacks } = content.names;
+    const boards = Object.keys(content.boards);
     this.content = content;
+    this.board = boards.includes(state.board) ? state.board : boards[0];
     this.view = state.view ?? "survival";
     this.show = state.show ?? null;
     this.model = models.includes(state.model) ? state.model : models[0];
@@ -27,7 +29,7 @@ export class Choice {
     const met = new Set(content.points.filter((p) => p.payload === this.bits).map((p) => p.attack));
     this.attacks = attacks.filter((attack) => met.has(attack));
     this.attack = this.attacks.includes(state.attack) ? state.attack : ALL_ATTACKS;
-    this.ranked = this.standingsAt(ALL_ATTACKS).map((standing) => standing.scheme);
+    this.ranked = this.standings.map((standing) => standing.scheme);
     const asked = state.schemes === undefined ? null : new Set(state.schemes.split("\n"));
     this.picked = asked && this.ranked.filter((scheme) => asked.has(scheme));
   }
@@ -39,9 +41,9 @@ export class Choice {
       : [this.model];
   }
 
-  /** Return the schemes that pictures draw: those picked, or the first few. */
+  /** Return the schemes that pictures draw: those picked, or all in the first view and the first few elsewhere. */
   get drawn() {
-    return this.picked ?? this.ranked.slice(0, FEW);
+    return this.picked ?? (this.view === "survival" ? this.ranked : this.ranked.slice(0, FEW));
   }
 
   /** Say whether tables show a scheme. */
@@ -49,11 +51,22 @@ export class Choice {
     return this.picked === null || this.picked.includes(scheme);
   }
 
-  /** Return the ranking under one attack, or all. */
-  standingsAt(attack) {
-    const { model, bits } = this;
-    return this.content.standings.filter((s) => s.model === model && s.bits === bits && s.attack === attack);
+  /** Return the ranking. */
+  get standings() {
+    return this.content.standings.filter(this.onBoard);
   }
+
+  /** Return the curves of survival. */
+  get survival() {
+    return this.content.survival.filter(this.onBoard);
+  }
+
+  /** Return the cells of the map by attack. */
+  get heat() {
+    return this.content.heat.filter(this.onBoard);
+  }
+
+  onBoard = ({ board, model, bits }) => board === this.board && model === this.model && bits === this.bits;
 
   /** Return the points of the chosen model, payload and attack. */
   get points() {

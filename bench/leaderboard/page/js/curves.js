@@ -60,9 +60,14 @@ export function curves(box, choice) {
       " Strengths stand evenly spaced. A click on a point shows its records.",
     ),
   );
+  const drawn = choice.attacks.filter((attack) => strengthsOf(choice, attack).length > 1);
+  const alone = (one ? [choice.attack] : choice.attacks).filter((attack) => !drawn.includes(attack));
+  if (alone.length) {
+    box.append(h("p", { class: "quiet" }, `Run at one strength, so no curve but figures in the other views: ${alone.join(", ")}.`));
+  }
   const panels = one
-    ? Object.values(METRICS).map((metric) => [metric.label, choice.attack, metric])
-    : choice.attacks.map((attack) => [attack, attack, METRICS[name]]);
+    ? alone.length ? [] : Object.values(METRICS).map((metric) => [metric.label, choice.attack, metric])
+    : drawn.map((attack) => [attack, attack, METRICS[name]]);
   const grid = h("div", { class: one ? "panels panels-large" : "panels" });
   box.append(grid);
   for (const [title, attack, metric] of panels) {
@@ -70,6 +75,10 @@ export function curves(box, choice) {
     grid.append(panel);
     panel.append(plot(choice, attack, metric, panel.clientWidth));
   }
+}
+
+function strengthsOf(choice, attack) {
+  return [...new Set(choice.pointsOf({ attack }).map((point) => point.strength))];
 }
 
 function plot(choice, attack, metric, width) {

@@ -5,11 +5,12 @@ import { h, segmented, select } from "page/dom.js";
 import { swatch } from "page/series.js";
 import { go } from "page/state.js";
 
-const WITH_LEGEND = ["curves", "pareto"]; // whose legend picks the encodings
+const WITH_LEGEND = ["survival", "curves", "pareto"]; // whose legend picks the encodings
 
 /** Return the filters as the choice has them. */
 export function filtersOf(choice) {
   const { names } = choice.content;
+  const boards = Object.keys(choice.content.boards);
   const ascending = names.payloads.toSorted((a, b) => a - b);
   const plain = (values) => values.map((value) => [value, value]);
   const payloads = ascending.map((bits) => [bits, `${bits} bits`]);
@@ -20,7 +21,8 @@ export function filtersOf(choice) {
   if (!choice.content.points.length) return [payload].filter(Boolean);
   return [
     names.models.length > 1 && select("Model", plain(names.models), choice.model, (model) => go({ model })),
-    select("Attack", plain([ALL_ATTACKS, ...choice.attacks]), choice.attack, (attack) =>
+    boards.length > 1 && segmented("Board", plain(boards), choice.board, (board) => go({ board })),
+    choice.view !== "survival" && select("Attack", plain([ALL_ATTACKS, ...choice.attacks]), choice.attack, (attack) =>
       go({ attack: attack === ALL_ATTACKS ? null : attack }),
     ),
     payload,

@@ -18,7 +18,7 @@ import { themeSwitch } from "page/theme.js";
 const speed = (box, choice) => sectionsView(box, choice, ["speed"]);
 const more = (box, choice) => sectionsView(box, choice, null);
 const VIEWS = {
-  survival: ["What survives", survival],
+  survival: ["Survival", survival],
   curves: ["Curves", curves],
   pareto: ["The attacker's trade", pareto],
   capacity: ["Capacity", capacity],

@@ -40,8 +40,8 @@ function plot(choice, drawn, width, room) {
     marginBottom: 44,
     x: {
       type: "symlog",
-      domain: [0, 100],
-      ticks: [0, 1, 3, 10, 30, 100],
+      domain: [-3, 100],
+      ticks: [-1, 0, 1, 3, 10, 30, 100],
       label: "points of accuracy lost by the attacker →",
       grid: true,
     },

@@ -1,42 +1,44 @@
-// The ranking of leaderboard.md in full, each number with the runs behind it.
+// The ranking of leaderboard.md in full, each number with the rows behind it.
 
 import { h, numberButton } from "page/dom.js";
 import { showRuns } from "page/sources.js";
 import { table } from "page/table.js";
 
-/** Return the button of a share of messages held, which opens all runs that the attacker could have used. */
-export function heldButton(choice, standing) {
-  const { scheme, attack } = standing;
-  const open = () => {
-    const points = choice.models.flatMap((model) => choice.pointsOf({ model, scheme, attack }));
-    showRuns(
-      `${scheme}: messages recovered`,
-      points.filter((point) => point.useful).flatMap((point) => point.runs),
-    );
-  };
-  return numberButton(standing.held, open, "Show the records");
-}
+//: title and the rows that its number comes from
+const COLUMNS = [
+  ["rank, 95 %", "headline"],
+  ["S(1)", "headline"],
+  ["S(3)", "headline"],
+  ["S(1), tier 3", "full"],
+  ["proof S(1)", "proof"],
+  ["not embedded", "not embedded"],
+  ["cheapest removal", "removal"],
+  ["falls to free moves", "free"],
+  ["answers kept", "marks"],
+  ["accuracy change", "marks"],
+  ["energy", "marks"],
+  ["depth energy", "marks"],
+  ["hosts x seeds", "marks"],
+];
 
 /** Append the ranking to a box. */
 export function ranking(box, choice) {
-  const rows = choice.standingsAt(choice.attack).filter((standing) => choice.shows(standing.scheme));
-  const open = (title, runs) => ({
-    title,
-    cell: (s) => numberButton(s[title], () => showRuns(`${s.scheme}: ${title}`, s[runs]), "Show the records"),
-  });
+  const rows = choice.standings.filter((standing) => choice.shows(standing.scheme));
   const place = h("div", { id: "ranking", class: "table-box" });
-  box.append(h("h3", {}, "The ranking in full"), h("p", { class: "quiet" }, choice.content.about.ranking), place);
+  const about = h("details", { class: "quiet" }, h("summary", {}, "What the columns mean"), choice.content.about.ranking);
+  box.append(h("h3", {}, "Ranking"), about, place);
+  const told = COLUMNS.filter(([title]) => rows.some((standing) => standing[title] !== ""));
   table(place, rows, [
-    { title: "#", width: 44, start: "asc", frozen: true },
+    { title: "#", width: 52, start: "asc", frozen: true },
     { title: "scheme", frozen: true, text: true, start: "asc" },
     { title: "bits" },
-    open("price of removal", "removal runs"),
-    { title: "held", cell: (s) => heldButton(choice, s) },
-    open("price of proof", "proof runs"),
-    open("worst exact", "worst runs"),
-    { title: "by", text: true, start: "asc" },
-    open("weakest log10 p", "weakest runs"),
-    ...["clean %", "marked %", "energy", "noise floor"].map((title) => open(title, "removal runs")),
-    { title: "models x seeds" },
+    ...told.map(([title, rowsBehind]) => ({ title, cell: (standing) => number(standing, title, rowsBehind) })),
   ]);
+}
+
+function number(standing, title, rowsBehind) {
+  const { sources } = standing;
+  const own = sources[rowsBehind].length ? sources[rowsBehind] : sources.marks;
+  const open = () => showRuns(`${standing.scheme}: ${title} ${standing[title]}`, own);
+  return numberButton(standing[title], open, "Show the records");
 }

@@ -5,9 +5,10 @@ import { h, numberButton } from "page/dom.js";
 import { showRecords, showRuns } from "page/sources.js";
 import { table } from "page/table.js";
 
+const RUNS = Symbol("the rows behind each number of a row, where a table names them");
 const RECORDS = Symbol("the records of a row, where a table names them");
 const LONG = 30; // rows; a longer table can be filtered by its words
-const WORDS = ["model", "scheme", "attack", "architecture", "family", "why"];
+const WORDS = ["model", "scheme", "attack", "architecture", "family", "why", "tier", "attacks", "rows", "schemes that lack some"];
 const FLAGS = { "**": "above", "*": "below" }; // a rate whose interval excludes the nominal one, and lies so
 const KEYS = { model: "model", scheme: "scheme", bits: "payload", attack: "attack", strength: "strength" };
 
@@ -20,15 +21,17 @@ export function sectionsView(box, choice, names) {
   if (!names && notRun.length) refused(box, notRun);
 }
 
-function one(box, choice, { name, title, about, headers, rows, records }, { alone }) {
-  const place = h("div", { class: "table-box", id: `section-${name}` });
-  box.append(alone ? "" : h("h3", {}, title), h("p", { class: "quiet" }, about), place);
+function one(box, choice, { name, title, about, headers, rows, records, runs }, { alone }) {
   const own = rows
     .map((row, at) => ({
       ...Object.fromEntries(headers.map((header, i) => [header, row[i]])),
       [RECORDS]: records?.[at],
+      [RUNS]: runs && new Map(headers.map((header, i) => [header, runs[at][i]])),
     }))
     .filter(fits(choice));
+  if (!own.length && rows.length) return; // all of another payload
+  const place = h("div", { class: "table-box", id: `section-${name}` });
+  box.append(alone ? "" : h("h3", {}, title), h("p", { class: "quiet" }, about), place);
   const height = own.length > 14 && !alone ? { height: "420px" } : {};
   const named = headers.includes("architecture") ? "architecture" : "scheme"; // stays in sight
   const order = headers.toSorted((a, b) => (b === named) - (a === named));
@@ -59,6 +62,7 @@ function column(choice, header) {
   }
   const open = (row) => () => {
     const title = `${row.architecture ?? row.family ?? row.scheme ?? ""} ${header}: ${flagOf(row[header]).text}`;
+    if (row[RUNS]?.get(header).length) return showRuns(title, row[RUNS].get(header));
     if (row[RECORDS]) return showRecords(title, row[RECORDS]);
     return showRuns(title, matching(choice, { ...row, ...(choice.attacks.includes(header) ? { attack: header } : {}) }));
   };

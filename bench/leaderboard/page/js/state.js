@@ -1,6 +1,6 @@
 // What is being looked at, kept in the #fragment: a view has an address, and the back button goes to the last one.
 
-const KNOWN = ["view", "model", "bits", "attack", "schemes", "show", "record", "row"];
+const KNOWN = ["view", "model", "bits", "attack", "schemes", "board", "show", "record", "row"];
 const listeners = [];
 
 /** Return the state that the fragment gives; unknown names are dropped. */
