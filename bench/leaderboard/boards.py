@@ -54,8 +54,9 @@ def boards_of(runs: Sequence[Run]) -> list[Board]:
     helped = [run for run in runs if _is_read_with_help(run)]
     better = {_encoding(run) for run in helped}
     best = [run for run in runs if _is_read_with_help(run) or _encoding(run) not in better]
+    alone = tuple(kept for run in blind if (kept := run.without_hidden_moves()).rows)
     encodings = Board(
-        "encodings", "every scheme read from the suspect alone, attackers of tiers 1 to 3", WEIGHTS, tuple(blind)
+        "encodings", "every scheme read from the suspect alone, attackers of tiers 1 to 3", WEIGHTS, alone
     )
     systems = Board(
         "systems", "every scheme with the best reading its owner has, attackers of tiers 0 to 3", FREE, tuple(best)

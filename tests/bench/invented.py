@@ -21,6 +21,7 @@ ATTACKS = {
     "random": {"name": "random", "ranking": "global"},
     "finetune (epochs=2)": {"name": "finetune", "epochs": 2},
     "permute": {"name": "permute"},
+    "permute + finetune": {"name": "then", "first": {"name": "permute"}, "second": {"name": "finetune"}},
 }
 COSTS = {  # by tier
     0: {"steps": 0, "samples": 0, "data_fraction": 0.0, "compute_fraction": 0.0, "free": True},

@@ -211,6 +211,16 @@ def test_entries_with_a_reader_stand_on_a_board_of_their_own() -> None:
     assert "falls to free moves" not in ranking_table(systems, rank(systems))[0]
 
 
+def test_an_attack_that_hides_a_move_counts_where_moves_do() -> None:
+    hidden = [attacked("a", "permute + finetune", Outcome(3, False, 0.0), model=m, seed=s) for m, s in HOSTS]
+    helped = [attacked("b", "permute + finetune", Outcome(3, True, 0.0), reader="aligned")]
+    helped[0]["recipe"]["scheme"] = {"name": "other", "parameters": {}}
+    encodings, systems = boards_of(runs(*everywhere("a", STANDS), *hidden, *helped))
+    of_a = (run for run in systems.runs if run.scheme == "a")
+    assert {removal_loss(run, (1, 2, 3)) for run in encodings.runs} == {np.inf}
+    assert {removal_loss(run, (1, 2, 3)) for run in of_a} == {0.0}
+
+
 def test_medians_count_what_nothing_removes_as_more_than_all() -> None:
     made = runs(*everywhere("a", WEAKENED, hosts=HOSTS[:2]), *everywhere("a", STANDS, hosts=HOSTS[2:4]))
     assert [median_text(own, (1,)) for own in (made[:3], made, made[1:], made[2:])] == [
