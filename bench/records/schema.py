@@ -218,7 +218,7 @@ class RowTiming(Part):
     """Wall times of one row."""
 
     attack_s: Amount = Field(description="seconds of the attack's own work")
-    extract_ms: Amount = Field(description="median milliseconds of an extraction")
+    extract_ms: Amount = Field(description="milliseconds of its one extraction; older records: median of several")
 
 
 class Row(Reading):
@@ -311,7 +311,7 @@ class Timing(Part):
     """Times and memory of the mark; they count only from a machine that had nothing else to do."""
 
     embed_ms: Amount = Field(description="milliseconds of embedding beside training")
-    extract_ms: Amount = Field(description="median milliseconds of an extraction")
+    extract_ms: Amount = Field(description="median milliseconds of an extraction, its positions being known")
     step_ratio: Amount = Field(description="time of a training step over that of the control")
     peak_bytes_marked: Count | None = Field(description="peak memory while marking")
     peak_bytes_control: Count | None = Field(description="peak memory of the control's training")
