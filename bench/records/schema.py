@@ -11,6 +11,7 @@ from bench.records.fields import (
     Count,
     Digest,
     Identity,
+    Level,
     Log10,
     Name,
     Number,
@@ -176,6 +177,12 @@ class RecipePart(Part):
     reader: Name | None = Field(None, description="how suspects were read; absent where it is blind")
     attack_label: Name = Field(description="of the attack in its suite")
     strength_means: Name = Field(description="what a strength is, with its unit")
+    levels: list[Level] | None = Field(
+        None,
+        description="points of accuracy that the unmarked control may lose, and the strength chosen for them, null "
+        "if even the mildest lost more; absent where no strength was chosen so",
+        max_length=1000,
+    )
 
 
 class Found(Part):

@@ -49,8 +49,9 @@ class SchemeFields(_Entry):
 class AttackFields(_Entry):
     """An attack; see `AttackEntry`."""
 
-    strengths: Numbers
+    strengths: Numbers = Field([])
     lost: Numbers = Field([])
+    between: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
 
 
 class SuiteFile(Fields):

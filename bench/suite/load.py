@@ -1,12 +1,13 @@
 """A suite: which models x schemes x payloads x attacks x strengths x seeds, read strictly."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from bench.attacks import make_attack
 from bench.calibration.attack_levels import check_comparable
+from bench.calibration.bisection import middle
 from bench.models.registry import ModelSpec, find_models
 from bench.suite.calibration_file import SUFFIX, Strengths, read_strengths, strengths_path
 from bench.suite.entries import AttackEntry, SchemeEntry
@@ -175,19 +176,40 @@ def _attack_entry(given: AttackFields, where: str, payloads: Collection[int]) ->
         strengths=tuple(given.strengths),
         payloads=tuple(given.payloads),
         lost=tuple(given.lost),
+        between=(given.between[0], given.between[1]) if given.between else None,
     )
-    _check_strengths(entry, f"{where}.strengths")
+    _check_strengths(entry, entry.strengths, f"{where}.strengths")
+    _check_between(entry, where)
     _check_lost(entry, where)
     return entry
 
 
-def _check_strengths(entry: AttackEntry, where: str) -> None:
+def _check_strengths(entry: AttackEntry, strengths: Iterable[float], where: str) -> None:
     """Refuse, before anything is run, a strength that the attack refuses of every model."""
-    for strength in entry.strengths:
+    for strength in strengths:
         try:
             entry.attack.check_strength(strength)
         except BadInput as error:
             raise BadInput(f"{where}: {error}") from error
+
+
+def _check_between(entry: AttackEntry, where: str) -> None:
+    """Refuse an attack with neither strengths nor bounds, with both, and bounds that nothing can lie between."""
+    if entry.between is None:
+        if not entry.strengths:
+            raise BadInput(f"{where}: field 'strengths' is missing; with 'lost' it may be 'between' instead")
+        return
+    low, high = entry.between
+    if entry.strengths:
+        raise BadInput(f"{where}.between: 'strengths' are given too; drop one of the two")
+    if not entry.lost:
+        raise BadInput(f"{where}.between: it takes 'lost', the points for which strengths are to be found")
+    _check_strengths(entry, entry.between, f"{where}.between")
+    if low == high or middle(entry.attack, low, high) is None:
+        raise BadInput(
+            f"{where}.between: {entry.attack.name} takes no strength between {low:g} and {high:g}; give the mildest "
+            "and the hardest, or strengths"
+        )
 
 
 def _check_lost(entry: AttackEntry, where: str) -> None:
