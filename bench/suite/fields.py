@@ -65,6 +65,7 @@ class SuiteFile(Fields):
     seeds: Positive = 1
     reference: Name | None = None
     untrained: Names = Field([])
+    stop: bool = False
 
 
 def read_suite_file(path: Path) -> SuiteFile:

@@ -32,6 +32,8 @@ class Suite:
         calibrated: the strengths found for tuned schemes, and for attacks at levels of lost accuracy.
         untrained: if any, nothing is trained: each architecture among the models is tried with these weights, keys
             of `bench.suite.untrained.WEIGHTS`, and no accuracy is measured.
+        stop: attacks are run in the order of their tiers, and not where a lower tier has decided the run; see
+            `bench.suite.stopping`.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Suite:
     reference: SchemeEntry | None = None
     calibrated: Strengths = field(default_factory=Strengths)
     untrained: tuple[str, ...] = ()
+    stop: bool = False
 
     @property
     def levels(self) -> dict[tuple[str, str], Mapping[float, float | None]]:
@@ -80,7 +83,7 @@ def load_suite(name: str) -> Suite:
     file = read_suite_file(path)
     schemes = [_scheme_entry(v, f"{path}: schemes[{i}]", file.payloads) for i, v in enumerate(file.schemes)]
     attacks = [_attack_entry(v, f"{path}: attacks[{i}]", file.payloads) for i, v in enumerate(file.attacks)]
-    _check_labels(path, schemes, attacks)
+    _check_labels(path, schemes, attacks, stop=file.stop)
     _check_untrained(file, attacks, f"{path}: untrained")
     return Suite(
         name=path.stem,
@@ -94,6 +97,7 @@ def load_suite(name: str) -> Suite:
         reference=_reference(file.reference, schemes, f"{path}: reference"),
         calibrated=_calibrated(path, schemes, attacks),
         untrained=tuple(file.untrained),
+        stop=file.stop,
     )
 
 
@@ -112,6 +116,7 @@ def _check_untrained(file: SuiteFile, attacks: Sequence[AttackEntry], where: str
         "'reference' takes": file.reference is not None,
         "'tune' takes": any(scheme.tune for scheme in file.schemes),
         "'lost' counts points of accuracy, which takes": any(attack.lost for attack in attacks),
+        "'stop' takes": file.stop,
     }
     for what, given in trained.items():
         if file.untrained and given:
@@ -207,8 +212,8 @@ def _check_between(entry: AttackEntry, where: str) -> None:
     _check_strengths(entry, entry.between, f"{where}.between")
     if low == high or middle(entry.attack, low, high) is None:
         raise BadInput(
-            f"{where}.between: {entry.attack.name} takes no strength between {low:g} and {high:g}; give the mildest "
-            "and the hardest, or strengths"
+            f"{where}.between: {entry.attack.name} takes no strength between {low:g} and {high:g}; "
+            "give the mildest and the hardest, or strengths"
         )
 
 
@@ -238,11 +243,13 @@ def _reference(label: str | None, schemes: Sequence[SchemeEntry], where: str) ->
     return found[0]
 
 
-def _check_labels(path: Path, schemes: Sequence[SchemeEntry], attacks: Sequence[AttackEntry]) -> None:
-    """Refuse labels that would make entries of the calibration file mean two things."""
+def _check_labels(
+    path: Path, schemes: Sequence[SchemeEntry], attacks: Sequence[AttackEntry], *, stop: bool
+) -> None:
+    """Refuse labels that would make entries of the calibration file, or reasons of a skip, mean two things."""
     labels = [entry.label for entry in schemes]
     _check_unique(labels, labels, "schemes", path)
-    levelled = {entry.label for entry in attacks if entry.lost}
+    levelled = {entry.label for entry in attacks if entry.lost or stop}
     _check_unique([entry.label for entry in attacks], levelled, "attacks", path)
 
 
