@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data import Dataset, Split
+from bench.metrics.tiers import SMALL, Tier
 from bench.models.registry import HostRecipe
 from cwwm.schemes import Scheme
 from cwwm.support.errors import BadInput
@@ -230,6 +231,26 @@ class Attack(ABC):
             "compute_fraction": context.compute_fraction(cost),
             "free": all(part.free for part in self.parts),
         }
+
+    @property
+    def declared_tier(self) -> Tier:
+        """Return the tier that the attack is tried at, known before it is run: the highest of its parts.
+
+        No row of it is of a lower one, but that an attack which looks at data may turn out to need none: tier 1.
+        """
+        return max(part.own_tier for part in self.parts)
+
+    @property
+    def own_tier(self) -> Tier:
+        """Return the declared tier of this part alone."""
+        budget: float | None = getattr(self, "budget", None)
+        if self.free:
+            return 0
+        if budget is not None:
+            return 2 if budget <= SMALL else 3
+        if self.other_data:
+            return 3
+        return 2 if self.needs else 1
 
     @property
     def other_data(self) -> tuple[str, ...]:

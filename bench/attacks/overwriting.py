@@ -13,6 +13,7 @@ from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost, meas
 from bench.attacks.means import Means, check_budget, means
 from bench.attacks.pruning import apply_masks, prunable_tensors
 from bench.metrics.dead_weights import PASSES, left_out
+from bench.metrics.tiers import Tier
 from cwwm.codes import Bits
 from cwwm.ownership.keys import NONCE_BYTES, Key
 from cwwm.ownership.mark import Mark
@@ -68,6 +69,11 @@ class Overwriting(Attack):
             make_scheme(self.scheme, least | dict(self.parameters or {}), "overwrite")
         if not 1 <= self.factor < math.inf:
             raise BadInput(f"overwrite: factor is a number of at least 1, not {self.factor:g}")
+
+    @property
+    def own_tier(self) -> Tier:
+        """Return 2: where the scheme marks a finished model, nothing is trained, whatever the budget."""
+        return 2
 
     def check_strength(self, strength: float) -> None:
         """Refuse what is no number of marks."""

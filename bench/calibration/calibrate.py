@@ -13,8 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from torch import nn
 
-from bench.calibration.attack_levels import chosen, try_strengths
+from bench.attacks import AttackContext
+from bench.calibration.attack_levels import Losses, chosen, try_strengths
+from bench.calibration.bisection import bisected, is_near
 from bench.calibration.search import Found, Trial, search
 from bench.execution.attacker import attacker_context
 from bench.execution.model_factory import Marked, ModelFactory
@@ -58,12 +61,18 @@ class CalibratedAttack:
     def __str__(self) -> str:
         """Return one line for who waits."""
         label, model = self.target
-        levels = ", ".join(
-            f"{points:g} points: " + ("none" if strength is None else f"{strength:g}")
-            for points, strength in self.found.chosen.items()
-        )
+        levels = ", ".join(f"{points:g} points: {self._told(points)}" for points in self.found.chosen)
         refused = f"; refused: {self.found.refused}" if self.found.refused else ""
         return f"{model}, {label}: {levels}{refused}"
+
+    def _told(self, level: float) -> str:
+        strength, tried = self.found.chosen[level], self.found.tried
+        if strength is None:
+            return "none"
+        points = tried[strength]
+        if strength != [*tried][-1] or is_near(points, level):
+            return f"{strength:g}"
+        return f"{strength:g}, the hardest, which loses {points:.2f}"
 
 
 @dataclass(frozen=True)
@@ -165,10 +174,29 @@ def calibrate_attacks(
     for host, entry in attacks:
         target = (entry.label, host.model.name)
         control, context = factory.control(host).model, attacker_context(host, entry, factory, None)
-        tried, refused = try_strengths(entry.attack, entry.strengths, control, context, say)
-        found = AttackStrengths(tried, chosen(tried, entry.lost), repr(entry.attack), host.seed, refused)
+        tried, refused = _tried(entry, control, context, say)
+        found = AttackStrengths(
+            tried, chosen(tried, entry.lost), repr(entry.attack), host.seed, refused, entry.between is not None
+        )
         read_strengths(path).adding_attack(target, found).write(path, fingerprint(root(calibrate_attacks)))
         yield CalibratedAttack(target, found)
+
+
+def _tried(
+    entry: AttackEntry, control: nn.Module, context: AttackContext, say: Callable[[str], None]
+) -> tuple[Losses, str]:
+    """Return the losses of an entry's candidates, which it gives or bisection finds, and the first refusal."""
+    if entry.between is None:
+        return try_strengths(entry.attack, entry.strengths, control, context, say)
+    refusals: list[str] = []
+
+    def measure(strength: float) -> float | None:
+        tried, refused = try_strengths(entry.attack, [strength], control, context, say)
+        refusals.extend([refused] if refused else [])
+        return tried[strength]
+
+    tried = bisected(entry.attack, entry.between, entry.lost, measure)
+    return tried, next(iter(refusals), "")
 
 
 def _budget(

@@ -87,7 +87,7 @@ def plan(
     chosen = chosen_suite(suite, model, scheme, attack, seeds, payload, plugin)
     todo = cells(chosen, prepare(choose_device(device), threads))
     record_store = RecordStore(out or default_out(suite))
-    waiting = {cell.identity for cell in pending(todo, record_store)}
+    waiting = {cell.identity for cell in pending(todo, record_store, stop=chosen.stop)}
     if json:
         print_json([{"identity": c.identity, **c.key, "recorded": c.identity not in waiting} for c in todo])
         return DONE
@@ -193,7 +193,8 @@ def run(
     todo, record_store = cells(chosen, prepare(where, threads)), RecordStore(folder)
     with writing(folder, "cwwm-bench run"):
         done = run_suite(chosen, todo, record_store, means)
-        say(f"{done.run} cells run, {done.taken} taken from {folder}")
+        unneeded = f", {done.unneeded} not needed" if done.unneeded else ""
+        say(f"{done.run} cells run{unneeded}, {done.taken} taken from {folder}")
         _write_leaderboard(record_store, page=folder / "leaderboard.html")
     _print_cut(done.cut)
     return FAILED if done.failed else DONE

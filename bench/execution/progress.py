@@ -20,6 +20,7 @@ from rich.text import Text
 
 from bench.records.fields import Amount, Count, Positive
 from bench.records.record import Record
+from bench.records.schema import NOT_NEEDED
 from bench.suite.cell import Cell
 from bench.support.plain_text import plain
 from bench.support.untrusted_io import read_object
@@ -144,7 +145,7 @@ class RunProgress:
 
     def __init__(self, folder: Path, suite: str, *, total: int, taken: int) -> None:
         """Prepare for a run into `folder` of `total` cells, `taken` of them recorded before."""
-        self.progress = Progress(suite, total, taken)
+        self.progress, self.unneeded = Progress(suite, total, taken), 0
         self._path, self._start, self._cell = progress_path(folder), time.perf_counter(), ""
         console = Console(stderr=True, highlight=False)
         self._live = Live(console=console, get_renderable=self._view) if sys.stderr.isatty() else None
@@ -189,6 +190,7 @@ class RunProgress:
         """Count a cell, and show its last row."""
         progress, line = self.progress, f"{_name(record.key.model_dump())}: {_outcome(record)}"
         progress.done += 1
+        self.unneeded += record.status == NOT_NEEDED
         progress.cell = ""
         progress.last = [*progress.last, line][-LAST:]
         if record.failed:

@@ -5,7 +5,7 @@ from bench.execution.measurement import measurement_of, seen_again
 from bench.execution.model_factory import ModelFactory
 from bench.records.fields import KIND
 from bench.records.record import MalformedRecord, Record, changed, new_record, with_attempts
-from bench.records.schema import Json
+from bench.records.schema import NOT_NEEDED, Json
 from bench.suite.cell import Cell
 from bench.suite.sources import beside
 from bench.support.environment import OthersLoad, environment
@@ -45,8 +45,10 @@ def next_record(
     If that is final but for its detection, only this is measured anew; else the cell is run, and the record keeps
     the earlier tries.
     """
-    if earlier is None or not earlier.is_final:
+    if earlier is None or earlier.failed:
         return with_attempts(run_cell(cell, factory, advance), earlier)
+    if earlier.status == NOT_NEEDED:
+        return with_attempts(run_cell(cell, factory, advance), None)
     return _renewed(earlier, cell, factory) or with_attempts(run_cell(cell, factory, advance), None)
 
 

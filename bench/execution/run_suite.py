@@ -11,11 +11,13 @@ from bench.execution.executors import Place, Processes, Sequential
 from bench.execution.model_factory import ModelFactory
 from bench.execution.preflight import preflight
 from bench.execution.progress import STOPPED, RunProgress, read_progress
+from bench.execution.skipping import Skip, SkipDecided, skip_none
 from bench.execution.time_budget import Durations, TimeBudget, by_importance, cut_rows
 from bench.records.store import RecordStore
 from bench.suite import Suite
 from bench.suite.cell import Cell
 from bench.suite.expand import pending
+from bench.suite.stopping import Stopping
 from bench.support.artifact_store import ArtefactStore
 from bench.support.environment import hardware
 from cwwm.support.errors import BadInput
@@ -58,12 +60,59 @@ class Means:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run did: cells run, taken over, failed (those given up before included), and cut by the budget."""
+    """What a run did.
+
+    Attributes:
+        run, taken: cells run, and taken over. failed: of all, those given up before included.
+        cut: by the budget. unneeded: not run, since a lower tier of attackers had decided their run.
+    """
 
     run: int
     taken: int
     failed: int
     cut: Sequence[Cell]
+    unneeded: int = 0
+
+
+@dataclass(frozen=True)
+class Executors:
+    """What runs the cells of a suite: here, one after the other, or apart, in processes whose end is not the run's.
+
+    Attributes:
+        record_store: where records go. means: what may be used. skip: says which cells need not be run.
+    """
+
+    record_store: RecordStore
+    means: Means
+    skip: Skip
+
+    @property
+    def all_apart(self) -> bool:
+        """Say whether no cell is to be run here."""
+        return self.means.jobs > 1 or self.means.cell_timeout is not None
+
+    def apart(self) -> Processes:
+        """Return what runs cells in processes of their own."""
+        means = self.means
+        place = Place(self.record_store.folder, means.cache_bytes, means.threads, means.plugins, means.device.type)
+        left = None if means.deadline is None else max(1.0, means.deadline - time.monotonic())
+        return Processes(self.record_store, place, means.jobs, means.cell_timeout or left, self.skip)
+
+    def here(self, progress: RunProgress) -> Sequential:
+        """Return what runs cells in this process."""
+        factory = ModelFactory(self._store, self.means.device, progress.say)
+        return Sequential(self.record_store, factory, self.skip)
+
+    def budget(self, cells: Sequence[Cell]) -> TimeBudget:
+        """Return what hands cells out while there is time."""
+        path = self.means.durations or self.record_store.folder / "durations.json"
+        durations = Durations(path, hardware(self.means.device))
+        deadline = float("inf") if self.means.deadline is None else self.means.deadline
+        return TimeBudget(cells, deadline=deadline, durations=durations, store=self._store, skip=self.skip)
+
+    @property
+    def _store(self) -> ArtefactStore:
+        return ArtefactStore(self.record_store.folder / "artefacts", limit_bytes=self.means.cache_bytes)
 
 
 def run_suite(suite: Suite, cells: Sequence[Cell], record_store: RecordStore, means: Means) -> Outcome:
@@ -75,16 +124,18 @@ def run_suite(suite: Suite, cells: Sequence[Cell], record_store: RecordStore, me
     """
     if means.deadline is not None:
         cells = by_importance(cells, suite)
-    waiting = pending(cells, record_store)
+    waiting = pending(cells, record_store, stop=suite.stop)
+    skip = SkipDecided(Stopping.of(cells, record_store), means.device) if suite.stop else skip_none
     suspects = _suspects(waiting, record_store)
     preflight(suite, record_store.folder, needed=bool(waiting))
     record_store.plan(suite.name, [cell.identity for cell in cells], suite.levels)
     taken, given_up = len(cells) - len(waiting), _given_up(cells, record_store)
     with RunProgress(record_store.folder, suite.name, total=len(cells), taken=taken) as progress:
-        cut = _run(waiting, suspects, record_store, means, progress)
+        cut = _run(waiting, suspects, Executors(record_store, means, skip), progress)
     record_store.ensure_in_place()
     write_json(record_store.folder / "cut.json", {"cells": cut_rows(cut)})
-    return Outcome(len(waiting) - len(cut), taken, progress.failed + given_up, cut)
+    run = len(waiting) - len(cut) - progress.unneeded
+    return Outcome(run, taken, progress.failed + given_up, cut, progress.unneeded)
 
 
 def _given_up(cells: Sequence[Cell], record_store: RecordStore) -> int:
@@ -103,36 +154,14 @@ def _suspects(waiting: Sequence[Cell], record_store: RecordStore) -> list[Cell]:
 
 
 def _run(
-    waiting: Sequence[Cell],
-    suspects: Sequence[Cell],
-    record_store: RecordStore,
-    means: Means,
-    progress: RunProgress,
+    waiting: Sequence[Cell], suspects: Sequence[Cell], executors: Executors, progress: RunProgress
 ) -> Sequence[Cell]:
     """Run cells, and return those that were cut. Suspects come first, each in a process of its own."""
-    apart = waiting if means.jobs > 1 or means.cell_timeout is not None else suspects
-    _run_apart(apart, record_store, means, progress)
+    apart = waiting if executors.all_apart else suspects
+    for record in executors.apart().run(apart, progress):
+        progress.finished(record)
     rest = [] if apart is waiting else [cell for cell in waiting if cell not in suspects]
-    store = ArtefactStore(record_store.folder / "artefacts", limit_bytes=means.cache_bytes)
-    budgeted = _time_budget(rest, record_store, means, store)
-    factory = ModelFactory(store, means.device, progress.say)
-    for record in Sequential(record_store, factory).run(budgeted, progress):
+    budgeted = executors.budget(rest)
+    for record in executors.here(progress).run(budgeted, progress):
         progress.finished(record)
     return budgeted.cut
-
-
-def _run_apart(cells: Sequence[Cell], record_store: RecordStore, means: Means, progress: RunProgress) -> None:
-    """Run cells in processes of their own, which they can end without ending the run."""
-    place = Place(record_store.folder, means.cache_bytes, means.threads, means.plugins, means.device.type)
-    left = None if means.deadline is None else max(1.0, means.deadline - time.monotonic())
-    for record in Processes(record_store, place, means.jobs, means.cell_timeout or left).run(cells, progress):
-        progress.finished(record)
-
-
-def _time_budget(
-    waiting: Sequence[Cell], record_store: RecordStore, means: Means, store: ArtefactStore
-) -> TimeBudget:
-    path = means.durations or record_store.folder / "durations.json"
-    durations = Durations(path, hardware(means.device))
-    deadline = float("inf") if means.deadline is None else means.deadline
-    return TimeBudget(waiting, deadline=deadline, durations=durations, store=store, clock=time.monotonic)

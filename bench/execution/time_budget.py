@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from bench.execution.shared_models import host_names
+from bench.execution.skipping import Skip, skip_none
 from bench.records.fields import Amount, Name, Positive
 from bench.suite import Suite
 from bench.suite.cell import Cell
@@ -136,13 +137,18 @@ class TimeBudget:
         durations: Durations,
         store: ArtefactStore,
         clock: Callable[[], float] = time.monotonic,
+        skip: Skip = skip_none,
     ) -> None:
-        """TimeBudget `cells` towards `deadline`, a time of `clock`."""
+        """TimeBudget `cells` towards `deadline`, a time of `clock`; those that `skip` gives a record take none."""
         self._waiting = deque(cells)
         self._deadline, self._durations, self._store, self._clock = deadline, durations, store, clock
+        self._skip = skip
 
     def __iter__(self) -> Iterator[Cell]:
         while self._waiting:
+            if self._skip(self._waiting[0]) is not None:
+                yield self._waiting.popleft()
+                continue
             kind, began = Kind.of(self._waiting[0], self._store), self._clock()
             if began + self._durations.expected(kind) > self._deadline:
                 return

@@ -24,6 +24,12 @@ def _countable(number: int) -> int:
     return number
 
 
+def _led_by_a_level(pair: list[float | None]) -> list[float | None]:
+    if pair[0] is None:
+        raise ValueError("begins without a level")
+    return pair
+
+
 Name = Annotated[str, Field(max_length=300), AfterValidator(_printable)]
 Text = Annotated[str, Field(max_length=100_000)]
 Identity = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
@@ -34,3 +40,5 @@ Log10 = Annotated[float, Field(ge=-LARGEST, le=0)]
 Count = Annotated[int, Field(ge=0), AfterValidator(_countable)]
 Positive = Annotated[int, Field(ge=1), AfterValidator(_countable)]
 Amount = Annotated[float, Field(ge=0, le=LARGEST)]
+#: points of accuracy lost, and the strength chosen for them, null if even the mildest lost more
+Level = Annotated[list[Number | None], Field(min_length=2, max_length=2), AfterValidator(_led_by_a_level)]

@@ -4,23 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bench.records.fields import Count, Identity, Name, Number, Positive
+from bench.records.fields import Count, Identity, Level, Name, Positive
 from bench.support.schema import plain_faults
 from bench.support.untrusted_io import read_object
 from cwwm.support.errors import BadInput
 
 MOST_CELLS = 1_000_000
-
-
-def _led_by_a_level(pair: list[float | None]) -> list[float | None]:
-    if pair[0] is None:
-        raise ValueError("begins without a level")
-    return pair
-
-
-_Pair = Annotated[list[Number | None], Field(min_length=2, max_length=2), AfterValidator(_led_by_a_level)]
 
 
 class _Part(BaseModel):
@@ -34,7 +25,7 @@ class AttackLevels(_Part):
 
     attack: Name
     model: Name
-    chosen: Annotated[list[_Pair], Field(max_length=1000)]
+    chosen: Annotated[list[Level], Field(max_length=1000)]
 
 
 class Archived(_Part):

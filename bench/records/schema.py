@@ -11,6 +11,7 @@ from bench.records.fields import (
     Count,
     Digest,
     Identity,
+    Level,
     Log10,
     Name,
     Number,
@@ -22,6 +23,7 @@ from bench.records.fields import (
 Facts = dict[str, JsonValue]
 Json = dict[str, Any]  # a record or a part of one, as it stands in a file
 
+NOT_NEEDED = "not-needed"  # status of a cell whose run a lower tier of attackers had decided
 FATAL_TRIES = 2  # so often may a cell end its process before it is given up
 
 
@@ -181,6 +183,12 @@ class RecipePart(Part):
     reader: Name | None = Field(None, description="how suspects were read; absent where it is blind")
     attack_label: Name = Field(description="of the attack in its suite")
     strength_means: Name = Field(description="what a strength is, with its unit")
+    levels: list[Level] | None = Field(
+        None,
+        description="points of accuracy that the unmarked control may lose, and the strength chosen for them, null "
+        "if even the mildest lost more; absent where no strength was chosen so",
+        max_length=1000,
+    )
 
 
 class Found(Part):
@@ -223,7 +231,7 @@ class RowTiming(Part):
     """Wall times of one row."""
 
     attack_s: Amount = Field(description="seconds of the attack's own work")
-    extract_ms: Amount = Field(description="median milliseconds of an extraction")
+    extract_ms: Amount = Field(description="milliseconds of its one extraction; older records: median of several")
 
 
 class Row(Reading):
@@ -316,7 +324,7 @@ class Timing(Part):
     """Times and memory of the mark; they count only from a machine that had nothing else to do."""
 
     embed_ms: Amount = Field(description="milliseconds of embedding beside training")
-    extract_ms: Amount = Field(description="median milliseconds of an extraction")
+    extract_ms: Amount = Field(description="median milliseconds of an extraction, its positions being known")
     step_ratio: Amount = Field(description="time of a training step over that of the control")
     peak_bytes_marked: Count | None = Field(description="peak memory while marking")
     peak_bytes_control: Count | None = Field(description="peak memory of the control's training")
@@ -365,8 +373,9 @@ class RecordHead(Part):
 
     format: Literal[FORMAT] = Field(description="of this file")  # type: ignore[valid-type]
     identity: Identity = Field(description="digest of the recipe, and the name of the file")
-    status: Literal["ok", "refused", "not-applicable", "failed", "out-of-memory"] = Field(
-        description="ok, refused and not-applicable are final; the others are tried again by the next run"
+    status: Literal["ok", "refused", "not-applicable", "not-needed", "failed", "out-of-memory"] = Field(
+        description="ok, refused and not-applicable are final; not-needed is decided again by the next run: an "
+        "attack of a lower tier had removed the mark for no accuracy; the others are tried again"
     )
     reason: Text | None = Field(None, description="why the status is not ok")
     fatal: bool = Field(False, description="it ended the process that ran it; twice is final")

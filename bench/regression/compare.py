@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.records.record import Record
+from bench.records.schema import NOT_NEEDED
 from bench.regression.curves import (
     ACCURACY,
     EVIDENCE,
@@ -209,7 +210,7 @@ def _lost(before: Mapping[Place, Curve], after: Mapping[Place, Curve], new: Iter
     reasons: dict[Place, str] = {}
     for record in new:
         place = Place(*record.key.curve)
-        if record.status != "ok" and place in before and place not in after:
+        if record.status not in ("ok", NOT_NEEDED) and place in before and place not in after:
             reasons[place] = f"{record.status}: {record.reason}"
     return reasons
 

@@ -129,7 +129,7 @@ def _facts(
         "commit": current_commit() or "",
         "suite": suite.name,
         "hardware": hardware(means.device),
-        "cells": outcome.run + outcome.taken,
+        "cells": outcome.run + outcome.taken + outcome.unneeded,
         "cut": len(outcome.cut),
         "failed": outcome.failed,
         "verdict": verdict,

@@ -26,7 +26,8 @@ _HEADER = """\
 #   tried: candidate strengths from the mildest to the hardest, and the points of accuracy each one lost on the
 #   validation split; null from where the attack refused the model, for the reason in 'refused'. chosen: points,
 #   and the last candidate that lost at most so many; null if even the mildest lost more. Cells run the chosen
-#   candidates once each, or, where all are null, the mildest one. by: the attack that was tried.
+#   candidates once each, or, where all are null, the mildest one. by: the attack that was tried. bisected: the
+#   candidates are none of the suite's, but were found by halving between the mildest and the hardest.
 """
 
 #: scheme label, payload bits, model
@@ -51,6 +52,7 @@ class AttackStrengths:
         by: repr of the attack, so that a change of its parameters is noticed.
         seed: of the control and of the attack.
         refused: the reason if the attack refused, else empty.
+        bisected: whether the candidates were found between the first and the last of them.
     """
 
     tried: Levels
@@ -58,11 +60,13 @@ class AttackStrengths:
     by: str
     seed: int
     refused: str = ""
+    bisected: bool = False
 
     def to_tree(self) -> dict[str, Any]:
         """Return the entry as YAML has it."""
         tree = {"tried": dict(self.tried), "chosen": dict(self.chosen), "by": self.by, "seed": self.seed}
-        return tree | ({"refused": self.refused} if self.refused else {})
+        more = {"refused": self.refused, "bisected": self.bisected}
+        return tree | {name: value for name, value in more.items() if value}
 
 
 def _chosen_of_tried(found: AttackStrengths) -> AttackStrengths:

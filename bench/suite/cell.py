@@ -151,12 +151,14 @@ class Cell:
     @property
     def recipe(self) -> dict[str, Any]:
         """Return all that the cell is made from, for the reader of its record and for `check`."""
+        levels = [[points, strength] for points, strength in self.attack.levels]
         return {
             **self.mark.recipe,
             "label": self.mark.scheme.label,
             **self.attack_recipe,
             "attack_label": self.attack.label,
             "strength_means": type(self.attack.attack).strength,
+            **({"levels": levels} if levels else {}),
         }
 
     @cached_property

@@ -98,6 +98,8 @@ class AttackEntry:
         payloads: the only payloads it is run at; empty: all of the suite's.
         lost: levels, in points of accuracy lost on the unmarked control of each model: the calibration file
             gives for each one the strength. Empty: all strengths are run.
+        between: the mildest and the hardest strength, where calibration finds the candidates itself.
+        levels: points and the strength chosen for them, None if even the mildest lost more; of an entry of a cell.
     """
 
     label: str
@@ -105,6 +107,8 @@ class AttackEntry:
     strengths: tuple[float, ...]
     payloads: tuple[int, ...] = ()
     lost: tuple[float, ...] = ()
+    between: tuple[float, float] | None = None
+    levels: tuple[tuple[float, float | None], ...] = ()
 
     @property
     def classes(self) -> tuple[type, ...]:
@@ -117,12 +121,15 @@ class AttackEntry:
         """Say whether nothing is left to choose: `found` is of this attack, these candidates and levels."""
         if not self.lost:
             return True
-        if found is None or found.by != repr(self.attack):
+        if found is None or found.by != repr(self.attack) or found.bisected != (self.between is not None):
             return False
-        return (tuple(found.tried), set(found.chosen)) == (self.strengths, set(self.lost))
+        tried = tuple(found.tried)
+        asked = (tried[0], tried[-1]) == self.between if self.between else tried == self.strengths
+        return asked and set(found.chosen) == set(self.lost)
 
     def fixed(self, found: AttackStrengths | None) -> "AttackEntry":
         """Return the entry of one cell: the chosen strengths only, the mildest if none was chosen."""
         if not self.lost or found is None:
             return self
-        return replace(self, strengths=strengths_to_run(self.strengths, found.chosen), lost=())
+        strengths = strengths_to_run(tuple(found.tried), found.chosen)
+        return replace(self, strengths=strengths, lost=(), between=None, levels=tuple(found.chosen.items()))

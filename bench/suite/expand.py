@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.models.registry import ModelSpec
+from bench.records.schema import NOT_NEEDED
 from bench.records.store import RecordStore
 from bench.suite import SUITES, AttackEntry, SchemeEntry, Suite
 from bench.suite.cell import Cell, HostSpec, MarkSpec
 from bench.suite.sources import is_stale
+from bench.suite.stopping import Stopping
 from cwwm.schemes import SCHEMES
 from cwwm.support.errors import BadInput
 
@@ -23,25 +25,36 @@ def cells(suite: Suite, runtime: Mapping[str, Any]) -> list[Cell]:
         BadInput: if a tuned scheme has no calibrated strength for one of them, or an attack that is run at
             levels of lost accuracy has no strengths chosen on one of the models; if a suite of untrained models
             has a scheme that marks only with data.
+
+    Attacks on a mark come in the suite's order, or in that of their tiers if the suite stops.
     """
     if suite.untrained:
         _check_one_shot(suite.schemes)
+    attacks = sorted(suite.attacks, key=lambda a: a.attack.declared_tier) if suite.stop else suite.attacks
     return [
         Cell(mark, _levelled(suite, attack, mark.host.model))
         for host in _hosts(suite, runtime)
         for mark in _marks(suite, host)
-        for attack in suite.attacks
+        for attack in attacks
         if mark.payload in suite.payloads_of(attack)
     ]
 
 
-def pending(cells: Sequence[Cell], record_store: RecordStore) -> list[Cell]:
+def pending(cells: Sequence[Cell], record_store: RecordStore, *, stop: bool = False) -> list[Cell]:
     """Return the cells without a final record: new ones, and those that failed or ran out of memory.
 
-    Those whose detection was measured by older source are among them: see `next_record`.
+    Those whose detection was measured by older source are among them: see `next_record`. So are those that were not
+    needed, unless the suite stops and the records of lower tiers still say so.
     """
-    records = {cell.identity: record_store.read(cell.identity) for cell in cells}
-    return [cell for cell in cells if (r := records[cell.identity]) is None or not r.is_final or is_stale(r)]
+    stopping = Stopping.of(cells, record_store) if stop else None
+
+    def is_settled(cell: Cell) -> bool:
+        record = record_store.read(cell.identity)
+        if record is None or not record.is_final or is_stale(record):
+            return False
+        return record.status != NOT_NEEDED or (stopping is not None and stopping.reason(cell) == record.reason)
+
+    return [cell for cell in cells if not is_settled(cell)]
 
 
 def _hosts(suite: Suite, runtime: Mapping[str, Any]) -> Iterator[HostSpec]:

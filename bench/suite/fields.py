@@ -49,8 +49,9 @@ class SchemeFields(_Entry):
 class AttackFields(_Entry):
     """An attack; see `AttackEntry`."""
 
-    strengths: Numbers
+    strengths: Numbers = Field([])
     lost: Numbers = Field([])
+    between: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
 
 
 class SuiteFile(Fields):
@@ -64,6 +65,7 @@ class SuiteFile(Fields):
     seeds: Positive = 1
     reference: Name | None = None
     untrained: Names = Field([])
+    stop: bool = False
 
 
 def read_suite_file(path: Path) -> SuiteFile:

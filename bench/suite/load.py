@@ -1,12 +1,13 @@
 """A suite: which models x schemes x payloads x attacks x strengths x seeds, read strictly."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from bench.attacks import make_attack
 from bench.calibration.attack_levels import check_comparable
+from bench.calibration.bisection import middle
 from bench.models.registry import ModelSpec, find_models
 from bench.suite.calibration_file import SUFFIX, Strengths, read_strengths, strengths_path
 from bench.suite.entries import AttackEntry, SchemeEntry
@@ -31,6 +32,8 @@ class Suite:
         calibrated: the strengths found for tuned schemes, and for attacks at levels of lost accuracy.
         untrained: if any, nothing is trained: each architecture among the models is tried with these weights, keys
             of `bench.suite.untrained.WEIGHTS`, and no accuracy is measured.
+        stop: attacks are run in the order of their tiers, and not where a lower tier has decided the run; see
+            `bench.suite.stopping`.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Suite:
     reference: SchemeEntry | None = None
     calibrated: Strengths = field(default_factory=Strengths)
     untrained: tuple[str, ...] = ()
+    stop: bool = False
 
     @property
     def levels(self) -> dict[tuple[str, str], Mapping[float, float | None]]:
@@ -79,7 +83,7 @@ def load_suite(name: str) -> Suite:
     file = read_suite_file(path)
     schemes = [_scheme_entry(v, f"{path}: schemes[{i}]", file.payloads) for i, v in enumerate(file.schemes)]
     attacks = [_attack_entry(v, f"{path}: attacks[{i}]", file.payloads) for i, v in enumerate(file.attacks)]
-    _check_labels(path, schemes, attacks)
+    _check_labels(path, schemes, attacks, stop=file.stop)
     _check_untrained(file, attacks, f"{path}: untrained")
     return Suite(
         name=path.stem,
@@ -93,6 +97,7 @@ def load_suite(name: str) -> Suite:
         reference=_reference(file.reference, schemes, f"{path}: reference"),
         calibrated=_calibrated(path, schemes, attacks),
         untrained=tuple(file.untrained),
+        stop=file.stop,
     )
 
 
@@ -111,6 +116,7 @@ def _check_untrained(file: SuiteFile, attacks: Sequence[AttackEntry], where: str
         "'reference' takes": file.reference is not None,
         "'tune' takes": any(scheme.tune for scheme in file.schemes),
         "'lost' counts points of accuracy, which takes": any(attack.lost for attack in attacks),
+        "'stop' takes": file.stop,
     }
     for what, given in trained.items():
         if file.untrained and given:
@@ -175,19 +181,40 @@ def _attack_entry(given: AttackFields, where: str, payloads: Collection[int]) ->
         strengths=tuple(given.strengths),
         payloads=tuple(given.payloads),
         lost=tuple(given.lost),
+        between=(given.between[0], given.between[1]) if given.between else None,
     )
-    _check_strengths(entry, f"{where}.strengths")
+    _check_strengths(entry, entry.strengths, f"{where}.strengths")
+    _check_between(entry, where)
     _check_lost(entry, where)
     return entry
 
 
-def _check_strengths(entry: AttackEntry, where: str) -> None:
+def _check_strengths(entry: AttackEntry, strengths: Iterable[float], where: str) -> None:
     """Refuse, before anything is run, a strength that the attack refuses of every model."""
-    for strength in entry.strengths:
+    for strength in strengths:
         try:
             entry.attack.check_strength(strength)
         except BadInput as error:
             raise BadInput(f"{where}: {error}") from error
+
+
+def _check_between(entry: AttackEntry, where: str) -> None:
+    """Refuse an attack with neither strengths nor bounds, with both, and bounds that nothing can lie between."""
+    if entry.between is None:
+        if not entry.strengths:
+            raise BadInput(f"{where}: field 'strengths' is missing; with 'lost' it may be 'between' instead")
+        return
+    low, high = entry.between
+    if entry.strengths:
+        raise BadInput(f"{where}.between: 'strengths' are given too; drop one of the two")
+    if not entry.lost:
+        raise BadInput(f"{where}.between: it takes 'lost', the points for which strengths are to be found")
+    _check_strengths(entry, entry.between, f"{where}.between")
+    if low == high or middle(entry.attack, low, high) is None:
+        raise BadInput(
+            f"{where}.between: {entry.attack.name} takes no strength between {low:g} and {high:g}; "
+            "give the mildest and the hardest, or strengths"
+        )
 
 
 def _check_lost(entry: AttackEntry, where: str) -> None:
@@ -216,11 +243,13 @@ def _reference(label: str | None, schemes: Sequence[SchemeEntry], where: str) ->
     return found[0]
 
 
-def _check_labels(path: Path, schemes: Sequence[SchemeEntry], attacks: Sequence[AttackEntry]) -> None:
-    """Refuse labels that would make entries of the calibration file mean two things."""
+def _check_labels(
+    path: Path, schemes: Sequence[SchemeEntry], attacks: Sequence[AttackEntry], *, stop: bool
+) -> None:
+    """Refuse labels that would make entries of the calibration file, or reasons of a skip, mean two things."""
     labels = [entry.label for entry in schemes]
     _check_unique(labels, labels, "schemes", path)
-    levelled = {entry.label for entry in attacks if entry.lost}
+    levelled = {entry.label for entry in attacks if entry.lost or stop}
     _check_unique([entry.label for entry in attacks], levelled, "attacks", path)
 
 

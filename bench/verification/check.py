@@ -13,11 +13,12 @@ from bench.execution.executors import Place, Processes
 from bench.execution.model_factory import split_tensors
 from bench.leaderboard import texts
 from bench.records.record import Record
-from bench.records.schema import TrainedResult
+from bench.records.schema import NOT_NEEDED, TrainedResult
 from bench.records.store import RecordStore
 from bench.records.untrained_schema import UntrainedRecord
 from bench.support.artifact_store import ArtefactStore, state_digest
 from bench.verification.comparison import comparable
+from bench.verification.not_needed import undecided
 from bench.verification.rebuild import Rebuilt, sort_out
 from bench.verification.rows import SEEDS, SEEDS_FOR_MESSAGES, Row, disagreements, power_lines, rows_of
 from bench.verification.submission import foreign_parts, gaps, inspect
@@ -102,10 +103,11 @@ def check_folder(record_store: RecordStore, runtime: Mapping[str, Any], rerun: R
         *_tables(record_store, records),
         *_artefacts(record_store.folder, records, say),
         *_from_plugins(records),
+        *undecided(records),
     ]
     if not rerun.sample:
         return Verdict(reasons, len(records))
-    runnable, others = sort_out(records, runtime)
+    runnable, others = sort_out([record for record in records if record.status != NOT_NEEDED], runtime)
     exact, rows, untested = by_conditions(runnable)
     if untested:
         others[f"on another processor, and their rows have fewer than {SEEDS} seeds"] += untested

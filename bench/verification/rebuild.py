@@ -100,7 +100,8 @@ def cell_of(record: Record, spec: ModelSpec) -> Cell:
     if made.copy_number is not None:
         raise BadInput("only the marked copy that is attacked has records")
     scheme = SchemeEntry(made.label, made.scheme.name, made.scheme.parameters, reader=made.reader or Blind.name)
-    attack = AttackEntry(made.attack_label, make_attack(made.attack, "record"), tuple(strengths))
+    levels = tuple((points, chosen) for points, chosen in made.levels or () if points is not None)
+    attack = AttackEntry(made.attack_label, make_attack(made.attack, "record"), tuple(strengths), levels=levels)
     runtime = made.host.model_dump(exclude={"model", "seed", "source", "weights"}, exclude_unset=True)
     weights = made.host.weights if isinstance(made, UntrainedRecipe) else None
     return Cell(MarkSpec(HostSpec(spec, made.host.seed, runtime, weights), scheme, made.payload), attack)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.records.record import Record, changed
-from bench.records.schema import Json
+from bench.records.schema import NOT_NEEDED, Json
 from bench.records.store import RecordStore
 from bench.records.untrained_schema import UntrainedRecord
 from bench.suite.sources import beside
@@ -57,7 +57,7 @@ def restamp(record_store: RecordStore, runtime: Mapping[str, Any], rerun: Rerun,
     if not stale:
         return Restamped((), left=left)
     seed = secrets.randbits(32) if rerun.seed is None else rerun.seed
-    chosen = drawn(stale, rerun.sample, seed)
+    chosen = drawn([one for one in stale if one.record.status != NOT_NEEDED], rerun.sample, seed)
     say(f"{len(chosen)} of {len(stale)} records of older source are run again; --seed {seed} chooses them again")
     if reasons := list(run_again(Chosen([_as_it_is(one) for one in chosen], []), rerun, say)):
         return Restamped(reasons, again=len(chosen), left=left + len(stale))

@@ -82,6 +82,7 @@ def _run_file_faults(folder: Path) -> Iterator[str]:
 
 def contradictions(record: Record, name: str) -> list[str]:
     """Return where a record contradicts itself; `name` is that of its file."""
+    made = record.recipe
     faults = [] if record.identity == name else [f"it is filed under another name than {record.identity}"]
     if record.identity != _identity(record.to_json()["recipe"]):
         faults.append("its identity does not follow from its recipe")
@@ -89,9 +90,11 @@ def contradictions(record: Record, name: str) -> list[str]:
     faults += [
         f"its key says {part} {said!r}, its recipe {key[part]!r}" for part, said in record.key if said != key[part]
     ]
-    if record.status == "ok" and [row.strength for row in record.rows or ()] != record.recipe.strengths:
+    if record.status == "ok" and [row.strength for row in record.rows or ()] != made.strengths:
         faults.append("its rows are not those of its strengths")
-    return faults + _false_conditions(record) + _false_labels(record.recipe)
+    if not {strength for _, strength in made.levels or () if strength is not None} <= {*made.strengths}:
+        faults.append("its levels name strengths at which it was not run")
+    return faults + _false_conditions(record) + _false_labels(made)
 
 
 def _identity(made: Json) -> str:

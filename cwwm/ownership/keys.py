@@ -11,9 +11,10 @@ import hmac
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ _MOST_BYTES = 4096  # of a key file, which has about 130
 _BLOCK_WORDS = 8192
 _FIRST_WORDS = 64  # squeezed at least: a short stream does not pay for a whole block
 _HEADERS = {"owner": "cwwm-key v1", "harness": "cwwm-harness-key v1"}
+T = TypeVar("T")
 
 
 _STRETCHES_KEPT = 8  # stream keys that a key remembers: one claim asks for its own several times
@@ -223,6 +225,13 @@ class Streams:
     def __init__(self, stream_key: bytes) -> None:
         """Take the stream key."""
         self._stream_key = stream_key
+        self._last: tuple[Hashable, Any] | None = None
+
+    def remembered(self, what: Hashable, make: Callable[[], T]) -> T:
+        """Return what was made last from these streams, if that was `what`; else make it, and remember it."""
+        if self._last is None or self._last[0] != what:
+            self._last = what, make()
+        return cast(T, self._last[1])
 
     def stream(self, purpose: str) -> "Stream":
         """Return the stream for one purpose (``"positions"``, ``"pad"``, ...), from its start."""

@@ -147,6 +147,7 @@ FULL: Tree = {
     ],
     "attacks": [
         {"name": "magnitude", "label": "levels", "ranking": "layer", "strengths": [0.5, 0.9], "lost": [0, 1]},
+        {"name": "magnitude", "label": "bisected", "between": [0.5, 0.9], "lost": [0, 1]},
         {"name": "then", "first": "magnitude", "second": {"name": "finetune", "epochs": 1}, "strengths": [0.5]},
         {"name": "search", "attack": {"name": "cluster"}, "mildest": 8, "hardest": 4, "strengths": [1]},
         {"name": "admm-prune", "keep": {"*": 0.1, "fc": 0.5}, "updates": 2, "strengths": [2]},

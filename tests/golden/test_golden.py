@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
-from bench.attacks import ATTACKS
+from bench.attacks import ATTACKS as KNOWN
+from bench.attacks import make_attack
+from bench.metrics.tiers import tier
+from bench.records.schema import Cost
 from bench.support.numerics import processor_facts
 from cwwm.schemes import SCHEMES
 from tests.golden.__main__ import EXPECTED, measured
-from tests.golden.cells import NEEDS, golden_cells
+from tests.golden.cells import ATTACKS, NEEDS, golden_cells
 from tests.portable.__main__ import EXPECTED as PORTABLE
 from tests.shared_folder import made_once
 
@@ -57,6 +60,16 @@ def test_golden_rows_are_the_committed_ones(found: dict[str, Any]) -> None:
         warnings.warn(f"portable numerics do not hold here: other last bits in {', '.join(others)}", stacklevel=1)
 
 
+@pytest.mark.results
+def test_no_row_is_of_a_lower_tier_than_its_attack_declares(found: dict[str, Any]) -> None:
+    """Else tiers that stop would leave out what a lower tier counts; one that only looks at data may need none."""
+    for name, (attack, _) in ATTACKS.items():
+        declared = make_attack(attack, name).declared_tier
+        for row in found["cells"].get(name, {"rows": []})["rows"]:
+            own = tier(Cost(**row["cost"]))
+            assert own >= declared or (own, declared) == (1, 2), name
+
+
 def faults(found: dict[str, Any], expected: dict[str, Any], *, untrained: bool) -> list[str]:
     """Return which values of rows differ by more than last bits can explain."""
     pairs = list(zip(found["rows"], expected["rows"], strict=True))
@@ -88,7 +101,7 @@ def test_every_scheme_and_attack_family_has_a_golden_cell() -> None:
     cells = [cell for _, cell in golden_cells({})]
     assert {cell.mark.scheme.name for cell in cells} == set(SCHEMES)
     run = {type(part).__module__ for cell in cells for part in (cell.attack.attack, *cell.attack.attack.parts)}
-    without = {attack.__module__ for attack in ATTACKS.values()} - run
+    without = {attack.__module__ for attack in KNOWN.values()} - run
     assert without == {
         "bench.attacks.compression.analog",  # aihwkit is not among what the tests install
         "bench.attacks.compression.joint",  # the solver of admm-prune, with clusters

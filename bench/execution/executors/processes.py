@@ -10,6 +10,7 @@ import torch
 from bench.execution.executors.base import SILENT, Watch
 from bench.execution.executors.worker import Place, Worker
 from bench.execution.run_cell import head
+from bench.execution.skipping import Skip, skip_none
 from bench.records.record import Record, new_record, with_attempts
 from bench.records.store import RecordStore
 from bench.suite.cell import Cell
@@ -35,12 +36,14 @@ class Processes:
         place: where workers work.
         jobs: processes, at least 1; no more are started than there are marked models.
         cell_timeout: seconds after which a cell has failed, or None.
+        skip: gives the record of a cell that need not be run; asked when a worker would take it.
     """
 
     record_store: RecordStore
     place: Place
     jobs: int
     cell_timeout: float | None = None
+    skip: Skip = skip_none
 
     def run(self, cells: Iterable[Cell], watch: Watch = SILENT) -> Iterator[Record]:
         """Run cells; see `Executor.run`."""
@@ -67,7 +70,7 @@ class _Pool:
             executor.record_store,
             executor.cell_timeout,
         )
-        self._watch, self._alone = watch, executor.jobs == 1
+        self._watch, self._alone, self._skip = watch, executor.jobs == 1, executor.skip
         self._groups = deque(_by_mark(cells))
         self._again: deque[Cell] = deque()
         self._workers: dict[Worker, deque[Cell]] = {}
@@ -105,22 +108,31 @@ class _Pool:
             if kind == "record" and worker.cell is not None:
                 self._record_store.write(content)
                 yield content
-            self._hand_out(worker)
+            yield from self._hand_out(worker)
 
-    def _hand_out(self, worker: Worker) -> None:
-        """Give a worker its next cell; without one it ends."""
-        group = self._workers[worker]
+    def _hand_out(self, worker: Worker) -> Iterator[Record]:
+        """Give a worker its next cell, and yield the records of those before it that need not be run.
+
+        Without a cell it ends.
+        """
+        while (cell := self._next(self._workers[worker])) is not None:
+            if (record := self._skip(cell)) is None:
+                worker.take(cell, self._record_store.read(cell.identity))
+                if self._alone:  # else no cell is the one in hand
+                    self._watch.started(cell)
+                return
+            self._record_store.write(record)
+            yield record
+        del self._workers[worker]
+        worker.end()
+
+    def _next(self, group: deque[Cell]) -> Cell | None:
+        """Take the next cell of a worker's group, of another one, or of what is tried again, if there is any."""
         if not group and self._groups:
             group.extend(self._groups.popleft())
         if not group and self._again:
             group.append(self._again.popleft())
-        if group:
-            worker.take(cell := group.popleft(), self._record_store.read(cell.identity))
-            if self._alone:  # else no cell is the one in hand
-                self._watch.started(cell)
-        else:
-            del self._workers[worker]
-            worker.end()
+        return group.popleft() if group else None
 
     def _lost(self, worker: Worker) -> Iterator[Record]:
         """Replace a worker that is gone; yield the record of its cell if that has failed for good."""

@@ -38,6 +38,11 @@ def place(carrier: Carrier, streams: Streams, count: int) -> Placement:
     return carrier.at(streams.stream("positions").sample(carrier.size, count))
 
 
+def placed(carrier: Carrier, streams: Streams, count: int) -> Placement:
+    """Return the same as `place`, made once while one mark is read many times; not to be moved or changed."""
+    return streams.remembered((carrier, count), lambda: place(carrier, streams, count))
+
+
 def pad_bits(bits: Bits, streams: Streams, length: int | None = None) -> Bits:
     """Return `bits`, extended by zeros to `length`, XOR the keyed pad: whitens, and undoes itself."""
     extended = np.zeros(length or len(bits), np.uint8)
@@ -133,7 +138,7 @@ def read_hosts(suspect: Weights, key: Key, mark: Mark, count: int) -> HostReadin
     missing = mark.carrier.missing(suspect)
     if len(missing) == len(mark.carrier.layers):
         return missing[0]
-    values = place(mark.carrier, mark.streams(key), count).gather(suspect, missing)
+    values = placed(mark.carrier, mark.streams(key), count).gather(suspect, missing)
     return HostReading(torch.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).cpu().numpy(), missing)
 
 
@@ -141,7 +146,7 @@ def hidden_hosts(key: Key, mark: Mark, count: int) -> dict[str, Tensor]:
     """Return the places of `count` hosts as flat indices, int64, by tensor: what a search must not look at."""
     if mark.carrier is None or not count:
         return {}
-    hosts = place(mark.carrier, mark.streams(key), count)
+    hosts = placed(mark.carrier, mark.streams(key), count)
     return {mark.carrier.layers[layer].name: inside for layer, _, inside in hosts.parts}
 
 
