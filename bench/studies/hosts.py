@@ -28,7 +28,7 @@ from cwwm.support.console import DONE, run_app
 from cwwm.training import train
 
 SUITES = (
-    "smoke", "paper", "protected", "encodings", "nightly-cpu", "compression", "adaptive", "alignment",
+    "smoke", "paper", "protected", "encodings", "nightly-cpu", "compression", "systems", "alignment",
     "compression-anchors", "compression-reach", "cpu",
 )  # fmt: skip
 MOST = 0.10  # a host with a larger share of dead weights is not for suites

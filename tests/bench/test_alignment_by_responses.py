@@ -29,7 +29,7 @@ ATTACK = {
 def test_after_sixty_percent_of_the_channels_were_removed(tmp_path: Path) -> None:
     cpu = torch.device("cpu")
     factory = ModelFactory(ArtefactStore(tmp_path), cpu)
-    todo = cells(load_suite("adaptive"), prepare(cpu, 1))
+    todo = cells(load_suite("systems"), prepare(cpu, 1))
     cell = next(cell for cell in todo if cell.mark.scheme.label == "protected-cwc aligned")
     marked, context = factory.marked(cell.mark), attacker_context(cell.host, cell.attack, factory, None)
     suspect = next(make_attack(ATTACK, "test").curve([marked.model], [1.0], context)).model

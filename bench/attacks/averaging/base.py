@@ -15,7 +15,15 @@ from bench.attacks.base import BASE, DATA, FORWARD, Attack, AttackContext, Attac
 from bench.attacks.means import Means, check_budget, means
 from bench.attacks.pruning import apply_masks, prunable_tensors
 from bench.attacks.training import BatchNormReestimation
+from bench.metrics.tiers import SMALL, Tier
 from cwwm.support.errors import BadInput
+
+
+def tier_of_share(share: float) -> Tier:
+    """Return the tier that this share of data and training takes."""
+    if not share:
+        return 1
+    return 2 if share <= SMALL else 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +46,11 @@ class Averaging(Attack):
         """Refuse what is no share."""
         if not 0 <= self.statistics <= 1:
             raise BadInput(f"{self.name}: statistics is a share between 0 and 1, not {self.statistics:g}")
+
+    @property
+    def own_tier(self) -> Tier:
+        """Return the tier of an attack that uses data for statistics alone."""
+        return tier_of_share(self.statistics)
 
     def training(self, context: AttackContext) -> Means | None:
         """Return what the attacker trains with, None for an attack that trains nothing."""
@@ -85,6 +98,11 @@ class Training(Averaging):
     rate: float = 1.0
     epochs: int | None = None
     budget: float = 1.0
+
+    @property
+    def own_tier(self) -> Tier:
+        """Return the tier by the budget, which bounds the statistics too."""
+        return tier_of_share(self.budget)
 
     def __post_init__(self) -> None:
         """Refuse what is no learning rate, no number of epochs or no budget."""

@@ -7,8 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bench.attacks.averaging.base import OnBase, Training
+from bench.attacks.averaging.base import OnBase, Training, tier_of_share
 from bench.attacks.averaging.family import BASE_MODEL, Family, Sibling
+from bench.metrics.tiers import Tier
 from cwwm.support.errors import BadInput
 
 SIBLING = "sibling"
@@ -45,6 +46,11 @@ class Interpolation(Training, OnBase):
             raise BadInput(f"interpolate: other is '{BASE_MODEL}' or '{SIBLING}', not '{self.other}'")
         if self.path not in (LINEAR, SLERP):
             raise BadInput(f"interpolate: path is '{LINEAR}' or '{SLERP}', not '{self.path}'")
+
+    @property
+    def own_tier(self) -> Tier:
+        """Return the tier by the budget of a sibling, or by the statistics alone: nobody trains the public base."""
+        return tier_of_share(self.budget if self.other == SIBLING else self.statistics)
 
     def check_strength(self, strength: float) -> None:
         """Refuse what is no weight."""
