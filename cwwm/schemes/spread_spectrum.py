@@ -1,7 +1,8 @@
 """Scheme `spread-spectrum`: coded bits added to all weights of the carrier as keyed pseudo-noise of small gain.
 
-After TATTOOED (Pagnotta, Hitaj, De Gaspari and Mancini 2022), which adds coded bits by code-division multiple
-access with a gain far below the weights, and decodes what a correlator reads. Our choices, where we differ:
+After TATTOOED (Pagnotta and others, arXiv 2202.06091), which adds coded bits by code-division multiple access with
+a gain far below the weights, and decodes what a correlator reads; scheme `tattooed` keeps to it. Our choices, where
+we differ:
 - There every coded bit has a code over all weights, and the sum of all codes is added: the bits disturb each
   other, and time grows with weights times bits. Here each weight belongs to one coded bit (direct sequence,
   disjoint hence orthogonal codes): the same energy a bit, no disturbance, time linear in the weights.

@@ -263,7 +263,7 @@ def host_layer(weights: Weights, name: str, bits: int) -> Layer:
     Raises:
         BadInput: for an unknown or unsuitable name, or a vector shorter than the payload.
     """
-    layer = _named_layer(weights, name) if name else _longest_layer(weights, bits)
+    layer = named_layer(weights, name) if name else _longest_layer(weights, bits)
     length = vector_length(layer.shape)
     if length < bits:
         raise BadInput(
@@ -273,7 +273,8 @@ def host_layer(weights: Weights, name: str, bits: int) -> Layer:
     return layer
 
 
-def _named_layer(weights: Weights, name: str) -> Layer:
+def named_layer(weights: Weights, name: str) -> Layer:
+    """Return the layer of this name; BadInput for an unknown one, or one that is no weight of filters."""
     if name not in weights:
         raise unknown_name("layer", name, weights.names())
     layer = Layer(name, weights.shape(name), weights.dtype(name))
