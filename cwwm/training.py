@@ -1,8 +1,8 @@
 """The one training loop: it trains hosts, embeds marks while training, and fine-tunes for attacks."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -10,7 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 from cwwm.support.timing import Stopwatch
+
+LONGEST = 3  # times the epochs of a marking recipe, until a message that does not read counts as not embedded
+CONTINUED = 0.25  # of the recipe's peak rate, beyond its epochs; a one-cycle's mean is a half
 
 
 class Batches(Protocol):
@@ -179,6 +183,59 @@ def train(
                 progress(step, total)
     model.requires_grad_(True)
     return TrainingReport(step, samples, watch.seconds, watch.peak_bytes, float(loss_sum) / steps_per_epoch)
+
+
+class MarkingHook(TrainingHook, Protocol):
+    """An embedding that can say whether its message reads."""
+
+    def embedded(self) -> bool:
+        """Say whether the message reads from the weights as they are."""
+        ...
+
+
+@dataclass(frozen=True)
+class MarkingReport:
+    """Cost of a marking phase.
+
+    Attributes:
+        training: of all of it, what was added included; the loss is that of its last epoch.
+        epochs: passes over the data, those of the recipe and what was added.
+    """
+
+    training: TrainingReport
+    epochs: int
+
+
+def train_marked(
+    model: nn.Module, data: Batches, recipe: Recipe, *, seed: int, embedding: MarkingHook
+) -> MarkingReport:
+    """Train as `train` does, then go on until the message reads, for up to `LONGEST` times the recipe's epochs.
+
+    What is embedded by the recipe alone is trained no longer, and is the same to the last bit. Beyond it, the
+    message is read after each epoch, at a constant `CONTINUED` of the peak rate: over twice the recipe's epochs
+    that moves weights as far as the recipe's one cycle does, and it may end anywhere. Optimiser states start anew
+    each epoch.
+    """
+    reports = [train(model, data, recipe, seed=seed, embedding=embedding)]
+    further = replace(recipe, epochs=1, lr=CONTINUED * recipe.lr, schedule="constant")
+    epochs = recipe.epochs
+    while epochs < LONGEST * recipe.epochs and not embedding.embedded():
+        seeded = derive_seed(seed=seed, further=epochs)
+        reports.append(train(model, data, further, seed=seeded, embedding=embedding))
+        epochs += 1
+    return MarkingReport(_summed(reports), epochs)
+
+
+def _summed(reports: Sequence[TrainingReport]) -> TrainingReport:
+    """Return the cost of several trainings, one after the other."""
+    peaks = [report.peak_bytes for report in reports if report.peak_bytes is not None]
+    return replace(
+        reports[-1],
+        steps=sum(report.steps for report in reports),
+        samples=sum(report.samples for report in reports),
+        seconds=sum(report.seconds for report in reports),
+        peak_bytes=max(peaks, default=None),
+    )
 
 
 def _step(

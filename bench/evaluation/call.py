@@ -32,7 +32,7 @@ from cwwm.readers import Blind
 from cwwm.schemes import EmbedContext, Scheme
 from cwwm.support.errors import BadInput
 from cwwm.support.seeds import derive_seed
-from cwwm.training import Recipe, train
+from cwwm.training import Recipe, train_marked
 from cwwm.weights.view import as_weights
 
 Build = Callable[[str | None, int], nn.Module]
@@ -127,7 +127,7 @@ class _Task:
             raise BadInput(f"evaluate: scheme '{self.scheme.name}' marks only while training; give data")
         embedding = self.scheme.begin(as_weights(host), message, key, context)
         if not self.scheme.one_shot and data is not None:
-            train(host, data, self.context.recipe.mark, seed=self.context.seed, embedding=embedding)
+            train_marked(host, data, self.context.recipe.mark, seed=self.context.seed, embedding=embedding)
         mark = embedding.finish()
         return Marked(embedding.weights.module or host, self.scheme, mark, key, message, {})
 

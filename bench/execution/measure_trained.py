@@ -82,14 +82,10 @@ def _timing(subjects: Subjects, extract_ms: float) -> dict[str, Any]:
     return {
         "embed_ms": 1e3 * (facts["begin_seconds"] + facts["finish_seconds"]),
         "extract_ms": extract_ms,
-        "step_ratio": _per_step(training) / _per_step(baseline),
+        "step_ratio": training["seconds"] / baseline["seconds"],
         "peak_bytes_marked": training["peak_bytes"],
         "peak_bytes_control": baseline["peak_bytes"],
     }
-
-
-def _per_step(training: dict[str, Any]) -> float:
-    return float(training["seconds"] / training["steps"])
 
 
 def _extract_ms(owner: OwnersReading, suspect: Weights) -> float:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar, cast
 
 import torch
@@ -22,7 +22,7 @@ from cwwm.ownership.mark import Mark
 from cwwm.schemes import EmbedContext, Scheme
 from cwwm.support.seeds import derive_seed
 from cwwm.support.timing import Stopwatch
-from cwwm.training import TrainingReport, train
+from cwwm.training import TrainingReport, train, train_marked
 from cwwm.weights.view import as_weights
 
 Say = Callable[[str], None]
@@ -186,10 +186,12 @@ class ModelFactory(UnmarkedModels):
         with Stopwatch(self.device) as begin:
             embedding = scheme.begin(as_weights(host), secret.message, secret.key, context)
         model = embedding.weights.module or host
-        report = train(model, data.train, recipe.mark, seed=seed, embedding=embedding)
+        marking = train_marked(model, data.train, recipe.mark, seed=seed, embedding=embedding)
         with Stopwatch(self.device) as finish:
             mark = embedding.finish()
-        facts = self._facts(model, data, report) | {
+        if not scheme.one_shot:
+            mark = replace(mark, report={**mark.report, "epochs_marked": marking.epochs})
+        facts = self._facts(model, data, marking.training) | {
             "mark": mark.to_json(),
             "begin_seconds": begin.seconds,
             "finish_seconds": finish.seconds,

@@ -31,6 +31,7 @@ from cwwm.schemes.deepsigns import DeepSigns, FeatureTap
 from cwwm.schemes.protected_cwc import ProtectedConstantWeight
 from cwwm.schemes.riga import Riga
 from cwwm.schemes.structural import Structural
+from cwwm.schemes.tattooed import PREAMBLE, Tattooed
 from cwwm.support.seeds import derive_seed
 from cwwm.training import Batches
 from cwwm.weights.carrier import Carrier, host_digest
@@ -123,6 +124,8 @@ def message(fit: Fit, base: Base, seed: int) -> Fitted:
         if isinstance(scheme, CodedScheme | Carriers):
             return Fitted(_best_message(scheme, base, key, mark, seed))
         found = scheme.extract(base.weights, key, mark)
+        if isinstance(scheme, Tattooed):
+            return Fitted(Claim(key, mark, _bits_of_symbols(scheme, found, key, mark)))
         if isinstance(scheme, ProtectedConstantWeight):
             return Fitted(Claim(key, mark, _data_of_blocks(scheme, found, key, mark)))
         if found.ok:
@@ -139,6 +142,12 @@ def _data_of_blocks(scheme: ProtectedConstantWeight, found: Extraction, key: Key
         size = scheme.payload_bits // code.codewords + (number < scheme.payload_bits % code.codewords)
         bits.append(shown.reshape(-1)[:size])
     return pad_bits(np.concatenate(bits).astype(np.uint8), mark.streams(key))
+
+
+def _bits_of_symbols(scheme: Tattooed, found: Extraction, key: Key, mark: Mark) -> Bits:
+    """Return the message whose bits, which stand in the words, the base shows; the checks do not hold."""
+    words = found.symbols[PREAMBLE:].reshape(scheme.words, -1) > 0
+    return pad_bits(scheme.code.systematic(words).reshape(-1), mark.streams(key))[: scheme.payload_bits]
 
 
 def _best_message(scheme: Scheme, base: Base, key: Key, mark: Mark, seed: int) -> Claim:
@@ -288,6 +297,8 @@ FITS = (
             ("dm-qim", {}),
             ("fixed-weights", {}),
             ("spread-spectrum", {}),
+            ("tattooed", {"share": 0.1}),
+            ("neuralmark", {}),
             ("uchida", {}),
             ("st-dm", {}),
             ("deepsigns", {}),

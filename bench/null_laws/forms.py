@@ -15,15 +15,18 @@ from cwwm.schemes import Scheme, make_scheme
 from cwwm.schemes.common.coded import CodedScheme, OuterCoded
 from cwwm.schemes.common.outer import LINEAR, POLAR
 from cwwm.schemes.common.projected import ProjectedScheme
+from cwwm.schemes.neuralmark import NeuralMark
+from cwwm.schemes.tattooed import Tattooed
 from cwwm.support.errors import BadInput
 from cwwm.support.seeds import canonical_json
 
-OVERLAP, BLOCK, MATCH, CODED, LABEL = (
+OVERLAP, BLOCK, MATCH, CODED, LABEL, CHIPS = (
     "hypergeometric overlap",
     "Binomial(known, 2^-m) blocks",
     "Binomial(k, 1/2) matched bits",
     "Binomial(n, 1/2) coded bits",
     "Binomial(n, 1/C) labels",
+    "Gaussian bound on chips",
 )
 VACANCY = "hypergeometric vacancy"  # beside overlap and blocks
 CORRELATION = "Hoeffding's bound on a sum of fair signs"  # under an outer polar code
@@ -32,9 +35,10 @@ LAWS: Mapping[str, str] = {
     "cwc": OVERLAP,
     "protected-cwc": BLOCK,
     **dict.fromkeys(("sign", "none", "sign-repetition", "fixed-weights", "dm-qim"), MATCH),
-    **dict.fromkeys(("uchida", "st-dm", "deepsigns", "riga", "structural"), MATCH),
+    **dict.fromkeys(("uchida", "st-dm", "deepsigns", "riga", "structural", "neuralmark"), MATCH),
     **dict.fromkeys(("sign-erasure", "spread-spectrum"), CODED),
     **dict.fromkeys(("carriers", "ingrain"), LABEL),
+    "tattooed": CHIPS,
 }
 #: the law of each statistic that evidence gives
 STATISTICS: Mapping[str, str] = {
@@ -45,6 +49,7 @@ STATISTICS: Mapping[str, str] = {
     "coded bits": CODED,
     "correlation": CORRELATION,
     "carriers": LABEL,
+    "correlation": CHIPS,
 }
 
 _OF_OUTER: Mapping[str, str] = {LINEAR: CODED, POLAR: CORRELATION}  # whatever the scheme is
@@ -56,6 +61,8 @@ _OWN: Mapping[str, tuple[str, ...]] = {  # parameters that reading uses as they 
     "st-dm": ("beta",),
     "deepsigns": ("marked_classes", "triggers"),
     "riga": ("hidden",),
+    "neuralmark": ("columns", "rounds"),
+    "tattooed": ("share", "row_weight", "word"),
     "carriers": ("carriers", "kind", "amplitude", "target_classes"),
     "ingrain": ("carriers", "kind", "amplitude", "target_classes"),
     "structural": ("check_bits", "segment", "parity", "step", "least", "most", "canonicalise"),
@@ -89,6 +96,9 @@ BEYOND: tuple[tuple[str, int, Mapping[str, Any]], ...] = (
     ("spread-spectrum", 64, {"outer": "polar"}),
     ("sign-erasure", 64, {"outer": "polar", "length": 512}),
     ("dm-qim", 64, {"outer": "linear"}),
+    ("neuralmark", 16, {"columns": 16, "rounds": 2}),
+    ("tattooed", 16, {"word": 24}),
+    ("tattooed", 16, {"word": 24, "row_weight": 4, "share": 0.25}),
 )
 
 
@@ -120,7 +130,9 @@ class Form:
         code: Any = getattr(scheme, "code", None)
         coded = scheme.information * code.length // _PACKED if isinstance(scheme, CodedScheme) else 0
         projected = self.payload_bits**2 if isinstance(scheme, ProjectedScheme) else 0
-        return max(4 * scheme.hosts, coded, projected)
+        chips = scheme.symbols * scheme.least // _PACKED if isinstance(scheme, Tattooed) else 0
+        keyed = scheme.columns * scheme.payload_bits if isinstance(scheme, NeuralMark) else 0
+        return max(4 * scheme.hosts, coded, projected, chips, keyed)
 
     @property
     def identity(self) -> str:

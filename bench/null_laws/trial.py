@@ -1,6 +1,7 @@
 """A form to try: its mark on a small real network, and suspects that do not carry the claims that are drawn."""
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,12 +35,14 @@ NONCE = b"null laws' nonce"
 MARKING = Recipe(epochs=4, batch_size=128, lr=3e-3)
 ROOM = 1.1  # weights of the pool for each host
 LEAST_POOL = 2000
+_SYMBOLS = 10  # weights that carry for each symbol that is added to all of them: fewer disturb each other too much
 WRITING: Mapping[str, Mapping[str, Any]] = {  # what only embedding uses: mild enough for a small pool
     "cwc": {"survive": 0.5, "low": 0.4},
     "protected-cwc": {"survive": 0.5, "low": 0.4},
     "riga": {"settling": 20},
     "carriers": {"strength": 1.0},
     "ingrain": {"strength": 1.0, "ingrainer_steps": 20},
+    "tattooed": {"ratio": 6.0},
 }
 
 
@@ -82,8 +85,10 @@ def _host(form: Form) -> nn.Module:
     if not scheme.one_shot:  # a vector of as many weights as bits, and as many class means
         bits = form.payload_bits
         classes = (form.parameters.get("marked_classes") or CLASSES) - 1
-        return trained(max(LEAST, bits), max(LEAST, -(-bits // classes)))
+        side = math.isqrt(getattr(scheme, "least", 0)) + 1
+        return trained(max(LEAST, bits, side), max(LEAST, -(-bits // classes), side))
     length: int = scheme.hosts or getattr(getattr(scheme, "code", None), "length", form.payload_bits)
+    length = max(length, _SYMBOLS * getattr(scheme, "least", 0))
     neurons = square(max(LEAST_POOL, int(ROOM * length)))
     return trained(neurons, neurons)
 

@@ -325,7 +325,9 @@ class Timing(Part):
 
     embed_ms: Amount = Field(description="milliseconds of embedding beside training")
     extract_ms: Amount = Field(description="median milliseconds of an extraction, its positions being known")
-    step_ratio: Amount = Field(description="time of a training step over that of the control")
+    step_ratio: Amount = Field(
+        description="time of the marking phase over that of the control; longer where it went on until embedded"
+    )
     peak_bytes_marked: Count | None = Field(description="peak memory while marking")
     peak_bytes_control: Count | None = Field(description="peak memory of the control's training")
 

@@ -73,6 +73,10 @@ class LdpcCode:
         word[:, form.fixed] = parity & 1
         return word.astype(np.bool_)
 
+    def systematic(self, words: Word) -> Bits:
+        """Return the bits that stand in words, bool (words, length), as they are: uint8 (words, information)."""
+        return words[:, _systematic(self).free].astype(np.uint8)
+
     def decode(self, odds: Reals, known: int = 0, ones: Bits | None = None) -> tuple[Bits, npt.NDArray[np.bool_]]:
         """Return the bits read, uint8 (words, information), and which words satisfy all checks, bool (words,).
 
@@ -86,7 +90,7 @@ class LdpcCode:
         if known and ones is not None:
             odds[-1, form.free[-known:]] = np.where(ones, _CERTAIN, -_CERTAIN)
         word, good = _min_sum(odds, _positions(self))
-        return word[:, form.free].astype(np.uint8), good
+        return self.systematic(word), good
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,10 @@ class Embedding(ABC):
     def project(self) -> None:  # noqa: B027 (a hook, empty by intention)
         """Restore the constraint on the host weights after an optimiser step; no gradients, nothing else."""
 
+    def embedded(self) -> bool:
+        """Say whether the message reads from the weights as they are; True where `finish` writes it."""
+        return True
+
     @abstractmethod
     def finish(self) -> Mark:
         """Bring the weights into their final form and return the mark."""

@@ -10,6 +10,7 @@ public network: its answer is a statistic, not a proof, whatever was committed t
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -128,7 +129,11 @@ class RigaEmbedding(LayerEmbedding):
         """Return the mark with the extractor as it is now."""
         self._settle()
         report = {**self.facts(), "stranger_match": self._stranger_match()}
-        return self.reported(report, dict(zip(EXTRACTOR, self._extractor, strict=True)))
+        return self.reported(report)
+
+    def learned(self) -> Mapping[str, Tensor]:
+        """Return the extractor."""
+        return dict(zip(EXTRACTOR, self._extractor, strict=True))
 
     def _reading(self, vector: Tensor) -> Tensor:
         """Return the extractor's loss: the message in this vector, the keyed other one in unmarked vectors."""

@@ -32,7 +32,7 @@ import torch
 
 from cwwm.codes import Bits
 from cwwm.codes.ldpc import LdpcCode
-from cwwm.ownership.evidence import Evidence
+from cwwm.ownership.evidence import Evidence, log10_chip_bound
 from cwwm.ownership.keys import Key, Streams
 from cwwm.ownership.mark import Mark
 from cwwm.schemes.base import Claim, EmbedContext, Embedding, Extraction, Scheme
@@ -58,8 +58,8 @@ class Tattooed(Scheme):
     """Code-division multiple access over a share of all weights.
 
     Evidence is a bound, not a fit: under a random key the correlation of the symbols read with the claimed ones is
-    a sum of fair signs times weights, so that Hoeffding gives P(it is T or more) <= exp(-T^2 / 2L) for T in units
-    of the weights' norm and L symbols, whatever the weights are.
+    a sum of independent fair signs times weights, whatever these are (`log10_chip_bound`). It is about L times the
+    amplitude squared over two, in natural logarithms: far more than the message's own bits.
 
     Attributes:
         share: R / N, part of the pool that carries. The code's settings go from 0.00125 to 0.75, the one for its
@@ -112,13 +112,18 @@ class Tattooed(Scheme):
         """Return L, the symbols of preamble and words."""
         return PREAMBLE + self.words * self.code.length
 
+    @property
+    def least(self) -> int:
+        """Return how many weights a pool needs, for as many that carry as there are symbols."""
+        return math.ceil(self.symbols / self.share)
+
     def places(self, carrier: Carrier) -> int:
         """Return R, how many weights of a pool carry; BadInput if they are fewer than the symbols."""
         count = int(self.share * carrier.size)
         if count < self.symbols:
             raise BadInput(
                 f"carrier '{carrier.rule}' has {carrier.size:,} weights, the code needs "
-                f"{math.ceil(self.symbols / self.share):,}; choose a larger carrier or a shorter payload"
+                f"{self.least:,}; choose a larger carrier or a shorter payload"
             )
         return count
 
@@ -174,14 +179,14 @@ class Tattooed(Scheme):
         return replace(found, bits=message, ok=True)
 
     def evidence(self, extraction: Extraction, claim: Claim) -> Evidence:
-        """Return Hoeffding's bound on the correlation with the claimed frame."""
+        """Return the bound on the correlation with the claimed frame."""
         if not extraction.applicable:
             return Evidence({})
         total = float(extraction.symbols @ self.frame(claim.message, claim.streams))
-        exponent = max(total, 0.0) ** 2 / (2 * self.symbols)
+        deviations = total / math.sqrt(self.symbols)
         return Evidence(
-            {"correlation": -exponent / math.log(10)},
-            {"standard deviations": total / math.sqrt(self.symbols), "symbols": self.symbols},
+            {"correlation": log10_chip_bound(deviations)},
+            {"standard deviations": deviations, "symbols": self.symbols},
         )
 
     def overlap(self, extraction: Extraction, claim: Claim) -> float:

@@ -25,6 +25,8 @@ STRENGTHS = {
     "dm-qim": "step",
     "fixed-weights": "spread",
     "spread-spectrum": "ratio",
+    "tattooed": "gain",
+    "neuralmark": "strength",
     "uchida": "strength",
     "st-dm": "strength",
     "deepsigns": "strength",

@@ -29,6 +29,8 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "cwc": {"payload_bits": 64},
     "protected-cwc": {"payload_bits": 64, "blocks": 40, "block_length": 64},
     "spread-spectrum": {"payload_bits": 32},
+    "tattooed": {"payload_bits": 32, "ratio": 6.0, "word": 48},
+    "neuralmark": {"payload_bits": 16, "columns": 16, "rounds": 1},
     "sign-erasure": {"payload_bits": 32, "survive": 0.5},
     "structural": {"payload_bits": 8},
     "carriers": {"payload_bits": 32, "kind": "content"},

@@ -7,7 +7,6 @@ the order of the filters does not matter. A keyed map turns it into one logit a 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -122,11 +121,24 @@ class TrainedEmbedding(Embedding):
         self.streams = self.mark.streams(key)
         self.target = torch.from_numpy(scheme.symbols_of(self._message, self.streams)).float().to(self.device)
 
-    def reported(self, report: Mapping[str, Any], learned: Mapping[str, Tensor] = MappingProxyType({})) -> Mark:
-        """Return the mark with a report, which gains `embedded_errors`, the bits that do not read back."""
-        copies = {name: tensor.detach().cpu().clone() for name, tensor in learned.items()}
+    def learned(self) -> Mapping[str, Tensor]:
+        """Return what reading needs that is learned beside the weights, as it is now; mostly nothing."""
+        return {}
+
+    def embedded(self) -> bool:
+        """Read the message as its owner would; nothing that training goes on with is changed."""
+        _, read = self._read()
+        return read.ok and bool(np.array_equal(read.bits, self._message))
+
+    def _read(self) -> tuple[Mark, Extraction]:
+        """Return the mark as it is now, and what it reads."""
+        copies = {name: tensor.detach().cpu().clone() for name, tensor in self.learned().items()}
         mark = replace(self.mark, learned=copies)
-        read = self._scheme.extract(self.weights, self.key, mark)
+        return mark, self._scheme.extract(self.weights, self.key, mark)
+
+    def reported(self, report: Mapping[str, Any]) -> Mark:
+        """Return the mark with a report, which gains `embedded_errors`, the bits that do not read back."""
+        mark, read = self._read()
         errors = int(np.sum(read.bits != self._message))
         return replace(mark, report={**report, "embedded_errors": errors})
 
