@@ -32,7 +32,7 @@ from cwwm.schemes.riga import Riga
 from cwwm.schemes.st_dm import SpreadTransformDither
 from cwwm.schemes.uchida import Uchida
 from cwwm.support.errors import BadInput
-from cwwm.training import Recipe, train
+from cwwm.training import Recipe, train, train_marked
 from cwwm.weights.view import as_weights
 from tests.plain_data import Shuffled, digits
 
@@ -558,3 +558,34 @@ def test_evidence_is_the_binomial_tail(marked: Callable[[str], Marked]) -> None:
     bits[:5] ^= 1
     evidence = case.scheme.evidence(replace(found, bits=bits), case.claim())
     assert evidence.log10_p == {"matched bits": log10_match_tail(K - 5, K)}
+
+
+@pytest.mark.parametrize(("strength", "epochs"), [(1.0, 2), (0.1, 4), (1e-6, 6)])
+def test_marking_goes_on_until_the_message_reads_up_to_three_times_as_long(strength: float, epochs: int) -> None:
+    recipe, scheme = replace(MARKING, epochs=2), Uchida(payload_bits=K, strength=strength)
+    plain, model = _marked(scheme, recipe), copy.deepcopy(_host())
+    embedding = scheme.begin(as_weights(model), _message(), KEY, _context())
+    report = train_marked(model, DATA, recipe, seed=1, embedding=embedding)
+    steps = -(-len(DATA) // recipe.batch_size)
+    assert (report.epochs, report.training.steps, report.training.samples) == (
+        epochs, epochs * steps, epochs * len(DATA)
+    )  # fmt: skip
+    assert embedding.embedded() == (strength > 1e-6)
+    assert (embedding.finish().report["embedded_errors"] == 0) == embedding.embedded()
+    same = all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.model.parameters(), strict=True))
+    assert same == (epochs == 2)  # embedded by the recipe alone: not a bit differs
+
+
+@pytest.mark.parametrize("name", ["deepsigns", "riga", "carriers"])
+def test_looking_whether_it_reads_changes_nothing(name: str) -> None:
+    ends = []
+    for looks in (0, 2):
+        model, recipe = copy.deepcopy(_host()), replace(MARKING, epochs=1)
+        embedding = SCHEMES[name].begin(as_weights(model), _message(), KEY, _context())
+        for seed in (1, 2):
+            for _ in range(looks):
+                embedding.embedded()
+            train(model, DATA, recipe, seed=seed, embedding=embedding)
+        ends.append((model.state_dict(), embedding.finish().packed()))
+    for one, other in zip(*ends, strict=True):
+        assert all(torch.equal(tensor, other[key]) for key, tensor in one.items())
