@@ -4,12 +4,17 @@ The common budget of a (model, payload) is the larger of the noise floor (square
 two unmarked trainings of the same host) and the energy of the suite's reference scheme. A scheme whose highest
 strength stays below it, or whose mark has no pool, is matched on accuracy instead.
 
+A scheme with other parameters to choose (`Tune.choices`) is brought to the budget in each combination. Of these,
+the one is taken whose message is recovered before any attack, and after most of a small fixed panel
+(`bench.calibration.panel`); of equal ones the one that costs least energy, then the first. Accuracy is that of the
+validation split.
+
 An attack with levels of lost accuracy is tried on the unmarked control of each model: what a strength costs must
 not depend on the mark that it is then measured against.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +23,7 @@ from torch import nn
 from bench.attacks import AttackContext
 from bench.calibration.attack_levels import Losses, chosen, try_strengths
 from bench.calibration.bisection import bisected, is_near
+from bench.calibration.panel import ROWS, survived
 from bench.calibration.search import Found, Trial, search
 from bench.execution.attacker import attacker_context
 from bench.execution.model_factory import Marked, ModelFactory
@@ -37,6 +43,8 @@ class Calibrated:
     place: Place
     parameter: str
     found: Found
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    survived: int | None = None
 
     def __str__(self) -> str:
         """Return one line for who waits."""
@@ -44,8 +52,10 @@ class Calibrated:
         if (trial := self.found.trial) is None:
             return f"{model}, {label}, {payload} bits: refused: {self.found.reason}"
         state = "recovered" if trial.recovered else "NOT recovered"
+        others = "".join(f", {name} {value}" for name, value in self.chosen.items())
+        others += "" if self.survived is None else f", {self.survived} of {ROWS} attacks survived"
         return (
-            f"{model}, {label}, {payload} bits: {self.parameter} {trial.strength:g} by {self.found.by}, "
+            f"{model}, {label}, {payload} bits: {self.parameter} {trial.strength:g}{others} by {self.found.by}, "
             f"energy {_show(trial.energy)} for {_show(self.found.target)}, {trial.lost:.2f} points lost, "
             f"message {state}, {self.found.trainings} trainings"
         )
@@ -126,8 +136,8 @@ def waiting(
 
 
 def _is_found(suite: Suite, mark: MarkSpec) -> bool:
-    strength = suite.calibrated.values.get(_place(mark), {})
-    return set(strength) == {_tune(mark).parameter}
+    found = suite.calibrated
+    return _tune(mark).is_settled(found.values.get(_place(mark), {}), found.choices.get(_place(mark), {}))
 
 
 def calibrate(
@@ -147,13 +157,12 @@ def calibrate(
         host = (mark.host.model.name, mark.payload)
         if host not in budgets:
             budgets[host] = _budget(suite.reference, mark, factory, say)
-        found = _find(mark, budgets[host], factory, say)
-        parameter = _tune(mark).parameter
-        facts = {**found.facts(), "seed": mark.host.seed}
-        read_strengths(path).adding(_place(mark), {parameter: found.strength}, facts).write(
-            path, fingerprint(root(calibrate))
-        )
-        yield Calibrated(_place(mark), parameter, found)
+        best = _best(mark, budgets[host], factory, say)
+        panel = {} if best.survived is None else {"survived": best.survived, "attacks": ROWS}
+        facts = {**best.found.facts(), **panel, "seed": mark.host.seed}
+        value = {best.parameter: best.found.strength}
+        read_strengths(path).adding(best.place, value, facts, best.chosen).write(path, fingerprint(root(calibrate)))
+        yield best
 
 
 def calibrate_attacks(
@@ -218,6 +227,29 @@ def _budget(
     place = f"{mark.host.model.name} at {mark.payload} bits"
     say(f"budget {budget:.3g} on {place}: {reference.label}, or the noise floor")
     return budget
+
+
+def _best(mark: MarkSpec, budget: float | None, factory: ModelFactory, say: Callable[[str], None]) -> Calibrated:
+    """Return the combination of a scheme's choices that holds best at the budget; see the head of this file."""
+    tune, found = _tune(mark), []
+    for others in tune.combinations:
+        entry = replace(mark.scheme, parameters={**mark.scheme.parameters, **others})
+        spec = replace(mark, scheme=entry)
+        one = Calibrated(_place(mark), tune.parameter, _find(spec, budget, factory, say), others)
+        if tune.choices and one.found.trial is not None:
+            strong = replace(mark, scheme=entry.fixed(mark.payload, {tune.parameter: one.found.strength}))
+            one = replace(one, survived=survived(strong, factory))
+            say(str(one))
+        found.append(one)
+    best = max(found, key=_merit)
+    return best if best.found.trial is not None else replace(best, chosen={})
+
+
+def _merit(one: Calibrated) -> tuple[bool, bool, int, float]:
+    """Return what the best of several combinations has most of; `max` takes the first of equal ones."""
+    if (trial := one.found.trial) is None:
+        return False, False, 0, 0.0
+    return True, trial.recovered, one.survived or 0, -trial.spent
 
 
 def _find(mark: MarkSpec, budget: float | None, factory: ModelFactory, say: Callable[[str], None]) -> Found:

@@ -22,6 +22,8 @@ _HEADER = """\
 # reached: how it was found. by energy: squared change over squared norm of the pool, within 10 % of the target
 #   that all schemes of a host and payload share, or as near as the search came. by accuracy: even the highest
 #   strength stays below the target, or the mark has no pool; the largest one tried that costs at most 0.5 points.
+# choices: where a scheme's 'tune' has some: the combination whose mark, at that strength, outlived most of a fixed
+#   panel of attacks ('survived' under reached); of equal ones the cheapest.
 # attacks: attack label, model: strengths chosen once on the unmarked control, for all schemes, payloads and seeds.
 #   tried: candidate strengths from the mildest to the hardest, and the points of accuracy each one lost on the
 #   validation split; null from where the attack refused the model, for the reason in 'refused'. chosen: points,
@@ -83,6 +85,7 @@ class CalibrationFile(Fields):
     """The file as it is written: nested by scheme label, payload in bits and model, or attack label and model."""
 
     values: dict[Name, dict[Positive, dict[Name, dict[Name, float | None]]]]
+    choices: dict[Name, dict[Positive, dict[Name, dict[Name, Any]]]] = Field({})
     reached: dict[Name, dict[Positive, dict[Name, dict[Name, Any]]]] = Field({})
     attacks: dict[Name, dict[Name, _Checked]] = Field({})
 
@@ -93,6 +96,7 @@ class Strengths:
 
     Attributes:
         values: at each place the calibrated parameter and its value, None where the scheme refused.
+        choices: at each place what was chosen of other parameters, by name.
         reached: at each place the facts of its search, for the reader.
         attacks: the strengths chosen for an attack on a model.
     """
@@ -100,10 +104,23 @@ class Strengths:
     values: Mapping[Place, Mapping[str, float | None]] = field(default_factory=dict)
     reached: Mapping[Place, Mapping[str, Any]] = field(default_factory=dict)
     attacks: Mapping[Target, AttackStrengths] = field(default_factory=dict)
+    choices: Mapping[Place, Mapping[str, Any]] = field(default_factory=dict)
 
-    def adding(self, place: Place, value: Mapping[str, float | None], reached: Mapping[str, Any]) -> "Strengths":
+    def adding(
+        self,
+        place: Place,
+        value: Mapping[str, float | None],
+        reached: Mapping[str, Any],
+        chosen: Mapping[str, Any] | None = None,
+    ) -> "Strengths":
         """Return these strengths with one place set."""
-        return replace(self, values={**self.values, place: value}, reached={**self.reached, place: reached})
+        others = {at: found for at, found in self.choices.items() if at != place}
+        return replace(
+            self,
+            values={**self.values, place: value},
+            reached={**self.reached, place: reached},
+            choices={**others, place: chosen} if chosen else others,
+        )
 
     def adding_attack(self, target: Target, found: AttackStrengths) -> "Strengths":
         """Return these strengths with those of one attack on one model set."""
@@ -114,7 +131,8 @@ class Strengths:
         attacks: dict[str, dict[str, Any]] = {}
         for (label, model), found in sorted(self.attacks.items(), key=lambda item: item[0]):
             attacks.setdefault(label, {})[model] = found.to_tree()
-        tree = {"values": _nested(self.values), "reached": _nested(self.reached), "attacks": attacks}
+        chosen = {"choices": _nested(self.choices)} if self.choices else {}
+        tree = {"values": _nested(self.values), **chosen, "reached": _nested(self.reached), "attacks": attacks}
         text = dump_yaml(tree)
         write_atomic(path, (_HEADER.format(suite=path.name.removesuffix(SUFFIX), source=source) + text).encode())
 
@@ -134,7 +152,7 @@ def read_strengths(path: Path) -> Strengths:
         return Strengths()
     found = validated(CalibrationFile, read_yaml(path), str(path), remedy="; calibrate the suite again")
     attacks = {(label, model): leaf for label, models in found.attacks.items() for model, leaf in models.items()}
-    return Strengths(_flat(found.values), _flat(found.reached), attacks)
+    return Strengths(_flat(found.values), _flat(found.reached), attacks, _flat(found.choices))
 
 
 def _nested(places: Mapping[Place, Mapping[str, Any]]) -> dict[str, dict[int, dict[str, dict[str, Any]]]]:

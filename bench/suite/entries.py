@@ -1,8 +1,9 @@
 """What a suite lists: schemes and attacks with their parameters, and what calibration is to fix of them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 from bench.attacks import Attack
@@ -12,19 +13,44 @@ from cwwm.readers import Blind
 from cwwm.schemes import SCHEMES, Scheme, make_scheme
 from cwwm.support.errors import BadInput, unknown_name
 
+MOST_COMBINATIONS = 12  # of choices: each one is a search of its own, of up to five trainings
+
 
 @dataclass(frozen=True)
 class Tune:
-    """Which parameter of a scheme calibration fixes, and the least and largest value it tries."""
+    """What calibration fixes of a scheme: its strength, and one of several values of other parameters.
+
+    Attributes:
+        parameter: the strength; low, high: the least and largest value tried.
+        choices: by name, values to choose among (numbers, texts): a repetition, a layer, a rate of the code.
+    """
 
     parameter: str
     low: float
     high: float
+    choices: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a range without a logarithm or an extent."""
+        """Refuse a range without a logarithm or an extent, and choices that leave none, or too many."""
         if not 0 < self.low < self.high < math.inf:
             raise BadInput(f"tune needs 0 < low < high, not {self.low:g} and {self.high:g}")
+        for name, values in self.choices.items():
+            if name == self.parameter or len(values) < 2:
+                raise BadInput(f"tune needs two values or more to choose {name} among, and not the strength itself")
+        if len(self.combinations) > MOST_COMBINATIONS:
+            found = len(self.combinations)
+            raise BadInput(f"tune has {found} combinations of choices; {MOST_COMBINATIONS} are the most")
+
+    @property
+    def combinations(self) -> list[dict[str, Any]]:
+        """Return every combination of the choices, in their order; one without any where there is none."""
+        return [dict(zip(self.choices, values, strict=True)) for values in product(*self.choices.values())]
+
+    def is_settled(self, strength: Mapping[str, float | None], chosen: Mapping[str, Any]) -> bool:
+        """Say whether a calibration left nothing open: a strength and one of the combinations, or a refusal."""
+        if set(strength) != {self.parameter}:
+            return False
+        return chosen in self.combinations or strength[self.parameter] is None
 
 
 @dataclass(frozen=True)
@@ -37,7 +63,7 @@ class SchemeEntry:
         parameters: for every payload.
         at: parameters for single payloads, merged over those for all.
         payloads: the only payloads it is run at; empty: all of the suite's.
-        tune: which parameter the suite's calibration file gives, or None.
+        tune: what the suite's calibration file gives, or None.
         reader: how suspects are read, by the name in `cwwm.readers`.
     """
 
@@ -49,12 +75,12 @@ class SchemeEntry:
     tune: Tune | None = None
     reader: str = Blind.name
 
-    def fixed(self, payload_bits: int, strength: Mapping[str, float | None] | None = None) -> "SchemeEntry":
+    def fixed(self, payload_bits: int, strength: Mapping[str, Any] | None = None) -> "SchemeEntry":
         """Return the entry of one cell: all parameters in one mapping, and nothing left to choose.
 
         Args:
             payload_bits: of the cell.
-            strength: the tuned parameter and its value; None as value leaves the scheme's default.
+            strength: what was tuned, by parameter; None as value leaves the scheme's default.
         """
         given = {name: value for name, value in (strength or {}).items() if value is not None}
         parameters = {**self.parameters, **self.at.get(payload_bits, {}), **given}

@@ -84,13 +84,15 @@ def _strong(suite: Suite, entry: SchemeEntry, payload: int, model: ModelSpec) ->
     """Return the entry of a cell, with its calibrated strength if it is tuned."""
     if entry.tune is None:
         return entry.fixed(payload)
-    strength = suite.calibrated.values.get((entry.label, payload, model.name), {})
-    if set(strength) != {entry.tune.parameter}:
+    place = (entry.label, payload, model.name)
+    strength, chosen = suite.calibrated.values.get(place, {}), suite.calibrated.choices.get(place, {})
+    if not entry.tune.is_settled(strength, chosen):
+        wanted = ", ".join((entry.tune.parameter, *entry.tune.choices))
         raise BadInput(
-            f"scheme '{entry.label}' has no calibrated {entry.tune.parameter} at {payload} bits on {model.name}; "
+            f"scheme '{entry.label}' has no calibrated {wanted} at {payload} bits on {model.name}; "
             f"run first: {_calibrate(suite)}"
         )
-    return entry.fixed(payload, strength)
+    return entry.fixed(payload, {**strength, **chosen})
 
 
 def _levelled(suite: Suite, entry: AttackEntry, model: ModelSpec) -> AttackEntry:

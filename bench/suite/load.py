@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -160,16 +161,17 @@ def _check_reader(entry: SchemeEntry, where: str) -> None:
 
 
 def _check_tune(entry: SchemeEntry, where: str) -> None:
-    """Refuse to tune what is no real-valued parameter of the scheme, or what the suite gives itself."""
+    """Refuse a strength that is no real number, choices the scheme does not take, and what is given as well."""
     if (tune := entry.tune) is None:
         return
     kinds = [f.type for f in fields(SCHEMES[entry.name]) if f.name == tune.parameter]  # none of an unknown name
     if kinds and kinds[0] not in (float, float | None):
         raise BadInput(f"{where}: '{tune.parameter}' of scheme '{entry.name}' takes no real number to search over")
-    for strength in (tune.low, tune.high):
-        _check_scheme(entry.name, {**entry.parameters, tune.parameter: strength}, where)
-    if any(tune.parameter in given for given in (entry.parameters, *entry.at.values())):
-        raise BadInput(f"{where}: '{tune.parameter}' is both given and tuned; drop one of the two")
+    for strength, chosen in product((tune.low, tune.high), tune.combinations):
+        _check_scheme(entry.name, {**entry.parameters, **chosen, tune.parameter: strength}, where)
+    for name, given in product((tune.parameter, *tune.choices), (entry.parameters, *entry.at.values())):
+        if name in given:
+            raise BadInput(f"{where}: '{name}' is both given and tuned; drop one of the two")
 
 
 def _attack_entry(given: AttackFields, where: str, payloads: Collection[int]) -> AttackEntry:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bench.calibration.panel import ROWS
 from bench.calibration.search import LOST, NEAR, TRAININGS, Trial, search
 from bench.models.registry import ZOO_VARIABLE
 from bench.suite import Tune, load_suite, narrow
@@ -274,4 +275,72 @@ def test_an_error_in_a_calibration_file_is_named(
     with pytest.raises(BadInput) as caught:
         load_suite(str(tmp_path / "mine.yaml"))
     assert all(name in str(caught.value) for name in (*names, "mine.calibration.yaml")), str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+CHOOSING = """
+models: [tiny]
+payloads: [16]
+reference: signs
+schemes:
+  - {name: sign-repetition, label: signs, carrier: body, repetition: 5}
+  - {name: sign-repetition, carrier: body,
+     tune: {parameter: strength, low: 0.1, high: 6, choices: {repetition: [1, 41]}}}
+attacks:
+  - {name: magnitude, strengths: [0.5]}
+"""
+
+
+def test_other_parameters_are_chosen_by_what_outlives_a_panel_at_the_same_energy(
+    tiny: Path,
+    bench: Bench,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    suite = tmp_path / "choosing.yaml"
+    suite.write_text(CHOOSING)
+    assert bench("calibrate", suite, "--out", tmp_path, "--device", "cpu") == 0
+    said = capsys.readouterr().err
+    place = ("sign-repetition", 16, "tiny")
+    found = read_strengths(strengths_path(suite))
+    facts = found.reached[place]
+    survivors = [
+        int(line.split(" attacks survived")[0].split()[-3]) for line in said.splitlines() if "survived" in line
+    ]
+    assert (found.choices[place], facts["survived"], facts["attacks"]) == ({"repetition": 41}, max(survivors), ROWS)
+    assert len(survivors) == 3  # of both combinations, and of the one that was taken
+    assert survivors[0] < survivors[1] == survivors[2]
+    monkeypatch.setenv(ZOO_VARIABLE, str(tiny / "models.yaml"))
+    (cell,) = (cell for cell in cells(load_suite(str(suite)), {}) if cell.mark.scheme.label == place[0])
+    assert cell.mark.scheme.parameters == {"carrier": "body", "repetition": 41, **found.values[place]}
+    assert bench("calibrate", suite, "--out", tmp_path, "--device", "cpu") == 0
+    assert "0 strengths found" in capsys.readouterr().out
+    other = found.adding(place, found.values[place], facts, {"repetition": 7})  # no longer among the choices
+    other.write(strengths_path(suite), "0" * 32)
+    assert bench("plan", suite) == 2
+    assert "no calibrated strength, repetition at 16 bits on tiny" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("choices", "says"),
+    [
+        ("{repetition: [5]}", "two values or more to choose repetition among"),
+        ("{strength: [1, 2]}", "and not the strength itself"),
+        ("{repetition: [1, 2, 3, 4], floor: [0.1, 0.2, 0.3, 0.4]}", "16 combinations of choices; 12 are the most"),
+        ("{repetition: [1, 0]}", "repetition >= 1"),
+        ("{repetitoin: [1, 2]}", "did you mean repetition"),
+        ("{carrier: [body, all]}", "'carrier' is both given and tuned"),
+        ("{repetition: 5}", "schemes[1].tune.choices.repetition"),
+    ],
+)
+def test_impossible_choices_are_refused(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choices: str, says: str
+) -> None:
+    monkeypatch.setenv(ZOO_VARIABLE, str(tiny / "models.yaml"))
+    path = tmp_path / "mine.yaml"
+    path.write_text(CHOOSING.replace("{repetition: [1, 41]}", choices))
+    with pytest.raises(BadInput) as caught:
+        load_suite(str(path))
+    assert says in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -76,7 +76,7 @@ def test_bits_that_the_reader_knows_help() -> None:
 @given(st.integers(-3, 40), st.integers(-3, 40), st.integers(-3, 9))
 def test_impossible_ldpc_codes_are_refused(length: int, row: int, column: int) -> None:
     possible = 2 <= column < row <= length and length % row == 0
-    with nullcontext() if possible else pytest.raises(BadInput, match="^.*(weight).*$"):
+    with nullcontext() if possible else pytest.raises(BadInput, match="weight"):
         LdpcCode(length=length, row_weight=row, column_weight=column)
 
 
