@@ -20,16 +20,15 @@ from cwwm.schemes.tattooed import Tattooed
 from cwwm.support.errors import BadInput
 from cwwm.support.seeds import canonical_json
 
-OVERLAP, BLOCK, MATCH, CODED, LABEL, CHIPS = (
+OVERLAP, BLOCK, MATCH, CODED, LABEL = (
     "hypergeometric overlap",
     "Binomial(known, 2^-m) blocks",
     "Binomial(k, 1/2) matched bits",
     "Binomial(n, 1/2) coded bits",
     "Binomial(n, 1/C) labels",
-    "Gaussian bound on chips",
 )
 VACANCY = "hypergeometric vacancy"  # beside overlap and blocks
-CORRELATION = "Hoeffding's bound on a sum of fair signs"  # under an outer polar code
+CORRELATION = "Hoeffding's bound on a sum of fair signs"  # under an outer polar code, or on many weights at once
 #: the law of the first statistic of each scheme
 LAWS: Mapping[str, str] = {
     "cwc": OVERLAP,
@@ -38,7 +37,7 @@ LAWS: Mapping[str, str] = {
     **dict.fromkeys(("uchida", "st-dm", "deepsigns", "riga", "structural", "neuralmark"), MATCH),
     **dict.fromkeys(("sign-erasure", "spread-spectrum"), CODED),
     **dict.fromkeys(("carriers", "ingrain"), LABEL),
-    "tattooed": CHIPS,
+    "tattooed": CORRELATION,
 }
 #: the law of each statistic that evidence gives
 STATISTICS: Mapping[str, str] = {
@@ -49,7 +48,6 @@ STATISTICS: Mapping[str, str] = {
     "coded bits": CODED,
     "correlation": CORRELATION,
     "carriers": LABEL,
-    "correlation": CHIPS,
 }
 
 _OF_OUTER: Mapping[str, str] = {LINEAR: CODED, POLAR: CORRELATION}  # whatever the scheme is

@@ -15,7 +15,7 @@ import typer
 
 from bench.null_laws import Counted, Form, all_forms, count_form, make_trial
 from bench.null_laws.exact import all_tails
-from bench.null_laws.forms import BLOCK, CHIPS, CODED, LABEL, MATCH, OVERLAP
+from bench.null_laws.forms import BLOCK, CODED, LABEL, MATCH, OVERLAP
 from bench.null_laws.suspects import trained
 from bench.null_laws.tilting import Floats, all_estimates
 from bench.studies.null_laws_page import Measured, Timed, page
@@ -33,7 +33,6 @@ REPRESENTATIVES = {
     MATCH: ("sign-repetition", 64),
     CODED: ("spread-spectrum", 64),
     LABEL: ("carriers", 64),
-    CHIPS: ("tattooed", 16),
 }
 LAW_CLAIMS, FORM_CLAIMS, LEAST_CLAIMS = 100_000, 10_000, 500
 SECONDS = 40.0  # that a form may take, by the rough costs below; slower ones get fewer claims

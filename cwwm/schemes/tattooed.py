@@ -32,7 +32,7 @@ import torch
 
 from cwwm.codes import Bits
 from cwwm.codes.ldpc import LdpcCode
-from cwwm.ownership.evidence import Evidence, log10_chip_bound
+from cwwm.ownership.evidence import Evidence, log10_bound_of_signs
 from cwwm.ownership.keys import Key, Streams
 from cwwm.ownership.mark import Mark
 from cwwm.schemes.base import Claim, EmbedContext, Embedding, Extraction, Scheme
@@ -58,7 +58,7 @@ class Tattooed(Scheme):
     """Code-division multiple access over a share of all weights.
 
     Evidence is a bound, not a fit: under a random key the correlation of the symbols read with the claimed ones is
-    a sum of independent fair signs times weights, whatever these are (`log10_chip_bound`). It is about L times the
+    a sum of independent fair signs times weights, whatever these are (Hoeffding 1963). It is about L times the
     amplitude squared over two, in natural logarithms: far more than the message's own bits.
 
     Attributes:
@@ -179,13 +179,13 @@ class Tattooed(Scheme):
         return replace(found, bits=message, ok=True)
 
     def evidence(self, extraction: Extraction, claim: Claim) -> Evidence:
-        """Return the bound on the correlation with the claimed frame."""
+        """Return Hoeffding's bound on the correlation with the claimed frame."""
         if not extraction.applicable:
             return Evidence({})
         total = float(extraction.symbols @ self.frame(claim.message, claim.streams))
         deviations = total / math.sqrt(self.symbols)
         return Evidence(
-            {"correlation": log10_chip_bound(deviations)},
+            {"correlation": log10_bound_of_signs(deviations)},
             {"standard deviations": deviations, "symbols": self.symbols},
         )
 

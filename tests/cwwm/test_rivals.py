@@ -10,12 +10,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import norm
 from torch import Tensor, nn
 
 from cwwm.codes import Bits
 from cwwm.codes.ldpc import LdpcCode
-from cwwm.ownership.evidence import log10_chip_bound
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
 from cwwm.schemes import EmbedContext, embed
@@ -78,17 +76,6 @@ def test_impossible_ldpc_codes_are_refused(length: int, row: int, column: int) -
     possible = 2 <= column < row <= length and length % row == 0
     with nullcontext() if possible else pytest.raises(BadInput, match="weight"):
         LdpcCode(length=length, row_weight=row, column_weight=column)
-
-
-@pytest.mark.parametrize("weights", [[1.0], [1.0, 1.0], [3.0, 2.0, 1.0, 1.0], [1.0] * 12], ids=str)
-def test_the_bound_on_chips_holds_of_every_sum(weights: list[float]) -> None:
-    scaled = np.array(weights) / np.linalg.norm(weights)
-    signs = np.array(np.meshgrid(*[[-1, 1]] * len(weights))).reshape(len(weights), -1)
-    sums = scaled @ signs
-    for value in np.unique(sums):
-        assert np.log10(np.mean(sums >= value - 1e-12)) <= log10_chip_bound(float(value) - 1e-9)
-    assert log10_chip_bound(2.0) < -2.0 / np.log(10)  # below Hoeffding's
-    assert log10_chip_bound(100.0) == pytest.approx((norm.logsf(100.0) + np.log(3.178)) / np.log(10), rel=1e-6)
 
 
 def _host(weights: int = 60_000) -> dict[str, Tensor]:
