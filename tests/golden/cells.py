@@ -43,6 +43,7 @@ ONE_SHOT: dict[str, dict[str, Any]] = {
     "dm-qim": {},
     "fixed-weights": {},
     "spread-spectrum": {},
+    "tattooed": {"ratio": 6.0},
     "wrong-key": {"scheme": "sign-repetition"},
     "none": {},
 }
@@ -53,6 +54,7 @@ TRAINED: dict[str, dict[str, Any]] = {
     "deepsigns": {},
     "carriers": {},
     "ingrain": {},
+    "neuralmark": {"columns": 64, "rounds": 2},
     "structural": {},
 }
 ATTACKS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
