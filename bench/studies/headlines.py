@@ -18,6 +18,7 @@ from tabulate import tabulate
 from bench.attacks import make_attack
 from bench.execution.attacker import attacker_context
 from bench.execution.model_factory import Marked, ModelFactory
+from bench.metrics.accuracy import Accuracy
 from bench.models.registry import find_models
 from bench.studies.output import Output, measured_on, publish
 from bench.suite import AttackEntry, SchemeEntry
@@ -159,6 +160,7 @@ class Outcome:
 
     Attributes:
         embedded: hosts in which the message read before any attack, of all `seeds`.
+        lost: points of accuracy that the mark cost on the test split, on average over the embedded hosts.
         errors: share of wrong bits of each embedded host at each strength; 1/2 where the scheme knows it is lost.
         refusal: the reason if the scheme refused the host.
     """
@@ -166,6 +168,7 @@ class Outcome:
     headline: Headline
     seeds: int
     embedded: int = 0
+    lost: float = 0.0
     errors: Mapping[float, Sequence[float]] = field(default_factory=dict)
     refusal: str = ""
 
@@ -194,7 +197,8 @@ class Outcome:
         if self.error is None:
             return (*place, f"embedded in 0 of {self.seeds} hosts", "not embedded")
         limit = "not at the mildest" if self.whole_up_to is None else f"up to {self.whole_up_to:g}"
-        measured = f"embedded {self.embedded} of {self.seeds}; bit error {self.error:.3f}; whole {limit}"
+        marked = f"embedded {self.embedded} of {self.seeds}, for {self.lost:.1f} points"
+        measured = f"{marked}; bit error {self.error:.3f}; whole {limit}"
         return (*place, measured, "-" if one.error is None else _gap(self.error, one.error))
 
 
@@ -207,7 +211,7 @@ def measure(headline: Headline, seeds: int, factory: ModelFactory) -> Outcome:
     """Mark hosts of so many seeds, attack each, and read."""
     (spec,) = find_models([headline.model])
     errors: dict[float, list[float]] = {strength: [] for strength in headline.strengths}
-    embedded = 0
+    lost: list[float] = []
     for seed in range(seeds):
         entry = SchemeEntry(headline.scheme, headline.scheme, headline.parameters)
         mark = MarkSpec(HostSpec(spec, seed), entry, headline.payload)
@@ -217,10 +221,11 @@ def measure(headline: Headline, seeds: int, factory: ModelFactory) -> Outcome:
             return Outcome(headline, seeds, refusal=str(refusal))
         if _error(marked, marked.model):
             continue
-        embedded += 1
+        before, after = (Accuracy(**m.facts["accuracy"]).percent for m in (factory.control(mark.host), marked))
+        lost.append(before - after)
         for strength, error in _attacked(headline, mark, marked, factory):
             errors[strength].append(error)
-    return Outcome(headline, seeds, embedded, errors)
+    return Outcome(headline, seeds, len(lost), float(np.mean(lost)) if lost else 0.0, errors)
 
 
 def _attacked(
@@ -250,11 +255,12 @@ def page(outcomes: Sequence[Outcome], device: torch.device) -> str:
         "Of each encoding that others published, its claim in a number as far as we know it, and the nearest "
         "setting that a CPU runs in minutes: small networks on digits, at the paper's own parameters unless "
         "the line says otherwise. Papers used larger networks and other data, so a gap tells how far a reader "
-        "may carry the claim to hosts as small as these, not that the paper is wrong. Bit error is the mean "
-        "share of wrong bits over the hosts in which the message was embedded, a half where the scheme knows "
-        "that it is lost; whole up to is the hardest attack, from mild to hard, up to which all of them kept "
-        "every bit, whatever accuracy it left. `cwc` and `protected-cwc` are ours, the signs and `spread- "
-        "spectrum` have no paper of their own; [paper](paper/leaderboard.md) has the seed paper's setting. "
+        "may carry the claim to hosts as small as these, not that the paper is wrong. Points are those of "
+        "accuracy that the mark cost. Bit error is the mean share of wrong bits over the hosts in which the "
+        "message was embedded, a half where the scheme knows that it is lost; whole up to is the hardest "
+        "attack, from mild to hard, up to which all of them kept every bit, whatever accuracy it left. `cwc` "
+        "and `protected-cwc` are ours, the signs and `spread-spectrum` have no paper of their own; "
+        "[paper](paper/leaderboard.md) has the seed paper's setting. "
         f"{measured_on(device)}.\n\n{table}\n"
     )
 

@@ -27,16 +27,20 @@ def test_every_encoding_that_others_published_has_a_line_that_can_be_run() -> No
 @pytest.mark.parametrize(
     ("outcome", "measured", "gap"),
     [
-        (Outcome(CLAIM, 2, 2, {0.5: [0, 0], 0.65: [0, 0]}), "bit error 0.000; whole up to 0.65", "as claimed"),
-        (Outcome(CLAIM, 2, 2, {0.5: [0, 0], 0.65: [0, 0.25]}), "bit error 0.125; whole up to 0.5", "+0.125"),
         (
-            Outcome(CLAIM, 2, 1, {0.5: [0.1], 0.65: [0.5]}),
-            "embedded 1 of 2; bit error 0.500; whole not at",
+            Outcome(CLAIM, 2, 2, 0.5, {0.5: [0, 0], 0.65: [0, 0]}),
+            "2 of 2, for 0.5 points; bit error 0.000; whole up to 0.65",
+            "as claimed",
+        ),
+        (Outcome(CLAIM, 2, 2, 0.5, {0.5: [0, 0], 0.65: [0, 0.25]}), "bit error 0.125; whole up to 0.5", "+0.125"),
+        (
+            Outcome(CLAIM, 2, 1, 0.0, {0.5: [0.1], 0.65: [0.5]}),
+            "embedded 1 of 2, for 0.0 points; bit error 0.500; whole not at",
             "+0.500",
         ),
-        (Outcome(CLAIM, 2, 0, {0.5: [], 0.65: []}), "embedded in 0 of 2 hosts", "not embedded"),
+        (Outcome(CLAIM, 2, 0, 0.0, {0.5: [], 0.65: []}), "embedded in 0 of 2 hosts", "not embedded"),
         (Outcome(CLAIM, 2, refusal="too small"), "refused: too small", "-"),
-        (Outcome(UNKNOWN, 1, 1, {UNKNOWN.at: [0.25]}), "bit error 0.250", "-"),
+        (Outcome(UNKNOWN, 1, 1, 0.0, {UNKNOWN.at: [0.25]}), "bit error 0.250", "-"),
     ],
 )
 def test_a_gap_is_said_as_it_is(outcome: Outcome, measured: str, gap: str) -> None:
