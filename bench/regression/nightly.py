@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.execution.run_suite import Means, Outcome, run_suite
 from bench.execution.shared_models import drop_unused_hosts, share_hosts
-from bench.execution.time_budget import cut_rows
+from bench.execution.time_budget import DURATIONS, cut_rows
 from bench.leaderboard import write
 from bench.leaderboard.page import write_page
 from bench.leaderboard.pictures import save
@@ -45,7 +45,7 @@ class Home:
     @property
     def durations(self) -> Path:
         """Return the file of what cells took."""
-        return self.folder / "durations.json"
+        return self.folder / DURATIONS
 
     @property
     def history(self) -> Path:

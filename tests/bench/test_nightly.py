@@ -19,6 +19,7 @@ from bench.records.store import RecordStore
 from bench.regression import compare
 from bench.regression.history import read_history
 from bench.regression.nightly import STEP_SUMMARY, Home
+from bench.suite import load_suite
 from bench.verification.comparison import reproducible
 from cwwm.schemes import SCHEMES
 from cwwm.support.console import run_app
@@ -138,6 +139,11 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SCHEMES, "cwc-lowered", module.Lowered)
 
 
+@pytest.mark.parametrize("name", ["nightly", "nightly-cpu"])
+def test_the_suites_of_every_night_hold_both_constant_weight_encodings(name: str) -> None:
+    assert {"protected-cwc", "cwc"} <= {entry.name for entry in load_suite(name).schemes}
+
+
 def test_the_first_night_asks_for_a_baseline(two: Two) -> None:
     assert two.first.code == 0
     assert "accept-baseline" in two.first.summary
@@ -147,7 +153,7 @@ def test_the_first_night_asks_for_a_baseline(two: Two) -> None:
 def test_a_second_night_has_no_regression_and_equal_records(two: Two) -> None:
     assert two.second.code == 0
     assert "No regression" in two.second.summary
-    assert "lines: 14 equal bit by bit." in two.second.summary
+    assert "No regression in 7 lines: 7 equal bit by bit." in two.second.summary
     assert "0 of them changed" in two.second.summary
     assert len((two.second.record_store.folder / "changed.csv").read_text().splitlines()) == 1
     first, second = (
