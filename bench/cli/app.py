@@ -14,6 +14,7 @@ import typer
 
 from bench.cli import regression
 from bench.cli.options import (
+    RUNS,
     Attacks,
     Budget,
     Device,
@@ -40,6 +41,8 @@ from cwwm.support.errors import BadInput
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from types import FrameType
+
+    import torch
 
     from bench.records.store import RecordStore
     from bench.suite import AttackEntry, SchemeEntry, Suite
@@ -79,15 +82,20 @@ def plan(
     plugin: Plugins = None,
     json: Json = False,
 ) -> int:
-    """Show what a run would do, and how much of it is recorded already."""
+    """Show what a run would do, how much of it is recorded already, and how many core-hours the rest takes.
+
+    These follow from what similar cells took in runs below results/runs, or into the same folder, on this hardware.
+    """
     from bench.records.store import RecordStore
     from bench.suite.expand import cells, pending
     from bench.support.environment import choose_device, prepare
 
     chosen = chosen_suite(suite, model, scheme, attack, seeds, payload, plugin)
-    todo = cells(chosen, prepare(choose_device(device), threads))
+    where = choose_device(device)
+    todo = cells(chosen, prepare(where, threads))
     record_store = RecordStore(out or default_out(suite))
-    waiting = {cell.identity for cell in pending(todo, record_store, stop=chosen.stop)}
+    left = pending(todo, record_store, stop=chosen.stop)
+    waiting = {cell.identity for cell in left}
     if json:
         print_json([{"identity": c.identity, **c.key, "recorded": c.identity not in waiting} for c in todo])
         return DONE
@@ -101,6 +109,9 @@ def plan(
     print_table(("attack", "model", "bits", "strengths"), _attack_rows(chosen, todo))
     recorded = sum(cell.identity not in waiting for cell in todo)  # cells of two labels may share a record
     show(f"{len(todo)} cells, {recorded} of them recorded in {record_store.folder}")
+    if left:
+        most = "at most, for it stops where a lower tier decides: " if chosen.stop else ""
+        show(most + _core_hours(left, record_store, where, threads))
     return DONE
 
 
@@ -465,6 +476,16 @@ def _print_cut(cut: "Sequence[Cell]") -> None:
     rows = [(r["seed"], r["scheme"], r["payload"], r["model"], ", ".join(r["attacks"])) for r in cut_rows(cut)]
     if rows:
         print_table(("seed", "scheme", "bits", "model", "attacks"), rows, f"{len(cut)} cells cut by the budget")
+
+
+def _core_hours(left: "list[Cell]", record_store: "RecordStore", device: "torch.device", threads: int) -> str:
+    from bench.execution.estimate import durations_below, estimate
+    from bench.execution.time_budget import DURATIONS
+    from bench.support.artifact_store import ArtefactStore
+    from bench.support.environment import hardware
+
+    known = durations_below(RUNS, record_store.folder / DURATIONS, hardware(device))
+    return estimate(left, known, ArtefactStore(record_store.folder / "artefacts")).text(threads)
 
 
 def _attack_rows(suite: "Suite", todo: "list[Cell]") -> list[tuple[str, str, str, str]]:

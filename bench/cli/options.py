@@ -12,6 +12,7 @@ from cwwm.support.errors import BadInput
 if TYPE_CHECKING:
     from bench.suite import Suite
 
+RUNS = Path("results", "runs")  # ignored, under the working directory: runs write there by default
 SuiteName = Annotated[str, typer.Argument(help="A suite's name (see list suites), or a YAML file.")]
 Models = Annotated[
     list[str] | None,
@@ -60,7 +61,7 @@ Plugins = Annotated[
 
 def default_out(suite: str) -> Path:
     """Return the ignored folder that a suite's run writes to by default, under the working directory."""
-    return Path("results", "runs", Path(suite).stem)
+    return RUNS / Path(suite).stem
 
 
 def chosen_suite(

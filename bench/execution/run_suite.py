@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from bench.execution.model_factory import ModelFactory
 from bench.execution.preflight import preflight
 from bench.execution.progress import STOPPED, RunProgress, read_progress
 from bench.execution.skipping import Skip, SkipDecided, skip_none
-from bench.execution.time_budget import Durations, TimeBudget, by_importance, cut_rows
+from bench.execution.time_budget import DURATIONS, Durations, TimeBudget, by_importance, cut_rows
 from bench.records.store import RecordStore
 from bench.suite import Suite
 from bench.suite.cell import Cell
@@ -96,7 +97,8 @@ class Executors:
         means = self.means
         place = Place(self.record_store.folder, means.cache_bytes, means.threads, means.plugins, means.device.type)
         left = None if means.deadline is None else max(1.0, means.deadline - time.monotonic())
-        return Processes(self.record_store, place, means.jobs, means.cell_timeout or left, self.skip)
+        timeout, begin = means.cell_timeout or left, partial(self.durations.begin, store=self._store)
+        return Processes(self.record_store, place, means.jobs, timeout, self.skip, begin)
 
     def here(self, progress: RunProgress) -> Sequential:
         """Return what runs cells in this process."""
@@ -105,10 +107,14 @@ class Executors:
 
     def budget(self, cells: Sequence[Cell]) -> TimeBudget:
         """Return what hands cells out while there is time."""
-        path = self.means.durations or self.record_store.folder / "durations.json"
-        durations = Durations(path, hardware(self.means.device))
         deadline = float("inf") if self.means.deadline is None else self.means.deadline
-        return TimeBudget(cells, deadline=deadline, durations=durations, store=self._store, skip=self.skip)
+        return TimeBudget(cells, deadline=deadline, durations=self.durations, store=self._store, skip=self.skip)
+
+    @cached_property
+    def durations(self) -> Durations:
+        """Return what cells took, to which is added."""
+        path = self.means.durations or self.record_store.folder / DURATIONS
+        return Durations(path, hardware(self.means.device))
 
     @property
     def _store(self) -> ArtefactStore:

@@ -2,8 +2,10 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from statistics import mean
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
@@ -20,6 +22,7 @@ from cwwm.support.files import read_json, write_json
 
 _Cell = tuple[Name, Name, Positive, Name, Name, Amount]  # a kind, and the seconds that it took
 
+DURATIONS = "durations.json"  # name of the file in the folder of a run
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _KEPT = 5  # durations of the latest cells of a kind; the longest of them is what the next may take
 
@@ -75,6 +78,7 @@ class Kind(NamedTuple):
             self,
             ("attack on model", self.model, self.attack, self.making),
             ("attack", self.attack, self.making),
+            ("model", self.model, self.making),
             ("making", self.making),
             ("any",),
         ]
@@ -87,7 +91,11 @@ class Durations:
         """Read what is known from `path`, if it is of this hardware."""
         self._path, self._hardware = path, hardware
         self._seconds: dict[tuple[str | int, ...], deque[float]] = {}
-        for model, scheme, payload, attack, making, seconds in _known(path, hardware):
+        self.learn(path)
+
+    def learn(self, path: Path) -> None:
+        """Read what another file says of this hardware as well."""
+        for model, scheme, payload, attack, making, seconds in _known(path, self._hardware):
             self._note(Kind(model, scheme, payload, attack, making), seconds)
 
     def add(self, kind: Kind, seconds: float) -> None:
@@ -99,6 +107,14 @@ class Durations:
     def expected(self, kind: Kind) -> float:
         """Return the longest of the latest durations of the cells most alike; 0 where nothing is known."""
         return next((max(self._seconds[like]) for like in kind.likes() if like in self._seconds), 0.0)
+
+    def typical(self, likes: Iterable[tuple[str | int, ...]]) -> float | None:
+        """Return the mean of the latest durations of the first of these kinds that was measured, if any was."""
+        return next((mean(self._seconds[like]) for like in likes if like in self._seconds), None)
+
+    def begin(self, cell: Cell, store: ArtefactStore) -> Callable[[float], None]:
+        """Return what notes the seconds of a cell that begins, given the models that are stored."""
+        return partial(self.add, Kind.of(cell, store))
 
     def _note(self, kind: Kind, seconds: float) -> None:
         for like in kind.likes():

@@ -1,18 +1,14 @@
 """Runs: one scheme, payload, model and seed under all attacks; was its mark embedded, and what removes it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from pydantic import JsonValue
-
 from bench.leaderboard.points import Point, RunRow
+from bench.metrics.tiers import holds_a_move
 from bench.records.schema import TrainedResult
 
 Gone = Callable[[RunRow], bool]
 Entry = tuple[str, int]  # label of the scheme, and bits of the payload
-
-#: attacks that keep every answer and move what an index means
-MOVES = frozenset({"permute", "rescale", "rotate", "insert", "split-layers"})
 
 
 def not_recovered(row: RunRow) -> bool:
@@ -62,7 +58,7 @@ class Run:
 
     def without_hidden_moves(self) -> "Run":
         """Return the run without attacks that hold a free move among others: the move alone decides these."""
-        kept = [row for row in self.rows if not row.tier or not _moves(row.record.recipe.attack)]
+        kept = [row for row in self.rows if not row.tier or not holds_a_move(row.record.recipe.attack)]
         return replace(self, rows=tuple(kept))
 
     def priced(self, tiers: Iterable[int]) -> list[RunRow]:
@@ -76,13 +72,6 @@ class Run:
         It is chosen by the loss on validation, where that was measured; what counts is its `lost`, on test.
         """
         return min(filter(gone, self.priced(tiers)), key=_order, default=None)
-
-
-def _moves(attack: JsonValue) -> bool:
-    """Say whether an attack, or a part of it, is one of `MOVES`."""
-    if not isinstance(attack, Mapping):
-        return attack in MOVES
-    return attack["name"] in MOVES or any(_moves(attack.get(part)) for part in ("first", "second"))
 
 
 def _order(row: RunRow) -> tuple[float, int, str, float]:

@@ -34,10 +34,14 @@ from bench.leaderboard.runs import runs_of
 from bench.leaderboard.table_text import Table, number_text, table_text
 from bench.metrics.accuracy import rate_interval
 from bench.records.record import Record
-from bench.records.schema import Answers, TrainedResult
+from bench.records.schema import NOT_NEEDED, Answers, TrainedResult
 from bench.records.store import Levels
 from bench.support.plain_text import in_markdown
 
+ABOUT_NOT_NEEDED = (
+    " Cells not needed are of runs that a lower tier had decided: the mark was removed for no accuracy, which no "
+    "higher tier can change, or was never embedded; figures of single attacks are of the runs that still stood."
+)
 ABOUT_LAW = (
     "Predicted probability that the message is recovered, and the share that was. Beyond the rate designed for, "
     "the law supposes hosts with magnitudes like those of all weights that are ranked together."
@@ -145,6 +149,8 @@ def _summary(records: Sequence[Record]) -> str:
     counts = Counter(record.status for record in records)
     text = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     more = " Why some gave no result stands at the end." if counts.keys() - {"ok"} else ""
+    if counts[NOT_NEEDED]:
+        more += ABOUT_NOT_NEEDED
     return f"{len(records)} cells: {text or 'none'}.{more}"
 
 

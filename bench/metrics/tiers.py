@@ -1,10 +1,16 @@
 """The tier of an attacker: what budget of data and compute an attack takes."""
 
+from collections.abc import Mapping
 from typing import Literal, Protocol
+
+from pydantic import JsonValue
 
 Tier = Literal[0, 1, 2, 3]
 
 SMALL = 0.1  # share of the host's data, and of its training, that an attacker of tier 2 has at most
+
+#: attacks that keep every answer and move what an index means
+MOVES = frozenset({"permute", "rescale", "rotate", "insert", "split-layers"})
 
 
 class Spent(Protocol):
@@ -46,3 +52,13 @@ def tier(cost: Spent) -> Tier:
     if not cost.data_fraction and not compute:
         return 1
     return 2 if max(cost.data_fraction, compute) <= SMALL else 3
+
+
+def holds_a_move(attack: JsonValue) -> bool:
+    """Say whether an attack, as a record has it, or a part of it, is one of `MOVES`.
+
+    Such a move alone decides what a mark is worth that is read from the suspect alone.
+    """
+    if not isinstance(attack, Mapping):
+        return attack in MOVES
+    return attack["name"] in MOVES or any(holds_a_move(attack.get(part)) for part in ("first", "second"))

@@ -1,6 +1,6 @@
 """What a record is, field by field: what is read and written, and what docs are made from."""
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PrivateAttr, model_validator
 
@@ -23,7 +23,7 @@ from bench.records.fields import (
 Facts = dict[str, JsonValue]
 Json = dict[str, Any]  # a record or a part of one, as it stands in a file
 
-NOT_NEEDED = "not-needed"  # status of a cell whose run a lower tier of attackers had decided
+NOT_NEEDED: Final = "not-needed"  # status of a cell whose run a lower tier of attackers had decided
 FATAL_TRIES = 2  # so often may a cell end its process before it is given up
 
 

@@ -37,10 +37,15 @@ class Curve:
         """Return the strengths that any seed has."""
         return {strength for readings in self.seeds.values() for strength in readings}
 
+    def seeds_with(self, strengths: Iterable[float]) -> tuple[int, ...]:
+        """Return the seeds that have every one of these strengths, in order."""
+        chosen = set(strengths)
+        return tuple(seed for seed, readings in sorted(self.seeds.items()) if chosen <= readings.keys())
+
     def values(self, metric: str, strengths: Iterable[float]) -> Floats:
-        """Return a metric, shape (seeds, strengths), of all seeds that have every one of these strengths."""
+        """Return a metric, shape (seeds, strengths), of `seeds_with` these strengths, which it has in order."""
         chosen = sorted(strengths)
-        whole = [readings for _, readings in sorted(self.seeds.items()) if set(chosen) <= readings.keys()]
+        whole = [self.seeds[seed] for seed in self.seeds_with(chosen)]
         values = [[readings[strength][metric] for strength in chosen] for readings in whole]
         return np.array(values, dtype=np.float64).reshape(len(whole), len(chosen))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.execution.run_suite import Means, Outcome, run_suite
 from bench.execution.shared_models import drop_unused_hosts, share_hosts
-from bench.execution.time_budget import cut_rows
+from bench.execution.time_budget import DURATIONS, cut_rows
 from bench.leaderboard import write
 from bench.leaderboard.page import write_page
 from bench.leaderboard.pictures import save
@@ -19,7 +19,7 @@ from bench.records.store import RecordStore
 from bench.regression import Comparison, compare
 from bench.regression.baseline import accepted
 from bench.regression.history import append_nightly, draw_trend, scheme_facts, trend_table
-from bench.regression.report import csv_text, markdown, name
+from bench.regression.report import CHANGED_FILE, LINES_FILE, changed_text, csv_text, markdown, name
 from bench.suite import Suite
 from bench.suite.expand import cells
 from bench.support.environment import hardware, prepare
@@ -45,7 +45,7 @@ class Home:
     @property
     def durations(self) -> Path:
         """Return the file of what cells took."""
-        return self.folder / "durations.json"
+        return self.folder / DURATIONS
 
     @property
     def history(self) -> Path:
@@ -179,7 +179,8 @@ def _publish(summary: str, folder: Path, comparison: Comparison | None) -> None:
     """Write the summary beside the records, and for the page of the workflow if there is one."""
     write_atomic(folder / "summary.md", summary.encode())
     if comparison is not None:
-        write_atomic(folder / "comparison.csv", csv_text(comparison.judgements).encode())
+        write_atomic(folder / LINES_FILE, csv_text(comparison.judgements).encode())
+        write_atomic(folder / CHANGED_FILE, changed_text(comparison.changed).encode())
     if target := os.environ.get(STEP_SUMMARY):
         with Path(target).open("a", encoding="utf-8") as file:
             file.write(summary)

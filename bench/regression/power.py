@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.records.record import Record
-from bench.regression.compare import ALL_MODELS, FAMILY_WISE, SCALES, Pair, compared_lines
+from bench.regression.compare import FAMILY_WISE, SCALES
 from bench.regression.curves import EVIDENCE, EXACT, Place, curves
+from bench.regression.lines import ALL_MODELS, Block, compared_lines, seed_means
 from bench.regression.pooled_t import TwoSamples, gross_change
 
 POWER = 0.9
@@ -37,26 +38,28 @@ def could_see(old: Sequence[Record], new: Sequence[Record]) -> list[Seen]:
     By the t-test for log10 p and accuracy, its level shared by all lines (Bonferroni, a little less than Holm's).
     Of a message that comes back or not, whether its loss in every seed could have been found by the exact test.
     """
-    lines = {key: pairs[0] for key, pairs in compared_lines(curves(old), curves(new)).items()
-             if key[0].model != ALL_MODELS}  # fmt: skip
+    lines = {line: blocks[0] for line, blocks in compared_lines(curves(old), curves(new)).items()
+             if line.place.model != ALL_MODELS}  # fmt: skip
     level = FAMILY_WISE / max(1, len(lines))
     found = []
-    for (place, metric), pair in lines.items():
-        group = [p for (other, m), p in lines.items() if (other.attack, m) == (place.attack, metric)]
-        value = _by_all_seeds(pair, level) if metric == EXACT else _by_size(pair, group, metric, level)
-        found.append(Seen(place, metric, (len(pair[0]), len(pair[1])), float(pair[0].mean()), value))
+    for (place, metric), block in lines.items():
+        group = [b for (other, m), b in lines.items() if (other.attack, m) == (place.attack, metric)]
+        value = _by_all_seeds(block, level) if metric == EXACT else _by_size(block, group, metric, level)
+        found.append(Seen(place, metric, (len(block.old), len(block.new)), float(block.old.mean()), value))
     return found
 
 
-def _by_all_seeds(pair: Pair, level: float) -> float | None:
-    old, new = map(len, pair)
+def _by_all_seeds(block: Block, level: float) -> float | None:
+    old, new = len(block.old), len(block.new)
     return None if 1 / comb(old + new, new) <= level else float("nan")
 
 
-def _by_size(pair: Pair, group: Sequence[Pair], metric: str, level: float) -> float:
+def _by_size(block: Block, group: Sequence[Block], metric: str, level: float) -> float:
     """Return the value of the metric that is just found."""
     scale = SCALES[metric]
-    samples = [TwoSamples(*(scale.values(side).mean(axis=1) for side in one)) for one in [pair, *group]]
+    samples = [
+        TwoSamples(*(seed_means(scale.values(side)) for side in (one.old, one.new))) for one in [block, *group]
+    ]
     change = gross_change(samples, scale.least_deviation, level, POWER)[0]
     if change is None:
         return float("nan")

@@ -21,7 +21,7 @@ from bench.records.record import Record
 from bench.records.store import RecordStore
 from bench.regression import FAMILY_WISE, Comparison, compare
 from bench.regression.nightly import run_with_hosts
-from bench.regression.report import WORSE, worse_rows
+from bench.regression.report import WORSE_COLUMNS, worse_rows
 from bench.studies.output import Output, measured_on, publish
 from bench.suite import Suite, load_suite, narrow
 from bench.support.environment import choose_device
@@ -124,7 +124,7 @@ def page(suite: Suite, laboratory: Laboratory) -> str:
             "## A planted change",
             f"cwc with its threshold at quantile {LOWERED} of the pool instead of 0.9, same seeds: "
             f"{len(planted.regressions)} of {len(planted.judgements)} lines got worse, the clearest:",
-            tabulate(worse_rows(planted), WORSE, tablefmt="github", disable_numparse=True),
+            tabulate(worse_rows(planted), WORSE_COLUMNS, tablefmt="github", disable_numparse=True),
         ]
     ) + "\n"  # fmt: skip
 

@@ -1,15 +1,15 @@
 """Tiers that stop: which cells of a run need not be run, since a lower tier of attackers has decided it.
 
-A run is a model with one mark and one seed. An attacker who removes the message for no accuracy needs no more
-means, so attacks of higher tiers can change no removal loss above zero. The same holds for a mark that was never
-embedded, which is in no figure of robustness. The rule looks at records of lower tiers of the same run, and at
-nothing else.
+A run is a model with one mark and one seed, read in one way. An attacker who removes the message for no accuracy
+needs no more means, so attacks of higher tiers can change no removal loss above zero. The same holds for a mark
+that was never embedded, which is in no figure of robustness. The rule looks at records of lower tiers of the same
+run, and at nothing else.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.metrics.tiers import Tier, tier
+from bench.metrics.tiers import Tier, holds_a_move, tier
 from bench.records.record import Record
 from bench.records.schema import Row, TrainedResult
 from bench.records.store import RecordStore
@@ -23,48 +23,52 @@ class Stopping:
 
     Attributes:
         record_store: with the records of lower tiers, as far as they were run.
-        runs: the cells of each mark, by its identity, in the order in which they are run.
+        runs: the cells of each mark, by its identity and reader, in the order in which they are run.
     """
 
     record_store: RecordStore
-    runs: Mapping[str, Sequence[Cell]]
+    runs: Mapping[tuple[str, str], Sequence[Cell]]
 
     @classmethod
     def of(cls, cells: Iterable[Cell], record_store: RecordStore) -> "Stopping":
         """Return the rule for the cells of a suite."""
-        runs: dict[str, list[Cell]] = {}
+        runs: dict[tuple[str, str], list[Cell]] = {}
         for cell in cells:
-            runs.setdefault(cell.mark.identity, []).append(cell)
+            runs.setdefault(_run(cell), []).append(cell)
         return cls(record_store, runs)
 
     def reason(self, cell: Cell) -> str | None:
         """Return which cell of a lower tier decided the run of a cell, in words; None if none has."""
         own = cell.attack.attack.declared_tier
-        lower = [c for c in self.runs[cell.mark.identity] if c.attack.attack.declared_tier < own]
+        lower = [c for c in self.runs[_run(cell)] if c.attack.attack.declared_tier < own]
         found = (self.record_store.read(c.identity) for c in lower)
         records = (record for record in found if record is not None)
         return next(decisions(records, own, cell.mark.scheme.reader), None)
+
+
+def _run(cell: Cell) -> tuple[str, str]:
+    return cell.mark.identity, cell.mark.scheme.reader
 
 
 def decisions(lower: Iterable[Record], below: Tier, reader: str) -> Iterator[str]:
     """Yield what decides a run below a tier, in words, in the order of its records.
 
     A mark that is read from the suspect alone falls to every renumbering of channels, which says nothing of its
-    code: there tier 0 decides nothing.
+    code: there tier 0 decides nothing, and no attack that holds such a move among others.
 
     Args:
         lower: records of the run whose attacks declare a lower tier.
         below: tier of the cell in question. reader: by which the run is read.
     """
-    least = 0 if find_reader(reader).takes_reference else 1
+    helped = find_reader(reader).takes_reference
     for record in lower:
         if not isinstance(record, TrainedResult):
             continue
         name = record.key.attack
         if not record.marked.recovered:
             yield f"the message was never embedded, as the cell of attack '{name}' found"
-        for row in record.rows:
-            if _is_removed_for_nothing(record, row) and least <= (own := tier(row.cost)) < below:
+        for row in record.rows if helped or not holds_a_move(record.recipe.attack) else ():
+            if _is_removed_for_nothing(record, row) and (0 if helped else 1) <= (own := tier(row.cost)) < below:
                 yield f"attack '{name}' at {row.strength:g}, of tier {own}, removed the message for no accuracy"
 
 

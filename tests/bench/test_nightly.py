@@ -19,6 +19,7 @@ from bench.records.store import RecordStore
 from bench.regression import compare
 from bench.regression.history import read_history
 from bench.regression.nightly import STEP_SUMMARY, Home
+from bench.suite import load_suite
 from bench.verification.comparison import reproducible
 from cwwm.schemes import SCHEMES
 from cwwm.support.console import run_app
@@ -138,6 +139,11 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SCHEMES, "cwc-lowered", module.Lowered)
 
 
+@pytest.mark.parametrize("name", ["nightly", "nightly-cpu"])
+def test_the_suites_of_every_night_hold_both_constant_weight_encodings(name: str) -> None:
+    assert {"protected-cwc", "cwc"} <= {entry.name for entry in load_suite(name).schemes}
+
+
 def test_the_first_night_asks_for_a_baseline(two: Two) -> None:
     assert two.first.code == 0
     assert "accept-baseline" in two.first.summary
@@ -147,6 +153,9 @@ def test_the_first_night_asks_for_a_baseline(two: Two) -> None:
 def test_a_second_night_has_no_regression_and_equal_records(two: Two) -> None:
     assert two.second.code == 0
     assert "No regression" in two.second.summary
+    assert "No regression in 7 lines: 7 equal bit by bit." in two.second.summary
+    assert "0 of them changed" in two.second.summary
+    assert len((two.second.record_store.folder / "changed.csv").read_text().splitlines()) == 1
     first, second = (
         [reproducible(record) for record in nightly_run.record_store.records()]
         for nightly_run in (two.first, two.second)
@@ -186,6 +195,10 @@ def test_a_lowered_threshold_is_caught_and_named(two: Two) -> None:
     assert found.code == 1
     assert "Worse: " in found.summary
     assert "dense, cwc 64 bits: magnitude" in found.summary
+    assert "Changed under equal conditions" in found.summary
+    named = (found.record_store.folder / "changed.csv").read_text().splitlines()[1:]
+    assert len(named) >= 3 * SEEDS
+    assert any("exact match" in line for line in named)
     assert read_history(two.lab.home.history)[-1]["worse"]
     table = (found.record_store.folder / "comparison.csv").read_text()
     assert len(table.splitlines()) == 1 + len(compare(*two_records(two.first, found)).judgements)

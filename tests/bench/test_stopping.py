@@ -5,12 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from bench.attacks import make_attack
+from bench.models.registry import ZOO_VARIABLE
 from bench.records.record import Record, changed
 from bench.records.schema import NOT_NEEDED, Json
 from bench.records.store import RecordStore
-from bench.suite.stopping import decisions
+from bench.suite import load_suite
+from bench.suite.expand import cells
+from bench.suite.stopping import Stopping, decisions
+from bench.support.environment import prepare
 from bench.verification.comparison import reproducible
 from tests.bench.invented import record as invented
 from tests.bench.invented import typed
@@ -32,6 +37,12 @@ attacks:
   - {name: noise, strengths: [0.005, 0.1]}
 """
 IN_TIERS = ["permute", "noise", "noise + bn", "finetune"]
+
+
+@pytest.fixture
+def zoo(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process read the tiny zoo."""
+    monkeypatch.setenv(ZOO_VARIABLE, str(tiny / "models.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +80,18 @@ def test_tables_show_what_was_not_needed(folder: Path) -> None:
     text = (folder / "out" / "leaderboard.md").read_text()
     assert "16 cells: 4 not-needed, 12 ok." in text
     assert "removed the message for no accuracy" in text
+    assert "figures of single attacks are of the runs that still stood" in text
+
+
+@pytest.mark.usefixtures("zoo")
+def test_each_way_to_read_a_mark_is_a_run_of_its_own(folder: Path, tmp_path: Path) -> None:
+    """A free move removes what is read blind, and not what is aligned; neither record decides the other's run."""
+    schemes = "{name: dm-qim, carrier: body}\n  - {name: dm-qim, label: aligned, reader: aligned, carrier: body}"
+    (tmp_path / "both.yaml").write_text(SUITE.replace("{name: dm-qim, carrier: body}", schemes))
+    both = cells(load_suite(str(tmp_path / "both.yaml")), prepare(torch.device("cpu"), 1))
+    stopping = Stopping.of(both, RecordStore(folder / "out"))
+    decided = {cell.mark.scheme.label for cell in both if stopping.reason(cell)}
+    assert decided == {"dm-qim"}, "the records here are of a blind reading"
 
 
 def test_several_processes_and_a_run_that_goes_on_give_the_same_records(
@@ -132,9 +155,11 @@ def test_an_attack_declares_its_tier(attack: object, expected: int) -> None:
     assert make_attack(attack, "test").declared_tier == expected
 
 
-def decided(below: int, reader: str = "blind", *, embedded: bool = True, **row: object) -> list[str]:
+def decided(
+    below: int, reader: str = "blind", *, attack: str = "magnitude", embedded: bool = True, **row: object
+) -> list[str]:
     """Return what decides a run whose only row is a lost message at an equal accuracy, but for what is given."""
-    made = invented("cwc", 64, "magnitude", 0.0)
+    made = invented("cwc", 64, attack, 0.0)
     split = {"correct": 90, "total": 100}
     made["marked"] |= {"validation": split, "exact": embedded}
     cost = {"steps": 0, "samples": 0, "data_fraction": 0.0, "compute_fraction": 0.0, "free": False}
@@ -161,6 +186,8 @@ def test_a_run_is_decided_by_a_lower_tier_that_removes_it_for_nothing_and_by_not
     assert not decided(2, **SMALL)
     assert not decided(3, **FREE), "blind marks fall to free moves, whatever their code"
     assert decided(1, "aligned", **FREE)
+    assert not decided(3, attack="permute + finetune"), "nor where others follow such a move"
+    assert decided(3, "aligned", attack="permute + finetune")
     assert decided(3, embedded=False, exact=True) == [
         "the message was never embedded, as the cell of attack 'magnitude' found"
     ]

@@ -1,7 +1,7 @@
 """The executor of several processes, each with all cells of one marked model; a lost worker costs one try."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing import connection
 
@@ -37,6 +37,8 @@ class Processes:
         jobs: processes, at least 1; no more are started than there are marked models.
         cell_timeout: seconds after which a cell has failed, or None.
         skip: gives the record of a cell that need not be run; asked when a worker would take it.
+        begin: gives what is told the seconds of a cell that a worker takes, once it is done; a wait for a model
+            that another worker makes counts.
     """
 
     record_store: RecordStore
@@ -44,6 +46,7 @@ class Processes:
     jobs: int
     cell_timeout: float | None = None
     skip: Skip = skip_none
+    begin: Callable[[Cell], Callable[[float], None]] = lambda cell: lambda seconds: None
 
     def run(self, cells: Iterable[Cell], watch: Watch = SILENT) -> Iterator[Record]:
         """Run cells; see `Executor.run`."""
@@ -71,6 +74,7 @@ class _Pool:
             executor.cell_timeout,
         )
         self._watch, self._alone, self._skip = watch, executor.jobs == 1, executor.skip
+        self._begin, self._ended = executor.begin, dict[Worker, Callable[[float], None]]()
         self._groups = deque(_by_mark(cells))
         self._again: deque[Cell] = deque()
         self._workers: dict[Worker, deque[Cell]] = {}
@@ -107,6 +111,7 @@ class _Pool:
             self._false_starts = 0
             if kind == "record" and worker.cell is not None:
                 self._record_store.write(content)
+                self._ended[worker](worker.seconds)
                 yield content
             yield from self._hand_out(worker)
 
@@ -117,6 +122,7 @@ class _Pool:
         """
         while (cell := self._next(self._workers[worker])) is not None:
             if (record := self._skip(cell)) is None:
+                self._ended[worker] = self._begin(cell)
                 worker.take(cell, self._record_store.read(cell.identity))
                 if self._alone:  # else no cell is the one in hand
                     self._watch.started(cell)

@@ -12,8 +12,10 @@ from bench.records.schema import Json
 from bench.records.store import RecordStore
 from bench.regression import Comparison
 from bench.regression import compare as compare_records
-from bench.regression.compare import ALL_MODELS
-from bench.regression.curves import ACCURACY, EVIDENCE, EXACT
+from bench.regression.compare import EQUAL, HELD, OPEN, WORSE
+from bench.regression.curves import ACCURACY, EVIDENCE, EXACT, Place
+from bench.regression.lines import ALL_MODELS, METRICS
+from bench.regression.pairs import Changed
 from tests.bench.invented import typed
 
 Bench = Callable[..., int]
@@ -43,7 +45,30 @@ def draw(template: Sequence[Json], seeds: Sequence[int], stream: int, ruin: floa
 
 
 def compare(old: Sequence[Json], new: Sequence[Json]) -> Comparison:
+    """Compare with a run on another processor, where no record repeats bit by bit."""
+    return here(old, elsewhere(new))
+
+
+def here(old: Sequence[Json], new: Sequence[Json]) -> Comparison:
+    """Compare two runs of equal conditions."""
     return compare_records(*(typed(side) for side in (old, new)))
+
+
+def elsewhere(records: Sequence[Json], number: int = 0) -> list[Json]:
+    """Return a run as one on another processor."""
+    moved = copy.deepcopy(list(records))
+    for record in moved:
+        record["recipe"]["host"]["processor"] = f"processor {number}"
+    return moved
+
+
+def cwc_under_pruning(records: Sequence[Json], seed: int) -> Json:
+    """Return the record of one cell of a run, to be changed."""
+    wanted = {"model": "two", "scheme": "cwc", "attack": "magnitude", "seed": seed}
+    return next(record for record in records if wanted.items() <= record["key"].items())
+
+
+CHANGED_PLACE = Place("two", "cwc", 64, "magnitude")
 
 
 def vary(reading: Json, ruined: bool, luck: float) -> None:
@@ -66,14 +91,21 @@ def worsen(records: Sequence[Json], model: str | None, scheme: str) -> list[Json
 @pytest.mark.parametrize("seeds", [3, pytest.param(6, marks=pytest.mark.slow)])
 def test_other_draws_of_all_seeds_raise_no_alarm(template: list[Json], seeds: int) -> None:
     """Thirty nightly runs with other seeds than the baseline's, of which some are ruined."""
-    runs = [draw(template, range(seeds), stream, ruin=0.2) for stream in range(31)]
-    assert [compare(runs[0], run).is_worse for run in runs[1:]] == [False] * 30
+    old, *runs = (typed(elsewhere(draw(template, range(seeds), stream, 0.2), stream)) for stream in range(31))
+    assert [compare_records(old, run).is_worse for run in runs] == [False] * 30
 
 
 def test_a_run_is_not_worse_than_itself(template: list[Json]) -> None:
     run = draw(template, range(6), 0)
-    found = compare(run, random.Random(0).sample(run, len(run)))
+    shuffled = random.Random(0).sample(run, len(run))
+    found = here(run, shuffled)
+    assert {j.verdict for j in found.judgements} == {EQUAL}
+    assert found.repeated > 0
+    assert not found.changed
+    found = compare(run, shuffled)
+    assert {j.verdict for j in found.judgements} == {HELD}
     assert not found.is_worse
+    assert not found.repeated
     assert not found.vanished
     assert not found.new
     assert all(j.before == j.after for j in found.judgements)
@@ -130,7 +162,90 @@ def test_what_vanished_is_new_or_gives_no_result_is_listed(template: list[Json])
     assert found.is_worse, "a curve that was measured and gives no result any more is a regression"
 
 
-def test_one_seed_judges_nothing_and_says_so(template: list[Json]) -> None:
-    found = compare(draw(template, [0], 0), draw(template, [0], 1))
-    assert found.unjudged == len(found.judgements) > 0
-    assert not found.regressions
+@pytest.mark.parametrize("seeds", [1, 2, 3, 6])
+def test_every_line_is_judged_or_says_how_many_seeds_would_judge_it(template: list[Json], seeds: int) -> None:
+    found = compare(draw(template, range(seeds), 0), worsen(draw(template, range(seeds), 1), None, "cwc"))
+    assert found.unjudged == len(found.of(OPEN))
+    assert found.unjudged > 0 or seeds > 2
+    assert found.is_worse or seeds < 6
+    for judgement in found.judgements:
+        assert (judgement.needed is None) == (judgement.verdict != OPEN)
+        assert judgement.needed is None or judgement.needed > seeds
+
+
+def test_the_seeds_that_a_line_asks_for_see_a_loss_in_all_of_them(template: list[Json]) -> None:
+    one = draw(template, [0], 0)
+    record = cwc_under_pruning(lost := copy.deepcopy(one), 0)
+    record["rows"] = [{**row, "exact": False, "accuracy": {"correct": 9, "total": 450}} for row in record["rows"]]
+    needed = {j.metric: j.needed for j in compare(one, lost).judgements if j.place == CHANGED_PLACE}
+    assert needed[EXACT] > needed[ACCURACY] > 1  # type: ignore[operator]
+    for metric, seeds in needed.items():
+        if seeds is None:
+            continue
+        old = draw(template, range(seeds), 0)
+        new = draw(template, range(seeds), 1)
+        for seed in range(seeds):
+            rows = cwc_under_pruning(new, seed)["rows"]
+            for row, before in zip(rows, cwc_under_pruning(old, seed)["rows"], strict=True):
+                before["exact"] = True
+                row |= {"exact": False, "accuracy": {"correct": 9, "total": row["accuracy"]["total"]}}
+        verdicts = {j.metric: j.verdict for j in compare(old, new).judgements if j.place == CHANGED_PLACE}
+        assert verdicts[metric] == WORSE
+
+
+@pytest.mark.parametrize(
+    ("change", "worse"),
+    [
+        ({"exact": False}, (EXACT,)),
+        ({"log10_p": -11.9}, (EVIDENCE,)),
+        ({"log10_p": -12.1}, ()),
+        ({"accuracy": {"correct": 40, "total": 450}}, (ACCURACY,)),
+        ({"accuracy": {"correct": 398, "total": 450}}, ()),
+        ({"exact": False, "log10_p": -1.0}, (EXACT, EVIDENCE)),
+        ({"overlap": 0.5}, ()),
+        ({"timing": {"attack_s": 9.0, "extract_ms": 9.0}}, None),
+    ],
+)
+def test_one_reading_that_changed_under_equal_conditions_is_named(
+    template: list[Json], change: Json, worse: tuple[str, ...] | None
+) -> None:
+    old = draw(template, [0], 0)
+    row = cwc_under_pruning(old, 0)["rows"][0]
+    row |= {"exact": True, "log10_p": -20.0, "overlap": 1.0, "accuracy": {"correct": 400, "total": 450}}
+    new = copy.deepcopy(old)
+    cwc_under_pruning(new, 0)["rows"][0] |= change
+    found = here(old, new)
+    if worse is None:
+        assert not found.changed
+        return
+    assert found.changed == (
+        Changed((CHANGED_PLACE, 0, row["strength"]), tuple(c for c in row if c in change), worse),
+    )
+    assert found.is_worse == bool(worse)
+    assert {(j.place, j.metric) for j in found.regressions} == {(CHANGED_PLACE, metric) for metric in worse}
+    others = {j.verdict for j in found.judgements if j.place.scheme != "cwc"}
+    assert others == {EQUAL}
+    assert not compare(old, new).changed, "elsewhere one seed says nothing"
+
+
+def test_a_seed_that_only_the_baseline_has_costs_nothing_and_one_that_only_the_new_run_has_is_tested(
+    template: list[Json],
+) -> None:
+    many, few = draw(template, range(6), 0), draw(template, range(2), 0)
+    assert {j.verdict for j in here(many, few).judgements} == {EQUAL}
+    assert EQUAL not in {j.verdict for j in here(few, many).judgements}
+
+
+def test_a_small_change_of_every_seed_is_found_in_pairs(template: list[Json]) -> None:
+    """Seeds differ by far more than the deviation that was lost, so that nothing shows without pairing them."""
+    runs = draw(template, range(6), 0), draw(template, range(6), 0)
+    for lost, run in enumerate(runs):
+        for record in run:
+            if record["key"]["scheme"] == "cwc":
+                for row in record["rows"]:
+                    row["log10_p"] = -((9.0 + 2.0 * record["key"]["seed"] - lost) ** 2) / (2 * np.log(10))
+    old, new = runs
+    found = compare(old, new)
+    assert {(j.place.scheme, j.metric) for j in found.regressions} == {("cwc", EVIDENCE)}
+    assert {j.place.model for j in found.regressions} >= {"one", "two", "three"}
+    assert set(METRICS) == {j.metric for j in found.judgements}

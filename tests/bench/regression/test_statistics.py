@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import fisher_exact, ttest_ind
+from scipy.stats import binomtest, fisher_exact, ttest_ind, ttest_rel, wilcoxon
 
 from bench.regression.multiplicity import holm, judgeable
 from bench.regression.pooled_t import TwoSamples, gross_p
 from bench.regression.rank_sum import rank_sum_p
+from bench.regression.signed_rank import paired_t_p, signed_rank_p
 
 
 @given(st.tuples(*[st.integers(0, 7)] * 4).filter(lambda c: min(c[0] + c[1], c[2] + c[3]) > 0))
@@ -97,3 +98,38 @@ def test_tests_that_cannot_reject_cost_nothing(least: list[float]) -> None:
     chosen = judgeable(least, 0.05)
     assert np.all(np.asarray(least)[chosen] <= 0.05 / max(1, chosen.sum()))
     assert np.array_equal(judgeable([*least, 1.0], 0.05)[:-1], chosen)
+
+
+@given(gained=st.integers(0, 12), lost=st.integers(0, 12), same=st.integers(0, 5))
+def test_messages_recovered_or_not_in_pairs_are_mcnemars_exact_test(gained: int, lost: int, same: int) -> None:
+    found = signed_rank_p(np.array([1.0] * gained + [-1.0] * lost + [0.0] * same))
+    moved = gained + lost
+    assert found.p == pytest.approx(binomtest(gained, moved, alternative="less").pvalue if moved else 1.0)
+    assert found.least == 2.0**-moved
+
+
+@given(st.lists(st.floats(-9, 9).filter(bool), min_size=1, max_size=20, unique_by=abs))
+def test_differences_without_ties_are_wilcoxons_exact_test(differences: list[float]) -> None:
+    values = np.array(differences)
+    expected = wilcoxon(values, alternative="less", method="exact").pvalue
+    assert signed_rank_p(values).p == pytest.approx(expected)
+    assert signed_rank_p(-np.abs(values)).p == pytest.approx(signed_rank_p(values).least)
+
+
+def test_signed_ranks_are_right_as_often_as_they_say() -> None:
+    random = np.random.default_rng(11)
+    p = [signed_rank_p(np.round(random.normal(size=14), 1)).p for _ in range(3000)]
+    for level in (0.01, 0.05, 0.2):
+        assert np.mean(np.array(p) <= level) <= level + 3 * np.sqrt(level / 3000)
+
+
+def test_the_paired_t_test_is_the_fields_and_believes_no_row_to_vary_less_than_another() -> None:
+    random = np.random.default_rng(5)
+    old, change = random.normal(size=6), random.normal(-1.0, 0.3, size=6)
+    expected = ttest_rel(old + change, old, alternative="less").pvalue
+    alone = paired_t_p([change], 0.0)
+    assert alone == [pytest.approx(expected)]
+    beside = paired_t_p([change, np.array([0.0, -70.0, 70.0, 0.0, -70.0, 70.0])], 0.0)[0]
+    assert beside is not None
+    assert beside > 0.1
+    assert paired_t_p([change[:3]], 0.0) == [None]
