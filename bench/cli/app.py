@@ -219,6 +219,7 @@ def status(out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
     from rich.console import Console
 
     from bench.execution.progress import progress_view, read_progress
+    from bench.records.schema import NOT_NEEDED
     from bench.records.store import RecordStore
 
     progress = read_progress(out)
@@ -231,7 +232,7 @@ def status(out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
         Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(progress_view(progress))
     print_table(("status", "cells"), [(plain(name), count) for name, count in sorted(counts.items())])
     for record in records:
-        if record.status != "ok":
+        if record.status not in ("ok", NOT_NEEDED):
             show(f"{record.status}: {' '.join(str(part) for _, part in record.key)}: {record.reason}")
     return DONE
 

@@ -17,21 +17,27 @@ class Estimate:
 
     Attributes:
         seconds: of one process. cells: that these are of.
+        elsewhere: how many of these have an attack that was timed on other models only.
         unknown: cells of attacks that were never timed, by the attack's label; they are in no figure.
     """
 
     seconds: float
     cells: int
+    elsewhere: int
     unknown: Mapping[str, int]
 
     def text(self, threads: int) -> str:
         """Return it in words, in core-hours of so many threads."""
-        hours = self.seconds * threads / 3600
-        known = f"about {hours:.2g} core-hours for {self.cells} cells, as similar ones took on this hardware"
-        never = ", ".join(f"{label} ({count})" for label, count in self.unknown.items())
         if not self.cells:
             return "no similar cell was timed on this hardware: core-hours are unknown"
-        return f"{known}; never timed: {never}" if never else known
+        hours = self.seconds * threads / 3600
+        never = ", ".join(f"{label} ({count})" for label, count in self.unknown.items())
+        said = [
+            f"about {hours:.2g} core-hours for {self.cells} cells, as similar ones took on this hardware",
+            f"the attacks of {self.elsewhere} were timed on other models only" if self.elsewhere else "",
+            f"never timed: {never}" if never else "",
+        ]
+        return "; ".join(filter(None, said))
 
 
 def durations_below(folder: Path, path: Path, hardware: str) -> Durations:
@@ -50,15 +56,17 @@ def estimate(cells: Sequence[Cell], durations: Durations, store: ArtefactStore) 
         cells: to be run. durations: of similar ones. store: with the models that are made already.
     """
     made: set[str] = set()
-    seconds, unknown = 0.0, Counter[str]()
+    seconds, elsewhere, unknown = 0.0, 0, Counter[str]()
     for cell in cells:
         kind = Kind.of(cell, store)
-        expected = _expected(kind._replace(making=_making(cell, kind.making, made)), durations)
-        if expected is None:
+        kind = kind._replace(making=_making(cell, kind.making, made))
+        if (expected := _expected(kind, durations)) is None:
             unknown[cell.attack.label] += 1
-        seconds += expected or 0.0
+        else:
+            seconds += expected
+            elsewhere += not _is_own(kind, durations)
         made.update((*host_names(cell.host), cell.mark.identity))
-    return Estimate(seconds, len(cells) - unknown.total(), unknown)
+    return Estimate(seconds, len(cells) - unknown.total(), elsewhere, unknown)
 
 
 def _making(cell: Cell, now: str, made: set[str]) -> str:
@@ -78,3 +86,9 @@ def _expected(kind: Kind, durations: Durations) -> float | None:
     attack = durations.typical(kind._replace(making="nothing").likes()[:3])
     making = durations.typical([("model", kind.model, kind.making), ("making", kind.making)])
     return None if attack is None else attack + (making or 0.0)
+
+
+def _is_own(kind: Kind, durations: Durations) -> bool:
+    """Say whether the attack of a cell was timed on its model."""
+    kinds = (kind, kind._replace(making="nothing"))
+    return durations.typical(like for one in kinds for like in one.likes()[:2]) is not None

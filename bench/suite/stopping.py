@@ -1,9 +1,9 @@
 """Tiers that stop: which cells of a run need not be run, since a lower tier of attackers has decided it.
 
 A run is a model with one mark and one seed, read in one way. An attacker who removes the message for no accuracy
-needs no more means, so attacks of higher tiers can change no removal loss above zero. The same holds for a mark
-that was never embedded, which is in no figure of robustness. The rule looks at records of lower tiers of the same
-run, and at nothing else.
+on validation needs no more means: removals are chosen by that, so attacks of higher tiers can change no removal
+loss above zero there. The same holds for a mark that was never embedded, which is in no figure of robustness. The
+rule looks at records of lower tiers of the same run, and at nothing else.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -44,7 +44,7 @@ def test_a_plan_takes_what_its_like_took_and_each_model_is_made_once(planned: li
     store = ArtefactStore(tmp_path / "artefacts")
     found = estimate(own, durations, store)
     assert found.seconds == pytest.approx(HOST + MARK * len(marks) + ATTACK * len(own))
-    assert (found.cells, found.unknown) == (len(own), {})
+    assert (found.cells, found.elsewhere, found.unknown) == (len(own), 0, {})
     for kind in ("host", "control", "twin"):
         store.get(own[0].host.identity(kind), lambda: Artefact({}, {}))
     assert estimate(own, durations, store).seconds == pytest.approx(found.seconds - HOST)
@@ -58,9 +58,14 @@ def test_what_was_never_timed_is_in_no_figure_and_is_named(planned: list[Cell], 
     assert found.unknown == {never: sum(cell.attack.label == never for cell in planned)}
     assert found.cells + found.unknown[never] == len(planned)
     assert f"never timed: {never} (" in found.text(threads=1)
+    other = sum(
+        cell.host.model.name != planned[0].host.model.name for cell in planned if cell.attack.label != never
+    )
+    assert found.elsewhere == other
+    assert f"the attacks of {other} were timed on other models only" in found.text(threads=1)
     nothing = estimate(planned, Durations(tmp_path / "none.json", "this machine"), ArtefactStore(tmp_path / "a"))
     assert "core-hours are unknown" in nothing.text(threads=1)
-    assert "about 2 core-hours for 5 cells" in Estimate(3600.0, 5, {}).text(threads=2)
+    assert "about 2 core-hours for 5 cells" in Estimate(3600.0, 5, 0, {}).text(threads=2)
 
 
 def test_durations_of_other_runs_count_and_those_of_other_hardware_do_not(
