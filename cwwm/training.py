@@ -14,7 +14,7 @@ from cwwm.support.seeds import derive_seed
 from cwwm.support.timing import Stopwatch
 
 LONGEST = 3  # times the epochs of a marking recipe, until a message that does not read counts as not embedded
-CONTINUED = 0.25  # of the recipe's peak rate, beyond its epochs; a one-cycle's mean is a half
+CONTINUED = 0.5  # of the recipe's peak rate, beyond its epochs
 
 
 class Batches(Protocol):
@@ -212,12 +212,12 @@ def train_marked(
     """Train as `train` does, then go on until the message reads, for up to `LONGEST` times the recipe's epochs.
 
     What is embedded by the recipe alone is trained no longer, and is the same to the last bit. Beyond it, the
-    message is read after each epoch, at a constant `CONTINUED` of the peak rate: over twice the recipe's epochs
-    that moves weights as far as the recipe's one cycle does, and it may end anywhere. Optimiser states start anew
-    each epoch.
+    message is read after each epoch. Each is the recipe's schedule once through, at `CONTINUED` of its peak, with
+    an optimiser of its own: it ends with a rate of zero, since a network left at a high rate loses accuracy that
+    the mark is not to blame for. Twice the epochs at half the rate move weights about as far as the recipe did.
     """
     reports = [train(model, data, recipe, seed=seed, embedding=embedding)]
-    further = replace(recipe, epochs=1, lr=CONTINUED * recipe.lr, schedule="constant")
+    further = replace(recipe, epochs=1, lr=CONTINUED * recipe.lr)
     epochs = recipe.epochs
     while epochs < LONGEST * recipe.epochs and not embedding.embedded():
         seeded = derive_seed(seed=seed, further=epochs)

@@ -131,6 +131,18 @@ class RigaEmbedding(LayerEmbedding):
         report = {**self.facts(), "stranger_match": self._stranger_match()}
         return self.reported(report)
 
+    def embedded(self) -> bool:
+        """Read with the extractor as it would settle, and let it go on from where it is."""
+        extractor = [weight.detach().clone() for weight in self._extractor]
+        state = self._generator.get_state()
+        self._settle()
+        embedded = super().embedded()
+        with torch.no_grad():
+            for weight, before in zip(self._extractor, extractor, strict=True):
+                weight.copy_(before)
+        self._generator.set_state(state)
+        return embedded
+
     def learned(self) -> Mapping[str, Tensor]:
         """Return the extractor."""
         return dict(zip(EXTRACTOR, self._extractor, strict=True))
