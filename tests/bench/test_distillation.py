@@ -287,6 +287,7 @@ SMALL = {
     "deepsigns": {"triggers": 2},
     "riga": {"settling": 5, "hidden": 16},
     "ingrain": {"ingrainer_steps": 2},
+    "neuralmark": {"columns": 32, "rounds": 2},
     "wrong-key": {"scheme": "sign"},
 }
 

@@ -463,7 +463,8 @@ def test_no_law_is_claimed_where_none_is_known() -> None:
 def test_the_word_of_all_zeros_is_padded_too() -> None:
     scheme = SignErasure(payload_bits=1, length=400)
     words = [scheme.codeword(np.zeros(1, np.uint8), _key(number).choices(NONCE)) for number in range(50)]
-    unpadded = [word ^ scheme._pad(_key(number).choices(NONCE)) for number, word in enumerate(words)]
+    assert scheme.keyed_code is not None
+    unpadded = [word ^ scheme.keyed_code._pad(_key(number).choices(NONCE)) for number, word in enumerate(words)]
     assert all(150 < word.sum() < 250 for word in words)
     pads = np.stack([word ^ plain for word, plain in zip(words, unpadded, strict=True)])
     assert abs(pads.mean() - 0.5) < 4.5 / 2 / np.sqrt(pads.size)
