@@ -122,7 +122,7 @@ def test_a_few_epochs_of_the_recipe_teach_them_digits() -> None:
     assert spec.recipe.train is not None
     data = load(spec.data, size=spec.size, channels=spec.channels)
     model = build_model(spec, data.classes, 0)
-    train(model, data.train, replace(spec.recipe.train, epochs=6), seed=0)
+    train(model, data.train, replace(spec.recipe.train, epochs=12), seed=0)
     with torch.inference_mode():
         right = model.eval()(data.test.x).argmax(1) == data.test.y
     assert float(right.float().mean()) > 0.93
