@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
+from bench.metrics.tiers import MOVES
 from bench.records.schema import Cost, Row, TrainedResult
 
 #: attacks that keep what a model computes, and take nothing
-FREE_ATTACKS = frozenset({"permute", "rescale", "rotate", "insert", "split-layers", "deploy", "cast"})
+FREE_ATTACKS = MOVES | {"deploy", "cast"}
 #: training samples of the data sets of older records
 TRAINING_SAMPLES = {"digits": 1347, "textures": 4200}
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.leaderboard.attacker_tiers import FULL, SMALL, WEIGHTS
+from bench.leaderboard.attacker_tiers import LASTS
 from bench.leaderboard.boards import Board
 from bench.leaderboard.pictures import COLOURS
 from bench.leaderboard.ranking import Standing, rank
@@ -22,7 +22,6 @@ _COLUMNS = 3  # of the legend
 _NAMED = COLOURS[:-1]  # yellow is too faint for print
 _Style = Literal["-", "--", "-.", ":"]
 _STYLES: tuple[_Style, ...] = ("-", "--", "-.", ":")
-_LASTS = (WEIGHTS, SMALL, FULL)  # the last tier of each panel
 _SPREAD, _LIFT = 0.05, 0.008  # all of a panel, and at most between two lines, which would hide one another
 _BANDS = 6  # curves that leave room for bands in a panel
 _TICKS = (-1, 0, 1, 3, 5, 10, 20)  # points of accuracy
@@ -49,9 +48,9 @@ def draw_survival(boards: Sequence[Board], title: str) -> "Figure":
     looks = _looks([standing for _, standings in ranked for standing in standings])
     lines = -(-len(looks) // _COLUMNS)
     figure = Figure(figsize=(_WIDTH, 0.9 + _PANEL * len(boards) + _LINE * lines), layout="constrained")
-    axes = figure.subplots(len(boards), len(_LASTS), squeeze=False, sharex=True, sharey=True)
+    axes = figure.subplots(len(boards), len(LASTS), squeeze=False, sharex=True, sharey=True)
     for row, (board, standings) in zip(axes, ranked, strict=True):
-        for axis, last in zip(row, _LASTS, strict=True):
+        for axis, last in zip(row, LASTS, strict=True):
             _panel(axis, board, last, [(s.scheme, s.payload) for s in standings], looks)
         row[0].set_ylabel(f"board {board.name}\nshare of runs that keep it", fontsize=8)
     for axis in axes[-1]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bench.leaderboard.attacker_tiers import FULL, SMALL, WEIGHTS
+from bench.leaderboard.attacker_tiers import LASTS
 from bench.leaderboard.boards import Board
 from bench.leaderboard.page.places import Places
 from bench.leaderboard.points import ALL_MODELS, RunRow
@@ -27,7 +27,6 @@ from bench.leaderboard.runs import Gone, Run, not_provable, not_recovered
 from bench.leaderboard.survival import GRID, Curve, curves
 from bench.leaderboard.table_text import Table
 
-LASTS = (WEIGHTS, SMALL, FULL)  # the last tier of each panel of curves
 Rows = list[dict[str, Any]]
 
 
