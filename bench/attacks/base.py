@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data import Dataset, Split
-from bench.metrics.tiers import SMALL, Tier
+from bench.metrics.tiers import Tier, tier_of_share
 from bench.models.registry import HostRecipe
 from cwwm.schemes import Scheme
 from cwwm.support.errors import BadInput
@@ -247,7 +247,7 @@ class Attack(ABC):
         if self.free:
             return 0
         if budget is not None:
-            return 2 if budget <= SMALL else 3
+            return tier_of_share(budget)
         if self.other_data:
             return 3
         return 2 if self.needs else 1

@@ -8,13 +8,13 @@ from typing import ClassVar
 import numpy as np
 
 from bench.metrics.false_positives import Floats, random_claim, weighed
+from cwwm.codes.base import check_message
 from cwwm.commitment import Commitment
 from cwwm.ownership.evidence import PROOF_RATE, Tried, Verdict
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
 from cwwm.ownership.verification import Exhibits, verify
 from cwwm.schemes import Claim, scheme_of
-from cwwm.schemes.base import check_message
 from cwwm.support.errors import BadInput
 from cwwm.weights.view import Weights
 

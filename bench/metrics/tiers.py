@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 Tier = Literal[0, 1, 2, 3]
 
-SMALL = 0.1  # share of the host's data, and of its training, that an attacker of tier 2 has at most
+_TENTH = 0.1  # share of the host's data, and of its training, that an attacker of tier 2 has at most
 
 #: attacks that keep every answer and move what an index means
 MOVES = frozenset({"permute", "rescale", "rotate", "insert", "split-layers"})
@@ -49,9 +49,14 @@ def tier(cost: Spent) -> Tier:
     if cost.free:
         return 0
     compute = float(cost.samples > 0) if cost.compute_fraction is None else cost.compute_fraction
-    if not cost.data_fraction and not compute:
+    return tier_of_share(max(cost.data_fraction, compute))
+
+
+def tier_of_share(share: float) -> Tier:
+    """Return the tier, 1 to 3, of an attack that takes this share of the host's data or of its training."""
+    if not share:
         return 1
-    return 2 if max(cost.data_fraction, compute) <= SMALL else 3
+    return 2 if share <= _TENTH else 3
 
 
 def holds_a_move(attack: JsonValue) -> bool:

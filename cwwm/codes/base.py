@@ -7,6 +7,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from cwwm.support.errors import BadInput
+
 Bits: TypeAlias = npt.NDArray[np.uint8]
 Word: TypeAlias = npt.NDArray[np.bool_]
 #: (bits of one codeword, its number) -> its check bits: keyed, so that a false message is not found by design
@@ -53,3 +55,14 @@ class Code(Protocol):
     def decode(self, x: npt.NDArray[Any]) -> Decoded:
         """Read a bool word (L,) or float reliabilities (L,)."""
         ...
+
+
+def check_message(message: npt.ArrayLike, payload_bits: int) -> Bits:
+    """Return `message` as uint8 (payload_bits,); BadInput unless it is that many zeros and ones."""
+    bits = np.asarray(message)
+    if bits.shape != (payload_bits,):
+        raise BadInput(f"the message must be {payload_bits} bits of 0 and 1, not an array of shape {bits.shape}")
+    wrong = np.flatnonzero((bits != 0) & (bits != 1))
+    if len(wrong):
+        raise BadInput(f"the bits of a message are 0 or 1, not {bits[wrong[0]]!r} at index {wrong[0]}")
+    return bits.astype(np.uint8)

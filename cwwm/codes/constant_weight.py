@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cwwm.codes import enumerative
-from cwwm.codes.base import Bits, Decoded, Word
+from cwwm.codes.base import Bits, Decoded, Word, check_message
 from cwwm.codes.integers import Integers, fastest
 from cwwm.support.errors import BadInput
 
@@ -96,7 +96,7 @@ class ConstantWeightCode:
         Raises:
             BadInput: `bits` has another shape or holds something else than 0 and 1.
         """
-        payload = _checked_bits(bits, self.payload_bits)
+        payload = check_message(bits, self.payload_bits)
         return self.unrank(int.from_bytes(np.packbits(payload, bitorder="little").tobytes(), "little"))
 
     def decode(self, x: npt.NDArray[Any]) -> Decoded:
@@ -221,16 +221,6 @@ def _largest(values: npt.NDArray[Any], count: int) -> tuple[Word, int]:
     needed = count - int(word.sum())
     word[tied[:needed]] = True
     return word, len(tied) if needed < len(tied) else 0
-
-
-def _checked_bits(bits: npt.ArrayLike, count: int) -> Bits:
-    values = np.asarray(bits)
-    if values.shape != (count,):
-        raise BadInput(f"the payload has shape ({count},), got {values.shape}")
-    wrong = np.flatnonzero((values != 0) & (values != 1))
-    if len(wrong):
-        raise BadInput(f"payload bits are 0 or 1, got {values[wrong[0]]!r} at index {wrong[0]}")
-    return values.astype(np.uint8)
 
 
 def _bits_of(number: int, count: int) -> Bits:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtr
 
-from cwwm.codes.base import Bits, Check, Decoded, Word
+from cwwm.codes.base import Bits, Check, Decoded, Word, check_message
 from cwwm.ownership.keys import Stream
 from cwwm.support.errors import BadInput
 
@@ -83,10 +83,7 @@ class LinearCode:
         Raises:
             BadInput: if `bits` are not payload_bits zeros and ones.
         """
-        payload = np.asarray(bits)
-        if payload.shape != (self.payload_bits,) or not np.isin(payload, (0, 1)).all():
-            raise BadInput(f"the payload must be {self.payload_bits} bits of 0 and 1, not shape {payload.shape}")
-        payload = payload.astype(np.uint8)
+        payload = check_message(bits, self.payload_bits)
         chosen = np.concatenate([payload, check(payload, 0)]).astype(np.bool_)
         word: Word = np.bitwise_xor.reduce(generator[chosen], axis=0, initial=0).astype(np.bool_)
         return word

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cwwm.codes.base import Bits, Check, Decoded, Word
+from cwwm.codes.base import Bits, Check, Decoded, Word, check_message
 from cwwm.codes.finite_length import best_success
 from cwwm.codes.polar_design import erasure_sum, information_set
 from cwwm.codes.polar_list import Array, Subtree, decode_list, integers, namespace, tree_of
@@ -90,10 +90,7 @@ class PolarCode:
         Raises:
             BadInput: if `bits` are not payload_bits zeros and ones.
         """
-        payload = np.asarray(bits)
-        if payload.shape != (self.payload_bits,) or not np.isin(payload, (0, 1)).all():
-            raise BadInput(f"the payload must be {self.payload_bits} bits of 0 and 1, not shape {payload.shape}")
-        payload = payload.astype(np.uint8)
+        payload = check_message(bits, self.payload_bits)
         return self.word(np.concatenate([payload, check(payload, 0)]))
 
     def word(self, data: Bits) -> Word:

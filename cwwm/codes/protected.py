@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cwwm.codes.base import Bits, Check, Decoded, Word
+from cwwm.codes.base import Bits, Check, Decoded, Word, check_message
 from cwwm.codes.galois import LEAST_BITS, MOST_BITS, Elements
 from cwwm.codes.reed_solomon import ReedSolomon
 from cwwm.support.errors import BadInput
@@ -136,11 +136,7 @@ class ProtectedCode:
         Raises:
             BadInput: `bits` is not (payload_bits,) of 0 and 1, or `check` gives not `check_bits` of them.
         """
-        payload = np.asarray(bits)
-        if payload.shape != (self.payload_bits,) or not np.isin(payload, (0, 1)).all():
-            raise BadInput(
-                f"the payload must be {self.payload_bits} bits of 0 and 1, got an array of shape {payload.shape}"
-            )
+        payload = check_message(bits, self.payload_bits)
         symbols = np.zeros(self.blocks, np.uint16)
         start = 0
         for number, (code, size) in enumerate(zip(self._outer, self._parts, strict=True)):

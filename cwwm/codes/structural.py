@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from cwwm.codes.base import Bits, Check, Decoded
+from cwwm.codes.base import Bits, Check, Decoded, check_message
 from cwwm.codes.reed_solomon import ReedSolomon
 from cwwm.support.errors import BadInput
 
@@ -95,9 +95,7 @@ class StructuralCode:
         Raises:
             BadInput: if the message is no such array, or beyond `capacity`, which is named.
         """
-        message = np.asarray(bits)
-        if message.shape != (self.payload_bits,) or not np.isin(message, (0, 1)).all():
-            raise BadInput(f"the payload must be {self.payload_bits} bits of 0 and 1, not shape {message.shape}")
+        message = check_message(bits, self.payload_bits)
         if self.payload_bits > self.capacity(widths):
             raise BadInput(self._refusal(widths))
         used = self._used(widths)

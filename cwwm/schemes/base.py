@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cwwm.codes import Bits
+from cwwm.codes.base import check_message
 from cwwm.ownership.evidence import Evidence
 from cwwm.ownership.keys import Key, Streams, new_nonce
 from cwwm.ownership.mark import Mark
@@ -273,14 +274,6 @@ def embed(
     return embedding.weights, mark
 
 
-def check_message(message: Bits, payload_bits: int) -> Bits:
-    """Return `message` as uint8 (payload_bits,); BadInput unless it is that many zeros and ones."""
-    bits = np.asarray(message)
-    if bits.shape != (payload_bits,) or not np.isin(bits, (0, 1)).all():
-        raise BadInput(f"the message must be {payload_bits} bits of 0 and 1, not an array of shape {bits.shape}")
-    return bits.astype(np.uint8)
-
-
 __all__ = [
     "FORWARD",
     "TRAINING",
@@ -290,6 +283,5 @@ __all__ = [
     "Embedding",
     "Extraction",
     "Scheme",
-    "check_message",
     "embed",
 ]

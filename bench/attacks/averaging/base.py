@@ -15,15 +15,8 @@ from bench.attacks.base import BASE, DATA, FORWARD, Attack, AttackContext, Attac
 from bench.attacks.means import Means, check_budget, means
 from bench.attacks.pruning import apply_masks, prunable_tensors
 from bench.attacks.training import BatchNormReestimation
-from bench.metrics.tiers import SMALL, Tier
+from bench.metrics.tiers import Tier, tier_of_share
 from cwwm.support.errors import BadInput
-
-
-def tier_of_share(share: float) -> Tier:
-    """Return the tier that this share of data and training takes."""
-    if not share:
-        return 1
-    return 2 if share <= SMALL else 3
 
 
 @dataclass(frozen=True, kw_only=True)

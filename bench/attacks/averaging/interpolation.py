@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bench.attacks.averaging.base import OnBase, Training, tier_of_share
+from bench.attacks.averaging.base import OnBase, Training
 from bench.attacks.averaging.family import BASE_MODEL, Family, Sibling
-from bench.metrics.tiers import Tier
+from bench.metrics.tiers import Tier, tier_of_share
 from cwwm.support.errors import BadInput
 
 SIBLING = "sibling"

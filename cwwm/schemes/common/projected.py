@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cwwm.codes import Bits
+from cwwm.codes.base import check_message
 from cwwm.ownership.evidence import Evidence
 from cwwm.ownership.keys import Key, Stream, Streams
 from cwwm.ownership.mark import Mark
-from cwwm.schemes.base import TRAINING, Claim, EmbedContext, Embedding, Extraction, Scheme, check_message
+from cwwm.schemes.base import TRAINING, Claim, EmbedContext, Embedding, Extraction, Scheme
 from cwwm.schemes.common.coded import OuterCoded, SoftWord, read_bits
 from cwwm.schemes.common.keyed import match_evidence, pad_bits
 from cwwm.support.bounds import MOST_ENTRIES
