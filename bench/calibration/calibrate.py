@@ -5,9 +5,9 @@ two unmarked trainings of the same host) and the energy of the suite's reference
 strength stays below it, or whose mark has no pool, is matched on accuracy instead.
 
 A scheme with other parameters to choose (`Tune.choices`) is brought to the budget in each combination. Of these,
-the one is taken whose message is recovered before any attack, and after most of a small fixed panel
-(`bench.calibration.panel`); of equal ones the one that costs least energy, then the first. Accuracy is that of the
-validation split.
+the one is taken whose message is recovered before any attack, that keeps the budget, and whose message is
+recovered after most of a small fixed panel (`bench.calibration.panel`); of equal ones, and where none keeps the
+budget, the one that costs least energy, then the first. Accuracy is that of the validation split.
 
 An attack with levels of lost accuracy is tried on the unmarked control of each model: what a strength costs must
 not depend on the mark that it is then measured against.
@@ -24,7 +24,7 @@ from bench.attacks import AttackContext
 from bench.calibration.attack_levels import Losses, chosen, try_strengths
 from bench.calibration.bisection import bisected, is_near
 from bench.calibration.panel import ROWS, survived
-from bench.calibration.search import Found, Trial, search
+from bench.calibration.search import NEAR, Found, Trial, search
 from bench.execution.attacker import attacker_context
 from bench.execution.model_factory import Marked, ModelFactory
 from bench.metrics.accuracy import Accuracy
@@ -246,10 +246,14 @@ def _best(mark: MarkSpec, budget: float | None, factory: ModelFactory, say: Call
 
 
 def _merit(one: Calibrated) -> tuple[bool, bool, int, float]:
-    """Return what the best of several combinations has most of; `max` takes the first of equal ones."""
+    """Return what the best of several combinations has most of; `max` takes the first of equal ones.
+
+    What outlives more because it spends more than the others may is no better: -1 attacks survived.
+    """
     if (trial := one.found.trial) is None:
-        return False, False, 0, 0.0
-    return True, trial.recovered, one.survived or 0, -trial.spent
+        return False, False, -1, 0.0
+    kept = one.found.target is None or trial.spent <= one.found.target * (1 + NEAR)
+    return True, trial.recovered, (one.survived or 0) if kept else -1, -trial.spent
 
 
 def _find(mark: MarkSpec, budget: float | None, factory: ModelFactory, say: Callable[[str], None]) -> Found:

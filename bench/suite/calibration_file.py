@@ -22,8 +22,8 @@ _HEADER = """\
 # reached: how it was found. by energy: squared change over squared norm of the pool, within 10 % of the target
 #   that all schemes of a host and payload share, or as near as the search came. by accuracy: even the highest
 #   strength stays below the target, or the mark has no pool; the largest one tried that costs at most 0.5 points.
-# choices: where a scheme's 'tune' has some: the combination whose mark, at that strength, outlived most of a fixed
-#   panel of attacks ('survived' under reached); of equal ones the cheapest.
+# choices: where a scheme's 'tune' has some: of the combinations that keep the target the one whose mark, at that
+#   strength, outlived most of a fixed panel of attacks ('survived' under reached); of equal ones the cheapest.
 # attacks: attack label, model: strengths chosen once on the unmarked control, for all schemes, payloads and seeds.
 #   tried: candidate strengths from the mildest to the hardest, and the points of accuracy each one lost on the
 #   validation split; null from where the attack refused the model, for the reason in 'refused'. chosen: points,
