@@ -110,7 +110,7 @@ def plan(
     recorded = sum(cell.identity not in waiting for cell in todo)  # cells of two labels may share a record
     show(f"{len(todo)} cells, {recorded} of them recorded in {record_store.folder}")
     if left:
-        most = "at most, for it stops where a lower tier decides: " if chosen.stop else ""
+        most = "at most, for it stops where an attack decides: " if chosen.stop else ""
         show(most + _core_hours(left, record_store, where, threads))
     return DONE
 

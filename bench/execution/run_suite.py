@@ -65,7 +65,7 @@ class Outcome:
 
     Attributes:
         run, taken: cells run, and taken over. failed: of all, those given up before included.
-        cut: by the budget. unneeded: not run, since a lower tier of attackers had decided their run.
+        cut: by the budget. unneeded: not run, since an earlier attack had decided their run.
     """
 
     run: int

@@ -1,4 +1,4 @@
-"""Records of cells that are not run, since a lower tier of attackers has decided their run."""
+"""Records of cells that are not run, since an earlier attack has decided their run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -39,8 +39,8 @@ from bench.records.store import Levels
 from bench.support.plain_text import in_markdown
 
 ABOUT_NOT_NEEDED = (
-    " Cells not needed are of runs that a lower tier had decided: the mark was removed for no accuracy, which no "
-    "higher tier can change, or was never embedded; figures of single attacks are of the runs that still stood."
+    " Cells not needed are of runs that an earlier attack had decided: the mark was removed for no accuracy, which "
+    "no later attack can change, or was never embedded; figures of single attacks are of the runs that still stood."
 )
 ABOUT_LAW = (
     "Predicted probability that the message is recovered, and the share that was. Beyond the rate designed for, "

@@ -23,7 +23,7 @@ from bench.records.fields import (
 Facts = dict[str, JsonValue]
 Json = dict[str, Any]  # a record or a part of one, as it stands in a file
 
-NOT_NEEDED: Final = "not-needed"  # status of a cell whose run a lower tier of attackers had decided
+NOT_NEEDED: Final = "not-needed"  # status of a cell whose run an earlier attack had decided
 FATAL_TRIES = 2  # so often may a cell end its process before it is given up
 
 
@@ -376,8 +376,8 @@ class RecordHead(Part):
     format: Literal[FORMAT] = Field(description="of this file")  # type: ignore[valid-type]
     identity: Identity = Field(description="digest of the recipe, and the name of the file")
     status: Literal["ok", "refused", "not-applicable", "not-needed", "failed", "out-of-memory"] = Field(
-        description="ok, refused and not-applicable are final; not-needed is decided again by the next run: an "
-        "attack of a lower tier had removed the mark for no accuracy; the others are tried again"
+        description="ok, refused and not-applicable are final; not-needed is decided again by the next run: "
+        "an earlier attack had removed the mark for no accuracy; the others are tried again"
     )
     reason: Text | None = Field(None, description="why the status is not ok")
     fatal: bool = Field(False, description="it ended the process that ran it; twice is final")

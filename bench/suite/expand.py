@@ -44,7 +44,7 @@ def pending(cells: Sequence[Cell], record_store: RecordStore, *, stop: bool = Fa
     """Return the cells without a final record: new ones, and those that failed or ran out of memory.
 
     Those whose detection was measured by older source are among them: see `next_record`. So are those that were not
-    needed, unless the suite stops and the records of lower tiers still say so.
+    needed, unless the suite stops and the records of earlier attacks still say so.
     """
     stopping = Stopping.of(cells, record_store) if stop else None
 

@@ -33,7 +33,7 @@ class Suite:
         calibrated: the strengths found for tuned schemes, and for attacks at levels of lost accuracy.
         untrained: if any, nothing is trained: each architecture among the models is tried with these weights, keys
             of `bench.suite.untrained.WEIGHTS`, and no accuracy is measured.
-        stop: attacks are run in the order of their tiers, and not where a lower tier has decided the run; see
+        stop: attacks are run in the order of their tiers, and not where an earlier one has decided the run; see
             `bench.suite.stopping`.
     """
 

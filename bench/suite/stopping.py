@@ -1,9 +1,12 @@
-"""Tiers that stop: which cells of a run need not be run, since a lower tier of attackers has decided it.
+"""Tiers that stop: which cells of a run need not be run, since an earlier attack has decided it.
 
 A run is a model with one mark and one seed, read in one way. An attacker who removes the message for no accuracy
 on validation needs no more means: removals are chosen by that, so attacks of higher tiers can change no removal
-loss above zero there. The same holds for a mark that was never embedded, which is in no figure of robustness. The
-rule looks at records of lower tiers of the same run, and at nothing else.
+loss above zero there. The same holds for a mark that was never embedded, which is in no figure of robustness.
+
+Tiers below the last are run whole, for they cost little and tell what each attack does. In the last tier, whose
+attacks train as long as the host did, each one stops those after it: a suite puts the likeliest to remove first.
+The rule looks at records of the same run that come before, and at nothing else.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,13 +19,15 @@ from bench.records.store import RecordStore
 from bench.suite.cell import Cell
 from cwwm.readers import find_reader
 
+_LAST: Tier = 3
+
 
 @dataclass(frozen=True)
 class Stopping:
     """Says of a cell why it is not needed.
 
     Attributes:
-        record_store: with the records of lower tiers, as far as they were run.
+        record_store: with the records of earlier attacks, as far as they were run.
         runs: the cells of each mark, by its identity and reader, in the order in which they are run.
     """
 
@@ -38,10 +43,10 @@ class Stopping:
         return cls(record_store, runs)
 
     def reason(self, cell: Cell) -> str | None:
-        """Return which cell of a lower tier decided the run of a cell, in words; None if none has."""
-        own = cell.attack.attack.declared_tier
-        lower = [c for c in self.runs[_run(cell)] if c.attack.attack.declared_tier < own]
-        found = (self.record_store.read(c.identity) for c in lower)
+        """Return which earlier cell decided the run of a cell, in words; None if none has."""
+        own, run = cell.attack.attack.declared_tier, self.runs[_run(cell)]
+        earlier = [c for c in run[: run.index(cell)] if c.attack.attack.declared_tier <= deciding(own)]
+        found = (self.record_store.read(c.identity) for c in earlier)
         records = (record for record in found if record is not None)
         return next(decisions(records, own, cell.mark.scheme.reader), None)
 
@@ -50,26 +55,32 @@ def _run(cell: Cell) -> tuple[str, str]:
     return cell.mark.identity, cell.mark.scheme.reader
 
 
-def decisions(lower: Iterable[Record], below: Tier, reader: str) -> Iterator[str]:
-    """Yield what decides a run below a tier, in words, in the order of its records.
+def deciding(tier: Tier) -> int:
+    """Return the highest tier whose attacks decide whether one of `tier` is needed: the one below, or the last."""
+    return tier if tier == _LAST else tier - 1
+
+
+def decisions(earlier: Iterable[Record], own: Tier, reader: str) -> Iterator[str]:
+    """Yield what decides a run before an attack of tier `own`, in words, in the order of the records.
 
     A mark that is read from the suspect alone falls to every renumbering of channels, which says nothing of its
     code: there tier 0 decides nothing, and no attack that holds such a move among others.
 
     Args:
-        lower: records of the run whose attacks declare a lower tier.
-        below: tier of the cell in question. reader: by which the run is read.
+        earlier: records of the run whose attacks declare at most the tier that is `deciding`.
+        own: tier of the cell in question. reader: by which the run is read.
     """
     helped = find_reader(reader).takes_reference
-    for record in lower:
+    for record in earlier:
         if not isinstance(record, TrainedResult):
             continue
         name = record.key.attack
         if not record.marked.recovered:
             yield f"the message was never embedded, as the cell of attack '{name}' found"
         for row in record.rows if helped or not holds_a_move(record.recipe.attack) else ():
-            if _is_removed_for_nothing(record, row) and (0 if helped else 1) <= (own := tier(row.cost)) < below:
-                yield f"attack '{name}' at {row.strength:g}, of tier {own}, removed the message for no accuracy"
+            counts = (0 if helped else 1) <= (its := tier(row.cost)) <= deciding(own)
+            if counts and _is_removed_for_nothing(record, row):
+                yield f"attack '{name}' at {row.strength:g}, of tier {its}, removed the message for no accuracy"
 
 
 def _is_removed_for_nothing(record: TrainedResult, row: Row) -> bool:

@@ -131,7 +131,7 @@ def test_what_was_left_out_is_accepted_only_with_the_record_that_says_why(
     store.write(changed(typed([{**left_out, "status": NOT_NEEDED, "reason": reason}])[0]))
     assert bench("leaderboard", out) == 0
     assert bench("check", out, "--device", "cpu", "--sample", 1) == 1
-    assert "finetune: not run, and no record of a lower tier says why" in capsys.readouterr().out
+    assert "finetune: not run, and no record of an earlier attack says why" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -168,6 +168,7 @@ def decided(
 
 
 FREE = {"cost": {"steps": 0, "samples": 0, "data_fraction": 0.0, "compute_fraction": 0.0, "free": True}}
+FULL = {"cost": {"steps": 99, "samples": 99, "data_fraction": 1.0, "compute_fraction": 1.0, "free": False}}
 SMALL = {"cost": {"steps": 9, "samples": 9, "data_fraction": 0.1, "compute_fraction": 0.1, "free": False}}
 
 
@@ -182,6 +183,7 @@ def test_a_run_is_decided_by_a_lower_tier_that_removes_it_for_nothing_and_by_not
     assert not decided(2, validation=None)
     assert not decided(2, task="textures")
     assert not decided(1), "its own tier"
+    assert decided(3, **FULL), "the last tier, whose attacks stop each other"
     assert decided(3, **SMALL)
     assert not decided(2, **SMALL)
     assert not decided(3, **FREE), "blind marks fall to free moves, whatever their code"
