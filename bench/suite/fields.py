@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
+from bench.suite.calibration_file import Equal
 from bench.suite.entries import Tune
 from bench.support.schema import Fields, FromMapping, Name, Positive, refuse_numbers, validated
 from bench.support.strict_yaml import read_yaml
@@ -64,6 +65,7 @@ class SuiteFile(Fields):
     payloads: Payloads = Field([256])
     seeds: Positive = 1
     reference: Name | None = None
+    equal: Equal = "energy"
     untrained: Names = Field([])
     stop: bool = False
 

@@ -10,7 +10,7 @@ from bench.attacks import make_attack
 from bench.calibration.attack_levels import check_comparable
 from bench.calibration.bisection import middle
 from bench.models.registry import ModelSpec, find_models
-from bench.suite.calibration_file import SUFFIX, Strengths, read_strengths, strengths_path
+from bench.suite.calibration_file import SUFFIX, Equal, Strengths, read_strengths, strengths_path
 from bench.suite.entries import AttackEntry, SchemeEntry
 from bench.suite.fields import AttackFields, SchemeFields, SuiteFile, check_payloads, read_suite_file
 from bench.suite.untrained import WEIGHTS, architectures
@@ -29,7 +29,8 @@ class Suite:
     Attributes:
         path: of its YAML file; its calibration lies beside it.
         first_seed: seeds count from here; another gives other hosts, batches, keys and messages.
-        reference: the scheme whose energy calibration matches, or None for the noise floor; `narrow` keeps it.
+        reference: the scheme whose change calibration matches, or None for the noise floor; `narrow` keeps it.
+        equal: what that change is: energy, or the share of answers (`bench.calibration.terms`).
         calibrated: the strengths found for tuned schemes, and for attacks at levels of lost accuracy.
         untrained: if any, nothing is trained: each architecture among the models is tried with these weights, keys
             of `bench.suite.untrained.WEIGHTS`, and no accuracy is measured.
@@ -47,6 +48,7 @@ class Suite:
     seeds: int = 1
     first_seed: int = 0
     reference: SchemeEntry | None = None
+    equal: Equal = "energy"
     calibrated: Strengths = field(default_factory=Strengths)
     untrained: tuple[str, ...] = ()
     stop: bool = False
@@ -96,7 +98,8 @@ def load_suite(name: str) -> Suite:
         payloads=tuple(file.payloads),
         seeds=file.seeds,
         reference=_reference(file.reference, schemes, f"{path}: reference"),
-        calibrated=_calibrated(path, schemes, attacks),
+        equal=file.equal,
+        calibrated=_calibrated(path, schemes, attacks, file.equal),
         untrained=tuple(file.untrained),
         stop=file.stop,
     )
@@ -118,6 +121,7 @@ def _check_untrained(file: SuiteFile, attacks: Sequence[AttackEntry], where: str
         "'tune' takes": any(scheme.tune for scheme in file.schemes),
         "'lost' counts points of accuracy, which takes": any(attack.lost for attack in attacks),
         "'stop' takes": file.stop,
+        "'equal: answers' takes": file.equal != "energy",
     }
     for what, given in trained.items():
         if file.untrained and given:
@@ -261,8 +265,15 @@ def _check_unique(labels: Sequence[str], unique: Collection[str], kind: str, pat
             raise BadInput(f"{path}: {kind}: two {kind} are labelled '{label}'; give one of them another label")
 
 
-def _calibrated(path: Path, schemes: Sequence[SchemeEntry], attacks: Sequence[AttackEntry]) -> Strengths:
+def _calibrated(
+    path: Path, schemes: Sequence[SchemeEntry], attacks: Sequence[AttackEntry], equal: Equal
+) -> Strengths:
     strengths = read_strengths(strengths_path(path))
+    if strengths.values and strengths.equal != equal:
+        raise BadInput(
+            f"{strengths_path(path)}: its strengths were found at equal {strengths.equal}, and the suite asks for "
+            f"equal {equal}; delete it and calibrate again"
+        )
     tuned = {entry.label for entry in schemes if entry.tune}
     levelled = {entry.label for entry in attacks if entry.lost}
     for label, _, _ in strengths.values:
