@@ -116,7 +116,9 @@ def waiting(
     Raises:
         BadInput: if the suite tunes no scheme, and runs no attack at levels of lost accuracy, of those asked for.
     """
-    tuned = [entry for entry in suite.schemes if entry.tune and schemes]
+    tuned = {
+        suite.tuned_as(entry).label: suite.tuned_as(entry) for entry in suite.schemes if entry.tune and schemes
+    }
     levelled = [entry for entry in suite.attacks if entry.lost and attacks]
     if not tuned and not levelled:
         raise BadInput(
@@ -128,7 +130,7 @@ def waiting(
         MarkSpec(host, entry, payload)
         for host in hosts
         for payload in suite.payloads
-        for entry in tuned
+        for entry in tuned.values()
         if payload in suite.payloads_of(entry)
     ]
     choosing = [

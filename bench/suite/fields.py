@@ -40,10 +40,11 @@ def _entry(value: Any) -> Any:  # noqa: ANN401 (what YAML gave)
 
 
 class SchemeFields(_Entry):
-    """A scheme; see `SchemeEntry`."""
+    """A scheme; see `SchemeEntry`. One with `readers` is an entry for each of them, of the same marks."""
 
     at: dict[Positive, dict[str, Any]] = Field({})
     reader: Name = Blind.name
+    readers: Names = Field([])
     tune: Annotated[Tune, FromMapping()] | None = None
 
 

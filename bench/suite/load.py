@@ -15,7 +15,7 @@ from bench.suite.entries import AttackEntry, SchemeEntry
 from bench.suite.fields import AttackFields, SchemeFields, SuiteFile, check_payloads, read_suite_file
 from bench.suite.untrained import WEIGHTS, architectures
 from bench.support.git import PACKAGE
-from cwwm.readers import find_reader
+from cwwm.readers import Blind, find_reader
 from cwwm.schemes import SCHEMES, make_scheme
 from cwwm.support.errors import BadInput, unknown_name
 
@@ -31,6 +31,8 @@ class Suite:
         first_seed: seeds count from here; another gives other hosts, batches, keys and messages.
         reference: the scheme whose change calibration matches, or None for the noise floor; `narrow` keeps it.
         equal: what that change is: energy, or the share of answers (`bench.calibration.terms`).
+        shared: by label of an entry that reads the same marks as another one, in another way, that other entry:
+            what calibration finds for it holds for both. `narrow` keeps it.
         calibrated: the strengths found for tuned schemes, and for attacks at levels of lost accuracy.
         untrained: if any, nothing is trained: each architecture among the models is tried with these weights, keys
             of `bench.suite.untrained.WEIGHTS`, and no accuracy is measured.
@@ -49,6 +51,7 @@ class Suite:
     first_seed: int = 0
     reference: SchemeEntry | None = None
     equal: Equal = "energy"
+    shared: Mapping[str, SchemeEntry] = field(default_factory=dict)
     calibrated: Strengths = field(default_factory=Strengths)
     untrained: tuple[str, ...] = ()
     stop: bool = False
@@ -62,6 +65,10 @@ class Suite:
             for place, found in self.calibrated.attacks.items()
             if place[0] in labels and place[1] in models
         }
+
+    def tuned_as(self, entry: SchemeEntry) -> SchemeEntry:
+        """Return the entry whose calibration holds for an entry: itself, or the first reading of the same marks."""
+        return self.shared.get(entry.label, entry)
 
     def payloads_of(self, entry: SchemeEntry | AttackEntry) -> tuple[int, ...]:
         """Return the payloads of this suite at which a scheme or an attack is run."""
@@ -84,7 +91,9 @@ def load_suite(name: str) -> Suite:
     if not path.exists():
         raise unknown_name("suite", name, suite_names())
     file = read_suite_file(path)
-    schemes = [_scheme_entry(v, f"{path}: schemes[{i}]", file.payloads) for i, v in enumerate(file.schemes)]
+    readings = [_readings(v, f"{path}: schemes[{i}]", file.payloads) for i, v in enumerate(file.schemes)]
+    schemes = [entry for entries in readings for entry in entries]
+    shared = {entry.label: first for first, *others in readings for entry in others}
     attacks = [_attack_entry(v, f"{path}: attacks[{i}]", file.payloads) for i, v in enumerate(file.attacks)]
     _check_labels(path, schemes, attacks, stop=file.stop)
     _check_untrained(file, attacks, f"{path}: untrained")
@@ -99,7 +108,8 @@ def load_suite(name: str) -> Suite:
         seeds=file.seeds,
         reference=_reference(file.reference, schemes, f"{path}: reference"),
         equal=file.equal,
-        calibrated=_calibrated(path, schemes, attacks, file.equal),
+        shared=shared,
+        calibrated=_calibrated(path, [e for e in schemes if e.label not in shared], attacks, file.equal),
         untrained=tuple(file.untrained),
         stop=file.stop,
     )
@@ -126,6 +136,20 @@ def _check_untrained(file: SuiteFile, attacks: Sequence[AttackEntry], where: str
     for what, given in trained.items():
         if file.untrained and given:
             raise BadInput(f"{where}: {what} trained models; drop one of the two")
+
+
+def _readings(given: SchemeFields, where: str, payloads: Collection[int]) -> list[SchemeEntry]:
+    """Return an entry for each reader of a scheme, labelled by it unless it reads blind."""
+    if not given.readers:
+        return [_scheme_entry(given, where, payloads)]
+    if "reader" in given.model_fields_set:
+        raise BadInput(f"{where}: 'reader' and 'readers' are both given; drop one of the two")
+    label = given.label or given.name
+    read = [
+        given.model_copy(update={"reader": name, "label": label if name == Blind.name else f"{label} {name}"})
+        for name in given.readers
+    ]
+    return [_scheme_entry(fields, where, payloads) for fields in read]
 
 
 def _scheme_entry(given: SchemeFields, where: str, payloads: Collection[int]) -> SchemeEntry:
