@@ -1,8 +1,7 @@
 """Every encoding, read in every way, at equal answers kept: derived from the records of one suite.
 
 Run ``cwwm-bench calibrate readings``, ``cwwm-bench run readings`` and ``cwwm-bench pack results/runs/readings --to
-results/readings`` (docs/reproduction.md says how long they take), then ``python -m bench.studies.readings -o
-results/readings.md``.
+results/readings``, then ``python -m bench.studies.readings -o results/readings.md``.
 """
 
 import sys

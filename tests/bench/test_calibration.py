@@ -282,6 +282,14 @@ def test_a_calibration_moves_no_other_cell(calibrated: Path, tiny: Path, monkeyp
         ("reference: signs", "reference: cwc", ["cwc", "tuned itself"]),
         ("label: signs", "label: cwc", ["two schemes", "cwc"]),
         ("reference: signs", "equal: answer", ["equal", "'answer'", "'energy' or 'answers'"]),
+        ("label: signs", "readers: [blind], reader: blind", ["schemes[0]", "'reader' and 'readers'", "drop one"]),
+        ("label: signs", "readers: [blind, alined]", ["schemes[0].reader", "alined", "aligned"]),
+        ("label: signs", "readers: [blind, blind]", ["two schemes", "sign-repetition"]),
+        (
+            "{name: sign-repetition, label: signs, carrier: body, repetition: 5}",
+            "{name: carriers, readers: [aligned]}",
+            ["schemes[0].reader", "reads no weights"],
+        ),
     ],
 )
 def test_an_error_in_a_tuned_suite_is_named(
@@ -344,6 +352,39 @@ def test_answers_are_brought_to_those_of_the_reference_and_energies_are_no_answe
     suite.write_text(text)
     assert bench("plan", suite) == 2
     assert "found at equal answers, and the suite asks for equal energy; delete it" in capsys.readouterr().err
+
+
+def test_a_mark_that_is_read_in_several_ways_is_made_and_calibrated_once(
+    tiny: Path,
+    bench: Bench,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(ZOO_VARIABLE, str(tiny / "models.yaml"))
+    path = tmp_path / "read.yaml"
+    path.write_text(
+        "models: [tiny]\npayloads: [16]\nschemes:\n"
+        "  - {name: sign-repetition, label: signs, readers: [blind, aligned], carrier: body,\n"
+        "     tune: {parameter: strength, low: 0.1, high: 6}}\n"
+        "attacks: [{name: permute, strengths: [1]}]\n"
+    )
+    assert bench("calibrate", path, "--out", tmp_path, "--device", "cpu") == 0
+    assert "1 strengths found" in capsys.readouterr().out
+    assert set(read_strengths(strengths_path(path)).values) == {("signs", 16, "tiny")}
+    both = cells(load_suite(str(path)), {})
+    assert [(cell.mark.scheme.label, cell.mark.scheme.reader) for cell in both] == [
+        ("signs", "blind"), ("signs aligned", "aligned")
+    ]  # fmt: skip
+    assert both[0].mark.identity == both[1].mark.identity
+    assert both[0].identity != both[1].identity
+    assert cells(narrow(load_suite(str(path)), schemes=["signs aligned"]), {}) == both[1:]
+    assert bench("run", path, "--out", tmp_path, "--device", "cpu") == 0
+    assert "marking with" not in capsys.readouterr().err
+    records = [json.loads(file.read_text()) for file in (tmp_path / "cells").iterdir()]
+    assert {r["key"]["scheme"]: r["rows"][0]["exact"] for r in records} == {"signs": False, "signs aligned": True}
+    assert bench("calibrate", path, "--out", tmp_path, "--scheme", "signs aligned", "--device", "cpu") == 0
+    assert "0 strengths found" in capsys.readouterr().out
 
 
 CHOOSING = """
