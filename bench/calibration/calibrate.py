@@ -1,8 +1,9 @@
 """Fixes strengths once: of each tuned scheme, so that all marks of a host and payload cost alike, and of attacks.
 
-The common budget of a (model, payload) is the larger of the noise floor (squared change over squared norm between
-two unmarked trainings of the same host) and the energy of the suite's reference scheme. A scheme whose highest
-strength stays below it, or whose mark has no pool, is matched on accuracy instead.
+What they cost is energy (squared change over squared norm), or the share of answers that they change: a suite says
+which (`equal`). The common budget of a (model, payload) is the larger of the noise floor (the same between two
+unmarked trainings of the same host) and the change by the suite's reference scheme. A scheme whose highest strength
+stays below it, or whose mark has no pool to have an energy, is matched on accuracy instead.
 
 A scheme with other parameters to choose (`Tune.choices`) is brought to the budget in each combination. Of these,
 the one is taken whose message is recovered before any attack, that keeps the budget, and whose message is
@@ -24,16 +25,19 @@ from bench.attacks import AttackContext
 from bench.calibration.attack_levels import Losses, chosen, try_strengths
 from bench.calibration.bisection import bisected, is_near
 from bench.calibration.panel import ROWS, survived
-from bench.calibration.search import NEAR, Found, Trial, search
+from bench.calibration.search import Found, Trial, search
+from bench.calibration.terms import CHANGES, answers_floor
 from bench.execution.attacker import attacker_context
 from bench.execution.model_factory import Marked, ModelFactory
 from bench.metrics.accuracy import Accuracy
-from bench.suite import AttackEntry, SchemeEntry, Suite, Tune
-from bench.suite.calibration_file import AttackStrengths, Place, Target, read_strengths, strengths_path
+from bench.suite import AttackEntry, Suite, Tune
+from bench.suite.calibration_file import AttackStrengths, Equal, Place, Target, read_strengths, strengths_path
 from bench.suite.cell import HostSpec, MarkSpec
 from bench.support.fingerprint import fingerprint, root
 from cwwm.support.errors import BadInput
 from cwwm.weights.view import as_weights
+
+_SHOWN: Mapping[Equal, str] = {"energy": "energy", "answers": "answers changed"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ class Calibrated:
         others += "" if self.survived is None else f", {self.survived} of {ROWS} attacks survived"
         return (
             f"{model}, {label}, {payload} bits: {self.parameter} {trial.strength:g}{others} by {self.found.by}, "
-            f"energy {_show(trial.energy)} for {_show(self.found.target)}, {trial.lost:.2f} points lost, "
+            f"{_SHOWN[self.found.equal]} {_show(trial.change)} for {_show(self.found.target)}, "
+            f"{trial.lost:.2f} points lost, "
             f"message {state}, {self.found.trainings} trainings"
         )
 
@@ -111,7 +116,9 @@ def waiting(
     Raises:
         BadInput: if the suite tunes no scheme, and runs no attack at levels of lost accuracy, of those asked for.
     """
-    tuned = [entry for entry in suite.schemes if entry.tune and schemes]
+    tuned = {
+        suite.tuned_as(entry).label: suite.tuned_as(entry) for entry in suite.schemes if entry.tune and schemes
+    }
     levelled = [entry for entry in suite.attacks if entry.lost and attacks]
     if not tuned and not levelled:
         raise BadInput(
@@ -123,7 +130,7 @@ def waiting(
         MarkSpec(host, entry, payload)
         for host in hosts
         for payload in suite.payloads
-        for entry in tuned
+        for entry in tuned.values()
         if payload in suite.payloads_of(entry)
     ]
     choosing = [
@@ -156,12 +163,13 @@ def calibrate(
     for mark in marks:
         host = (mark.host.model.name, mark.payload)
         if host not in budgets:
-            budgets[host] = _budget(suite.reference, mark, factory, say)
-        best = _best(mark, budgets[host], factory, say)
+            budgets[host] = _budget(suite, mark, factory, say)
+        best = _best(mark, budgets[host], suite.equal, factory, say)
         panel = {} if best.survived is None else {"survived": best.survived, "attacks": ROWS}
         facts = {**best.found.facts(), **panel, "seed": mark.host.seed}
         value = {best.parameter: best.found.strength}
-        read_strengths(path).adding(best.place, value, facts, best.chosen).write(path, fingerprint(root(calibrate)))
+        strengths = replace(read_strengths(path), equal=suite.equal)
+        strengths.adding(best.place, value, facts, best.chosen).write(path, fingerprint(root(calibrate)))
         yield best
 
 
@@ -208,34 +216,50 @@ def _tried(
     return tried, next(iter(refusals), "")
 
 
-def _budget(
-    reference: SchemeEntry | None, mark: MarkSpec, factory: ModelFactory, say: Callable[[str], None]
-) -> float | None:
-    """Return the energy that all schemes of a host and payload share; None leaves it to the noise floor."""
-    if reference is None:
-        return None
-    factory.control(mark.host)
-    try:
-        facts = factory.marked(replace(mark, scheme=reference.fixed(mark.payload))).facts
-    except BadInput as error:
-        say(f"the reference {reference.label} refuses, the noise floor is the budget: {error}")
-        return None
-    if facts["energy"] is None:
-        say(f"the reference {reference.label} has no pool, the noise floor is the budget")
-        return None
-    budget = max(float(facts["energy"]), float(facts["noise_floor"]))
-    place = f"{mark.host.model.name} at {mark.payload} bits"
-    say(f"budget {budget:.3g} on {place}: {reference.label}, or the noise floor")
+def _budget(suite: Suite, mark: MarkSpec, factory: ModelFactory, say: Callable[[str], None]) -> float | None:
+    """Return the change that all schemes of a host and payload share; None leaves it to the noise floor.
+
+    Raises:
+        BadInput: if answers are to be equal, and there is no share of them to come to.
+    """
+    floor = answers_floor(mark.host, factory) if suite.equal == "answers" else None
+    change = _of_reference(suite, mark, factory, say)
+    budget = max((value for value in (floor, change) if value is not None), default=None)
+    if budget == 0 and floor is not None:
+        raise BadInput(f"unmarked trainings of {mark.host.model.name} answer alike: no share to come to")
+    if budget is not None:
+        place = f"{mark.host.model.name} at {mark.payload} bits"
+        given = f"{suite.reference.label}, or " if suite.reference else ""
+        say(f"budget {_SHOWN[suite.equal]} {budget:.3g} on {place}: {given}the noise floor")
     return budget
 
 
-def _best(mark: MarkSpec, budget: float | None, factory: ModelFactory, say: Callable[[str], None]) -> Calibrated:
+def _of_reference(suite: Suite, mark: MarkSpec, factory: ModelFactory, say: Callable[[str], None]) -> float | None:
+    """Return the change by the reference scheme or the noise floor beside it, whichever is larger; None without."""
+    if (reference := suite.reference) is None:
+        return None
+    factory.control(mark.host)
+    try:
+        marked = factory.marked(replace(mark, scheme=reference.fixed(mark.payload)))
+    except BadInput as error:
+        say(f"the reference {reference.label} refuses, the noise floor is the budget: {error}")
+        return None
+    change = CHANGES[suite.equal](marked, mark.host, factory)
+    if change.marked is None or change.floor is None:
+        say(f"the reference {reference.label} has no pool, the noise floor is the budget")
+        return None
+    return max(change.marked, change.floor)
+
+
+def _best(
+    mark: MarkSpec, budget: float | None, equal: Equal, factory: ModelFactory, say: Callable[[str], None]
+) -> Calibrated:
     """Return the combination of a scheme's choices that holds best at the budget; see the head of this file."""
     tune, found = _tune(mark), []
     for others in tune.combinations:
         entry = replace(mark.scheme, parameters={**mark.scheme.parameters, **others})
         spec = replace(mark, scheme=entry)
-        one = Calibrated(_place(mark), tune.parameter, _find(spec, budget, factory, say), others)
+        one = Calibrated(_place(mark), tune.parameter, _find(spec, budget, equal, factory, say), others)
         if tune.choices and one.found.trial is not None:
             strong = replace(mark, scheme=entry.fixed(mark.payload, {tune.parameter: one.found.strength}))
             one = replace(one, survived=survived(strong, factory))
@@ -252,30 +276,33 @@ def _merit(one: Calibrated) -> tuple[bool, bool, int, float]:
     """
     if (trial := one.found.trial) is None:
         return False, False, -1, 0.0
-    kept = one.found.target is None or trial.spent <= one.found.target * (1 + NEAR)
-    return True, trial.recovered, (one.survived or 0) if kept else -1, -trial.spent
+    return True, trial.recovered, (one.survived or 0) if one.found.keeps_target else -1, -trial.spent
 
 
-def _find(mark: MarkSpec, budget: float | None, factory: ModelFactory, say: Callable[[str], None]) -> Found:
+def _find(
+    mark: MarkSpec, budget: float | None, equal: Equal, factory: ModelFactory, say: Callable[[str], None]
+) -> Found:
     factory.data(mark.host).to_choose_on()
     factory.control(mark.host)  # first: what is wrong with a host or its data is no refusal of the scheme
 
     def measure(strength: float) -> Trial:
-        trial = _trial(mark, strength, factory)
-        say(f"{_tune(mark).parameter} {strength:g}: energy {_show(trial.energy)}, {trial.lost:.2f} points lost")
+        trial = _trial(mark, strength, equal, factory)
+        change = f"{_SHOWN[equal]} {_show(trial.change)}"
+        say(f"{_tune(mark).parameter} {strength:g}: {change}, {trial.lost:.2f} points lost")
         return trial
 
     try:
-        return search(measure, _tune(mark), budget)
+        return search(measure, _tune(mark), budget, equal)
     except BadInput as error:
-        return Found(None, "refused", reason=str(error))
+        return Found(None, "refused", equal, reason=str(error))
 
 
-def _trial(mark: MarkSpec, strength: float, factory: ModelFactory) -> Trial:
+def _trial(mark: MarkSpec, strength: float, equal: Equal, factory: ModelFactory) -> Trial:
     entry = mark.scheme.fixed(mark.payload, {_tune(mark).parameter: strength})
     marked, control = factory.marked(replace(mark, scheme=entry)), factory.control(mark.host)
     before, after = (Accuracy(**facts["validation"]).percent for facts in (control.facts, marked.facts))
-    return Trial(strength, marked.facts["energy"], marked.facts["noise_floor"], before - after, _recovered(marked))
+    change = CHANGES[equal](marked, mark.host, factory)
+    return Trial(strength, change.marked, change.floor, before - after, _recovered(marked))
 
 
 def _recovered(marked: Marked) -> bool:

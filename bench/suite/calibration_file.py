@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field
 
@@ -19,9 +19,14 @@ _HEADER = """\
 # Source digest when last written: {source}
 # values: scheme label, payload bits, model: the strength that the plan gives the scheme there; null where it
 #   refuses the host, which a run then records as refused.
+# equal: what all schemes of a host and payload are brought to the same of; energy where it is not given.
 # reached: how it was found. by energy: squared change over squared norm of the pool, within 10 % of the target
-#   that all schemes of a host and payload share, or as near as the search came. by accuracy: even the highest
-#   strength stays below the target, or the mark has no pool; the largest one tried that costs at most 0.5 points.
+#   that all schemes of a host and payload share, or as near as the search came. by answers: the largest strength
+#   tried that changes no more of the answers to validation images than the target, with a quarter of it for the
+#   noise of training, or, if all change more, the one that changes fewest; answers_changed is the mean total
+#   variation distance from the unmarked control, answers_floor that of a second control. by accuracy: even the
+#   highest strength stays below the target, or the mark has no pool; the largest one tried that costs at most 0.5
+#   points.
 # choices: where a scheme's 'tune' has some: of the combinations that keep the target the one whose mark, at that
 #   strength, outlived most of a fixed panel of attacks ('survived' under reached); of equal ones the cheapest.
 # attacks: attack label, model: strengths chosen once on the unmarked control, for all schemes, payloads and seeds.
@@ -40,6 +45,9 @@ Target = tuple[str, str]
 
 #: a number for each number, or none
 Levels = Annotated[Mapping[float, float | None], Field(min_length=1)]
+
+#: what the tuned schemes of a suite are brought to the same of
+Equal = Literal["energy", "answers"]
 
 Leaf = TypeVar("Leaf")
 
@@ -88,6 +96,7 @@ class CalibrationFile(Fields):
     choices: dict[Name, dict[Positive, dict[Name, dict[Name, Any]]]] = Field({})
     reached: dict[Name, dict[Positive, dict[Name, dict[Name, Any]]]] = Field({})
     attacks: dict[Name, dict[Name, _Checked]] = Field({})
+    equal: Equal = "energy"
 
 
 @dataclass(frozen=True)
@@ -99,12 +108,14 @@ class Strengths:
         choices: at each place what was chosen of other parameters, by name.
         reached: at each place the facts of its search, for the reader.
         attacks: the strengths chosen for an attack on a model.
+        equal: the terms on which the values were found.
     """
 
     values: Mapping[Place, Mapping[str, float | None]] = field(default_factory=dict)
     reached: Mapping[Place, Mapping[str, Any]] = field(default_factory=dict)
     attacks: Mapping[Target, AttackStrengths] = field(default_factory=dict)
     choices: Mapping[Place, Mapping[str, Any]] = field(default_factory=dict)
+    equal: Equal = "energy"
 
     def adding(
         self,
@@ -132,7 +143,14 @@ class Strengths:
         for (label, model), found in sorted(self.attacks.items(), key=lambda item: item[0]):
             attacks.setdefault(label, {})[model] = found.to_tree()
         chosen = {"choices": _nested(self.choices)} if self.choices else {}
-        tree = {"values": _nested(self.values), **chosen, "reached": _nested(self.reached), "attacks": attacks}
+        equal = {} if self.equal == "energy" else {"equal": self.equal}
+        tree = {
+            **equal,
+            "values": _nested(self.values),
+            **chosen,
+            "reached": _nested(self.reached),
+            "attacks": attacks,
+        }
         text = dump_yaml(tree)
         write_atomic(path, (_HEADER.format(suite=path.name.removesuffix(SUFFIX), source=source) + text).encode())
 
@@ -152,7 +170,7 @@ def read_strengths(path: Path) -> Strengths:
         return Strengths()
     found = validated(CalibrationFile, read_yaml(path), str(path), remedy="; calibrate the suite again")
     attacks = {(label, model): leaf for label, models in found.attacks.items() for model, leaf in models.items()}
-    return Strengths(_flat(found.values), _flat(found.reached), attacks, _flat(found.choices))
+    return Strengths(_flat(found.values), _flat(found.reached), attacks, _flat(found.choices), found.equal)
 
 
 def _nested(places: Mapping[Place, Mapping[str, Any]]) -> dict[str, dict[int, dict[str, dict[str, Any]]]]:

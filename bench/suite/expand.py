@@ -84,7 +84,7 @@ def _strong(suite: Suite, entry: SchemeEntry, payload: int, model: ModelSpec) ->
     """Return the entry of a cell, with its calibrated strength if it is tuned."""
     if entry.tune is None:
         return entry.fixed(payload)
-    place = (entry.label, payload, model.name)
+    place = (suite.tuned_as(entry).label, payload, model.name)
     strength, chosen = suite.calibrated.values.get(place, {}), suite.calibrated.choices.get(place, {})
     if not entry.tune.is_settled(strength, chosen):
         wanted = ", ".join((entry.tune.parameter, *entry.tune.choices))

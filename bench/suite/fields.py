@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
+from bench.suite.calibration_file import Equal
 from bench.suite.entries import Tune
 from bench.support.schema import Fields, FromMapping, Name, Positive, refuse_numbers, validated
 from bench.support.strict_yaml import read_yaml
@@ -39,10 +40,11 @@ def _entry(value: Any) -> Any:  # noqa: ANN401 (what YAML gave)
 
 
 class SchemeFields(_Entry):
-    """A scheme; see `SchemeEntry`."""
+    """A scheme; see `SchemeEntry`. One with `readers` is an entry for each of them, of the same marks."""
 
     at: dict[Positive, dict[str, Any]] = Field({})
     reader: Name = Blind.name
+    readers: Names = Field([])
     tune: Annotated[Tune, FromMapping()] | None = None
 
 
@@ -64,6 +66,7 @@ class SuiteFile(Fields):
     payloads: Payloads = Field([256])
     seeds: Positive = 1
     reference: Name | None = None
+    equal: Equal = "energy"
     untrained: Names = Field([])
     stop: bool = False
 

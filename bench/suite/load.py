@@ -10,12 +10,12 @@ from bench.attacks import make_attack
 from bench.calibration.attack_levels import check_comparable
 from bench.calibration.bisection import middle
 from bench.models.registry import ModelSpec, find_models
-from bench.suite.calibration_file import SUFFIX, Strengths, read_strengths, strengths_path
+from bench.suite.calibration_file import SUFFIX, Equal, Strengths, read_strengths, strengths_path
 from bench.suite.entries import AttackEntry, SchemeEntry
 from bench.suite.fields import AttackFields, SchemeFields, SuiteFile, check_payloads, read_suite_file
 from bench.suite.untrained import WEIGHTS, architectures
 from bench.support.git import PACKAGE
-from cwwm.readers import find_reader
+from cwwm.readers import Blind, find_reader
 from cwwm.schemes import SCHEMES, make_scheme
 from cwwm.support.errors import BadInput, unknown_name
 
@@ -29,7 +29,10 @@ class Suite:
     Attributes:
         path: of its YAML file; its calibration lies beside it.
         first_seed: seeds count from here; another gives other hosts, batches, keys and messages.
-        reference: the scheme whose energy calibration matches, or None for the noise floor; `narrow` keeps it.
+        reference: the scheme whose change calibration matches, or None for the noise floor; `narrow` keeps it.
+        equal: what that change is: energy, or the share of answers (`bench.calibration.terms`).
+        shared: by label of an entry that reads the same marks as another one, in another way, that other entry:
+            what calibration finds for it holds for both. `narrow` keeps it.
         calibrated: the strengths found for tuned schemes, and for attacks at levels of lost accuracy.
         untrained: if any, nothing is trained: each architecture among the models is tried with these weights, keys
             of `bench.suite.untrained.WEIGHTS`, and no accuracy is measured.
@@ -47,6 +50,8 @@ class Suite:
     seeds: int = 1
     first_seed: int = 0
     reference: SchemeEntry | None = None
+    equal: Equal = "energy"
+    shared: Mapping[str, SchemeEntry] = field(default_factory=dict)
     calibrated: Strengths = field(default_factory=Strengths)
     untrained: tuple[str, ...] = ()
     stop: bool = False
@@ -60,6 +65,10 @@ class Suite:
             for place, found in self.calibrated.attacks.items()
             if place[0] in labels and place[1] in models
         }
+
+    def tuned_as(self, entry: SchemeEntry) -> SchemeEntry:
+        """Return the entry whose calibration holds for an entry: itself, or the first reading of the same marks."""
+        return self.shared.get(entry.label, entry)
 
     def payloads_of(self, entry: SchemeEntry | AttackEntry) -> tuple[int, ...]:
         """Return the payloads of this suite at which a scheme or an attack is run."""
@@ -82,7 +91,9 @@ def load_suite(name: str) -> Suite:
     if not path.exists():
         raise unknown_name("suite", name, suite_names())
     file = read_suite_file(path)
-    schemes = [_scheme_entry(v, f"{path}: schemes[{i}]", file.payloads) for i, v in enumerate(file.schemes)]
+    readings = [_readings(v, f"{path}: schemes[{i}]", file.payloads) for i, v in enumerate(file.schemes)]
+    schemes = [entry for entries in readings for entry in entries]
+    shared = {entry.label: first for first, *others in readings for entry in others}
     attacks = [_attack_entry(v, f"{path}: attacks[{i}]", file.payloads) for i, v in enumerate(file.attacks)]
     _check_labels(path, schemes, attacks, stop=file.stop)
     _check_untrained(file, attacks, f"{path}: untrained")
@@ -96,7 +107,9 @@ def load_suite(name: str) -> Suite:
         payloads=tuple(file.payloads),
         seeds=file.seeds,
         reference=_reference(file.reference, schemes, f"{path}: reference"),
-        calibrated=_calibrated(path, schemes, attacks),
+        equal=file.equal,
+        shared=shared,
+        calibrated=_calibrated(path, [e for e in schemes if e.label not in shared], attacks, file.equal),
         untrained=tuple(file.untrained),
         stop=file.stop,
     )
@@ -118,10 +131,25 @@ def _check_untrained(file: SuiteFile, attacks: Sequence[AttackEntry], where: str
         "'tune' takes": any(scheme.tune for scheme in file.schemes),
         "'lost' counts points of accuracy, which takes": any(attack.lost for attack in attacks),
         "'stop' takes": file.stop,
+        "'equal: answers' takes": file.equal != "energy",
     }
     for what, given in trained.items():
         if file.untrained and given:
             raise BadInput(f"{where}: {what} trained models; drop one of the two")
+
+
+def _readings(given: SchemeFields, where: str, payloads: Collection[int]) -> list[SchemeEntry]:
+    """Return an entry for each reader of a scheme, labelled by it unless it reads blind."""
+    if not given.readers:
+        return [_scheme_entry(given, where, payloads)]
+    if "reader" in given.model_fields_set:
+        raise BadInput(f"{where}: 'reader' and 'readers' are both given; drop one of the two")
+    label = given.label or given.name
+    read = [
+        given.model_copy(update={"reader": name, "label": label if name == Blind.name else f"{label} {name}"})
+        for name in given.readers
+    ]
+    return [_scheme_entry(fields, where, payloads) for fields in read]
 
 
 def _scheme_entry(given: SchemeFields, where: str, payloads: Collection[int]) -> SchemeEntry:
@@ -261,8 +289,15 @@ def _check_unique(labels: Sequence[str], unique: Collection[str], kind: str, pat
             raise BadInput(f"{path}: {kind}: two {kind} are labelled '{label}'; give one of them another label")
 
 
-def _calibrated(path: Path, schemes: Sequence[SchemeEntry], attacks: Sequence[AttackEntry]) -> Strengths:
+def _calibrated(
+    path: Path, schemes: Sequence[SchemeEntry], attacks: Sequence[AttackEntry], equal: Equal
+) -> Strengths:
     strengths = read_strengths(strengths_path(path))
+    if strengths.values and strengths.equal != equal:
+        raise BadInput(
+            f"{strengths_path(path)}: its strengths were found at equal {strengths.equal}, and the suite asks for "
+            f"equal {equal}; delete it and calibrate again"
+        )
     tuned = {entry.label for entry in schemes if entry.tune}
     levelled = {entry.label for entry in attacks if entry.lost}
     for label, _, _ in strengths.values:

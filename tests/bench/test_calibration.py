@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from bench.calibration.panel import ROWS
-from bench.calibration.search import LOST, NEAR, TRAININGS, Trial, search
+from bench.calibration.search import LOST, NEAR, SPREAD, TRAININGS, Trial, search
 from bench.models.registry import ZOO_VARIABLE
 from bench.suite import Tune, load_suite, narrow
 from bench.suite.calibration_file import Strengths, read_strengths, strengths_path
@@ -94,6 +94,54 @@ def test_a_strength_that_diverges_or_is_refused_above_a_good_one_is_too_strong()
 
     assert search(diverging, WIDE, None).strength == pytest.approx(math.sqrt(1e-3), rel=NEAR)
     assert search(refusing, WIDE, 0.01).strength == pytest.approx(0.1, rel=0.99)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.15])
+def test_of_answers_the_largest_strength_within_the_budget_is_found_though_trainings_differ(noise: float) -> None:
+    def changed(strength: float) -> float:
+        return 0.02 * math.hypot(1, strength / 3) * (1 + noise * math.sin(1e3 * strength))
+
+    found = search(lambda s: Trial(s, changed(s), 0.02, 0.0, recovered=True), WIDE, 0.022, "answers")
+    assert found.trial is not None
+    assert (found.by, found.target) == ("answers", 0.022)
+    assert found.trial.change == changed(found.trial.strength) <= 0.022 * (1 + SPREAD)
+    assert 0.5 < found.trial.strength < 4  # where a plateau of noise ends, and not the first strength on it
+    assert found.trainings <= TRAININGS
+    assert {"answers_changed", "answers_floor"} < set(found.facts())
+    assert not {"energy", "noise_floor"} & set(found.facts())
+
+
+@pytest.mark.parametrize(
+    ("changed", "lost", "by", "strength"),
+    [
+        (lambda s: 0.001, lambda s: 0.0, "accuracy", WIDE.high),  # never as much as the budget
+        (lambda s: 0.001, lambda s: s, "accuracy", 0.316),
+        (lambda s: 0.02, lambda s: s, "answers", WIDE.high),
+        (lambda s: 0.03 + s, lambda s: 0.0, "answers", 0.0018),  # always more: the least that was tried
+    ],
+)
+def test_a_scheme_out_of_reach_of_the_budget_of_answers_says_what_was_met(
+    changed: Callable[[float], float], lost: Callable[[float], float], by: str, strength: float
+) -> None:
+    found = search(measured(changed, lost), WIDE, 0.02, "answers")
+    assert found.by == by
+    assert found.strength == pytest.approx(strength, rel=0.1)
+
+
+def test_without_a_budget_of_answers_their_floor_is_the_target_and_none_is_refused() -> None:
+    assert search(measured(lambda s: s**2), WIDE, None, "answers").target == 0.01
+    with pytest.raises(BadInput, match="no share to come to"):
+        search(lambda s: Trial(s, 0.0, 0.0, 0.0, recovered=True), WIDE, None, "answers")
+
+
+def test_a_strength_that_is_refused_below_a_good_one_is_too_weak() -> None:
+    def refusing(strength: float) -> Trial:
+        if strength < 0.05:
+            raise BadInput("the message does not read back")
+        return Trial(strength, strength**2, 1e-3, 0.0, recovered=True)
+
+    assert search(refusing, WIDE, 0.004).strength == pytest.approx(0.063, rel=0.1)
+    assert search(refusing, WIDE, 0.004, "answers").strength == pytest.approx(0.063, rel=0.3)
 
 
 def test_a_scheme_that_never_trains_is_refused() -> None:
@@ -233,6 +281,15 @@ def test_a_calibration_moves_no_other_cell(calibrated: Path, tiny: Path, monkeyp
         ("reference: signs", "reference: sign", ["sign", "signs"]),
         ("reference: signs", "reference: cwc", ["cwc", "tuned itself"]),
         ("label: signs", "label: cwc", ["two schemes", "cwc"]),
+        ("reference: signs", "equal: answer", ["equal", "'answer'", "'energy' or 'answers'"]),
+        ("label: signs", "readers: [blind], reader: blind", ["schemes[0]", "'reader' and 'readers'", "drop one"]),
+        ("label: signs", "readers: [blind, alined]", ["schemes[0].reader", "alined", "aligned"]),
+        ("label: signs", "readers: [blind, blind]", ["two schemes", "sign-repetition"]),
+        (
+            "{name: sign-repetition, label: signs, carrier: body, repetition: 5}",
+            "{name: carriers, readers: [aligned]}",
+            ["schemes[0].reader", "reads no weights"],
+        ),
     ],
 )
 def test_an_error_in_a_tuned_suite_is_named(
@@ -276,6 +333,58 @@ def test_an_error_in_a_calibration_file_is_named(
         load_suite(str(tmp_path / "mine.yaml"))
     assert all(name in str(caught.value) for name in (*names, "mine.calibration.yaml")), str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_answers_are_brought_to_those_of_the_reference_and_energies_are_no_answers(
+    tiny: Path, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = tmp_path / "answers.yaml"
+    signs = "{name: sign-repetition, carrier: body, tune: {parameter: strength, low: 0.5, high: 50}}"
+    text = f"models: [tiny]\npayloads: [16]\nschemes: [{signs}]\nattacks: [{{name: random, strengths: [0.1]}}]\n"
+    suite.write_text(text + "equal: answers\n")
+    assert bench("calibrate", suite, "--out", tmp_path, "--device", "cpu") == 0
+    assert "by answers, answers changed " in capsys.readouterr().err
+    found = read_strengths(strengths_path(suite))
+    (facts,) = found.reached.values()
+    assert (found.equal, facts["by"], facts["target"]) == ("answers", "answers", facts["answers_floor"])
+    assert 0 < facts["answers_changed"] <= facts["target"] * (1 + SPREAD)
+    assert bench("plan", suite) == 0
+    suite.write_text(text)
+    assert bench("plan", suite) == 2
+    assert "found at equal answers, and the suite asks for equal energy; delete it" in capsys.readouterr().err
+
+
+def test_a_mark_that_is_read_in_several_ways_is_made_and_calibrated_once(
+    tiny: Path,
+    bench: Bench,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(ZOO_VARIABLE, str(tiny / "models.yaml"))
+    path = tmp_path / "read.yaml"
+    path.write_text(
+        "models: [tiny]\npayloads: [16]\nschemes:\n"
+        "  - {name: sign-repetition, label: signs, readers: [blind, aligned], carrier: body,\n"
+        "     tune: {parameter: strength, low: 0.1, high: 6}}\n"
+        "attacks: [{name: permute, strengths: [1]}]\n"
+    )
+    assert bench("calibrate", path, "--out", tmp_path, "--device", "cpu") == 0
+    assert "1 strengths found" in capsys.readouterr().out
+    assert set(read_strengths(strengths_path(path)).values) == {("signs", 16, "tiny")}
+    both = cells(load_suite(str(path)), {})
+    assert [(cell.mark.scheme.label, cell.mark.scheme.reader) for cell in both] == [
+        ("signs", "blind"), ("signs aligned", "aligned")
+    ]  # fmt: skip
+    assert both[0].mark.identity == both[1].mark.identity
+    assert both[0].identity != both[1].identity
+    assert cells(narrow(load_suite(str(path)), schemes=["signs aligned"]), {}) == both[1:]
+    assert bench("run", path, "--out", tmp_path, "--device", "cpu") == 0
+    assert "marking with" not in capsys.readouterr().err
+    records = [json.loads(file.read_text()) for file in (tmp_path / "cells").iterdir()]
+    assert {r["key"]["scheme"]: r["rows"][0]["exact"] for r in records} == {"signs": False, "signs aligned": True}
+    assert bench("calibrate", path, "--out", tmp_path, "--scheme", "signs aligned", "--device", "cpu") == 0
+    assert "0 strengths found" in capsys.readouterr().out
 
 
 CHOOSING = """

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from bench.data import Split, load
-from bench.metrics.accuracy import answers, equal_answers
+from bench.metrics.accuracy import answers, answers_changed, equal_answers
 from bench.metrics.energy import fidelity_facts
 from bench.testing import network
+from cwwm.support.errors import BadInput
 
 
 def digits() -> Split:
@@ -67,3 +68,37 @@ def test_a_mark_in_shapes_is_judged_by_its_answers_alone() -> None:
     assert facts["answers"]["total"] == len(digits())
     missing = ("energy", "depth_energy", "noise_floor", "answers_floor")
     assert [facts[name] for name in missing] == [None] * len(missing)
+
+
+def certain(seed: int) -> nn.Module:
+    """Return a network that gives one class the probability 1, another one on each image and for each seed."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(digits().x[0].numel(), 10))
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=1e4, generator=generator)
+    return model
+
+
+def test_changed_answers_are_a_distance_that_counts_hard_answers_of_certain_networks() -> None:
+    split, one, two, three = digits(), network(), scaled("fc", 30.0), scaled("conv1", 4.0)
+    assert answers_changed(one, one, split) == 0
+    assert 0 < answers_changed(one, two, split) < 1
+    assert answers_changed(one, two, split) == pytest.approx(answers_changed(two, one, split), rel=1e-12)
+    assert answers_changed(one, two, split, batch_size=7) == pytest.approx(
+        answers_changed(one, two, split), rel=1e-6
+    )
+    around = answers_changed(one, three, split) + answers_changed(three, two, split)
+    assert answers_changed(one, two, split) <= around
+    sure, other = certain(1), certain(2)
+    equal = equal_answers(sure, other, split)
+    assert 0 < equal["equal"] < equal["total"]
+    assert answers_changed(sure, other, split) == pytest.approx(1 - equal["equal"] / equal["total"], rel=1e-12)
+
+
+def test_changed_answers_that_are_not_finite_count_and_incomparable_ones_are_refused() -> None:
+    broken, split = scaled("fc", float("nan")), digits()
+    assert answers_changed(broken, broken, split) == answers_changed(broken, network(), split) == 1
+    with pytest.raises(BadInput, match=r"different shapes .*\(10,\) and \(3,\)"):
+        answers_changed(network(), nn.Sequential(nn.Flatten(), nn.Linear(split.x[0].numel(), 3)), split)
+    with pytest.raises(BadInput, match="has none"):
+        answers_changed(broken, broken, Split(split.x[:0], split.y[:0]))
