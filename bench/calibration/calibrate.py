@@ -116,14 +116,17 @@ def waiting(
     Raises:
         BadInput: if the suite tunes no scheme, and runs no attack at levels of lost accuracy, of those asked for.
     """
-    tuned = {
-        suite.tuned_as(entry).label: suite.tuned_as(entry) for entry in suite.schemes if entry.tune and schemes
-    }
+    own = schemes and suite.tuned_in is None
+    tuned = {suite.tuned_as(entry).label: suite.tuned_as(entry) for entry in suite.schemes if entry.tune and own}
     levelled = [entry for entry in suite.attacks if entry.lost and attacks]
     if not tuned and not levelled:
         raise BadInput(
             f"suite {suite.name} tunes none of these schemes, and gives none of these attacks points to be lost; "
-            "give a scheme a field 'tune', or an attack a field 'lost'"
+            + (
+                f"its schemes are tuned in suite {suite.tuned_in}"
+                if suite.tuned_in
+                else "give a scheme a field 'tune', or an attack a field 'lost'"
+            )
         )
     hosts = [HostSpec(model, seed, runtime) for model in suite.models]
     tuning = [

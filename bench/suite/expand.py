@@ -90,7 +90,7 @@ def _strong(suite: Suite, entry: SchemeEntry, payload: int, model: ModelSpec) ->
         wanted = ", ".join((entry.tune.parameter, *entry.tune.choices))
         raise BadInput(
             f"scheme '{entry.label}' has no calibrated {wanted} at {payload} bits on {model.name}; "
-            f"run first: {_calibrate(suite)}"
+            f"run first: {_calibrate(suite, suite.tuned_in)}"
         )
     return entry.fixed(payload, {**strength, **chosen})
 
@@ -107,5 +107,6 @@ def _levelled(suite: Suite, entry: AttackEntry, model: ModelSpec) -> AttackEntry
     return entry.fixed(found)
 
 
-def _calibrate(suite: Suite) -> str:
-    return f"cwwm-bench calibrate {suite.path if suite.path.parent != SUITES else suite.name}"
+def _calibrate(suite: Suite, other: str | None = None) -> str:
+    path = suite.path if other is None else suite.path.with_name(f"{other}.yaml")
+    return f"cwwm-bench calibrate {path if path.parent != SUITES else path.stem}"

@@ -47,6 +47,11 @@ class SchemeFields(_Entry):
     readers: Names = Field([])
     tune: Annotated[Tune, FromMapping()] | None = None
 
+    @property
+    def shown(self) -> str:
+        """Return the label, or else the name."""
+        return self.label or self.name
+
 
 class AttackFields(_Entry):
     """An attack; see `AttackEntry`."""
@@ -69,6 +74,7 @@ class SuiteFile(Fields):
     equal: Equal = "energy"
     untrained: Names = Field([])
     stop: bool = False
+    tuned_in: Name | None = None
 
 
 def read_suite_file(path: Path) -> SuiteFile:

@@ -1,7 +1,7 @@
 """A suite: which models x schemes x payloads x attacks x strengths x seeds, read strictly."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from bench.attacks import make_attack
 from bench.calibration.attack_levels import check_comparable
 from bench.calibration.bisection import middle
 from bench.models.registry import ModelSpec, find_models
-from bench.suite.calibration_file import SUFFIX, Equal, Strengths, read_strengths, strengths_path
+from bench.suite.calibrated import calibrated
+from bench.suite.calibration_file import SUFFIX, Equal, Strengths
 from bench.suite.entries import AttackEntry, SchemeEntry
 from bench.suite.fields import AttackFields, SchemeFields, SuiteFile, check_payloads, read_suite_file
 from bench.suite.untrained import WEIGHTS, architectures
@@ -31,8 +32,9 @@ class Suite:
         first_seed: seeds count from here; another gives other hosts, batches, keys and messages.
         reference: the scheme whose change calibration matches, or None for the noise floor; `narrow` keeps it.
         equal: what that change is: energy, or the share of answers (`bench.calibration.terms`).
-        shared: by label of an entry that reads the same marks as another one, in another way, that other entry:
-            what calibration finds for it holds for both. `narrow` keeps it.
+        shared: by label of an entry the one whose calibration holds for it: of several readings of the same marks
+            the first, without the reader in its label. `narrow` keeps it.
+        tuned_in: the suite beside this one whose calibration gives the strengths of tuned schemes, or None.
         calibrated: the strengths found for tuned schemes, and for attacks at levels of lost accuracy.
         untrained: if any, nothing is trained: each architecture among the models is tried with these weights, keys
             of `bench.suite.untrained.WEIGHTS`, and no accuracy is measured.
@@ -52,6 +54,7 @@ class Suite:
     reference: SchemeEntry | None = None
     equal: Equal = "energy"
     shared: Mapping[str, SchemeEntry] = field(default_factory=dict)
+    tuned_in: str | None = None
     calibrated: Strengths = field(default_factory=Strengths)
     untrained: tuple[str, ...] = ()
     stop: bool = False
@@ -67,7 +70,7 @@ class Suite:
         }
 
     def tuned_as(self, entry: SchemeEntry) -> SchemeEntry:
-        """Return the entry whose calibration holds for an entry: itself, or the first reading of the same marks."""
+        """Return the entry whose calibration holds for an entry, of another suite if this one is `tuned_in` it."""
         return self.shared.get(entry.label, entry)
 
     def payloads_of(self, entry: SchemeEntry | AttackEntry) -> tuple[int, ...]:
@@ -93,7 +96,11 @@ def load_suite(name: str) -> Suite:
     file = read_suite_file(path)
     readings = [_readings(v, f"{path}: schemes[{i}]", file.payloads) for i, v in enumerate(file.schemes)]
     schemes = [entry for entries in readings for entry in entries]
-    shared = {entry.label: first for first, *others in readings for entry in others}
+    shared = {
+        entry.label: replace(entries[0], label=given.shown)
+        for given, entries in zip(file.schemes, readings, strict=True)
+        for entry in entries
+    }
     attacks = [_attack_entry(v, f"{path}: attacks[{i}]", file.payloads) for i, v in enumerate(file.attacks)]
     _check_labels(path, schemes, attacks, stop=file.stop)
     _check_untrained(file, attacks, f"{path}: untrained")
@@ -109,7 +116,8 @@ def load_suite(name: str) -> Suite:
         reference=_reference(file.reference, schemes, f"{path}: reference"),
         equal=file.equal,
         shared=shared,
-        calibrated=_calibrated(path, [e for e in schemes if e.label not in shared], attacks, file.equal),
+        tuned_in=file.tuned_in,
+        calibrated=calibrated(path, file, [entry.label for entry in attacks if entry.lost]),
         untrained=tuple(file.untrained),
         stop=file.stop,
     )
@@ -144,7 +152,7 @@ def _readings(given: SchemeFields, where: str, payloads: Collection[int]) -> lis
         return [_scheme_entry(given, where, payloads)]
     if "reader" in given.model_fields_set:
         raise BadInput(f"{where}: 'reader' and 'readers' are both given; drop one of the two")
-    label = given.label or given.name
+    label = given.shown
     read = [
         given.model_copy(update={"reader": name, "label": label if name == Blind.name else f"{label} {name}"})
         for name in given.readers
@@ -156,7 +164,7 @@ def _scheme_entry(given: SchemeFields, where: str, payloads: Collection[int]) ->
     check_payloads(given.at, payloads, f"{where}.at")
     check_payloads(given.payloads, payloads, f"{where}.payloads")
     entry = SchemeEntry(
-        label=given.label or given.name,
+        label=given.shown,
         name=given.name,
         parameters=given.parameters,
         at=given.at,
@@ -287,23 +295,3 @@ def _check_unique(labels: Sequence[str], unique: Collection[str], kind: str, pat
     for label in labels:
         if label in unique and labels.count(label) > 1:
             raise BadInput(f"{path}: {kind}: two {kind} are labelled '{label}'; give one of them another label")
-
-
-def _calibrated(
-    path: Path, schemes: Sequence[SchemeEntry], attacks: Sequence[AttackEntry], equal: Equal
-) -> Strengths:
-    strengths = read_strengths(strengths_path(path))
-    if strengths.values and strengths.equal != equal:
-        raise BadInput(
-            f"{strengths_path(path)}: its strengths were found at equal {strengths.equal}, and the suite asks for "
-            f"equal {equal}; delete it and calibrate again"
-        )
-    tuned = {entry.label for entry in schemes if entry.tune}
-    levelled = {entry.label for entry in attacks if entry.lost}
-    for label, _, _ in strengths.values:
-        if label not in tuned:
-            raise unknown_name("tuned scheme", label, tuned, f"{strengths_path(path)}: values")
-    for label, _ in strengths.attacks:
-        if label not in levelled:
-            raise unknown_name("attack with 'lost'", label, levelled, f"{strengths_path(path)}: attacks")
-    return strengths
