@@ -19,7 +19,7 @@ from bench.leaderboard.board_figures import HEADLINE_LOSS, accuracy_change, answ
 from bench.leaderboard.bootstrap import share_above
 from bench.leaderboard.pictures import save
 from bench.leaderboard.points import gather, mean_known
-from bench.leaderboard.ranking_tables import keeps
+from bench.leaderboard.ranking_tables import Column, columns_of, keeps, met
 from bench.leaderboard.runs import Run, embedded, runs_of
 from bench.leaderboard.survival import removal_loss
 from bench.leaderboard.table_text import number_text
@@ -65,6 +65,11 @@ class Reading:
         losses = np.array([[removal_loss(run, tiers) for run in self.runs]])
         counted = int((~np.isnan(losses)).sum())
         return (round(float(share_above(losses, HEADLINE_LOSS)[0]) * counted) if counted else 0), counted
+
+    def keeps_move(self, move: str) -> str:
+        """Return how many embedded runs keep their message under one free move, and how many met it."""
+        found = met(self.runs, Column(FREE, move))
+        return _of((sum(map(keeps, found)), len(found)))
 
     @property
     def whole(self) -> int:
@@ -167,8 +172,9 @@ def terms_of(suite: Suite) -> dict[str, str]:
 
 def page(grid: Grid, by: Mapping[str, str], environment: str, picture: str) -> str:
     """Return the study as Markdown; `picture` is the name of the file with the grid."""
-    rows = [reading.row(by) for own in grid.readings.values() for reading in own]
-    table = tabulate(rows, HEADERS, tablefmt="github", disable_numparse=True)
+    readings = [reading for own in grid.readings.values() for reading in own]
+    moves = [column.attack for column in columns_of(r for own in readings for r in own.runs) if column.tier == FREE]
+    alone = [[r.encoding, r.reader, *map(r.keeps_move, moves)] for r in readings]
     return f"""\
 # Every encoding, read in every way, at equal answers kept
 
@@ -185,10 +191,18 @@ what the picture shows. *Answers kept*: test images that the marked model answer
 beside those that two controls answer alike; a mark that is trained with its host cannot be asked for more.
 *Equal by*: what the calibration met on the models; "-" where a scheme is not tuned.
 
-{table}
+{_table([reading.row(by) for reading in readings], HEADERS)}
 
 ![S(1) up to tier 2, by encoding and reading]({picture})
+
+## Free moves one by one
+
+{_table(alone, ("encoding", "read", *moves))}
 """
+
+
+def _table(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
+    return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
 
 
 def _ordered(grid: Grid) -> str:
@@ -228,7 +242,7 @@ def study(
     grid = Grid.of(found, len(suite.models) * suite.seeds)
     picture = output.with_suffix(".png")
     text = page(grid, terms_of(suite), _environment(found), picture.name)
-    save(draw_grid(grid.readings, HEADLINE), picture)
+    save(draw_grid(grid.readings), picture)
     publish(text, output)
     return DONE
 

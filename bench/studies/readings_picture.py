@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from bench.leaderboard.attacker_tiers import FREE, SMALL, WEIGHTS
 from bench.support.plain_text import in_picture
 from cwwm.readers import READERS
 
@@ -31,22 +32,35 @@ class Cell(Protocol):
         ...
 
 
-def draw_grid(readings: Mapping[str, Sequence[Cell]], tiers: Sequence[int]) -> "Figure":
+def draw_grid(readings: Mapping[str, Sequence[Cell]]) -> "Figure":
     """Return the figure: a line an encoding, in the order given, a column a reader, S(1) in each field.
 
-    A field without runs is grey.
+    The left panel is of attackers of tiers 1 and 2, the right one of tiers 0 to 2, which has free moves, too.
+    Fields without runs are grey.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH, _AROUND + _HIGH * len(readings)), layout="constrained")
-    axis = figure.add_subplot()
-    shares = np.array([[_share(own, reader, tiers) for reader in READERS] for own in readings.values()], float)
-    colours = axis.imshow(np.ma.masked_invalid(shares), cmap="cividis", vmin=0, vmax=1, aspect="auto")
-    axis.set_facecolor("0.85")
-    _label(axis, list(readings), shares)
-    figure.colorbar(colours, ax=axis, label=f"S(1), tiers {min(tiers)} to {max(tiers)}", pad=0.02)
-    axis.set_title("runs whose message outlives every attack that costs 1 point at most", fontsize=11)
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axis, about, first in ((left, "without free moves", WEIGHTS), (right, "with free moves", FREE)):
+        axis.set_title(f"tiers {first} to {SMALL}, {about}", fontsize=10)
+        _panel(axis, readings, range(first, SMALL + 1))
+    left.set_yticks(range(len(readings)), [in_picture(name) for name in readings], fontsize=10)
+    figure.suptitle(
+        "S(1): share of runs whose message outlives every attack that costs 1 point at most", fontsize=10
+    )
     return figure
+
+
+def _panel(axis: "Axes", readings: Mapping[str, Sequence[Cell]], tiers: Sequence[int]) -> None:
+    shares = np.array([[_share(own, reader, tiers) for reader in READERS] for own in readings.values()], float)
+    axis.imshow(np.ma.masked_invalid(shares), cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    axis.set_facecolor("0.85")
+    axis.set_xticks(range(len(READERS)), list(READERS), fontsize=10)
+    axis.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
+    for (line, column), share in np.ndenumerate(shares):
+        text, colour = ("-", "0.3") if np.isnan(share) else (f"{share:.2f}", "w" if share <= _DARK else "k")
+        axis.text(column, line, text, ha="center", va="center", color=colour, fontsize=10)
 
 
 def _share(readings: Sequence[Cell], reader: str, tiers: Sequence[int]) -> float:
@@ -56,14 +70,3 @@ def _share(readings: Sequence[Cell], reader: str, tiers: Sequence[int]) -> float
             kept, counted = reading.survival(tiers)
             return kept / counted if counted else np.nan
     return np.nan
-
-
-def _label(
-    axis: "Axes", encodings: Sequence[str], shares: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-) -> None:
-    axis.set_xticks(range(len(READERS)), list(READERS), fontsize=11)
-    axis.set_yticks(range(len(encodings)), [in_picture(name) for name in encodings], fontsize=11)
-    axis.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
-    for (line, column), share in np.ndenumerate(shares):
-        text, colour = ("-", "0.3") if np.isnan(share) else (f"{share:.2f}", "w" if share <= _DARK else "k")
-        axis.text(column, line, text, ha="center", va="center", color=colour, fontsize=11)

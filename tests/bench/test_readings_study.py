@@ -94,9 +94,9 @@ def test_a_run_that_a_lower_tier_decided_needs_no_higher_one() -> None:
 
 def test_the_picture_has_a_number_in_every_field_and_fits_800_pixels() -> None:
     grid = Grid.of(readings(*RECORDS), 2)
-    figure = draw_grid(grid.readings, HEADLINE)
-    axis = figure.axes[0]
-    assert [label.get_text() for label in axis.get_yticklabels()] == list(grid.readings)
+    figure = draw_grid(grid.readings)
+    without, axis = figure.axes
+    assert [label.get_text() for label in without.get_yticklabels()] == list(grid.readings)
     assert [text.get_text() for text in axis.texts] == [
         *("0.00", "-", "-"), *("0.00", "0.00", "0.50"), *("0.00", "-", "0.00")
     ]  # fmt: skip
@@ -123,13 +123,13 @@ def test_the_suite_reads_each_mark_in_every_way_that_its_scheme_allows() -> None
         ("blind", "per-channel", "aligned")
     }
     assert ways["deepsigns tuned"] == ["blind"]
-    best = {e.label: (e.name, e.parameters, e.tune) for e in load_suite("encodings").schemes}
-    assert {label: (e.name, e.parameters, e.tune) for e in suite.schemes if (label := e.label) in ways} == {
-        label: best[label] for label in ways
-    }
-    assert set(ways) == {label for label, (_, _, tune) in best.items() if tune} | {
-        "protected-cwc",
-        "cwc",
-        "cwc tuned",
-    }
+    best, mine = ({e.label: e for e in one.schemes} for one in (load_suite("encodings"), suite))
+    for label in ways:
+        assert (mine[label].name, mine[label].parameters) == (best[label].name, best[label].parameters)
+        tune, theirs = mine[label].tune, best[label].tune
+        assert (tune is None) == (theirs is None)
+        if tune and theirs:
+            assert (tune.parameter, tune.low, tune.choices) == (theirs.parameter, theirs.low, theirs.choices)
+            assert tune.high >= theirs.high
+    assert set(ways) == {e.label for e in best.values() if e.tune} | {"protected-cwc", "cwc", "cwc tuned"}
     assert set(terms_of(suite)) <= set(ways)
