@@ -1,6 +1,6 @@
-"""What a deployed file still shows of a mark, blind and with the original beside it: networks, ways and schemes.
+"""What a deployed file still shows of a mark, alone and with the original beside it: networks, ways and schemes.
 
-Run it with ``python -m bench.studies.deployed -o results/deployed.md`` (about fifteen minutes of one core). Killed
+Run it with ``python -m bench.studies.deployed -o results/deployed.md`` (about twenty minutes of one core). Killed
 and started again it goes on where it was; what it has measured lies in ``build/deployed.jsonl``.
 """
 
@@ -15,12 +15,25 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from tabulate import tabulate
 from torch import Tensor, nn
 
 from bench.attacks import AttackContext, make_attack
 from bench.attacks.deploy.folding import foldable
-from bench.studies.output import Output, measured_on, publish
+from bench.studies.deployed_page import (
+    FLIPPED,
+    OFTEN,
+    PAYLOAD,
+    READINGS,
+    SCHEMES,
+    SIZE,
+    UNFOLDED,
+    UNMARKED,
+    Case,
+    Outcome,
+    cases,
+    page,
+)
+from bench.studies.output import Output, publish
 from bench.studies.symmetry import attacker, randomised
 from bench.support.environment import choose_device, prepare
 from cwwm.ownership.keys import Key
@@ -32,76 +45,11 @@ from cwwm.support.errors import BadInput
 from cwwm.support.seeds import derive_seed
 from cwwm.weights.view import as_weights
 
-SIZE, PAYLOAD = 32, 256
-NETWORKS = ("test_resnet", "resnet18", "mobilenetv2_100", "repvgg_a0")
-FLIPPED = "test_resnet, turned"
 NEGATIVE, DEAD = 0.3, 0.05  # shares of factors of the case that is turned by hand
-FILES = ("fold", "onnx-legacy", "onnx")  # ways by which every mark is read
-EXACT = (*FILES, "export", "reparametrise")
-SCHEMES: dict[str, dict[str, Any]] = {
-    "protected-cwc": {"carrier": "all", "survive": 0.995},
-    "spread-spectrum": {"carrier": "all"},
-    "cwc": {"carrier": "all", "survive": 0.95},
-    "sign": {"carrier": "all"},
-    "sign-repetition": {"carrier": "all"},
-    "sign-erasure": {"carrier": "all"},
-    "dm-qim": {"carrier": "all"},
-    "fixed-weights": {},
-}
-READINGS = ("blind", "copy")
-UNMARKED = "no mark"  # of a network whose answers are compared, and nothing is read
-OFTEN, SEEDS = ("protected-cwc", "spread-spectrum"), 5  # these in so many seeds, the others in one
+ALIGNED = {"copy", "original"}  # the readings that have a network of the owner's beside the file
 #: factors gamma / sqrt(variance + eps) of an ImageNet MobileNetV2, by their quantiles
 IN_WEIGHTS = 1 / 8  # of a factor's logarithm: weights before a small factor are somewhat larger
 SHARES, FACTORS = (0.0, 0.01, 0.1, 0.5, 0.9, 0.99, 1.0), (0.1, 0.19, 0.33, 2.9, 12.0, 68.0, 100.0)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One mark, and one way to deploy it."""
-
-    network: str
-    scheme: str
-    seed: int
-    way: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What was read of a case: by each reading whether the message is recovered, and log10 p; or why there is none.
-
-    Attributes:
-        blind: of the file alone. copy: aligned to the marked copy.
-        original: aligned to the unmarked original, in some cases only.
-    """
-
-    case: Case
-    difference: float = 0.0
-    blind: tuple[bool, float] = (False, 0.0)
-    copy: tuple[bool, float] = (False, 0.0)
-    original: tuple[bool, float] | None = None
-    note: str = ""
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Outcome":
-        """Read what `asdict` wrote."""
-        read = {name: tuple(value[name]) for name in ("blind", "copy", "original") if value[name] is not None}
-        return cls(**{**value, **read, "case": Case(**value["case"])})
-
-
-def cases() -> Iterator[Case]:
-    """Yield all cases, those of the schemes with several seeds first."""
-    networks = (*NETWORKS, FLIPPED)
-    for seed in range(SEEDS):
-        for network in networks:
-            ways = (*FILES, "reparametrise") if network.startswith("repvgg") else FILES
-            for scheme in OFTEN:
-                yield from (Case(network, scheme, seed, way) for way in ways)
-    for network in networks:
-        for scheme in SCHEMES:
-            if scheme not in OFTEN:
-                yield from (Case(network, scheme, 0, way) for way in FILES[:2])
-        yield from (Case(network, UNMARKED, 0, way) for way in EXACT)
 
 
 def shipped(name: str, images: Tensor) -> nn.Module:
@@ -187,9 +135,9 @@ class Owned:
 
         Args:
             suspect: to read.
-            reading: ``"blind"``, or what it is aligned to: ``"copy"`` or ``"original"``.
+            reading: ``"blind"``, ``"per-channel"``, or what it is aligned to: ``"copy"`` or ``"original"``.
         """
-        reader = READERS["blind" if reading == "blind" else "aligned"]
+        reader = READERS["aligned" if reading in ALIGNED else reading]
         reference = as_weights(self.references[reading]) if reader.takes_reference else None
         view = view_of(reader, self.scheme, as_weights(suspect), self.key, self.mark, reference)
         found = view.extraction(self.scheme, self.key, self.mark)
@@ -227,111 +175,24 @@ def _compared(case: Case, images: Tensor, context: AttackContext) -> Outcome:
 def _outcome(case: Case, owned: Owned, context: AttackContext) -> Outcome:
     attack = make_attack({"name": "deploy", "way": case.way}, "study")
     item = next(attack.curve([owned.model], [1.0], context))
-    asked = [*READINGS, *(["original"] if case.way == "fold" and case.seed == 0 and case.scheme in OFTEN else [])]
-    readings = {reading: owned.read(item.model, reading) for reading in asked}
-    return Outcome(case, item.achieved["difference"], readings["blind"], readings["copy"], readings.get("original"))
+    readings = {reading: owned.read(item.model, reading) for reading in READINGS}
+    if case.way == "fold":
+        readings[UNFOLDED] = owned.read(owned.model, "per-channel")
+    if case.way == "fold" and case.seed == 0 and case.scheme in OFTEN:
+        readings["original"] = owned.read(item.model, "original")
+    return Outcome(case, item.achieved["difference"], readings)
 
 
-def page(outcomes: Sequence[Outcome], device: torch.device) -> str:
-    """Return the tables as Markdown."""
-    done, total = len(outcomes), len(list(cases()))
-    return f"""\
-# What a deployed file still shows of a mark
-
-Networks are untrained, for {SIZE} pixels, and fold as a trained one does: batch norms have the statistics of 64
-digits, and factors gamma / sqrt(variance + eps) drawn from the quantiles of an ImageNet MobileNetV2 (1, 10, 50, 90
-and 99 %: 0.19, 0.33, 2.9, 12, 68), an eighth of their logarithms in the weights and the rest in gamma; of the
-largest tenth of the weights 22 to 42 % are so after folding (15 % in that MobileNetV2, which is harder). In
-*{FLIPPED}* 30 % of all gammas are negative by hand and 5 % zero: a channel of zeros is gone, and what has no code
-to correct errors loses bits with it. A mark has {PAYLOAD} bits in all convolution and linear weights; its owner
-reads it blind, then aligned to the marked copy. *fold*: batch norms folded along the graph of torch.fx;
-*onnx-legacy* and *onnx*: ONNX files of both of torch's exporters, which fold, too, and of which the first renames
-what it folds; *reparametrise*: timm's branches merged, which adds the 1x1 branch and the identity to the middle of
-each kernel.
-{measured_on(device)}; {done} of {total} cases measured.
-
-## Messages recovered, of so many marks
-
-{_recovered(outcomes)}
-
-## log10 p, the median over the marks
-
-{_proofs(outcomes)}
-
-## Aligned to the unmarked original instead
-
-Of one folded mark each. The search sees no weight that carries `protected-cwc`; `spread-spectrum` is in all of
-them: seen from the original it is noise, which drowns layers of small weights.
-
-{_by_original(outcomes)}
-
-## Exactness: the largest difference of a logit, relative to the largest logit
-
-In float32, on two digits and two images of noise; without marks. Norms are drawn as in [symmetry.md](symmetry.md),
-those of *{FLIPPED}* as above: with the wide factors above, an untrained mobilenetv2_100 moves its logits by some
-percent for a relative change of 1e-7 of an image. In float64 folding moves those by 1e-9.
-
-{_differences(outcomes)}
-{_notes(outcomes)}"""
-
-
-def _groups(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
-    groups = dict[tuple[str, str], list[Outcome]]()
-    for outcome in (outcome for outcome in outcomes if outcome.case.scheme != UNMARKED):
-        groups.setdefault((outcome.case.network, outcome.case.scheme), []).append(outcome)
-    return dict(sorted(groups.items(), key=lambda item: _place(*item[0])))
-
-
-def _place(network: str, scheme: str) -> tuple[int, int]:
-    return [*NETWORKS, FLIPPED].index(network), list(SCHEMES).index(scheme)
-
-
-def _table(outcomes: Sequence[Outcome], cell: Any) -> str:  # noqa: ANN401 (how some outcomes of a way are shown)
-    ways = (*FILES, "reparametrise")
-    readers = [(way, reader) for way in ways for reader in READINGS]
-    rows = []
-    for (network, scheme), group in _groups(outcomes).items():
-        by_way = {way: [x for x in group if x.case.way == way and not x.note] for way in ways}
-        changing = network.startswith("repvgg")  # there is nothing to merge elsewhere
-        shown = [cell(by_way[w], r) if by_way[w] and (w != ways[-1] or changing) else "" for w, r in readers]
-        rows.append((network, scheme, *shown))
-    headers = (
-        "network",
-        "scheme",
-        *(f"{way}, {'blind' if r == 'blind' else 'aligned'}" for way, r in readers),
-    )
-    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
-
-
-def _recovered(outcomes: Sequence[Outcome]) -> str:
-    return _table(outcomes, lambda found, reader: f"{sum(getattr(x, reader)[0] for x in found)}/{len(found)}")
-
-
-def _proofs(outcomes: Sequence[Outcome]) -> str:
-    return _table(outcomes, lambda found, reader: f"{np.median([getattr(x, reader)[1] for x in found]):.1f}")
-
-
-def _by_original(outcomes: Sequence[Outcome]) -> str:
-    asked = [(x.case, x.original) for x in outcomes if x.original is not None]
-    rows = [(case.network, case.scheme, "yes" if found[0] else "no", f"{found[1]:.1f}") for case, found in asked]
-    return tabulate(rows, ("network", "scheme", "recovered", "log10 p"), tablefmt="github", disable_numparse=True)
-
-
-def _differences(outcomes: Sequence[Outcome]) -> str:
-    rows = []
-    for network in (*NETWORKS, FLIPPED):
-        found = {
-            x.case.way: f"{x.difference:.1e}"
-            for x in outcomes
-            if (x.case.network, x.case.scheme) == (network, UNMARKED)
-        }
-        rows.append((network, *(found.get(way, "") for way in EXACT)))
-    return tabulate(rows, ("network", *EXACT), tablefmt="github", disable_numparse=True)
-
-
-def _notes(outcomes: Sequence[Outcome]) -> str:
-    notes = dict.fromkeys(f"- {x.case.network}, {x.case.scheme}: {x.note}" for x in outcomes if x.note)
-    return "\n## Not measured\n\n" + "\n".join(notes) + "\n" if notes else ""
+def kept_outcomes(kept: Path) -> Iterator[Outcome]:
+    """Yield the outcomes that a file of JSON lines holds; BadInput for a line that is of another study, or torn."""
+    for number, line in enumerate(kept.read_text().splitlines() if kept.exists() else (), 1):
+        try:
+            yield Outcome.from_json(json.loads(line))
+        except (ValueError, TypeError, KeyError) as error:
+            raise BadInput(
+                f"{kept}, line {number}: no outcome of this version of the study; remove the line, or the file "
+                "to measure all again"
+            ) from error
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -347,12 +208,11 @@ def study(
     where = choose_device(device)
     prepare(where, threads=1)
     kept.parent.mkdir(parents=True, exist_ok=True)
-    lines = kept.read_text().splitlines() if kept.exists() else []
     asked = list(cases())
-    outcomes = [outcome for line in lines if (outcome := Outcome.from_json(json.loads(line))).case in asked]
+    outcomes = [outcome for outcome in kept_outcomes(kept) if outcome.case in asked]
     known = {outcome.case for outcome in outcomes}
     for outcome in measure([case for case in asked if case not in known], attacker(SIZE, where)):
-        print(*asdict(outcome.case).values(), outcome.blind, outcome.copy, file=sys.stderr, flush=True)
+        print(*asdict(outcome.case).values(), dict(outcome.readings), file=sys.stderr, flush=True)
         outcomes.append(outcome)
         with kept.open("a") as file:
             file.write(json.dumps(asdict(outcome)) + "\n")

@@ -1,6 +1,10 @@
 """Deployment keeps the answers, shows what lies in the file, and an aligned owner reads it."""
 
 import copy
+import json
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +15,8 @@ from torch import Tensor, nn
 from bench.attacks import AttackContext, Attacked, make_attack
 from bench.attacks.deploy.attack import WAYS
 from bench.attacks.deploy.folding import fold_batch_norms, foldable
-from bench.studies.deployed import FLIPPED, Case, Outcome, Owned, cases, page, shipped
+from bench.studies.deployed import Owned, kept_outcomes, shipped
+from bench.studies.deployed_page import FLIPPED, READINGS, SCHEMES, UNFOLDED, UNMARKED, Case, Outcome, cases, page
 from bench.studies.symmetry import attacker, randomised
 from bench.testing.subject import everything
 from cwwm.support.errors import BadInput
@@ -150,17 +155,56 @@ def test_the_study_draws_factors_as_measured(context: AttackContext) -> None:
         assert bool(torch.isfinite(model(context.data.test.x[:4])).all())
 
 
+def measured(readings: dict[str, tuple[bool, float]]) -> list[Outcome]:
+    """Return an outcome of each case, with these readings where there is a mark."""
+    return [Outcome(case, 1e-6, readings if case.scheme != UNMARKED else {}) for case in cases()]
+
+
 def test_the_page_counts_marks_and_says_what_was_not_measured() -> None:
+    readings = {"blind": (False, -1.0), "per-channel": (True, -2.0), "copy": (True, -9.5), UNFOLDED: (True, -2.2)}
     every = [
-        Outcome(case, 1e-6, (False, -1.0), (True, -9.5), (False, -7.0))
-        if case.scheme != "cwc"
-        else Outcome(case, note="no room")
-        for case in cases()
+        outcome if outcome.case.scheme != "cwc" else Outcome(outcome.case, note="no room")
+        for outcome in measured(readings)
     ]
     text = page(every, torch.device("cpu"))
-    assert "| resnet18            | protected-cwc   | 0/5" in text
+    assert re.search(r"resnet18 +\| protected-cwc +\| 0/5 -1.0 +\| 5/5 -2.0 +\| 5/5 -2.2 +\| 5/5 -9.5", text)
+    assert "log10 p by 0.2 at most where" in text
     assert "- resnet18, cwc: no room" in text
     assert f"{len(every)} of {len(every)} cases measured" in text
+
+
+def test_the_page_fits_100_columns() -> None:
+    longest = dict.fromkeys((*READINGS, UNFOLDED, "original"), (True, -1057.5))
+    text = page(measured(longest), torch.device("cpu"))
+    assert max(len(line) for line in text.splitlines() if "torch 2" not in line) <= 100  # one names the processor
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_folding_by_positive_factors_is_no_change_without_scales(scheme: str, context: AttackContext) -> None:
+    owned = Owned.of(shipped("test_resnet", context.data.train.x[:64]), Case("test_resnet", scheme, 0, "fold"))
+    before = owned.read(owned.model, "per-channel")
+    after = owned.read(_deployed(owned.model, "fold", context).model, "per-channel")
+    assert after[0] == before[0]
+    assert after[1] == pytest.approx(before[1], abs=0.5)
+
+
+def test_kept_outcomes_are_read_again_and_others_are_refused(tmp_path: Path) -> None:
+    case = Case("test_resnet", "cwc", 0, "fold")
+    kept = [
+        Outcome(case, 1e-6, dict.fromkeys(READINGS, (True, -2.5))),
+        Outcome(case, note="no room"),
+    ]
+    path = tmp_path / "kept.jsonl"
+    lines = [json.dumps(asdict(outcome)) for outcome in kept]
+    path.write_text("\n".join(lines))
+    assert list(kept_outcomes(path)) == kept
+    assert list(kept_outcomes(tmp_path / "absent.jsonl")) == []
+    without = json.dumps(asdict(replace(kept[0], readings={"blind": (True, -2.5), "copy": (True, -2.5)})))
+    old = json.dumps({"case": asdict(case), "difference": 0.0, "blind": [True, -2.5], "copy": [True, -2.5]})
+    for line in (without, old, lines[0][:60]):
+        path.write_text(f"{lines[0]}\n{line}\n")
+        with pytest.raises(BadInput, match=r"kept.jsonl, line 2: .* remove the line, or the file"):
+            list(kept_outcomes(path))
 
 
 def test_as_many_layers_are_read_in_a_file_as_the_network_has(context: AttackContext) -> None:
