@@ -1,6 +1,6 @@
 """Dead weights of the hosts that suites train on a CPU: no answer depends on them; and those a fine-tune leaves.
 
-Run it with ``python -m bench.studies.hosts -o results/hosts.md`` (about ten minutes on two cores).
+Run it with ``python -m bench.studies.hosts -o results/hosts.md`` (about half an hour of one core).
 """
 
 import copy
