@@ -194,7 +194,7 @@ def kept_outcomes(kept: Path) -> Iterator[Outcome]:
     for number, line in enumerate(kept.read_text().splitlines() if kept.exists() else (), 1):
         try:
             yield Outcome.from_json(json.loads(line))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise BadInput(
                 f"{kept}, line {number}: no outcome of this version of the study; remove the line, or the file "
                 "to measure all again"

@@ -202,7 +202,7 @@ def test_kept_outcomes_are_read_again_and_others_are_refused(tmp_path: Path) -> 
     assert list(kept_outcomes(tmp_path / "absent.jsonl")) == []
     without = json.dumps(asdict(replace(kept[0], readings={"blind": (True, -2.5), "copy": (True, -2.5)})))
     old = json.dumps({"case": asdict(case), "difference": 0.0, "blind": [True, -2.5], "copy": [True, -2.5]})
-    for line in (without, old, lines[0][:60]):
+    for line in (without, old, lines[0][:60], '{"readings": []}'):
         path.write_text(f"{lines[0]}\n{line}\n")
         with pytest.raises(BadInput, match=r"kept.jsonl, line 2: .* remove the line, or the file"):
             list(kept_outcomes(path))
