@@ -59,10 +59,10 @@ class Code(Protocol):
 
 def check_message(message: npt.ArrayLike, payload_bits: int) -> Bits:
     """Return `message` as uint8 (payload_bits,); BadInput unless it is that many zeros and ones."""
-    bits = np.asarray(message)
+    bits, wanted = np.asarray(message), f"the message must be {payload_bits} bits of 0 and 1"
     if bits.shape != (payload_bits,):
-        raise BadInput(f"the message must be {payload_bits} bits of 0 and 1, not an array of shape {bits.shape}")
+        raise BadInput(f"{wanted}, not an array of shape {bits.shape}")
     wrong = np.flatnonzero((bits != 0) & (bits != 1))
     if len(wrong):
-        raise BadInput(f"the bits of a message are 0 or 1, not {bits[wrong[0]]!r} at index {wrong[0]}")
+        raise BadInput(f"{wanted}, not {bits[wrong[0]]} at index {wrong[0]}")
     return bits.astype(np.uint8)

@@ -64,6 +64,10 @@ class WrongKey(Scheme):
         """Read as the other scheme does, under the wrong key."""
         return self.inner.extract(suspect, wrong_key(key), self.inner_mark(mark))
 
+    def read(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
+        """Read as the other scheme does where no message is to be decoded, under the wrong key."""
+        return self.inner.read(suspect, wrong_key(key), self.inner_mark(mark))
+
     def evidence(self, extraction: Extraction, claim: Claim) -> Evidence:
         """Return the other scheme's evidence."""
         return self.inner.evidence(extraction, self.inner_claim(claim))

@@ -172,5 +172,5 @@ def test_words_of_another_kind_are_refused() -> None:
         with pytest.raises(BadInput, match="90 finite values"):
             code.decode(values, generator, check)
     for bits in (np.zeros(9), np.full(8, 2)):
-        with pytest.raises(BadInput, match=r"8 bits of 0 and 1|0 or 1, not"):
+        with pytest.raises(BadInput, match="8 bits of 0 and 1"):
             code.encode(bits, generator, check)
