@@ -57,6 +57,14 @@ Reference = Annotated[
         "added channels first. A marked copy proves nothing without --original."
     ),
 ]
+PerChannel = Annotated[
+    bool,
+    typer.Option(
+        "--per-channel",
+        help="Read without the scales of channels, and without a reference: batch norms folded into the weights, "
+        "and positive factors moved between layers, are then no change. p counts both ways to read.",
+    ),
+]
 Carrier = Annotated[
     str | None,
     typer.Option(
@@ -251,6 +259,7 @@ def extract(
     key: KeyFile,
     mark: Annotated[Path | None, typer.Option(help="Mark file; default SUSPECT with .mark.json.")] = None,
     reference: Reference = None,
+    per_channel: PerChannel = False,
     plugin: Plugins = None,
     json: Json = False,
 ) -> int:
@@ -259,7 +268,8 @@ def extract(
     from cwwm.plugins import load_plugins
 
     load_plugins(plugin or ())
-    reading = read_file(suspect, load_owner_key(key), mark or mark_path(reference or suspect), reference)
+    mark = mark or mark_path(reference or suspect)
+    reading = read_file(suspect, load_owner_key(key), mark, reference, per_channel=per_channel)
     found = reading.extraction
     if json:
         print_json({"ok": found.ok, "hex": bits_to_hex(found.bits), "text": bits_to_text(found.bits),
@@ -289,6 +299,7 @@ def verify(
     hex: Hex = None,
     fpr: Annotated[float, typer.Option(help="False-positive rate that a proof may have.")] = 1e-12,
     reference: Reference = None,
+    per_channel: PerChannel = False,
     original: Annotated[
         Path | None, typer.Option(help="The unmarked checkpoint that was marked; its digest is bound by the mark.")
     ] = None,
@@ -321,7 +332,11 @@ def verify(
 
     load_plugins(plugin or ())
     files = ExhibitFiles(
-        commitment=commitment, original=original, reference=reference, innocents=tuple(innocent or ())
+        commitment=commitment,
+        original=original,
+        reference=reference,
+        per_channel=per_channel,
+        innocents=tuple(innocent or ()),
     )
     found = verify_file(
         suspect,

@@ -15,7 +15,7 @@ from cwwm.ownership.evidence import PROOF_RATE, Tried
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
 from cwwm.ownership.message import text_to_bits
-from cwwm.ownership.verification import Exhibits, Verification, copy_digest, read, require_reference
+from cwwm.ownership.verification import Exhibits, Verification, copy_digest, read, reader_of, require_reference
 from cwwm.ownership.verification import verify as judge_claim
 from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme, scheme_of
 from cwwm.schemes import embed as embed_weights
@@ -67,22 +67,27 @@ def embed(
     return Embedded(weights, mark, Commitment.to(Claim(key, mark, bits)))
 
 
-def extract(suspect: Model, key: Key, mark: Mark, *, reference: Model | None = None) -> Extraction:
+def extract(
+    suspect: Model, key: Key, mark: Mark, *, reference: Model | None = None, per_channel: bool = False
+) -> Extraction:
     """Return what a suspect says to a key and a mark; `bits` is the message, uint8 (payload_bits,).
 
     Args:
         suspect: a module, or its tensors by name.
         key, mark: of the owner.
         reference: the marked copy or the unmarked original, to undo what was done to the suspect's channels.
+        per_channel: without a reference, whether to read without the scales of channels.
 
     Raises:
-        BadInput: for a key that did not make the mark, or a reference that the mark does not name.
+        BadInput: for a key that did not make the mark, a reference that the mark does not name, or one together
+            with `per_channel`.
     """
     mark.require_key(key)
     owner = None if reference is None else as_weights(reference)
     if owner is not None:
         require_reference(owner, mark, "the reference")
-    return read(scheme_of(mark), as_weights(suspect), key, mark, owner)[0]
+    reader = reader_of(owner, per_channel=per_channel)
+    return read(reader, scheme_of(mark), as_weights(suspect), key, mark, owner)[0]
 
 
 def verify(
@@ -94,6 +99,7 @@ def verify(
     commitment: Commitment | None = None,
     original: Model | None = None,
     reference: Model | None = None,
+    per_channel: bool = False,
     innocents: Mapping[str, Model] | None = None,
     rate: float = PROOF_RATE,
     tried: Tried | None = None,
@@ -104,7 +110,7 @@ def verify(
         suspect: the model in question.
         key, mark, message: of the claimant.
         commitment: that was published before the suspect was there; without it nothing is proven.
-        original: the unmarked host. reference: as of `extract`.
+        original: the unmarked host. reference, per_channel: as of `extract`.
         innocents: models, by name, that cannot carry the mark.
         rate: false-positive rate that a proof may have, in (0, 1).
         tried: all else that the claimant tried.
@@ -117,6 +123,7 @@ def verify(
         commitment=commitment,
         original=None if original is None else as_weights(original),
         reference=None if reference is None else as_weights(reference),
+        per_channel=per_channel,
         innocents={name: as_weights(model) for name, model in (innocents or {}).items()},
     )
     return judge_claim(as_weights(suspect), claim, exhibits, rate=rate, tried=tried)

@@ -14,7 +14,15 @@ from cwwm.design import CARRIERS, Targets, design
 from cwwm.ownership.evidence import PROOF_RATE, Tried
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark, load_mark, save_mark, tensors_path
-from cwwm.ownership.verification import Exhibits, Verification, copy_digest, read, require_reference, verify
+from cwwm.ownership.verification import (
+    Exhibits,
+    Verification,
+    copy_digest,
+    read,
+    reader_of,
+    require_reference,
+    verify,
+)
 from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme, embed, scheme_of
 from cwwm.support.errors import BadInput
 from cwwm.support.publication import appearing_together, undo_unfinished
@@ -107,7 +115,9 @@ class Reading:
     alignment: Alignment | None = None
 
 
-def read_file(suspect: Path, key: Key, mark_file: Path, reference: Path | None = None) -> Reading:
+def read_file(
+    suspect: Path, key: Key, mark_file: Path, reference: Path | None = None, *, per_channel: bool = False
+) -> Reading:
     """Extract from a checkpoint.
 
     Args:
@@ -115,6 +125,7 @@ def read_file(suspect: Path, key: Key, mark_file: Path, reference: Path | None =
         key: the owner's.
         mark_file: that `embed_file` wrote.
         reference: the marked copy, or the original, to undo what was done to the suspect's channels.
+        per_channel: without a reference, whether to read without the scales of channels.
 
     Raises:
         BadInput: for a wrong key, a damaged file, a reference that the mark does not name, or a suspect with
@@ -122,11 +133,11 @@ def read_file(suspect: Path, key: Key, mark_file: Path, reference: Path | None =
     """
     mark = load_mark(mark_file)
     mark.require_key(key)
-    owner = None
+    reader, owner = reader_of(reference, per_channel=per_channel), None
     if reference is not None:
         owner = open_weights(reference)
         require_reference(owner, mark, str(reference))
-    return Reading(mark, *read(scheme_of(mark), _suspect(suspect, mark), key, mark, owner))
+    return Reading(mark, *read(reader, scheme_of(mark), _suspect(suspect, mark), key, mark, owner))
 
 
 _LARGE_POOL = 1 << 28  # weights of a carrier
@@ -165,6 +176,7 @@ class ExhibitFiles:
     commitment: Path | None = None
     original: Path | None = None
     reference: Path | None = None
+    per_channel: bool = False
     innocents: Sequence[Path] = ()
 
     def opened(self) -> Exhibits:
@@ -173,6 +185,7 @@ class ExhibitFiles:
             commitment=None if self.commitment is None else Commitment.load(self.commitment),
             original=None if self.original is None else open_weights(self.original),
             reference=None if self.reference is None else open_weights(self.reference),
+            per_channel=self.per_channel,
             innocents={str(path): open_weights(path) for path in self.innocents},
         )
 

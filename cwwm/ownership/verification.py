@@ -11,7 +11,7 @@ from cwwm.commitment import Commitment
 from cwwm.ownership.evidence import PROOF_RATE, Evidence, Tried, Verdict, judge
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
-from cwwm.readers import READERS, Aligned, Blind, view_of
+from cwwm.readers import READERS, Aligned, Blind, PerChannel, Reader, view_of
 from cwwm.schemes import Claim, Extraction, Scheme, scheme_of
 from cwwm.schemes.common.keyed import hidden_hosts
 from cwwm.support.errors import BadInput
@@ -30,12 +30,14 @@ class Exhibits:
         commitment: that the claimant published, dated before the suspect; None if there is none.
         original: the unmarked host that the mark's salt binds.
         reference: to undo what was done to the suspect's channels: the marked copy, or the original itself.
+        per_channel: without a reference, whether models are read without the scales of their channels.
         innocents: models, by name, that cannot carry the mark: a public base, other networks of the architecture.
     """
 
     commitment: Commitment | None = None
     original: Weights | None = None
     reference: Weights | None = None
+    per_channel: bool = False
     innocents: Mapping[str, Weights] = field(default_factory=dict)
 
 
@@ -67,7 +69,7 @@ def verify(
 ) -> Verification:
     """Judge the claim that `suspect` carries its message.
 
-    With a reference the p-value counts two alignments: this one, and none.
+    With a reference the p-value counts two alignments: this one, and none; read per channel, two readers.
 
     Args:
         suspect: the model in question.
@@ -85,8 +87,11 @@ def verify(
     scheme, tried = scheme_of(claim.mark), tried or Tried()
     if exhibits.reference is not None:
         tried = replace(tried, alignments=2 * tried.alignments)
-    extraction, alignment = read(scheme, suspect, claim.key, claim.mark, exhibits.reference)
-    innocents = dict(_on_innocents(scheme, suspect, claim, exhibits))
+    if exhibits.per_channel:
+        tried = replace(tried, readers=2 * tried.readers)
+    reader = reader_of(exhibits.reference, per_channel=exhibits.per_channel)
+    extraction, alignment = read(reader, scheme, suspect, claim.key, claim.mark, exhibits.reference)
+    innocents = dict(_on_innocents(reader, scheme, suspect, claim, exhibits))
     objections = [*_objections(scheme, claim, exhibits), *_fits(innocents)]
     evidence = scheme.evidence(extraction, claim)
     verdict = judge(evidence, tried=tried, rate=rate, objection="; ".join(objections) or None)
@@ -96,13 +101,22 @@ def verify(
     return Verification(evidence, verdict, recovered, extraction, alignment, innocents, plugin)
 
 
+def reader_of(reference: object | None, *, per_channel: bool) -> Reader:
+    """Return how an owner reads: aligned to a reference if there is one, else blind or without channels' scales.
+
+    Raises:
+        BadInput: for a reference and a reading per channel.
+    """
+    if reference is not None and per_channel:
+        raise BadInput("--reference undoes the scales of channels too: give it or --per-channel, not both")
+    return READERS[PerChannel.name if per_channel else Blind.name if reference is None else Aligned.name]
+
+
 def read(
-    scheme: Scheme, suspect: Weights, key: Key, mark: Mark, reference: Weights | None
+    reader: Reader, scheme: Scheme, suspect: Weights, key: Key, mark: Mark, reference: Weights | None
 ) -> tuple[Extraction, Alignment | None]:
-    """Return what a suspect says to a key and a mark, aligned to a reference first if there is one."""
-    view = view_of(
-        READERS[Blind.name if reference is None else Aligned.name], scheme, suspect, key, mark, reference
-    )
+    """Return what a suspect says to a key and a mark, and the alignment to the reference if one is made."""
+    view = view_of(reader, scheme, suspect, key, mark, reference)
     return view.extraction(scheme, key, mark), view.alignment
 
 
@@ -196,14 +210,14 @@ def _same_filters(before: Tensor, after: Tensor) -> bool:
 
 
 def _on_innocents(
-    scheme: Scheme, suspect: Weights, claim: Claim, exhibits: Exhibits
+    reader: Reader, scheme: Scheme, suspect: Weights, claim: Claim, exhibits: Exhibits
 ) -> Iterator[tuple[str, float]]:
     """Yield the log10 p-value of the claim on each innocent model; 0 for one that no alignment recognises."""
     digest = host_digest(suspect) if exhibits.innocents else ""
     for name, model in exhibits.innocents.items():
         if host_digest(model) == digest:
             raise BadInput(f"{name} is the suspect itself; an innocent model is one that cannot carry the mark")
-        extraction, alignment = read(scheme, model, claim.key, claim.mark, exhibits.reference)
+        extraction, alignment = read(reader, scheme, model, claim.key, claim.mark, exhibits.reference)
         if alignment is None and not extraction.applicable:
             raise BadInput(f"{name} has no place for the mark ({extraction.reason}): it tells nothing of the claim")
         yield name, scheme.evidence(extraction, claim).combined

@@ -1,6 +1,7 @@
 """What an owner does with models in memory is the same as with files: mark, read, prove, refuse."""
 
 import copy
+import math
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 import cwwm
 from cwwm import BadInput, Key, embed, extract, make_scheme, verify
-from cwwm.owner import ExhibitFiles, commitment_path, embed_file, mark_path, verify_file
+from cwwm.owner import ExhibitFiles, commitment_path, embed_file, mark_path, read_file, verify_file
 from cwwm.ownership.message import bits_to_text
 from cwwm.weights.checkpoint import open_weights, save_tensors
 
@@ -45,6 +46,28 @@ def test_permuted_channels_are_read_beside_a_reference(state: dict[str, Tensor],
         extract(state, key, mark, reference=moved)
 
 
+def test_scales_of_channels_are_read_away_without_a_reference(state: dict[str, Tensor], key: Key) -> None:
+    scheme = make_scheme("protected-cwc", {"payload_bits": 32, "blocks": 60, "block_length": 24})
+    original = {name: value.clone() for name, value in state.items()}
+    _, mark, commitment = embed(scheme, state, "mine", key)
+    generator = torch.Generator().manual_seed(1)
+    folded = {
+        name: value * torch.randn((len(value), *[1] * (value.ndim - 1)), generator=generator).mul(1.5).exp()
+        if value.ndim > 1
+        else value
+        for name, value in state.items()
+    }
+    assert not extract(folded, key, mark).ok
+    assert bits_to_text(extract(folded, key, mark, per_channel=True).bits) == "mine"
+    exhibits = {"commitment": commitment, "innocents": {"base": original}}
+    found = verify(folded, key, mark, "mine", per_channel=True, **exhibits)
+    assert found.verdict.proven
+    assert found.verdict.log10_p == pytest.approx(found.evidence.combined + math.log10(2))  # two ways to read
+    assert found.innocents["base"] > -2
+    with pytest.raises(BadInput, match="give it or --per-channel, not both"):
+        extract(folded, key, mark, reference=original, per_channel=True)
+
+
 def test_files_and_memory_agree(state: dict[str, Tensor], key: Key, tmp_path: Path) -> None:
     save_tensors(state, tmp_path / "model.safetensors")
     message = torch.randint(2, (64,), generator=torch.Generator().manual_seed(0)).numpy().astype("uint8")
@@ -55,6 +78,11 @@ def test_files_and_memory_agree(state: dict[str, Tensor], key: Key, tmp_path: Pa
     files = ExhibitFiles(commitment=commitment_path(marked))
     assert verify_file(marked, key, mark_path(marked), message, files).verdict.proven
     assert in_memory.evidence == verify_file(marked, key, mark_path(marked), message, ExhibitFiles()).evidence
+    unscaled = verify(open_weights(marked), key, mark, message, per_channel=True)
+    judged = verify_file(marked, key, mark_path(marked), message, ExhibitFiles(per_channel=True))
+    assert judged.evidence == unscaled.evidence
+    assert judged.verdict.log10_p > verify(open_weights(marked), key, mark, message).verdict.log10_p
+    assert read_file(marked, key, mark_path(marked), per_channel=True).extraction.ok
 
 
 def test_refusals_say_what_is_wrong(state: dict[str, Tensor], key: Key) -> None:
