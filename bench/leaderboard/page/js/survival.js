@@ -50,7 +50,7 @@ function survivalCurves(box, choice) {
     h(
       "p",
       { class: "quiet" },
-      "Share of embedded runs whose message outlives all attacks that cost at most so many points of test accuracy. Bands are 95 % intervals, from five runs on, where at most six curves are drawn; a click on a curve shows the removals behind it.",
+      "Share of embedded runs whose message outlives all attacks that cost at most so many points of test accuracy. Bands are 95 % intervals, where at most six curves are drawn; a click on a curve shows the removals behind it.",
     ),
   );
 }
