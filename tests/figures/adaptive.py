@@ -1,11 +1,12 @@
 """What README and threat model say of suites alignment and adaptive: attackers who know the scheme."""
 
 import re
+from collections.abc import Iterable
 
 from bench.leaderboard.points import PROOF
 from bench.records.schema import Row
 from tests.figures.registry import claim, holds, rows, word
-from tests.figures.sources import boards, percent, recovered, rows_of, standings, table, trained, words
+from tests.figures.sources import boards, percent, recovered, rows_of, standings, table, tables, trained, words
 
 README, MODEL = "README.md", "docs/threat-model.md"
 ALIGNED, PLAIN = "protected-cwc aligned", "protected-cwc"
@@ -176,16 +177,35 @@ def attackers() -> list[str]:
     ]
 
 
+def _deployed(ways: Iterable[list[list[str]]], column: int) -> list[str]:
+    """Return the messages that came back, of how many, which must be the same each way for both schemes."""
+    sums = {
+        tuple(map(sum, zip(*(map(int, row[column].split()[0].split("/")) for row in own), strict=True)))
+        for way in ways
+        for own in ([row for row in way if row[1] == scheme] for scheme in (PLAIN, "spread-spectrum"))
+    }
+    holds(len(sums) == 1, f"each way and scheme has the same: {sums}")
+    return [str(number) for number in sums.pop()]
+
+
+def _shipped() -> list[list[list[str]]]:
+    """Return the tables of deployed networks: folded, and by the first and the present exporter."""
+    return tables("deployed.md", "network", "aligned")[:3]
+
+
 @claim(MODEL, "`protected-cwc` and spread spectrum came back in {} of {} runs each, folded or exported either way")
 def deployed() -> list[str]:
-    lines = [row for row in table("deployed.md", "network") if row[1] in (PLAIN, "spread-spectrum")]
-    counts: dict[tuple[str, int], list[list[int]]] = {}
-    for row in lines:
-        for way in (3, 5, 7):  # columns of messages recovered aligned: folded, and exported either way
-            counts.setdefault((row[1], way), []).append([int(part) for part in row[way].split("/")])
-    sums = {tuple(map(sum, zip(*cells, strict=True))) for cells in counts.values()}
-    holds(len(sums) == 1, "each way and scheme has the same")
-    return [str(number) for number in sums.pop()]
+    return _deployed(([[*row[:2], row[-1]] for row in way] for way in _shipped()), 2)
+
+
+@claim(
+    MODEL,
+    "Read without the scales of channels, which takes no reference, both came back in {} of {} where "
+    "tensors keep their names: positive factors are no change to that reading.",
+)
+def per_channel() -> list[str]:
+    folded, _, present = _shipped()  # the first exporter renames tensors
+    return _deployed((folded, present), 3)
 
 
 @claim(

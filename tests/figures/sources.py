@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 from functools import cache
+from itertools import takewhile
 from statistics import fmean
 
 from bench.leaderboard.boards import Board, boards_of
@@ -76,17 +77,21 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f}"
 
 
-def table(page: str, header: str, column: str = "") -> list[list[str]]:
-    """Return the cells of the first table of a page under results whose header begins so and has this column."""
+def tables(page: str, header: str, column: str = "") -> list[list[list[str]]]:
+    """Return the cells of the tables of a page under results whose header begins so and has this column."""
     lines = (RESULTS / page).read_text().splitlines()
     begins = re.compile(rf"\| *{re.escape(header)} +\|.*\b{re.escape(column)}")
-    start = next(number for number, line in enumerate(lines) if begins.match(line))
-    found = []
-    for line in lines[start + 2 :]:
-        if not line.startswith("|"):
-            break
-        found.append([cell.strip() for cell in line.strip("|").split("|")])
-    return found
+    return [_cells(lines[number + 2 :]) for number, line in enumerate(lines) if begins.match(line)]
+
+
+def table(page: str, header: str, column: str = "") -> list[list[str]]:
+    """Return those of the first."""
+    return tables(page, header, column)[0]
+
+
+def _cells(lines: list[str]) -> list[list[str]]:
+    rows = takewhile(lambda line: line.startswith("|"), lines)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in rows]
 
 
 def words(page: str) -> str:
