@@ -13,9 +13,10 @@ one without a change. The second run repeats a part of the baseline under equal 
 """
 
 import sys
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated
 
@@ -169,10 +170,15 @@ def _least(found: Comparison) -> float:
 
 
 def smallest(drop: Drop, share: Callable[[float], float]) -> str:
-    """Return the smallest size that is found often enough, with how often; or that none is."""
-    found = ((size, share(size)) for size in drop.sizes)
-    first = next(((size, often) for size, often in found if often >= FOUND), None)
-    return f"none up to {drop.sizes[-1]:g}" if first is None else f"{first[0]:g} (found in {100 * first[1]:.0f} %)"
+    """Return the smallest size that is found often enough, with how often; or that none is.
+
+    By halving: a larger drop is supposed to be found no less often.
+    """
+    often = cache(share)
+    first = bisect_left(drop.sizes, True, key=lambda size: often(size) >= FOUND)
+    if first == len(drop.sizes):
+        return f"none up to {drop.sizes[-1]:g}"
+    return f"{drop.sizes[first]:g} (found in {100 * often(drop.sizes[first]):.0f} %)"
 
 
 def elsewhere(pair: Pair, drop: Drop, seeds: int, nights: int, size: float) -> float:

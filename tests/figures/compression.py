@@ -76,21 +76,43 @@ def dies_of() -> list[str]:
     return []
 
 
-@claim(PAGE, "`riga` ({} %) and spread spectrum ({} %) live in sums")
+PRUNING = tuple(attack for attack in UNSTRUCTURED if "clusters" not in attack)
+
+
+def kept(scheme: str, attack: str) -> float:
+    """Return the share of a scheme's messages that outlive an attack."""
+    return recovered(rows_of(SUITE, scheme, attack))
+
+
+@claim(
+    PAGE,
+    "`riga` ({} %) and spread spectrum ({} %) live in sums over many weights: values may be coarse, and clusters or "
+    "quantisation alone take no message, but ADMM pruning takes most.",
+)
 def sums() -> list[str]:
-    return [share("riga"), share("spread-spectrum")]
+    schemes = ("riga", "spread-spectrum")
+    for scheme in schemes:
+        holds(all(kept(scheme, attack) == 1 for attack in ("cluster", *QUANTISATION)), f"{scheme} may be coarse")
+        holds(kept(scheme, UNSTRUCTURED[0]) < 0.5, f"ADMM pruning takes most of {scheme}")
+    return [share(scheme) for scheme in schemes]
 
 
-@claim(PAGE, "Erasure-coded signs ({} %) stand quantisation and clusters")
+@claim(PAGE, "Erasure-coded signs ({} %) stand quantisation, and lose most messages to retraining under a mask")
 def signs() -> list[str]:
+    holds(all(kept("sign-erasure", attack) == 1 for attack in QUANTISATION), "signs stand quantisation")
+    holds(all(kept("sign-erasure", attack) < 0.5 for attack in PRUNING), "retraining under a mask takes most")
     return [share("sign-erasure")]
 
 
 @claim(
     PAGE,
-    "Plain constant weight ({} %) loses single ones; lattices ({} %) die of every new value; single signs and",
+    "Plain constant weight ({} %) loses single ones; lattices ({} %) lose every message to any pruning; single signs "
+    "and class means hold next to nothing.",
 )
 def single() -> list[str]:
+    holds(
+        not any(kept(scheme, a) for scheme in ("dm-qim", "st-dm") for a in PRUNING), "lattices lose every message"
+    )
     holds(float(share("sign")) < 5 and share("deepsigns") == "0", "signs and class means hold next to nothing")
     return [share("cwc"), share("dm-qim")]
 
