@@ -86,8 +86,8 @@ def kept(scheme: str, attack: str) -> float:
 
 @claim(
     PAGE,
-    "`riga` ({} %) and spread spectrum ({} %) live in sums over many weights: values may be coarse, and clusters or "
-    "quantisation alone take no message, but ADMM pruning takes most.",
+    "`riga` ({} %) and spread spectrum ({} %) live in sums over many weights: values may be coarse, and "
+    "clusters or quantisation alone take no message, but ADMM pruning takes most.",
 )
 def sums() -> list[str]:
     schemes = ("riga", "spread-spectrum")
@@ -106,8 +106,8 @@ def signs() -> list[str]:
 
 @claim(
     PAGE,
-    "Plain constant weight ({} %) loses single ones; lattices ({} %) lose every message to any pruning; single signs "
-    "and class means hold next to nothing.",
+    "Plain constant weight ({} %) loses single ones; lattices ({} %) lose every message to any pruning; "
+    "single signs and class means hold next to nothing.",
 )
 def single() -> list[str]:
     holds(
