@@ -63,7 +63,8 @@ def covered(rates: np.ndarray[tuple[int, int], np.dtype[np.float64]], truth: flo
 
 @pytest.mark.parametrize("rate", [0.1, 0.3, 0.5, 0.7, 0.8, 0.9])
 def test_nine_independent_runs_are_covered(rate: float) -> None:
-    assert covered(np.full((400, len(PLACES)), rate), rate, seed=1) >= 0.9  # 95 % but for the few counts that nine runs can have
+    """As often as 95 %, but for the few counts that nine runs can have."""
+    assert covered(np.full((400, len(PLACES)), rate), rate, seed=1) >= 0.9
 
 
 def test_hosts_that_vary_are_covered_nearly_as_often() -> None:
