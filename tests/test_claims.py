@@ -1,16 +1,14 @@
 """What the committed records of suite `protected` show: the claims that the project makes about its own code."""
 
-from pathlib import Path
 from statistics import fmean
 
 import pytest
 
 from bench.records.schema import TrainedResult
-from bench.records.store import RecordStore
+from tests.figures.sources import trained
 
 pytestmark = pytest.mark.results
 
-FOLDER = Path(__file__).resolve().parent.parent / "results" / "protected"
 MODELS, SEEDS = 3, 5
 #: attack and the largest strength at which every message must are recovered
 MUST = [
@@ -28,7 +26,7 @@ MUST = [
 
 @pytest.fixture(scope="module")
 def records() -> list[TrainedResult]:
-    return [record for record in RecordStore(FOLDER).records() if isinstance(record, TrainedResult)]
+    return list(trained("protected"))
 
 
 @pytest.mark.parametrize(("attack", "strength"), MUST)

@@ -1,23 +1,23 @@
 """What the committed records of suite `compression-anchors` show: the papers' settings on LeNet-5, three seeds."""
 
-from pathlib import Path
 from statistics import fmean
 
 import pytest
 
-from bench.leaderboard.points import Point, gather
-from bench.records.store import RecordStore
+from bench.leaderboard.points import Point
 from bench.studies.compression import lost
+from tests.figures.compression import SUITE
+from tests.figures.sources import points as points_of
+from tests.figures.sources import recovered, rows_of, trained
 
 pytestmark = pytest.mark.results
 
-FOLDER = Path(__file__).resolve().parent.parent / "results" / "compression-anchors"
 SEEDS = 3
 
 
 @pytest.fixture(scope="module")
 def points() -> dict[str, Point]:
-    found = {point.attack: point for point in gather(RecordStore(FOLDER).records())}
+    found = {point.attack: point for point in points_of("compression-anchors")}
     assert all(len(point.runs) == SEEDS for point in found.values())
     return found
 
@@ -79,34 +79,7 @@ def test_crossbars_at_sixteen_times(points: dict[str, Point]) -> None:
     assert final_loss(varied) - (base(varied) - mean(varied, "quantised_accuracy")) <= 1.0
 
 
-COMPRESSION = FOLDER.parent / "compression"
-UNSTRUCTURED = ("admm-prune (updates=3, retrain=5)", "admm-compress, clusters", "gradual magnitude",
-                "magnitude + finetune", "quantise affine", "quantise channel", "quantise-torch")  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def compressed() -> list[Point]:
-    return list(gather(RecordStore(COMPRESSION).records()))
-
-
-def whole(points: list[Point], scheme: str, attack: str) -> float:
-    """Return the share of messages recovered over all models, seeds and strengths of an attack."""
-    rows = [
-        run.row.recovered
-        for point in points
-        if (point.scheme, point.attack) == (scheme, attack)
-        for run in point.runs
-    ]
-    assert len(rows) >= 4
-    return fmean(rows)
-
-
-@pytest.mark.parametrize("attack", UNSTRUCTURED)
-def test_the_protected_code_outlives_unstructured_compression(compressed: list[Point], attack: str) -> None:
-    assert whole(compressed, "protected-cwc", attack) == 1
-
-
-def test_no_encoding_outlives_removed_channels(compressed: list[Point]) -> None:
-    schemes = {point.scheme for point in compressed}
+def test_no_encoding_outlives_removed_channels() -> None:
+    schemes = {record.key.scheme for record in trained(SUITE)}
     assert len(schemes) == 13
-    assert all(whole(compressed, scheme, "structured-removed + finetune") == 0 for scheme in schemes)
+    assert not any(recovered(rows_of(SUITE, scheme, "structured-removed + finetune")) for scheme in schemes)

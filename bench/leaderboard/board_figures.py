@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from bench.leaderboard.boards import Board
-from bench.leaderboard.bootstrap import Estimate, Floats, estimate, mean_of, redraw, share_above
+from bench.leaderboard.bootstrap import Estimate, Floats, estimate, mean_of, redraw, share_above, share_estimate
 from bench.leaderboard.runs import Run, not_provable
 from bench.leaderboard.survival import Matrix
 
@@ -58,11 +58,12 @@ class Figures:
 
     def survival(self, losses: Floats, points: float = HEADLINE_LOSS) -> list[Estimate | None]:
         """Return S(points) of each entry with its interval."""
-        return _estimates(share_above(losses, points), share_above(losses, points, self.counts))
+        return [share_estimate(own, points, self.counts) for own in losses]
 
     def means(self, values: Floats) -> list[Estimate | None]:
         """Return the mean of each entry with its interval."""
-        return _estimates(mean_of(values), mean_of(values, self.counts))
+        draws = mean_of(values, self.counts)
+        return [estimate(float(value), own) for value, own in zip(mean_of(values), draws.T, strict=True)]
 
     def ranked_by(self, counts: Floats | None = None) -> Floats:
         """Return what ranks, first things first, best largest: (4, entries), or (4, draws, entries) with counts."""
@@ -74,10 +75,6 @@ class Figures:
         ]
         ranked: Floats = np.nan_to_num(np.round(np.stack(parts), _DIGITS), nan=-1.0)
         return ranked
-
-
-def _estimates(values: Floats, draws: Floats) -> list[Estimate | None]:
-    return [estimate(float(value), own) for value, own in zip(values, draws.T, strict=True)]
 
 
 def answers_kept(run: Run) -> float | None:

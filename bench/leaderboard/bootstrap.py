@@ -1,10 +1,15 @@
-"""Uncertainty of what runs show: hosts are drawn again, then seeds within each, for all schemes at once."""
+"""Uncertainty of what runs show: hosts are drawn again, then seeds within each, for all schemes at once.
+
+Draws of runs that agree all agree, however few they are. So the interval shown of a share reaches as far, on either
+side, as the draws or Wilson's interval of as many independent runs, whichever is the wider there.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import norm
 
 from cwwm.support.seeds import derive_seed
 
@@ -13,6 +18,7 @@ Place = tuple[str, int]  # model and seed
 
 DRAWS = 2000
 _INTERVAL = (2.5, 97.5)  # percent
+_NORMAL = float(norm.ppf(_INTERVAL[1] / 100))  # standard deviations
 
 
 @dataclass(frozen=True)
@@ -84,10 +90,41 @@ def estimate(value: float, draws: Floats) -> Estimate | None:
     return Estimate(float(value), float(low), float(high))
 
 
-def interval(draws: Floats) -> tuple[Floats, Floats]:
-    """Return the ends of the 95 % intervals of draws (draws, n), float64 (n,) each.
+def wilson(shares: Floats, runs: int) -> tuple[Floats, Floats]:
+    """Return the ends of Wilson's 95 % intervals of shares of so many independent runs, shaped as the shares.
 
-    A draw that has no run to count is NaN in all columns, and is left out.
+    E. B. Wilson, Journal of the American Statistical Association 22, 1927. It has a width for any number of runs,
+    and holds the rate about as often as it says with few of them too (L. D. Brown, T. T. Cai and A. DasGupta,
+    Statistical Science 16, 2001).
     """
-    low, high = np.percentile(draws[~np.isnan(draws).any(axis=1)], _INTERVAL, axis=0)
-    return low, high
+    square = _NORMAL**2
+    middle = (shares + square / (2 * runs)) / (1 + square / runs)
+    half = _NORMAL / (1 + square / runs) * np.sqrt(shares * (1 - shares) / runs + square / (4 * runs**2))
+    return np.clip(middle - half, 0.0, shares), np.clip(middle + half, shares, 1.0)
+
+
+def share_interval(shares: Floats, draws: Floats, runs: int) -> tuple[Floats, Floats]:
+    """Return the ends of the 95 % intervals of shares of runs, float64 (n,) each.
+
+    Args:
+        shares: of the runs as they are, (n,).
+        draws: of the same shares, (draws, n); a draw without a run to count is NaN in all columns, and is left out.
+        runs: how many are counted.
+    """
+    drawn = np.percentile(draws[~np.isnan(draws).any(axis=1)], _INTERVAL, axis=0)
+    alone = wilson(shares, runs)
+    return np.minimum(drawn[0], alone[0]), np.maximum(drawn[1], alone[1])
+
+
+def share_estimate(losses: Floats, points: float, counts: Floats) -> Estimate | None:
+    """Return the share of runs whose loss is above so many points, with its interval; None without a run to count.
+
+    Args:
+        losses: of one scheme, (places,), as of `share_above`. points: of accuracy. counts: draws, (draws, places).
+    """
+    runs = int((~np.isnan(losses)).sum())
+    if not runs:
+        return None
+    shares, draws = (share_above(losses[None, :], points, drawn) for drawn in (None, counts))
+    low, high = share_interval(shares, draws, runs)
+    return Estimate(float(shares[0]), float(low[0]), float(high[0]))

@@ -23,8 +23,8 @@ ABOUT_RANKING = (
     "0 free, 1 without data and compute, 2 a tenth of both at most, 3 more. Without a tier S is of the lowest "
     f"to tier 2. Proof S(1): the same, with what leaves no proof at {PROOF_RATE:g} in place of what loses the "
     "message. Rank: by S(1), then S(3), S(1) with tier 3, and answers kept; a place with = is shared, since "
-    "S(1) is not told apart. Intervals: 95 %, from 2,000 draws of hosts and then seeds; one of no width says "
-    "only that all runs agree, not that others would."
+    "S(1) is not told apart. Intervals: 95 %, from 2,000 draws of hosts and then seeds; that of a share is at "
+    "least as wide as Wilson's for as many independent runs."
 )
 ABOUT_TEST = (
     "No validation accuracy was recorded: the cheapest removal was chosen on the test images that its loss is "

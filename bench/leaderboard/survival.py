@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.leaderboard.boards import Board
-from bench.leaderboard.bootstrap import Floats, Place, interval, redraw, share_above
+from bench.leaderboard.bootstrap import Floats, Place, redraw, share_above, share_interval
 from bench.leaderboard.runs import Entry, Gone, Run, by_entry, not_recovered
 
 GRID = np.round(np.arange(-1.0, 20.0 + 1e-9, 0.1), 1)  # points at which a curve is told
-BAND_FROM = 5  # runs from which on a band is drawn
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,6 @@ class Curve:
     low: Floats
     high: Floats
 
-    @property
-    def has_band(self) -> bool:
-        """Say whether there are enough runs for a band to say anything."""
-        return self.runs >= BAND_FROM
-
 
 def curves(board: Board, last: int) -> list[Curve]:
     """Return the curves of all entries of a board of one payload that have a run to count, up to a tier."""
@@ -90,6 +84,7 @@ def _curve(entry: Entry, losses: Floats, counts: Floats) -> Curve:
     steps = np.searchsorted(np.sort(losses[~np.isnan(losses)]), GRID, side="right")
     changes, at = np.unique(steps, return_index=True)
     share = np.array([share_above(losses, x)[0] for x in GRID[at]])
-    low, high = interval(np.hstack([share_above(losses, x, counts) for x in GRID[at]]))
+    runs = int((~np.isnan(losses)).sum())
+    low, high = share_interval(share, np.hstack([share_above(losses, x, counts) for x in GRID[at]]), runs)
     column = np.searchsorted(changes, steps)
-    return Curve(entry, int((~np.isnan(losses)).sum()), share[column], low[column], high[column])
+    return Curve(entry, runs, share[column], low[column], high[column])

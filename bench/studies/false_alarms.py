@@ -1,152 +1,301 @@
-"""How often a nightly run without a change raises an alarm, and whether a planted change does.
+"""How often the nightly gate fails a night without a change, and how small a drop it finds, from resampled records.
 
-Run it with ``python -m bench.studies.false_alarms -o results/false-alarms.md --jobs 2``: an hour on two cores;
-what is recorded under ``--out`` is not run again. Five baselines of the CPU profile are drawn with disjoint
-seeds: other initialisations, batch orders, keys and messages. Each is followed by four nights, and each night
-is compared with the baseline of another draw: all twenty pairs, with more variation than a change of machine or
-of torch brings.
+Two runs of suite nightly-cpu beside its committed baseline, minutes each, then minutes of resampling:
+
+    cwwm-bench run nightly-cpu --out elsewhere
+    cwwm-bench run nightly-cpu --numerics portable --model lenet300_100 --seeds 2 --out again
+    python -m bench.studies.false_alarms elsewhere again -o results/false-alarms.md
+
+The first has the processor's own numerics where the baseline has portable ones: the same source under other
+conditions. A night is drawn by swapping baseline and new run, or not, by lot for each host and seed, with all
+schemes and attacks on it, since these hang together. Without a change either is as likely, so every drawn night is
+one without a change. The second run repeats a part of the baseline under equal conditions.
 """
 
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from tabulate import tabulate
 
-from bench.execution.run_suite import Means
-from bench.records.record import Record
+from bench.metrics.accuracy import rate_interval
+from bench.records.record import Record, changed
+from bench.records.schema import Json, TrainedResult
 from bench.records.store import RecordStore
 from bench.regression import FAMILY_WISE, Comparison, compare
-from bench.regression.nightly import run_with_hosts
-from bench.regression.report import WORSE_COLUMNS, worse_rows
+from bench.regression.baseline import baseline_of
+from bench.regression.curves import ACCURACY, EVIDENCE, EXACT
 from bench.studies.output import Output, measured_on, publish
-from bench.suite import Suite, load_suite, narrow
 from bench.support.environment import choose_device
-from bench.verification.comparison import reproducible
 from cwwm.support.console import DONE, run_app
 from cwwm.support.errors import BadInput
+from cwwm.support.seeds import derive_seed
 
-DRAWS = 5
-APART = 1000  # between the first seeds of two draws
-LOWERED = 0.8  # of `survive` of cwc, whose thresholds follow it, where the suite has 0.9
+SUITE = "nightly-cpu"
+FEW = 3  # seeds of a small night
+FOUND = 0.8  # share of nights in which a drop must be found
+Records = Sequence[TrainedResult]
+Place = tuple[str, str]  # scheme and attack
+Plant = Callable[[Json, float], Json]
 
 
 @dataclass(frozen=True)
-class NightlyRun:
-    """One night: a draw of seeds, and how many nights of that draw came before."""
+class Drop:
+    """A kind of change for the worse, planted in all readings of one scheme under one attack, on every host.
 
-    draw: int
-    repeat: int
+    Attributes:
+        metric: that it lowers. unit: what a size is. sizes: tried in this order, the smallest first.
+        plant: returns a row with a drop of a size.
+    """
+
+    metric: str
+    unit: str
+    sizes: tuple[float, ...]
+    plant: Plant
+
+
+def less_accurate(row: Json, points: float) -> Json:
+    """Return a row that answers fewer images right, by so many points."""
+    right, total = row["accuracy"]["correct"], row["accuracy"]["total"]
+    return {**row, "accuracy": {"correct": max(0, right - round(points / 100 * total)), "total": total}}
+
+
+def less_evident(row: Json, percent: float) -> Json:
+    """Return a row whose log10 p is nearer to 0, by so many percent."""
+    return {**row, "log10_p": row["log10_p"] * (1 - percent / 100)}
+
+
+def lost(row: Json, _: float) -> Json:
+    """Return a row whose message does not come back."""
+    return {**row, "exact": False}
+
+
+DROPS = (
+    Drop(ACCURACY, "points", (0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24), less_accurate),
+    Drop(EVIDENCE, "% of log10 p", (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64), less_evident),
+    Drop(EXACT, "seeds a host that lose all their messages", (1, 2, 3, 4, 5, 6), lost),
+)
+
+
+def planted(records: Records, place: Place, drop: Drop, size: float, seeds: Sequence[int]) -> list[TrainedResult]:
+    """Return records with a drop in those of a scheme and attack; of messages in the first `size` seeds."""
+    chosen = seeds[: round(size)] if drop.metric == EXACT else seeds
+
+    def hurt(record: TrainedResult) -> Record:
+        if (record.key.scheme, record.key.attack) != place or record.key.seed not in chosen:
+            return record
+        return changed(record, rows=[drop.plant(row, size) for row in record.to_json()["rows"]])
+
+    return results(map(hurt, records))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two runs of the same cells: the baseline, and the same source under other conditions."""
+
+    old: Records
+    new: Records
+
+    @classmethod
+    def of(cls, old: Records, new: Records) -> "Pair":
+        """Return the cells that both have a result of.
+
+        Raises:
+            BadInput: if there is none.
+        """
+        both = {_cell(record) for record in old} & {_cell(record) for record in new}
+        if not both:
+            raise BadInput(f"no cell of the baseline of {SUITE} is in the other run; run the same suite")
+        return cls(*([one for one in side if _cell(one) in both] for side in (old, new)))
 
     @property
-    def name(self) -> str:
-        """Return the name of its folder."""
-        return f"draw{self.draw}-{self.repeat}"
+    def hosts(self) -> list[tuple[str, int]]:
+        """Return models with seeds, sorted."""
+        return sorted({(record.key.model, record.key.seed) for record in self.old})
 
     @property
-    def other(self) -> int:
-        """Return the draw whose first night is its baseline; over its repeats, all of the others."""
-        return (self.draw + 1 + self.repeat) % DRAWS
+    def seeds(self) -> list[int]:
+        """Return the seeds, sorted."""
+        return sorted({seed for _, seed in self.hosts})
+
+    @property
+    def places(self) -> list[Place]:
+        """Return the schemes with the attacks that they meet, sorted."""
+        return sorted({(record.key.scheme, record.key.attack) for record in self.old})
+
+    def night(self, number: int, seeds: int) -> tuple[Records, Records]:
+        """Return a baseline and a night of so many seeds, sides swapped by lot for each host and seed."""
+        generator = np.random.default_rng(derive_seed(what="night without a change", number=number, seeds=seeds))
+        swapped = {host: bool(lot) for host, lot in zip(self.hosts, generator.integers(2, size=99), strict=False)}
+        kept = set(generator.permutation(self.seeds)[:seeds].tolist())
+        sides = [
+            [theirs if swapped[own.key.model, own.key.seed] else own for own, theirs in pairs]
+            for pairs in (self._pairs(self.old, self.new), self._pairs(self.new, self.old))
+        ]
+        return sides[0], [record for record in sides[1] if record.key.seed in kept]
+
+    @staticmethod
+    def _pairs(one: Records, other: Records) -> list[tuple[TrainedResult, TrainedResult]]:
+        known = {_cell(record): record for record in other}
+        return [(record, known[_cell(record)]) for record in one]
 
 
-RUNS = [NightlyRun(draw, repeat) for repeat in range(DRAWS - 1) for draw in range(DRAWS)]
+def _cell(record: TrainedResult) -> tuple[object, ...]:
+    return *record.key.curve, record.key.seed
 
 
-def drawn(suite: Suite, draw: int) -> Suite:
-    """Return the suite with the seeds of a draw."""
-    return replace(suite, first_seed=APART * draw)
+def results(records: Iterable[Record]) -> list[TrainedResult]:
+    """Return those of records that are results of trained models."""
+    return [record for record in records if isinstance(record, TrainedResult)]
 
 
-def lowered(suite: Suite) -> Suite:
-    """Return the suite with the threshold of cwc lowered, under its old label.
+def quiet_line(pair: Pair, seeds: int, nights: int) -> list[object]:
+    """Return the line of a table for nights of so many seeds without a change."""
+    found = [compare(*pair.night(number, seeds)) for number in range(nights)]
+    alarms = sum(one.is_worse for one in found)
+    low, high = rate_interval(alarms, len(found))
+    least = min(_least(one) for one in found)
+    open_lines = np.mean([one.unjudged / len(one.judgements) for one in found])
+    return [seeds, len(found), alarms, f"{low:.3f} to {high:.3f}", f"{least:.2g}", f"{100 * open_lines:.0f} %"]
+
+
+def _least(found: Comparison) -> float:
+    return min(judgement.p for judgement in found.judgements)
+
+
+def smallest(drop: Drop, share: Callable[[float], float]) -> str:
+    """Return the smallest size that is found often enough, with how often; or that none is.
+
+    By halving: a larger drop is supposed to be found no less often.
+    """
+    often = cache(share)
+    first = bisect_left(drop.sizes, True, key=lambda size: often(size) >= FOUND)
+    if first == len(drop.sizes):
+        return f"none up to {drop.sizes[-1]:g}"
+    return f"{drop.sizes[first]:g} (found in {100 * often(drop.sizes[first]):.0f} %)"
+
+
+def elsewhere(pair: Pair, drop: Drop, seeds: int, nights: int, size: float) -> float:
+    """Return in which share of nights a drop is found, each planted in the next scheme and attack."""
+    places = losable(pair) if drop.metric == EXACT else pair.places
+    hits = 0
+    for number in range(nights):
+        old, new = pair.night(number, seeds)
+        own = sorted({record.key.seed for record in new})
+        hits += compare(old, planted(new, places[number % len(places)], drop, size, own)).is_worse
+    return hits / nights
+
+
+def here(pair: Pair, drop: Drop, size: float) -> float:
+    """Return in which share of schemes and attacks a drop is found where records repeat bit by bit."""
+    places = losable(pair) if drop.metric == EXACT else pair.places
+    found = [compare(pair.old, planted(pair.old, place, drop, size, pair.seeds)).is_worse for place in places]
+    return sum(found) / len(found)
+
+
+def losable(pair: Pair) -> list[Place]:
+    """Return the schemes and attacks whose messages all come back, so that they can be lost.
 
     Raises:
-        BadInput: if the suite has no cwc with a `survive` above LOWERED.
+        BadInput: if there are none.
     """
-    if not any(entry.name == "cwc" and entry.parameters.get("survive", 0) > LOWERED for entry in suite.schemes):
-        raise BadInput(f"suite {suite.name} has no scheme cwc whose survive could be lowered to {LOWERED}")
-    schemes = (
-        replace(entry, parameters={**entry.parameters, "survive": LOWERED}) if entry.name == "cwc" else entry
-        for entry in suite.schemes
-    )
-    return replace(suite, schemes=tuple(schemes))
+    fails = {(r.key.scheme, r.key.attack) for r in (*pair.old, *pair.new) if not all(x.recovered for x in r.rows)}
+    if not (found := [place for place in pair.places if place not in fails]):
+        raise BadInput("no scheme keeps its messages under any attack, so that none can be lost; run more cells")
+    return found
 
 
-@dataclass(frozen=True)
-class Laboratory:
-    """Where nights are run and kept: a folder, and the means of a run."""
-
-    folder: Path
-    means: Means
-
-    def records(self, suite: Suite, name: str) -> list[Record]:
-        """Run a nightly run, or what is left of it, and return its records."""
-        record_store = RecordStore(self.folder / name)
-        print(f"{name}:", file=sys.stderr)
-        run_with_hosts(suite, record_store, self.means, self.folder / "hosts")
-        return record_store.records()
-
-
-def compared(suite: Suite, laboratory: Laboratory) -> Iterator[tuple[NightlyRun, Comparison, bool]]:
-    """Yield each night, its comparison, and whether it repeats the first night of its draw bit by bit."""
-    first = {draw: laboratory.records(drawn(suite, draw), NightlyRun(draw, 0).name) for draw in range(DRAWS)}
-    for night in RUNS:
-        own = laboratory.records(drawn(suite, night.draw), night.name)
-        same = [*map(reproducible, own)] == [*map(reproducible, first[night.draw])]
-        yield night, compare(first[night.other], own), same
-
-
-def page(suite: Suite, laboratory: Laboratory) -> str:
-    """Return the whole page, running what is not recorded yet."""
-    nights = list(compared(suite, laboratory))
-    planted = compare(
-        laboratory.records(drawn(suite, 0), NightlyRun(0, 0).name),
-        laboratory.records(lowered(drawn(suite, 0)), "lowered"),
-    )
-    alarms = sum(found.is_worse for _, found, _ in nights)
+def power_table(pair: Pair, seeds: Sequence[int], nights: int) -> str:
+    """Return the smallest drops that are found, under equal conditions and elsewhere by seeds of the night."""
     rows = [
-        (night.draw, night.repeat, night.other, len(found.judgements), found.unjudged, *_least(found), same)
-        for night, found, same in nights
-    ]
-    columns = ("draw", "night", "baseline", "lines", "not judged", "least p, adjusted", "alarm", "repeats its draw")
-    models = ", ".join(model.name for model in suite.models)
+        [drop.metric, drop.unit, smallest(drop, partial(here, pair, drop)),
+         *(smallest(drop, partial(elsewhere, pair, drop, count, nights)) for count in seeds)]
+        for drop in DROPS
+    ]  # fmt: skip
+    columns = ["metric", "drop in", "equal conditions", *(f"elsewhere, {count} seeds" for count in seeds)]
+    return tabulate(rows, columns, tablefmt="github", disable_numparse=True)
+
+
+def quiet_table(pair: Pair, seeds: Sequence[int], nights: int) -> str:
+    """Return how many nights without a change fail elsewhere, by seeds of the night."""
+    columns = ("seeds of the night", "nights", "alarms", "share, 95 %", "least p, adjusted", "lines not judged")
+    return tabulate(
+        [quiet_line(pair, count, nights) for count in seeds], columns, tablefmt="github", disable_numparse=True
+    )
+
+
+def repeat_text(old: Records, again: Records) -> str:
+    """Return what a run under equal conditions repeated.
+
+    Raises:
+        BadInput: if its conditions are others than those of the baseline.
+    """
+    found = compare(old, again)
+    if not found.repeated:
+        raise BadInput("the run that should repeat the baseline has other conditions: run it with its numerics")
+    verdict = "fails" if found.is_worse else "does not fail"
+    return (
+        f"Of {found.repeated} readings that were made again, {len(found.changed)} changed: the night {verdict}. "
+        "While every reading repeats, no night can fail."
+    )
+
+
+def page(old: Records, other: Records, again: Records, nights: int, tried: int) -> str:
+    """Return the whole page.
+
+    Args:
+        old: the baseline. other, again: of other and of equal conditions.
+        nights: drawn without a change. tried: drawn for each size of a planted one.
+    """
+    pair = Pair.of(old, other)
+    seeds = sorted({min(FEW, len(pair.seeds)), len(pair.seeds)})
+    models = ", ".join(sorted({model for model, _ in pair.hosts}))
     return "\n\n".join(
         [
-            "# False alarms of the nightly comparison",
-            f"{len(nights)} nights of suite {suite.name} without a change, on {models} with {suite.seeds} seeds, "
-            f"each against the baseline of another draw of all seeds: **{alarms} alarms** at a family-wise error "
-            f"of {FAMILY_WISE:g}. Nightly runs of the same draw must repeat each other bit by bit. "
-            f"{measured_on(laboratory.means.device)}.",
-            tabulate(rows, columns, tablefmt="github"),
-            "## A planted change",
-            f"cwc with its threshold at quantile {LOWERED} of the pool instead of 0.9, same seeds: "
-            f"{len(planted.regressions)} of {len(planted.judgements)} lines got worse, the clearest:",
-            tabulate(worse_rows(planted), WORSE_COLUMNS, tablefmt="github", disable_numparse=True),
+            "# False alarms of the nightly gate, and what it finds",
+            f"Suite {SUITE} on {models}, {len(pair.seeds)} seeds, baseline with portable numerics; a family-wise "
+            f"error of {FAMILY_WISE:g} a night. {measured_on(choose_device('cpu'))}.",
+            "## Equal conditions, no change",
+            repeat_text(old, again),
+            "## Other conditions, no change",
+            "Nights drawn from the baseline and a run of the same source with the processor's own numerics: for "
+            "each host and seed the two are swapped or not, by lot, and a night of fewer seeds has them drawn.",
+            quiet_table(pair, seeds, nights),
+            "## The smallest drop that is found",
+            f"Smallest size found in {100 * FOUND:.0f} % of nights, of those tried; planted in all readings of one "
+            "scheme under one attack, on every host: in each scheme and attack once under equal conditions, in "
+            f"{tried} nights drawn as above elsewhere. Messages are lost where all came back.",
+            power_table(pair, seeds, tried),
         ]
     ) + "\n"  # fmt: skip
 
 
-def _least(found: Comparison) -> tuple[str, str]:
-    return f"{found.judgements[0].p:.2g}", "ALARM" if found.is_worse else "none"
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def command(
+@app.command()
+def study(
+    other: Annotated[Path, typer.Argument(help="Run of the suite under other conditions than the baseline.")],
+    again: Annotated[Path, typer.Argument(help="Run of a part of it under the same conditions.")],
     output: Output,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the records.")] = Path("results/runs/false-alarms"),
-    model: Annotated[list[str] | None, typer.Option("--model", help="Only these models of the suite.")] = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", help="Number of seeds.")] = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes.")] = 1,
+    nights: Annotated[int, typer.Option("--nights", min=1, help="Nights without a change, drawn.")] = 200,
+    tried: Annotated[int, typer.Option("--tried", min=1, help="Nights for each size of a planted drop.")] = 40,
 ) -> int:
-    """Run twenty nights without a change and one with one, and write the page."""
-    suite = narrow(load_suite("nightly-cpu"), models=model or (), seeds=seeds)
-    publish(page(suite, Laboratory(out, Means(choose_device("cpu"), jobs=jobs))), output)
+    """Resample nights without and with a change, and write the page."""
+    if (baseline := baseline_of(SUITE)) is None:
+        raise BadInput(f"there is no accepted baseline of {SUITE}; work in a checkout of this repository")
+    old, elsewhere_run, repeat = (
+        results(one.records()) for one in (baseline, RecordStore(other), RecordStore(again))
+    )
+    publish(page(old, elsewhere_run, repeat, nights, tried), output)
     return DONE
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(command)
     sys.exit(run_app(app, "false_alarms"))

@@ -1,10 +1,13 @@
 """The ranking by mean price of removal, as it was, beside the board's, for the same records, and why they differ.
 
-Nothing is run: ``python -m bench.studies.ranking_change results/encodings``. The former arithmetic is here alone.
+Nothing is run: ``python -m bench.studies.ranking_change results/encodings -o change.md``. The former arithmetic is
+here alone. Both rankings are of the same entries: the former one of all their records, the board's of those that it
+counts.
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -12,16 +15,26 @@ from typing import Annotated
 
 import typer
 
-from bench.leaderboard.attacker_tiers import FULL
+from bench.leaderboard.attacker_tiers import FREE, FULL
+from bench.leaderboard.board_figures import HEADLINE_LOSS
 from bench.leaderboard.boards import Board, board_and_payload, boards_of
 from bench.leaderboard.points import USEFUL, Point, RunRow, by_scheme, gather
 from bench.leaderboard.ranking import Standing, rank
-from bench.leaderboard.runs import Entry, Run, runs_of
+from bench.leaderboard.runs import Entry, runs_of
 from bench.leaderboard.table_text import Table, table_text
 from bench.records.store import RecordStore
+from bench.studies.output import Output, publish
 from cwwm.support.console import DONE, run_app
+from cwwm.support.errors import BadInput
 
-HEADERS = ["#", "scheme", "bits", "was", "price as it was", "S(1)", "why"]
+HEADERS = ["#", "scheme", "bits", "was", "moved", "price as it was", "S(1)", "why"]
+ABOUT = (
+    "The same records, ranked twice. *Was*: by the mean over runs of the points that the cheapest removal cost, at "
+    "all tiers, at least 0, the dearest attack tried where nothing removed the message (>), among the entries of "
+    "this board. *#*: by S(1) up to tier 2, as tables are now. *Moved*: places, a shared place counting as any of "
+    "those it stands for."
+)
+_NAMED = 3  # schemes that a reason names
 
 
 @dataclass(frozen=True)
@@ -89,49 +102,159 @@ def _mean_lost(point: Point) -> float:
     return fmean(losses) if losses else 0.0
 
 
+@dataclass(frozen=True)
+class Move:
+    """A line of a board beside what it was.
+
+    Attributes:
+        standing: the line. was: its former place and prices.
+        before: its former place among the entries that have a rank now; 0 without a rank.
+        first, last: the places that its place stands for, the same unless it is shared; 0 without a rank.
+    """
+
+    standing: Standing
+    was: Former
+    before: int = 0
+    first: int = 0
+    last: int = 0
+
+    @property
+    def text(self) -> str:
+        """Return how many places it moved, in words."""
+        if not self.first:
+            return "-"
+        if self.before > self.last:
+            return f"up {self.before - self.last}"
+        return f"down {self.first - self.before}" if self.before < self.first else "same"
+
+
+def moves(board: Board, points: Sequence[Point]) -> list[Move]:
+    """Return how each entry of a board of one payload moved, in the order of the board."""
+    standings = rank(board)
+    entries = {_entry(standing) for standing in standings}
+    former = former_ranking([point for point in points if (point.scheme, point.payload) in entries])
+    ranked = sorted(former[_entry(one)].place for one in standings if not one.unranked)
+    sizes = Counter(standing.place for standing in standings)
+    return [_move(standing, former[_entry(standing)], ranked, sizes[standing.place]) for standing in standings]
+
+
+def _entry(standing: Standing) -> Entry:
+    return standing.scheme, standing.payload
+
+
+def _move(standing: Standing, was: Former, ranked: Sequence[int], sharing: int) -> Move:
+    if standing.unranked:
+        return Move(standing, was)
+    first = int(standing.place.removesuffix("="))
+    return Move(standing, was, ranked.index(was.place) + 1, first, first + sharing - 1)
+
+
 def change_table(board: Board, points: Sequence[Point]) -> Table:
     """Return the present ranking of a board of one payload with the former one and the reason for each line."""
-    former = former_ranking([p for p in points if p.payload == board.payloads[0]])
+    reached, found = _reached(points), moves(board, points)
     rows: list[list[object]] = []
-    for standing in rank(board):
-        was = former[standing.scheme, standing.payload]
-        place = [standing.place, standing.scheme, standing.payload, was.place, was.text]
-        rows.append([*place, standing.survival or "-", why(standing, was, board)])
+    for move in found:
+        one = move.standing
+        place = [one.place, one.scheme, one.payload, move.was.place, move.text, move.was.text]
+        reason = "; ".join([*why(move, board, reached[_entry(one)]), *_others(move, found)])
+        rows.append([*place, one.survival or "-", reason])
     return HEADERS, rows
 
 
-def why(standing: Standing, was: Former, board: Board) -> str:
-    """Return in one line what makes the two figures of a scheme differ."""
-    if standing.unranked:
-        return f"not ranked: {standing.unranked}"
+def _reached(points: Sequence[Point]) -> Mapping[Entry, list[RunRow]]:
+    """Return all rows of each entry, those among them that a board leaves out."""
+    return {entry: [row for point in own for row in point.runs] for entry, own in by_scheme(points).items()}
+
+
+def why(move: Move, board: Board, rows: Sequence[RunRow]) -> list[str]:
+    """Return what makes the two figures of a scheme differ, or what both say and the first thing that differs.
+
+    Args:
+        move: of the scheme on the board. board: of one payload.
+        rows: all rows of the scheme, those that the board leaves out among them.
+    """
+    if move.standing.unranked:
+        return [f"not ranked: {move.standing.unranked}"]
+    reasons = list(_reasons(move, board, rows))
+    return [_by_both(move), *reasons[:1]] if move.text == "same" else reasons
+
+
+def _by_both(move: Move) -> str:
+    share = move.standing.survival.value if move.standing.survival else 0.0
+    said = {1.0: "keeps every message at one point by both", 0.0: "removed for at most one point by both"}
+    cheap = max(price.points for price in move.was.prices) <= HEADLINE_LOSS
+    return said.get(share, "in this place by both") if share or cheap else "in this place by both"
+
+
+def _reasons(move: Move, board: Board, rows: Sequence[RunRow]) -> Iterator[str]:
+    standing, prices = move.standing, move.was.prices
     lost = len(standing.runs) - len(standing.embedded)
-    points = sorted(price.points for price in was.prices)
-    never = f"{lost} of {len(standing.runs)} runs were never embedded, and counted as removed for nothing"
-    mixed = f"the price was a mean of {points[0]:.1f} to {points[-1]:.1f} points"
-    reasons = [
-        never if lost else "",
-        mixed if points[0] <= 1 < points[-1] else "",
-        _dearer(standing.embedded, board),
-        "its place is shared: S(1) is not told apart" if standing.place.endswith("=") else "",
-    ]
-    return "; ".join(filter(None, reasons)) or "told apart by both"
+    if lost:
+        yield f"{lost} of {len(standing.runs)} runs were never embedded, and counted as removed for nothing"
+    points = sorted(price.points for price in prices)
+    if points[0] <= HEADLINE_LOSS < points[-1]:
+        yield f"the price was a mean of {points[0]:.1f} to {points[-1]:.1f} points"
+    censored = sum(price.more for price in prices)
+    if censored:
+        yield f"of {censored} runs that nothing removed the price was that of the dearest attack tried"
+    yield from _left_out(standing, board, rows)
+    if standing.place.endswith("="):
+        yield "its place is shared: S(1) is not told apart"
 
 
-def _dearer(runs: Sequence[Run], board: Board) -> str:
-    rows = [row for run in runs if (row := run.removal(board.all_tiers)) is not None]
-    full = sum(row.tier == FULL for row in rows)
-    return f"the cheapest removal of {full} runs takes tier 3, which the headline leaves out" if full else ""
+def _left_out(standing: Standing, board: Board, rows: Sequence[RunRow]) -> Iterator[str]:
+    """Yield which cheap removals the former price counted and the headline does not."""
+    if board.first > FREE and (free := _fell(rows, lambda row: row.tier == FREE)):
+        yield f"{free} runs fell to free moves, which this board leaves out"
+    cheapest = [row for run in standing.embedded if (row := run.removal(board.all_tiers)) is not None]
+    full = sum(row.tier == FULL for row in cheapest)
+    if full:
+        yield f"the cheapest removal of {full} runs takes tier 3, which the headline leaves out"
+
+
+def _fell(rows: Iterable[RunRow], counted: Callable[[RunRow], bool]) -> int:
+    return len({(row.record.key.model, row.seed) for row in rows if row.removed and counted(row)})
+
+
+def _others(move: Move, every: Sequence[Move]) -> Iterator[str]:
+    """Yield whom a scheme that moved passed, and who passed it."""
+    ranked = [other for other in every if other.first and move.text not in ("same", "-")]
+    passed = [other for other in ranked if other.before < move.before and other.first > move.last]
+    by = [other for other in ranked if other.before > move.before and other.last < move.first]
+    for what, some in (("passed", passed), ("passed by", by)):
+        if some:
+            yield f"{what} {_names([_entry(other.standing) for other in some])}"
+
+
+def _names(entries: Sequence[Entry]) -> str:
+    more = len(entries) - _NAMED
+    return ", ".join(scheme for scheme, _ in entries[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def page(folder: Path) -> str:
+    """Return both rankings of a folder's records, a table a board and payload.
+
+    Raises:
+        BadInput: if no trained model's result is there, so that nothing can be ranked.
+    """
+    points = gather(RecordStore(folder).records())
+    if not points:
+        raise BadInput(
+            f"{folder} holds no results of trained models, so that nothing is ranked; name another folder"
+        )
+    parts = [f"# The ranking of {RecordStore(folder).suite} by price of removal, and as it is", ABOUT]
+    for board in board_and_payload(boards_of(runs_of(points))):
+        parts += [f"## Board {board.name}, {board.payloads[0]} bits", table_text(change_table(board, points))]
+    return "\n\n".join(parts) + "\n"
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
-def study(folder: Annotated[Path, typer.Argument(help="Folder of records.")]) -> int:
-    """Print both rankings of a folder's records, a table a board and payload."""
-    points = gather(RecordStore(folder).records())
-    for board in board_and_payload(boards_of(runs_of(points))):
-        print(f"Board {board.name}, {board.payloads[0]} bits\n\n{table_text(change_table(board, points))}\n")
+def study(folder: Annotated[Path, typer.Argument(help="Folder of records.")], output: Output) -> int:
+    """Write both rankings of a folder's records, with the reason for each line."""
+    publish(page(folder), output)
     return DONE
 
 

@@ -39,10 +39,54 @@ def test_a_mean_of_two_humps_was_first_and_is_not() -> None:
     assert rows["fails"][-1] == "not ranked: one seed"
 
 
-def test_the_study_prints_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    record_store_of(tmp_path, "mine", records())
-    assert run_app(app, "study", [str(tmp_path)]) == 0
-    said = capsys.readouterr().out
-    assert "Board encodings, 256 bits" in said
-    assert "| 1= " in said or "| 1 " in said
+OUTCOMES = {
+    "stands": [Outcome(1, True, 80.0)],
+    "dear": [Outcome(1, False, 0.9)],
+    "long": [Outcome(1, True, 0.0), Outcome(3, False, 0.5)],
+    "falls": [Outcome(1, False, 0.1)],
+    "unlike": [Outcome(1, True, 90.0)],
+}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "moved", "reason"),
+    [
+        ("stands", "same", "keeps every message at one point by both; of 4 runs that nothing removed"),
+        (
+            "long",
+            "up 1",
+            "the cheapest removal of 4 runs takes tier 3, which the headline leaves out; its place is",
+        ),
+        ("long", "up 1", "; passed dear"),
+        ("dear", "down 1", "; passed by long"),
+        ("falls", "same", "removed for at most one point by both"),
+        ("unlike", "-", "not ranked: one host"),
+    ],
+)
+def test_every_scheme_is_told_why_it_moved_or_did_not(scheme: str, moved: str, reason: str) -> None:
+    hosts = dict.fromkeys(OUTCOMES, HOSTS) | {"unlike": HOSTS[:2]}
+    made = [
+        attacked(name, "magnitude", *outcomes, model=m, seed=s)
+        for name, outcomes in OUTCOMES.items()
+        for m, s in hosts[name]
+    ]
+    points = gather(typed(made))
+    (board,) = boards_of(runs_of(points))
+    rows = {str(row[1]): row for row in change_table(board, points)[1]}
+    assert rows[scheme][4] == moved
+    assert reason in str(rows[scheme][-1])
+
+
+def test_the_study_writes_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record_store_of(tmp_path / "mine", "mine", records())
+    assert run_app(app, "study", [str(tmp_path / "mine"), "-o", str(tmp_path / "change.md")]) == 0
+    said = (tmp_path / "change.md").read_text()
+    assert capsys.readouterr().out == said + "\n"
+    assert "## Board encodings, 256 bits" in said
     assert "> 35.1" in said
+
+
+def test_a_folder_without_results_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record_store_of(tmp_path / "none", "none", [])
+    assert run_app(app, "study", [str(tmp_path / "none"), "-o", str(tmp_path / "change.md")]) == 2
+    assert "nothing is ranked" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Every measured figure of the README and the documentation, derived again from what is committed."""
