@@ -10,6 +10,7 @@ from bench.leaderboard.bootstrap import Floats, Place, redraw, share_above, shar
 from bench.leaderboard.runs import Entry, Gone, Run, by_entry, not_recovered
 
 GRID = np.round(np.arange(-1.0, 20.0 + 1e-9, 0.1), 1)  # points at which a curve is told
+BAND_FROM = 5  # runs from which on a band is drawn: with fewer it covers most of the panel
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,11 @@ class Curve:
     share: Floats
     low: Floats
     high: Floats
+
+    @property
+    def has_band(self) -> bool:
+        """Say whether there are enough runs for a band to tell more than that they are few."""
+        return self.runs >= BAND_FROM
 
 
 def curves(board: Board, last: int) -> list[Curve]:

@@ -40,7 +40,7 @@ class _Look:
 def draw_survival(boards: Sequence[Board], title: str) -> "Figure":
     """Return the figure: a row a board of one payload, a column for attackers up to tier 1, 2 and 3.
 
-    Bands are 95 % intervals, where a panel has six curves at most.
+    Bands are 95 % intervals, for schemes with five runs or more, where a panel has six curves at most.
     """
     from matplotlib.figure import Figure
 
@@ -71,7 +71,7 @@ def _panel(axis: Any, board: Board, last: int, order: Sequence[Entry], looks: di
     shown = [found[entry] for entry in order if entry in found and entry in looks]
     lift = min(_LIFT, _SPREAD / max(1, len(shown)))
     for number, curve in enumerate(shown):
-        band = len(shown) <= _BANDS
+        band = curve.has_band and len(shown) <= _BANDS
         _line(axis, curve, looks[curve.entry], lift * ((len(shown) - 1) / 2 - number), band=band)
     tried = any(row.tier == last for run in board.runs for row in run.rows)
     tiers = f"tier {last}" if board.first == last else f"tiers {board.first} to {last}"

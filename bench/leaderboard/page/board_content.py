@@ -99,9 +99,9 @@ def _curves(board: Board, ranked: Sequence[Standing], places: Places) -> Iterato
 
 
 def _steps(curve: Curve) -> list[list[float]]:
-    """Return a curve where it changes, and at both ends: points, share, and the band."""
-    lines = (GRID, curve.share, curve.low, curve.high)
-    told = [[round(float(x), 4) for x in values] for values in zip(*lines, strict=True)]
+    """Return a curve where it changes, and at both ends: points, share, and the band if it has one."""
+    band = (curve.low, curve.high) if curve.has_band else ()
+    told = [[round(float(x), 4) for x in values] for values in zip(GRID, curve.share, *band, strict=True)]
     last = len(told) - 1
     return [values for at, values in enumerate(told) if at in (0, last) or values[1:] != told[at - 1][1:]]
 

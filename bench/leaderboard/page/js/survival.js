@@ -50,7 +50,7 @@ function survivalCurves(box, choice) {
     h(
       "p",
       { class: "quiet" },
-      "Share of embedded runs whose message outlives all attacks that cost at most so many points of test accuracy. Bands are 95 % intervals, where at most six curves are drawn; a click on a curve shows the removals behind it.",
+      "Share of embedded runs whose message outlives all attacks that cost at most so many points of test accuracy. Bands are 95 % intervals, from five runs on, where at most six curves are drawn; a click on a curve shows the removals behind it.",
     ),
   );
 }
@@ -83,7 +83,7 @@ function plot(choice, shown, last, width) {
 function marks(choice, { scheme, steps }, number, count) {
   const { colour, dash } = look(choice.content, scheme);
   const lift = number * Math.min(LIFT, SPREAD / count);
-  const banded = count > BANDS ? [] : steps;
+  const banded = count > BANDS ? [] : steps.filter((step) => step.length > 2);
   const x = (step) => step[0];
   return [
     Plot.areaY(banded, { x, y1: (step) => step[2], y2: (step) => step[3], curve: "step-after", fill: colour, fillOpacity: 0.08 }),
