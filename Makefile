@@ -34,7 +34,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup bench test test-slow test-lowest check-results fuzz kills golden portable nightly nightly-speed perf \
+.PHONY: help setup bench test test-programs test-slow test-lowest check-results fuzz kills golden portable nightly nightly-speed perf \
 	lint docs coverage wheels screenshots clean
 
 help:
@@ -73,7 +73,10 @@ nightly-speed: setup
 	$(BIN)/cwwm-bench speed $(BASE)
 
 test: setup
-	$(PYTEST) -m "not slow and not results"
+	$(PYTEST) -m "not slow and not results and not programs"
+
+test-programs: setup
+	$(PYTEST) -m "programs and not slow"
 
 test-slow: setup
 	$(BIN)/pytest -m slow

@@ -12,6 +12,8 @@ from bench.attacks import ATTACKS, Attack
 from cwwm.schemes import SCHEMES, Scheme
 from cwwm.support.discovery import discover
 
+pytestmark = pytest.mark.programs
+
 ROOT = Path(__file__).resolve().parent.parent
 KNOWN = """
 from bench.attacks import ATTACKS

@@ -9,6 +9,8 @@ import pytest
 
 from cwwm.support.packages import missing_package
 
+pytestmark = pytest.mark.programs
+
 ROOT = Path(__file__).resolve().parent.parent
 #: what a host lacks that has torch, torchvision, timm, matplotlib, tabulate, PyYAML and pydantic, but no registry
 ABSENT = ("sklearn", "skimage", "gmpy2", "reedsolo", "torch_pruning", "torchao", "onnx", "onnxscript")

@@ -14,6 +14,8 @@ from cwwm.schemes import SCHEMES
 from cwwm.support.console import run_app
 from cwwm.weights.checkpoint import save_tensors
 
+pytestmark = pytest.mark.programs
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines()]

@@ -25,6 +25,8 @@ from examples.low_rank import LowRank
 from examples.patchwork import Patchwork
 from tests.processes import with_models_of
 
+pytestmark = pytest.mark.programs
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PLUGINS = ("--plugin", "examples.patchwork", "--plugin", "examples.low_rank")
 

@@ -10,6 +10,8 @@ from tests.kills.bench_victims import Parent, Run, Worker
 from tests.kills.stage import Stage, set_stage
 from tests.kills.victim import Victim
 
+pytestmark = pytest.mark.programs
+
 QUICK = [kind for kind in VICTIMS if not issubclass(kind, Parent | Worker)]  # whose processes start at once
 SECONDS: dict[type[Victim], float] = {Run: 2.0}  # of what takes long to measure
 

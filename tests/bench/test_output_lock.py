@@ -17,6 +17,8 @@ from bench.support.output_lock import LOCK, writing
 from cwwm.support.errors import BadInput, EnvironmentFault
 from tests.processes import recorded, start, until
 
+pytestmark = pytest.mark.programs
+
 Bench = Callable[..., int]
 
 

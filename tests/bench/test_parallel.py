@@ -17,6 +17,8 @@ from bench.verification.submission import inspect
 from tests.processes import gone, recorded, start, until, with_models_of, workers
 from tests.tiny_suite import SUITE as TINY
 
+pytestmark = pytest.mark.programs
+
 Bench = Callable[..., int]
 
 PLUGIN = """

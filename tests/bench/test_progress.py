@@ -32,6 +32,8 @@ from cwwm.support.errors import BadInput
 from cwwm.support.files import write_json
 from tests.processes import start
 
+pytestmark = pytest.mark.programs
+
 Bench = Callable[..., int]
 
 

@@ -107,7 +107,7 @@ NAMES = st.text(
 ) | st.sampled_from(["no", "08", "1e3", "~", "1:30", "2024-01-01"])
 PAYLOADS = st.lists(st.integers(1, 2**53), min_size=1, max_size=3)
 NUMBERS = st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.integers(0, 99), min_size=1, max_size=3)
-ENTRY = {"label": NAMES, "payloads": PAYLOADS, "own": NAMES | st.integers() | st.booleans()}
+ENTRY = {"label": NAMES, "payloads": PAYLOADS, "own": NAMES | st.integers(-(10**29), 10**29) | st.booleans()}
 TUNES = st.fixed_dictionaries({"parameter": NAMES, "low": st.floats(0.1, 1), "high": st.integers(2, 9)})
 SCHEMES = NAMES | st.fixed_dictionaries(
     {"name": NAMES},

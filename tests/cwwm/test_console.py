@@ -14,6 +14,8 @@ from cwwm.cli import app
 from cwwm.ownership.keys import Key
 from cwwm.support.console import BAD_INPUT, DONE, escaped, run_app
 
+pytestmark = pytest.mark.programs
+
 ODD = "me\u0308in\n\t\U0001f468\u200d\U0001f469\u200d\U0001f467"  # a combining umlaut, a line end, a joined emoji
 NORMAL = "m\u00ebin\n\t\U0001f468\u200d\U0001f469\u200d\U0001f467"
 SHOWN = r"text: m" + "\u00eb" + r"in\n\t" + "\U0001f468" + r"\u200d" + "\U0001f469" + r"\u200d" + "\U0001f467"

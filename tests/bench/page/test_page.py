@@ -23,6 +23,8 @@ from tests.bench.page.conftest import RESULTS, Open
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
+pytestmark = pytest.mark.programs
+
 VIEWS = ("survival", "curves", "pareto", "capacity", "speed", "measurements", "more")
 
 
