@@ -1,15 +1,15 @@
 """Measures one cell of trained models: mark -> attack over its strengths -> extraction, evidence, accuracy."""
 
 import statistics
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from bench.attacks import AttackContext, Attacked
+from bench.attacks import Attacked
 from bench.data import Dataset
 from bench.execution.attacker import attacker_context
-from bench.execution.curve import Advance, curve_rows
+from bench.execution.curve import Advance, attacked_models, curve_rows
 from bench.execution.model_factory import ModelFactory, Subjects
 from bench.execution.owner import OwnersReading
 from bench.metrics.accuracy import accuracies
@@ -19,7 +19,6 @@ from cwwm.weights.view import Weights, as_weights
 
 _EXTRACTIONS = 5  # the median of so many, or of as many as fit a second, is the extraction time
 _PATIENCE = 1.0
-_MOST_KEPT = 2 << 30  # bytes of attacked models that wait to be read in another way
 OF_MARKED = (
     *("accuracy", "validation", "digest", "energy", "depth_energy", "noise_floor", "answers", "answers_floor"),
 )
@@ -72,21 +71,8 @@ def attacked_rows(
         cost = cell.attack.attack.spent(item.cost, context)
         return {**_measured(item, subjects.data, owner), "cost": cost}
 
-    attacked = _attacked(cell, subjects, context, factory)
+    attacked = attacked_models(cell, [subjects.marked.model, *subjects.copies], context, factory)
     return curve_rows(cell, attacked, subjects.marked.scheme, measured, advance)
-
-
-def _attacked(cell: Cell, subjects: Subjects, context: AttackContext, factory: ModelFactory) -> Iterable[Attacked]:
-    """Return the attacked models: made one by one, or kept for the cells that read them in other ways."""
-    models, strengths = [subjects.marked.model, *subjects.copies], cell.attack.strengths
-
-    def made() -> Iterator[Attacked]:
-        return cell.attack.attack.curve(models, strengths, context)
-
-    size = sum(tensor.numel() * tensor.element_size() for tensor in subjects.marked.model.state_dict().values())
-    if cell.readings == 1 or size * len(strengths) > _MOST_KEPT:
-        return made()
-    return factory.keep("attacked", cell.attacked, lambda: [item.kept() for item in made()])
 
 
 def _timing(subjects: Subjects, extract_ms: float) -> dict[str, Any]:
