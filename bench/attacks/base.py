@@ -137,6 +137,10 @@ class Attacked:
     cost: Cost
     task: Dataset | None = None
 
+    def kept(self) -> "Attacked":
+        """Return a copy that stays valid when the next is asked for."""
+        return replace(self, model=copy.deepcopy(self.model))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Attack(ABC):

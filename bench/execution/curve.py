@@ -1,22 +1,23 @@
 """The rows of a cell: an attack over its strengths, and what is found of each attacked model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from torch import nn
 
 from bench.attacks import AttackContext, Attacked
+from bench.execution.model_factory import UnmarkedModels
 from bench.suite.cell import Cell
 from cwwm.schemes import Scheme
 
 Advance = Callable[[int], None]
+_MOST_KEPT = 2 << 30  # bytes of attacked models that wait to be read in another way
 
 
 def curve_rows(
     cell: Cell,
-    models: Sequence[nn.Module],
+    attacked: Iterable[Attacked],
     scheme: Scheme,
-    context: AttackContext,
     measured: Callable[[Attacked], dict[str, Any]],
     advance: Advance,
 ) -> list[dict[str, Any]]:
@@ -24,16 +25,36 @@ def curve_rows(
 
     Args:
         cell: whose attack is run.
-        models: the marked one, and other customers' copies for attackers who collude.
+        attacked: what the attack made at each strength.
         scheme: of the mark, whose law says what is to be expected.
-        context: what the attacker has.
         measured: what is found of an attacked model beside strength, achieved and law.
         advance: told after each strength how many rows are done.
     """
     attack, rows = cell.attack.attack, list[dict[str, Any]]()
-    for item in attack.curve(models, cell.attack.strengths, context):
+    for item in attacked:
         channel = attack.predicted(item.strength)
         law = scheme.survival(*channel) if channel else None
         rows.append({"strength": item.strength, "achieved": dict(item.achieved), "law": law, **measured(item)})
         advance(len(rows))
     return rows
+
+
+def attacked_models(
+    cell: Cell, models: Sequence[nn.Module], context: AttackContext, factory: UnmarkedModels
+) -> Iterable[Attacked]:
+    """Return the attacked models of a cell: made one by one, or kept for the cells that read them in other ways.
+
+    Args:
+        cell: whose attack is run.
+        models: the marked one, and other customers' copies for attackers who collude.
+        context: what the attacker has.
+        factory: keeps them.
+    """
+
+    def made() -> Iterator[Attacked]:
+        return cell.attack.attack.curve(models, cell.attack.strengths, context)
+
+    size = sum(tensor.numel() * tensor.element_size() for tensor in models[0].state_dict().values())
+    if cell.readings == 1 or size * len(cell.attack.strengths) > _MOST_KEPT:
+        return made()
+    return factory.keep("attacked", cell.attacked, lambda: [item.kept() for item in made()])

@@ -9,7 +9,7 @@ import torch
 from bench.attacks import Attacked
 from bench.data import Dataset
 from bench.execution.attacker import attacker_context
-from bench.execution.curve import Advance, curve_rows
+from bench.execution.curve import Advance, attacked_models, curve_rows
 from bench.execution.model_factory import ModelFactory, Subjects
 from bench.execution.owner import OwnersReading
 from bench.metrics.accuracy import accuracies
@@ -71,9 +71,8 @@ def attacked_rows(
         cost = cell.attack.attack.spent(item.cost, context)
         return {**_measured(item, subjects.data, owner), "cost": cost}
 
-    return curve_rows(
-        cell, [subjects.marked.model, *subjects.copies], subjects.marked.scheme, context, measured, advance
-    )
+    attacked = attacked_models(cell, [subjects.marked.model, *subjects.copies], context, factory)
+    return curve_rows(cell, attacked, subjects.marked.scheme, measured, advance)
 
 
 def _timing(subjects: Subjects, extract_ms: float) -> dict[str, Any]:

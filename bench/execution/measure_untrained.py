@@ -175,7 +175,8 @@ def _rows(
             "timing": {"attack_s": item.cost.seconds},
         }
 
-    return curve_rows(cell, [owner.marked.model], owner.marked.scheme, context, measured, advance)
+    attacked = cell.attack.attack.curve([owner.marked.model], cell.attack.strengths, context)
+    return curve_rows(cell, attacked, owner.marked.scheme, measured, advance)
 
 
 def _no_other_data(name: str) -> NoReturn:

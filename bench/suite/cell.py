@@ -130,15 +130,26 @@ class MarkSpec:
 
 @dataclass(frozen=True)
 class Cell:
-    """One curve: a marked model, an attack over its strengths, and how suspects are read; one record."""
+    """One curve: a marked model, an attack over its strengths, and how suspects are read; one record.
+
+    Attributes:
+        readings: how many cells of the run read these attacked models, one after the other; not in the identity.
+    """
 
     mark: MarkSpec
     attack: "AttackEntry"
+    readings: int = 1
 
     @property
     def host(self) -> HostSpec:
         """Return the host of the mark."""
         return self.mark.host
+
+    @property
+    def attacked(self) -> str:
+        """Return what identifies the attacked models within a run, however they are read."""
+        made = {"attack": self.attack.attack.to_json(), "strengths": list(self.attack.strengths)}
+        return identity(kind="attacked", mark=self.mark.identity, **made)
 
     @property
     def attack_recipe(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """From a suite to its cells, models x schemes x payloads x seeds x attacks, and which are still to be run."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bench.models.registry import ModelSpec
@@ -26,18 +27,28 @@ def cells(suite: Suite, runtime: Mapping[str, Any]) -> list[Cell]:
             levels of lost accuracy has no strengths chosen on one of the models; if a suite of untrained models
             has a scheme that marks only with data.
 
-    Attacks on a mark come in the suite's order, or in that of their tiers if the suite stops.
+    Attacks on a mark come in the suite's order, or in that of their tiers if the suite stops. On a mark that is
+    read in several ways each attack is read in all of them before the next.
     """
     if suite.untrained:
         _check_one_shot(suite.schemes)
     attacks = sorted(suite.attacks, key=lambda a: a.attack.declared_tier) if suite.stop else suite.attacks
-    return [
+    return _together(
         Cell(mark, _levelled(suite, attack, mark.host.model))
         for host in _hosts(suite, runtime)
         for mark in _marks(suite, host)
         for attack in attacks
         if mark.payload in suite.payloads_of(attack)
-    ]
+    )
+
+
+def _together(cells: Iterable[Cell]) -> list[Cell]:
+    """Return cells that read the same attacked models one after the other, so that these are made once."""
+    marks: dict[str, dict[str, list[Cell]]] = {}
+    for cell in cells:
+        marks.setdefault(cell.mark.identity, {}).setdefault(cell.attacked, []).append(cell)
+    groups = [group for attacked in marks.values() for group in attacked.values()]
+    return [replace(cell, readings=len(group)) for group in groups for cell in group]
 
 
 def pending(cells: Sequence[Cell], record_store: RecordStore, *, stop: bool = False) -> list[Cell]:
