@@ -39,7 +39,8 @@ export PYTHONUNBUFFERED := 1
 
 help:
 	@echo "make bench      set up, run suite smoke (SUITE=...) and print its leaderboard; DEVICE=auto|cpu|cuda"
-	@echo "make test       set up and run all quick tests in JOBS=auto processes (0: in one); make test-slow runs the slow"
+	@echo "make test       set up and run the quick tests in JOBS=auto processes (0: in one)"
+	@echo "make test-programs  tests that run whole commands; make test-slow  those that take minutes"
 	@echo "make check-results  whether committed tables, pages and claims follow from their records, and golden cells are equal"
 	@echo "make fuzz       every reader of files against N=100000 changed files from SEED=0 on; TARGETS=torch for some"
 	@echo "make golden     rows of the golden cells again, to be committed where they were meant to change"

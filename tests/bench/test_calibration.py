@@ -16,6 +16,8 @@ from bench.suite.calibration_file import Strengths, read_strengths, strengths_pa
 from bench.suite.expand import cells
 from cwwm.support.errors import BadInput
 
+pytestmark = pytest.mark.programs
+
 Bench = Callable[..., int]
 
 SUITE = """

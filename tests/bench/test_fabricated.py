@@ -14,6 +14,8 @@ from bench.leaderboard import texts
 from bench.records.store import RecordStore, record_digest
 from bench.verification.submission import _identity
 
+pytestmark = pytest.mark.programs
+
 Bench = Callable[..., int]
 Record = dict[str, Any]
 Edit = Callable[[Record], object]

@@ -24,6 +24,8 @@ from bench.verification.comparison import reproducible
 from cwwm.schemes import SCHEMES
 from cwwm.support.console import run_app
 
+pytestmark = pytest.mark.programs
+
 SEEDS = 8  # the fewest with which an exact test of one model can say anything
 
 ZOO = """

@@ -16,6 +16,8 @@ from bench.records.store import RecordStore
 from bench.verification.comparison import comparable
 from cwwm.support.files import write_json
 
+pytestmark = pytest.mark.programs
+
 Bench = Callable[..., int]
 
 

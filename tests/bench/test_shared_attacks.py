@@ -14,6 +14,8 @@ from bench.suite.expand import cells
 from bench.support.environment import prepare
 from bench.verification.comparison import reproducible
 
+pytestmark = pytest.mark.programs
+
 Bench = Callable[..., int]
 
 SUITE = """

@@ -20,6 +20,8 @@ from bench.verification.comparison import reproducible
 from tests.bench.invented import record as invented
 from tests.bench.invented import typed
 
+pytestmark = pytest.mark.programs
+
 Bench = Callable[..., int]
 
 SUITE = """

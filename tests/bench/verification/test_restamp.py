@@ -14,6 +14,8 @@ from bench.records.schema import Json
 from bench.records.store import RecordStore
 from bench.verification.submission import _identity, inspect
 
+pytestmark = pytest.mark.programs
+
 Bench = Callable[..., int]
 OLD = "0" * 32
 
