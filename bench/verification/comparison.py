@@ -7,7 +7,7 @@ from bench.suite.sources import is_stale
 
 def reproducible(record: Record) -> Json:
     """Return the JSON of a record that the same source gives again on the same machine: no timings, no date."""
-    dropped = ("timing", "environment", "digest", "attempts", "format", "beside")
+    dropped = ("timing", "environment", "digest", "attempts", "format", "beside", "restamped")
     kept = {key: value for key, value in record.to_json().items() if key not in dropped}
     kept["rows"] = [{k: v for k, v in row.items() if k != "timing"} for row in kept.get("rows", [])]
     return kept

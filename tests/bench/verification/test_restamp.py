@@ -83,6 +83,16 @@ def test_equal_results_are_said_to_be_and_stamped(
     assert "nothing is of older source that can be run again here" in capsys.readouterr().out
 
 
+def test_what_was_stamped_can_be_stamped_again(
+    older: Path, bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stamp = ("restamp", older, "--sample", 1, "--seed", 1, "--device", "cpu")
+    assert bench(*stamp) == 0
+    rewrite(older, lambda record: record["recipe"]["host"].update(source=OLD))  # the source went on
+    assert bench(*stamp) == 0
+    assert capsys.readouterr().out.count("16 records stamped, after 1 cells were run again with equal results") == 2
+
+
 def test_other_results_stamp_nothing(older: Path, bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     def edit(record: dict[str, Any]) -> None:
         record["rows"][0]["overlap"] /= 2
