@@ -116,8 +116,8 @@ def waiting(
     Raises:
         BadInput: if the suite tunes no scheme, and runs no attack at levels of lost accuracy, of those asked for.
     """
-    own = schemes and suite.tuned_in is None
-    tuned = {suite.tuned_as(entry).label: suite.tuned_as(entry) for entry in suite.schemes if entry.tune and own}
+    own = [suite.tuned_as(entry) for entry in suite.schemes if entry.tune and schemes and not suite.tuned_in]
+    tuned = {entry.label: entry for entry in own}  # several readings of the same marks are one
     levelled = [entry for entry in suite.attacks if entry.lost and attacks]
     if not tuned and not levelled:
         raise BadInput(

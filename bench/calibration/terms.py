@@ -35,8 +35,12 @@ def answers(marked: Marked, host: HostSpec, factory: ModelFactory) -> Change:
 
 def answers_floor(host: HostSpec, factory: ModelFactory) -> float:
     """Return the share of answers that differ between two unmarked trainings, of other batches; see `answers`."""
-    split = factory.data(host).to_choose_on()
-    return answers_changed(factory.twin(host).model, factory.control(host).model, split)
+
+    def measure() -> float:
+        split = factory.data(host).to_choose_on()
+        return answers_changed(factory.twin(host).model, factory.control(host).model, split)
+
+    return factory.keep("answers floor", host.identity("twin"), measure)  # each trial of a search asks for it
 
 
 CHANGES: Mapping[Equal, Callable[[Marked, HostSpec, ModelFactory], Change]] = {"energy": energy, "answers": answers}

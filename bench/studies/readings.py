@@ -57,8 +57,8 @@ class Reading:
     @property
     def free(self) -> tuple[int, int]:
         """Return how many embedded runs keep their message under every free move, and how many met one."""
-        met = [[row for row in run.rows if row.tier == FREE] for run in embedded(self.runs)]
-        return sum(keeps(rows) for rows in met if rows), sum(map(bool, met))
+        moves = [[row for row in run.rows if row.tier == FREE] for run in embedded(self.runs)]
+        return sum(keeps(rows) for rows in moves if rows), sum(map(bool, moves))
 
     def survival(self, tiers: Sequence[int]) -> tuple[int, int]:
         """Return how many embedded runs outlive what costs a point at most in these tiers, and of how many."""

@@ -43,10 +43,12 @@ class Stopping:
         return cls(record_store, runs)
 
     def reason(self, cell: Cell) -> str | None:
-        """Return which earlier cell decided the run of a cell, in words; None if none has."""
+        """Return which cell, of a lower tier or before it in the last, decided a cell's run; None if none has."""
         own, run = cell.attack.attack.declared_tier, self.runs[_run(cell)]
-        earlier = [c for c in run[: run.index(cell)] if c.attack.attack.declared_tier <= deciding(own)]
-        found = (self.record_store.read(c.identity) for c in earlier)
+        tiers = [(c, c.attack.attack.declared_tier) for c in run]
+        lower = [c for c, its in tiers if its < own]
+        beside = [c for c, its in tiers[: run.index(cell)] if its == own == _LAST]
+        found = (self.record_store.read(c.identity) for c in (*lower, *beside))
         records = (record for record in found if record is not None)
         return next(decisions(records, own, cell.mark.scheme.reader), None)
 

@@ -96,6 +96,17 @@ def test_each_way_to_read_a_mark_is_a_run_of_its_own(folder: Path, tmp_path: Pat
     assert decided == {"dm-qim"}, "the records here are of a blind reading"
 
 
+@pytest.mark.usefixtures("zoo")
+def test_a_lower_tier_decides_in_whatever_order_cells_are_run(folder: Path) -> None:
+    """A run inside a budget takes the most important cells first."""
+    listed = cells(load_suite(str(folder / "stops.yaml")), prepare(torch.device("cpu"), 1))
+    store = RecordStore(folder / "out")
+    ordered, turned = Stopping.of(listed, store), Stopping.of(listed[::-1], store)
+    reasons = [ordered.reason(cell) for cell in listed]
+    assert any(reasons)
+    assert [turned.reason(cell) for cell in listed] == reasons
+
+
 def test_several_processes_and_a_run_that_goes_on_give_the_same_records(
     folder: Path, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
