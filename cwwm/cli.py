@@ -57,6 +57,13 @@ Reference = Annotated[
         "added channels first. A marked copy proves nothing without --original."
     ),
 ]
+Original = Annotated[
+    Path | None,
+    typer.Option(
+        help="The unmarked checkpoint that was marked, whose digest the mark binds: marks that sum or rank weights "
+        "are read in what the suspect adds to it, which holds where blind reading has lost them. Keep it secret."
+    ),
+]
 PerChannel = Annotated[
     bool,
     typer.Option(
@@ -259,6 +266,7 @@ def extract(
     key: KeyFile,
     mark: Annotated[Path | None, typer.Option(help="Mark file; default SUSPECT with .mark.json.")] = None,
     reference: Reference = None,
+    original: Original = None,
     per_channel: PerChannel = False,
     plugin: Plugins = None,
     json: Json = False,
@@ -269,13 +277,15 @@ def extract(
 
     load_plugins(plugin or ())
     mark = mark or mark_path(reference or suspect)
-    reading = read_file(suspect, load_owner_key(key), mark, reference, per_channel=per_channel)
+    secret = load_owner_key(key)
+    reading = read_file(suspect, secret, mark, reference=reference, original=original, per_channel=per_channel)
     found = reading.extraction
     if json:
         print_json({"ok": found.ok, "hex": bits_to_hex(found.bits), "text": bits_to_text(found.bits),
                     "erased": found.erased, "applicable": found.applicable, "reason": found.reason,
-                    **_alignment_json(reading.alignment)})  # fmt: skip
+                    "reader": reading.reader, **_alignment_json(reading.alignment)})  # fmt: skip
         return DONE if found.ok else NO
+    _print_reader(reading.reader, original)
     _print_alignment(reading.alignment)
     if not found.applicable:
         say(f"not applicable: {found.reason}")
@@ -299,10 +309,8 @@ def verify(
     hex: Hex = None,
     fpr: Annotated[float, typer.Option(help="False-positive rate that a proof may have.")] = 1e-12,
     reference: Reference = None,
+    original: Original = None,
     per_channel: PerChannel = False,
-    original: Annotated[
-        Path | None, typer.Option(help="The unmarked checkpoint that was marked; its digest is bound by the mark.")
-    ] = None,
     innocent: Annotated[
         list[Path] | None,
         typer.Option(
@@ -352,9 +360,10 @@ def verify(
         print_json({"proven": verdict.proven, "log10_p": _finite(verdict.log10_p), "reason": verdict.reason,
                     "message_recovered": found.recovered, "statistics": _all_finite(found.evidence.log10_p),
                     "details": dict(found.evidence.details), "innocents": _all_finite(found.innocents),
-                    "plugin": found.plugin or None,
+                    "plugin": found.plugin or None, "reader": found.reader,
                     **_alignment_json(found.alignment)})  # fmt: skip
     else:
+        _print_reader(found.reader, original)
         _print_alignment(found.alignment)
         if not found.extraction.applicable:
             say(f"not applicable: {found.extraction.reason}")
@@ -443,6 +452,12 @@ def _alignment_json(alignment: "Alignment | None") -> dict[str, Any]:
         return {}
     facts = {"score": alignment.score, "layers": len(alignment.layers), **alignment.channels}
     return {"alignment": facts | {"tensors": alignment.tensors}}
+
+
+def _print_reader(reader: str, original: Path | None) -> None:
+    """Say how the suspect was read, and what was given and could not be used."""
+    unused = "; this scheme cannot be read against --original" if original and reader == "blind" else ""
+    say(f"read: {reader}{unused}")
 
 
 def _print_alignment(alignment: "Alignment | None") -> None:

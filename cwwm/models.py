@@ -15,7 +15,14 @@ from cwwm.ownership.evidence import PROOF_RATE, Tried
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
 from cwwm.ownership.message import text_to_bits
-from cwwm.ownership.verification import Exhibits, Verification, copy_digest, read, reader_of, require_reference
+from cwwm.ownership.verification import (
+    Exhibits,
+    Look,
+    Verification,
+    copy_digest,
+    require_original,
+    require_reference,
+)
 from cwwm.ownership.verification import verify as judge_claim
 from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme, scheme_of
 from cwwm.schemes import embed as embed_weights
@@ -68,7 +75,13 @@ def embed(
 
 
 def extract(
-    suspect: Model, key: Key, mark: Mark, *, reference: Model | None = None, per_channel: bool = False
+    suspect: Model,
+    key: Key,
+    mark: Mark,
+    *,
+    reference: Model | None = None,
+    original: Model | None = None,
+    per_channel: bool = False,
 ) -> Extraction:
     """Return what a suspect says to a key and a mark; `bits` is the message, uint8 (payload_bits,).
 
@@ -76,18 +89,23 @@ def extract(
         suspect: a module, or its tensors by name.
         key, mark: of the owner.
         reference: the marked copy or the unmarked original, to undo what was done to the suspect's channels.
-        per_channel: without a reference, whether to read without the scales of channels.
+        original: the unmarked model, to read the suspect against where the scheme can be (`cwwm.residual`).
+        per_channel: without either, whether to read without the scales of channels.
 
     Raises:
-        BadInput: for a key that did not make the mark, a reference that the mark does not name, or one together
-            with `per_channel`.
+        BadInput: for a key that did not make the mark, a reference or an original that the mark does not name, or
+            one of them together with `per_channel`.
     """
     mark.require_key(key)
-    owner = None if reference is None else as_weights(reference)
-    if owner is not None:
-        require_reference(owner, mark, "the reference")
-    reader = reader_of(owner, per_channel=per_channel)
-    return read(reader, scheme_of(mark), as_weights(suspect), key, mark, owner)[0]
+    copy = None if reference is None else as_weights(reference)
+    unmarked = None if original is None else as_weights(original)
+    if copy is not None:
+        require_reference(copy, mark, "the reference")
+    if unmarked is not None:
+        require_original(unmarked, mark, "the original")
+    scheme = scheme_of(mark)
+    look = Look.at(scheme, reference=copy, original=unmarked, per_channel=per_channel)
+    return look.read(scheme, as_weights(suspect), key, mark)[0]
 
 
 def verify(
@@ -110,7 +128,7 @@ def verify(
         suspect: the model in question.
         key, mark, message: of the claimant.
         commitment: that was published before the suspect was there; without it nothing is proven.
-        original: the unmarked host. reference, per_channel: as of `extract`.
+        original, reference, per_channel: as of `extract`.
         innocents: models, by name, that cannot carry the mark.
         rate: false-positive rate that a proof may have, in (0, 1).
         tried: all else that the claimant tried.

@@ -16,10 +16,10 @@ from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark, load_mark, save_mark, tensors_path
 from cwwm.ownership.verification import (
     Exhibits,
+    Look,
     Verification,
     copy_digest,
-    read,
-    reader_of,
+    require_original,
     require_reference,
     verify,
 )
@@ -108,15 +108,27 @@ def embed_file(
 
 @dataclass(frozen=True)
 class Reading:
-    """A suspect as one key and mark read it; `alignment` if a reference was asked."""
+    """A suspect as one key and mark read it.
+
+    Attributes:
+        alignment: to the reference or original, where one was made.
+        reader: by the name in `cwwm.readers`.
+    """
 
     mark: Mark
     extraction: Extraction
-    alignment: Alignment | None = None
+    alignment: Alignment | None
+    reader: str
 
 
 def read_file(
-    suspect: Path, key: Key, mark_file: Path, reference: Path | None = None, *, per_channel: bool = False
+    suspect: Path,
+    key: Key,
+    mark_file: Path,
+    *,
+    reference: Path | None = None,
+    original: Path | None = None,
+    per_channel: bool = False,
 ) -> Reading:
     """Extract from a checkpoint.
 
@@ -125,19 +137,30 @@ def read_file(
         key: the owner's.
         mark_file: that `embed_file` wrote.
         reference: the marked copy, or the original, to undo what was done to the suspect's channels.
-        per_channel: without a reference, whether to read without the scales of channels.
+        original: the unmarked model, to read the suspect against; schemes that cannot be are read blind.
+        per_channel: without either, whether to read without the scales of channels.
 
     Raises:
-        BadInput: for a wrong key, a damaged file, a reference that the mark does not name, or a suspect with
-            non-finite weights in the carrier.
+        BadInput: for a wrong key, a damaged file, a reference or an original that the mark does not name, or a
+            suspect with non-finite weights in the carrier.
     """
     mark = load_mark(mark_file)
     mark.require_key(key)
-    reader, owner = reader_of(reference, per_channel=per_channel), None
-    if reference is not None:
-        owner = open_weights(reference)
-        require_reference(owner, mark, str(reference))
-    return Reading(mark, *read(reader, scheme_of(mark), _suspect(suspect, mark), key, mark, owner))
+    scheme, owned = scheme_of(mark), _owned(mark, reference, original)
+    look = Look.at(scheme, reference=owned[0], original=owned[1], per_channel=per_channel)
+    found, alignment = look.read(scheme, _suspect(suspect, mark), key, mark)
+    return Reading(mark, found, alignment, look.reader.name)
+
+
+def _owned(mark: Mark, reference: Path | None, original: Path | None) -> tuple[Weights | None, Weights | None]:
+    """Return reference and original, opened; BadInput for ones that the mark does not name."""
+    copy = None if reference is None else open_weights(reference)
+    if copy is not None:
+        require_reference(copy, mark, str(reference))
+    unmarked = None if original is None else open_weights(original)
+    if unmarked is not None:
+        require_original(unmarked, mark, str(original))
+    return copy, unmarked
 
 
 _LARGE_POOL = 1 << 28  # weights of a carrier

@@ -22,7 +22,7 @@ from bench.evaluation.given import (
     scheme_from,
 )
 from bench.evaluation.result import Evaluation, Row
-from bench.execution.model_factory import Marked
+from bench.execution.model_factory import Marked, sensitivity_of
 from bench.execution.owner import OwnersReading
 from bench.metrics.accuracy import accuracy
 from bench.metrics.dead_weights import left_out
@@ -122,14 +122,15 @@ class _Task:
         data = None if self.data is None else self.data.train
         classes = None if self.data is None else self.data.classes
         dead = None if data is None else left_out(self.scheme, host, data, self.context.recipe.mark)
-        context = EmbedContext(data, classes, self.context.seed, self.context.device, nonce, dead)
+        felt = None if data is None else sensitivity_of(self.scheme, host, data)
+        context = EmbedContext(data, classes, self.context.seed, self.context.device, nonce, dead, felt)
         if not self.scheme.one_shot and data is None:
             raise BadInput(f"evaluate: scheme '{self.scheme.name}' marks only while training; give data")
         embedding = self.scheme.begin(as_weights(host), message, key, context)
         if not self.scheme.one_shot and data is not None:
             train_marked(host, data, self.context.recipe.mark, seed=self.context.seed, embedding=embedding)
         mark = embedding.finish()
-        return Marked(embedding.weights.module or host, self.scheme, mark, key, message, {})
+        return Marked(embedding.weights.module or host, self.scheme, mark, key, message, {}, lambda: self.model)
 
     def rows(self, owner: OwnersReading, curve: Curve) -> list[Row]:
         """Return what one attack leaves at each strength."""

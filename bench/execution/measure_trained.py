@@ -81,8 +81,8 @@ def _timing(subjects: Subjects, extract_ms: float) -> dict[str, Any]:
     return {
         "embed_ms": 1e3 * (facts["begin_seconds"] + facts["finish_seconds"]),
         "extract_ms": extract_ms,
-        "step_ratio": training["seconds"] / baseline["seconds"],
-        "peak_bytes_marked": training["peak_bytes"],
+        "step_ratio": training["seconds"] / baseline["seconds"] if training else None,
+        "peak_bytes_marked": training["peak_bytes"] if training else None,
         "peak_bytes_control": baseline["peak_bytes"],
     }
 

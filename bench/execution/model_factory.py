@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.attacks.base import restore
-from bench.data import Dataset, load
+from bench.data import Dataset, Split, load
 from bench.metrics.accuracy import accuracies
 from bench.metrics.dead_weights import left_out
 from bench.metrics.energy import fidelity_facts
@@ -23,6 +23,8 @@ from cwwm.schemes import EmbedContext, Scheme
 from cwwm.support.seeds import derive_seed
 from cwwm.support.timing import Stopwatch
 from cwwm.training import TrainingReport, train, train_marked
+from cwwm.weights.carrier import prunable
+from cwwm.weights.sensitivity import PROBES, measure_sensitivity
 from cwwm.weights.view import as_weights
 
 Say = Callable[[str], None]
@@ -32,7 +34,11 @@ _OF_MARK = "mark::"  # leads the names of a mark's own tensors in the artefact o
 
 @dataclass(frozen=True)
 class Marked:
-    """A marked model on the device, with what its owner knows and what its making cost."""
+    """A marked model on the device, with what its owner knows and what its making cost.
+
+    Attributes:
+        original: gives the unmarked model that the mark binds: the host as it was when the embedding began.
+    """
 
     model: nn.Module
     scheme: Scheme
@@ -40,6 +46,7 @@ class Marked:
     key: Key
     message: Bits
     facts: dict[str, Any]
+    original: Callable[[], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -173,25 +180,41 @@ class ModelFactory(UnmarkedModels):
         scheme, secret = spec.build(), spec.secret()
         model = scheme.rebuild(self.fresh(spec.host), mark)
         restore(model, weights)
-        return Marked(model.to(self.device), scheme, mark, secret.key, secret.message, artefact.facts)
+        return Marked(
+            model.to(self.device),
+            scheme,
+            mark,
+            secret.key,
+            secret.message,
+            artefact.facts,
+            lambda: self.original(spec),
+        )
+
+    def original(self, spec: MarkSpec) -> nn.Module:
+        """Return the unmarked model that a mark is put into: finished, or to be trained further; not to be changed."""
+        return self.control(spec.host).model if spec.scheme.finished else self.host(spec.host)
 
     def _make_marked(self, spec: MarkSpec) -> Artefact:
         self.say(f"marking with {spec.scheme.label}, {spec.payload} bits")
         data, seed = self.data(spec.host), spec.host.derive("second phase")
-        host, secret = copy.deepcopy(self.host(spec.host)), spec.secret()
+        host, secret = copy.deepcopy(self.original(spec)), spec.secret()
         scheme = spec.build()
         recipe = spec.host.model.recipe
         dead = left_out(scheme, host, data.train, recipe.train or recipe.mark)
-        context = EmbedContext(data.train, data.classes, seed, self.device, secret.nonce, dead)
+        felt = sensitivity_of(scheme, host, data.train)
+        context = EmbedContext(data.train, data.classes, seed, self.device, secret.nonce, dead, felt)
         with Stopwatch(self.device) as begin:
             embedding = scheme.begin(as_weights(host), secret.message, secret.key, context)
         model = embedding.weights.module or host
-        marking = train_marked(model, data.train, recipe.mark, seed=seed, embedding=embedding)
+        training = None
+        if not spec.scheme.finished:
+            marking = train_marked(model, data.train, recipe.mark, seed=seed, embedding=embedding)
+            training = marking.training
         with Stopwatch(self.device) as finish:
             mark = embedding.finish()
         if not scheme.one_shot:
             mark = replace(mark, report={**mark.report, "epochs_marked": marking.epochs})
-        facts = self._facts(model, data, marking.training) | {
+        facts = self._facts(model, data, training) | {
             "mark": mark.to_json(),
             "begin_seconds": begin.seconds,
             "finish_seconds": finish.seconds,
@@ -199,6 +222,13 @@ class ModelFactory(UnmarkedModels):
         }
         extra = {_OF_MARK + name: tensor.detach().cpu() for name, tensor in mark.packed().items()}
         return Artefact({**state_of(model), **extra}, facts)
+
+
+def sensitivity_of(scheme: Scheme, host: nn.Module, data: Split) -> dict[str, float] | None:
+    """Return how much a host's answers feel each layer, from a dozen training images; None if nobody asks."""
+    if not scheme.encoding.weighs_layers or not len(data):
+        return None
+    return measure_sensitivity(host, data.x[:PROBES], prunable(as_weights(host)))
 
 
 def split_tensors(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

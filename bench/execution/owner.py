@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from bench.execution.model_factory import Marked
+from bench.support.artifact_store import state_of
 from cwwm.readers import Reader, find_reader, view_of
 from cwwm.schemes import Claim, Extraction
 from cwwm.weights.carrier import prunable
@@ -19,24 +20,27 @@ class OwnersReading:
     Attributes:
         marked: model, mark, key and message.
         reader: how suspects are read.
-        reference: the marked copy, if the reader takes one: its tensors as they are before any attack.
+        owned: what the reader takes beside a suspect: the marked copy, its tensors as they are before any attack, or
+            the unmarked original.
     """
 
     marked: Marked
     reader: Reader
-    reference: Weights | None
+    owned: Weights | None
 
     @classmethod
     def of(cls, marked: Marked, reader: str) -> "OwnersReading":
         """Return the owner who reads so; BadInput if the mark cannot be read so."""
         found = find_reader(reader)
         found.require(marked.scheme)
+        if found.takes_original:
+            return cls(marked, found, TensorWeights(state_of(marked.original())))
         return cls(marked, found, marked_copy(marked) if found.takes_reference else None)
 
     def extraction(self, suspect: Weights) -> Extraction:
         """Return what the owner reads in a suspect."""
         marked = self.marked
-        view = view_of(self.reader, marked.scheme, suspect, marked.key, marked.mark, self.reference)
+        view = view_of(self.reader, marked.scheme, suspect, marked.key, marked.mark, self.owned)
         return view.extraction(marked.scheme, marked.key, marked.mark)
 
     def facts(self, extraction: Extraction) -> dict[str, Any]:

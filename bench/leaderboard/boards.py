@@ -70,7 +70,7 @@ def _is_read_with_help(run: Run) -> bool:
 
 def _encoding(run: Run) -> Encoding:
     scheme = run.record.recipe.scheme
-    return scheme.name, canonical_json(scheme.parameters)
+    return scheme.name, canonical_json([scheme.parameters, scheme.finished])
 
 
 def board_and_payload(boards: Iterable[Board]) -> list[Board]:

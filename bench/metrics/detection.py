@@ -17,7 +17,7 @@ from bench.suite.cell import MarkSpec
 from bench.suite.sources import detection_source
 from bench.support.artifact_store import Artefact, ArtefactStore, state_of
 from cwwm.ownership.mark import Mark
-from cwwm.readers import View
+from cwwm.readers import Asked, View
 from cwwm.schemes import Scheme
 from cwwm.schemes.base import FORWARD
 from cwwm.support.seeds import derive_seed, identity
@@ -73,9 +73,10 @@ def _suspects(marked: Marked, control: nn.Module, reader: str) -> dict[str, View
     A wrong key's own view would hide other weights and else find the same channels.
     """
     owner = OwnersReading.of(marked, reader)
+    asked = Asked(marked.scheme, marked.key, marked.mark, any_key=True)
     models = {"unmarked": control, "marked": marked.model}
     return {
-        name: owner.reader.view(_suspect(model, marked.scheme), owner.reference, {})
+        name: owner.reader.view(_suspect(model, marked.scheme), owner.owned, asked)
         for name, model in models.items()
     }
 

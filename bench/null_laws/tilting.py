@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cwwm.ownership.evidence import log10_match_tail
-from cwwm.schemes.spread_spectrum import Spreading
+from cwwm.schemes.common.spreading import Spreading
 
 Floats = npt.NDArray[np.float64]
 DEPTHS = (-3, -6, -9, -12)

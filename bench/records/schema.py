@@ -166,6 +166,7 @@ class SchemePart(Part):
 
     name: Name = Field(description="registered name")
     parameters: Facts = Field(description="of the scheme")
+    finished: bool | None = Field(None, description="true if put into the finished model in one shot")
     source: Identity | None = Field(None, description="digest of its source; absent in the oldest records")
 
 
@@ -325,8 +326,9 @@ class Timing(Part):
 
     embed_ms: Amount = Field(description="milliseconds of embedding beside training")
     extract_ms: Amount = Field(description="median milliseconds of an extraction, its positions being known")
-    step_ratio: Amount = Field(
-        description="time of the marking phase over that of the control; longer where it went on until embedded"
+    step_ratio: Amount | None = Field(
+        description="time of the marking phase over that of the control; longer where it went on until embedded, "
+        "null where a finished model was marked"
     )
     peak_bytes_marked: Count | None = Field(description="peak memory while marking")
     peak_bytes_control: Count | None = Field(description="peak memory of the control's training")

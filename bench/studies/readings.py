@@ -92,7 +92,7 @@ class Reading:
 
 
 def _is_whole(run: Run, reader: str) -> bool:
-    first = FREE if find_reader(reader).takes_reference else WEIGHTS
+    first = FREE if find_reader(reader).helped else WEIGHTS
     if not run.embedded or {row.tier for row in run.rows} >= {FREE, WEIGHTS, SMALL, FULL}:
         return True
     removal = run.removal(range(first, FULL + 1))

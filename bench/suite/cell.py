@@ -121,7 +121,8 @@ class MarkSpec:
 
     @property
     def _scheme(self) -> dict[str, Any]:
-        return {"name": self.scheme.name, "parameters": dict(self.scheme.parameters)}
+        finished = {"finished": True} if self.scheme.finished else {}
+        return {"name": self.scheme.name, "parameters": dict(self.scheme.parameters), **finished}
 
     @property
     def _rest(self) -> dict[str, int]:

@@ -65,6 +65,8 @@ class SchemeEntry:
         payloads: the only payloads it is run at; empty: all of the suite's.
         tune: what the suite's calibration file gives, or None.
         reader: how suspects are read, by the name in `cwwm.readers`.
+        finished: the mark is put in one shot into the finished model, the unmarked twin, as an owner does who has no
+            training to spare; else it is made while the host is trained further.
     """
 
     label: str
@@ -74,6 +76,7 @@ class SchemeEntry:
     payloads: tuple[int, ...] = ()
     tune: Tune | None = None
     reader: str = Blind.name
+    finished: bool = False
 
     def fixed(self, payload_bits: int, strength: Mapping[str, Any] | None = None) -> "SchemeEntry":
         """Return the entry of one cell: all parameters in one mapping, and nothing left to choose.
@@ -84,7 +87,7 @@ class SchemeEntry:
         """
         given = {name: value for name, value in (strength or {}).items() if value is not None}
         parameters = {**self.parameters, **self.at.get(payload_bits, {}), **given}
-        return SchemeEntry(self.label, self.name, parameters, reader=self.reader)
+        return SchemeEntry(self.label, self.name, parameters, reader=self.reader, finished=self.finished)
 
     @property
     def shown(self) -> str:

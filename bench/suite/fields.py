@@ -45,6 +45,7 @@ class SchemeFields(_Entry):
     at: dict[Positive, dict[str, Any]] = Field({})
     reader: Name = Blind.name
     readers: Names = Field([])
+    finished: bool = False
     tune: Annotated[Tune, FromMapping()] | None = None
 
     @property

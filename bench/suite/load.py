@@ -171,8 +171,11 @@ def _scheme_entry(given: SchemeFields, where: str, payloads: Collection[int]) ->
         payloads=tuple(given.payloads),
         tune=given.tune,
         reader=given.reader,
+        finished=given.finished,
     )
     _check_scheme(entry.name, entry.parameters, where)
+    if entry.finished and not SCHEMES[entry.name].one_shot:
+        raise BadInput(f"{where}.finished: scheme '{entry.name}' marks only while training")
     _check_reader(entry, f"{where}.reader")
     for payload in entry.at:
         parameters = {**entry.fixed(payload).parameters, "payload_bits": payload}

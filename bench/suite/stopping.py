@@ -72,7 +72,7 @@ def decisions(earlier: Iterable[Record], own: Tier, reader: str) -> Iterator[str
         earlier: records of the run whose attacks declare at most the tier that is `deciding`.
         own: tier of the cell in question. reader: by which the run is read.
     """
-    helped = find_reader(reader).takes_reference
+    helped = find_reader(reader).helped
     for record in earlier:
         if not isinstance(record, TrainedResult):
             continue

@@ -193,6 +193,8 @@ def _attention(
 class AlignedWeights(Weights):
     """A suspect in the owner's names, shapes, order and scale; zero where nothing is left."""
 
+    aligned = True
+
     def __init__(self, owner: Weights, suspect: Weights, alignment: Alignment) -> None:
         """View `suspect` in the shapes of `owner`."""
         self._owner, self._suspect, self.alignment = owner, suspect, alignment

@@ -11,7 +11,7 @@ from cwwm.commitment import Commitment
 from cwwm.ownership.evidence import PROOF_RATE, Evidence, Tried, Verdict, judge
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
-from cwwm.readers import READERS, Aligned, Blind, PerChannel, Reader, view_of
+from cwwm.readers import READERS, Aligned, Blind, Informed, PerChannel, Reader, reads_originals, view_of
 from cwwm.schemes import Claim, Extraction, Scheme, scheme_of
 from cwwm.schemes.common.keyed import hidden_hosts
 from cwwm.support.errors import BadInput
@@ -22,13 +22,59 @@ INNOCENT = -2.0  # log10 of the p-value above which a claim has nothing to do wi
 _SAME_CHANNEL = 0.9  # least cosine of a filter of the marked copy with the original's in its place
 
 
+@dataclass(frozen=True)
+class Look:
+    """How models are read: the reader, and what the owner has beside them."""
+
+    reader: Reader
+    owned: Weights | None = None
+
+    @classmethod
+    def at(
+        cls,
+        scheme: Scheme,
+        *,
+        reference: Weights | None = None,
+        original: Weights | None = None,
+        per_channel: bool = False,
+    ) -> "Look":
+        """Return how an owner who has these reads: aligned, against the original, per channel, or blind.
+
+        Raises:
+            BadInput: for a reading per channel beside another network, which undoes the scales of channels too.
+        """
+        if per_channel and (reference is not None or original is not None):
+            raise BadInput(
+                "--reference and --original undo the scales of channels too: give one of them or --per-channel"
+            )
+        if reference is not None:
+            return cls(READERS[Aligned.name], reference)
+        if original is not None and reads_originals(scheme):
+            return cls(READERS[Informed.name], original)
+        return cls(READERS[PerChannel.name if per_channel else Blind.name])
+
+    def read(self, scheme: Scheme, suspect: Weights, key: Key, mark: Mark) -> tuple[Extraction, Alignment | None]:
+        """Return what a suspect says to a key and a mark, and the alignment to what is owned if one is made."""
+        view = view_of(self.reader, scheme, suspect, key, mark, self.owned)
+        return view.extraction(scheme, key, mark), view.alignment
+
+    def counted(self, tried: Tried) -> Tried:
+        """Return what was tried, with the choice of this look: blind, and without an alignment, were the others."""
+        if self.owned is not None:
+            tried = replace(tried, alignments=2 * tried.alignments)
+        if self.reader.name in (PerChannel.name, Informed.name):
+            tried = replace(tried, readers=2 * tried.readers)
+        return tried
+
+
 @dataclass(frozen=True, kw_only=True)
 class Exhibits:
     """What lies before the judge beside suspect and claim.
 
     Attributes:
         commitment: that the claimant published, dated before the suspect; None if there is none.
-        original: the unmarked host that the mark's salt binds.
+        original: the unmarked host that the mark's salt binds; without a reference, models are read against it
+            where the scheme can be (`cwwm.residual`).
         reference: to undo what was done to the suspect's channels: the marked copy, or the original itself.
         per_channel: without a reference, whether models are read without the scales of their channels.
         innocents: models, by name, that cannot carry the mark: a public base, other networks of the architecture.
@@ -39,6 +85,10 @@ class Exhibits:
     reference: Weights | None = None
     per_channel: bool = False
     innocents: Mapping[str, Weights] = field(default_factory=dict)
+
+    def look(self, scheme: Scheme) -> Look:
+        """Return how models are read; BadInput as `Look.at`."""
+        return Look.at(scheme, reference=self.reference, original=self.original, per_channel=self.per_channel)
 
 
 @dataclass(frozen=True)
@@ -53,6 +103,7 @@ class Verification:
         alignment: to the reference, if one was given.
         innocents: log10 p of the claim on each innocent model, by name.
         plugin: module of a scheme that is not of this package, else empty: the judge answers for its code.
+        reader: how the suspect was read, by the name in `cwwm.readers`.
     """
 
     evidence: Evidence
@@ -62,6 +113,7 @@ class Verification:
     alignment: Alignment | None
     innocents: Mapping[str, float]
     plugin: str
+    reader: str
 
 
 def verify(
@@ -69,7 +121,8 @@ def verify(
 ) -> Verification:
     """Judge the claim that `suspect` carries its message.
 
-    With a reference the p-value counts two alignments: this one, and none; read per channel, two readers.
+    With a reference the p-value counts two alignments: this one, and none; read per channel, two readers; against
+    the original, both.
 
     Args:
         suspect: the model in question.
@@ -85,39 +138,17 @@ def verify(
     """
     _require_sound(claim, exhibits, rate)
     scheme, tried = scheme_of(claim.mark), tried or Tried()
-    if exhibits.reference is not None:
-        tried = replace(tried, alignments=2 * tried.alignments)
-    if exhibits.per_channel:
-        tried = replace(tried, readers=2 * tried.readers)
-    reader = reader_of(exhibits.reference, per_channel=exhibits.per_channel)
-    extraction, alignment = read(reader, scheme, suspect, claim.key, claim.mark, exhibits.reference)
-    innocents = dict(_on_innocents(reader, scheme, suspect, claim, exhibits))
+    look = exhibits.look(scheme)
+    extraction, alignment = look.read(scheme, suspect, claim.key, claim.mark)
+    innocents = dict(_on_innocents(look, scheme, suspect, claim, exhibits.innocents))
     objections = [*_objections(scheme, claim, exhibits), *_fits(innocents)]
     evidence = scheme.evidence(extraction, claim)
-    verdict = judge(evidence, tried=tried, rate=rate, objection="; ".join(objections) or None)
+    verdict = judge(evidence, tried=look.counted(tried), rate=rate, objection="; ".join(objections) or None)
     recovered = extraction.ok and bool((extraction.bits == claim.message).all())
     module = type(scheme).__module__
     plugin = "" if module.partition(".")[0] == __name__.partition(".")[0] else module
-    return Verification(evidence, verdict, recovered, extraction, alignment, innocents, plugin)
-
-
-def reader_of(reference: object | None, *, per_channel: bool) -> Reader:
-    """Return how an owner reads: aligned to a reference if there is one, else blind or without channels' scales.
-
-    Raises:
-        BadInput: for a reference and a reading per channel.
-    """
-    if reference is not None and per_channel:
-        raise BadInput("--reference undoes the scales of channels too: give it or --per-channel, not both")
-    return READERS[PerChannel.name if per_channel else Blind.name if reference is None else Aligned.name]
-
-
-def read(
-    reader: Reader, scheme: Scheme, suspect: Weights, key: Key, mark: Mark, reference: Weights | None
-) -> tuple[Extraction, Alignment | None]:
-    """Return what a suspect says to a key and a mark, and the alignment to the reference if one is made."""
-    view = view_of(reader, scheme, suspect, key, mark, reference)
-    return view.extraction(scheme, key, mark), view.alignment
+    name = look.reader.name
+    return Verification(evidence, verdict, recovered, extraction, alignment, innocents, plugin, name)
 
 
 def copy_digest(weights: Weights) -> str:
@@ -139,6 +170,12 @@ def require_reference(weights: Weights, mark: Mark, name: str) -> None:
         )
 
 
+def require_original(weights: Weights, mark: Mark, name: str) -> None:
+    """Raise BadInput for another model than the unmarked host: against one that is made up anything can be read."""
+    if not is_original(weights, mark):
+        raise BadInput(f"{name} is another model than the one that the mark was made from: its digest differs")
+
+
 def _require_sound(claim: Claim, exhibits: Exhibits, rate: float) -> None:
     """Raise BadInput for what no verdict can be given on."""
     if not 0 < rate < 1:
@@ -148,8 +185,8 @@ def _require_sound(claim: Claim, exhibits: Exhibits, rate: float) -> None:
     claim.mark.require_key(claim.key)
     if claim.mark.carrier is not None:
         require_provable(claim.mark.carrier)
-    if exhibits.original is not None and not is_original(exhibits.original, claim.mark):
-        raise BadInput("the original is another model than the one that the mark was made from: its digest differs")
+    if exhibits.original is not None:
+        require_original(exhibits.original, claim.mark, "the original")
     if exhibits.reference is not None:
         require_reference(exhibits.reference, claim.mark, "the reference")
 
@@ -210,14 +247,14 @@ def _same_filters(before: Tensor, after: Tensor) -> bool:
 
 
 def _on_innocents(
-    reader: Reader, scheme: Scheme, suspect: Weights, claim: Claim, exhibits: Exhibits
+    look: Look, scheme: Scheme, suspect: Weights, claim: Claim, innocents: Mapping[str, Weights]
 ) -> Iterator[tuple[str, float]]:
     """Yield the log10 p-value of the claim on each innocent model; 0 for one that no alignment recognises."""
-    digest = host_digest(suspect) if exhibits.innocents else ""
-    for name, model in exhibits.innocents.items():
+    digest = host_digest(suspect) if innocents else ""
+    for name, model in innocents.items():
         if host_digest(model) == digest:
             raise BadInput(f"{name} is the suspect itself; an innocent model is one that cannot carry the mark")
-        extraction, alignment = read(reader, scheme, model, claim.key, claim.mark, exhibits.reference)
+        extraction, alignment = look.read(scheme, model, claim.key, claim.mark)
         if alignment is None and not extraction.applicable:
             raise BadInput(f"{name} has no place for the mark ({extraction.reason}): it tells nothing of the claim")
         yield name, scheme.evidence(extraction, claim).combined

@@ -15,6 +15,7 @@ from cwwm.codes.base import check_message
 from cwwm.ownership.evidence import Evidence
 from cwwm.ownership.keys import Key, Streams, new_nonce
 from cwwm.ownership.mark import Mark
+from cwwm.residual.expected import Expected
 from cwwm.support.bounds import MOST_PAYLOAD
 from cwwm.support.errors import BadInput
 from cwwm.training import Batch, Batches, train
@@ -38,6 +39,8 @@ class EmbedContext:
         device: where the model is.
         nonce: of the mark, 16 bytes; fresh unless the harness fixes it.
         dead: by tensor, what carriers ``alive:...`` leave out; None if nobody looked.
+        sensitivity: by layer, how much the answers feel its changes (`cwwm.weights.sensitivity`); None if nobody
+            measured it.
     """
 
     data: Batches | None = None
@@ -46,6 +49,7 @@ class EmbedContext:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     nonce: bytes = field(default_factory=new_nonce)
     dead: Mapping[str, Dead] | None = None
+    sensitivity: Mapping[str, float] | None = None
 
     #: the one training loop, for schemes that train something of their own
     train = staticmethod(train)
@@ -172,6 +176,11 @@ class Scheme(ABC):
         return self
 
     @property
+    def weighs_layers(self) -> bool:
+        """Say whether an embedding asks how much the answers feel each layer: `EmbedContext.sensitivity`."""
+        return False
+
+    @property
     def strength_parameter(self) -> str:
         """Return the name of the parameter that the mark's amplitude grows with; empty if there is none."""
         return ""
@@ -245,6 +254,14 @@ class Scheme(ABC):
     def rebuild(self, model: nn.Module, mark: Mark) -> nn.Module:
         """Return a freshly built host in the shape that the mark gave it; most schemes change no shape."""
         return model
+
+    def expected(self, original: Weights, mark: Mark) -> Mapping[str, Expected]:
+        """Return what the mark makes of the original's weights, by layer, for reading against it.
+
+        Of a linear encoding what is read then is a matched filter of the residual, of one that ranks magnitudes a
+        likelihood ratio. Empty for schemes that are neither. It must follow from `original` and the bound mark.
+        """
+        return {}
 
     def survival(self, attack: str, strength: float) -> float | None:
         """Return the law's probability that the message is recovered, or None where no law is known."""

@@ -7,6 +7,7 @@ Our choice: sigma is that of the whole carrier at the start, one number for all 
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from cwwm.codes import Bits
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
+from cwwm.residual.expected import Expected
 from cwwm.schemes.base import EmbedContext
 from cwwm.schemes.common.coded import OuterCoded, SoftWord
 from cwwm.schemes.common.keyed import KeyedEmbedding
@@ -58,6 +60,17 @@ class FixedWeights(OuterCoded):
     def hosts(self) -> int:
         """Return L, the number of host weights."""
         return self.symbols * self.repetition
+
+    def expected(self, original: Weights, mark: Mark) -> Mapping[str, Expected]:
+        """Return the mean magnitude of the values with either sign; their own are keyed, and not looked at."""
+        if mark.carrier is None:
+            return {}
+        mean = self.spread * carrier_deviation(original, mark.carrier) / math.sqrt(2)
+        shapes = {layer.name: layer.shape for layer in mark.carrier.layers}
+        return {
+            name: Expected(half=torch.full(shape, mean), center=torch.zeros(shape))
+            for name, shape in shapes.items()
+        }
 
     def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> "FixedEmbedding":
         """Overwrite the host weights with their fixed values."""

@@ -7,6 +7,7 @@ threshold in a Gaussian pool is PhiInv((1 + R) / 2) standard deviations, touches
 """
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from cwwm.codes import Bits
 from cwwm.ownership.keys import Key, Streams
 from cwwm.ownership.mark import Mark
+from cwwm.residual.expected import Expected
 from cwwm.schemes.base import EmbedContext, Extraction, Scheme
 from cwwm.schemes.common.coded import OuterCoded, SoftWord, read_bits, summed
 from cwwm.schemes.common.keyed import KeyedEmbedding, read_hosts
@@ -67,6 +69,16 @@ class SignScheme(Scheme):
     def signs(self, message: Bits, streams: Streams) -> Bits:
         """Return which hosts are to be positive, uint8 (hosts,), for a message (payload_bits,)."""
 
+    def expected(self, original: Weights, mark: Mark) -> Mapping[str, Expected]:
+        """Return the magnitude that a weight has with either sign: its own, or what the strength asks for."""
+        if mark.carrier is None:
+            return {}
+        least = self.strength * carrier_deviation(original, mark.carrier)
+        return {
+            layer.name: _either_sign(original.tensor(layer.name).detach().float().abs().clamp(min=least))
+            for layer in mark.carrier.layers
+        }
+
     def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> "SignEmbedding":
         """Give the host weights their signs."""
         return SignEmbedding(self, weights, message, key, context)
@@ -80,6 +92,10 @@ class SignScheme(Scheme):
         if attack == "magnitude":
             return 0.0 if ndtri((1 + rate) / 2) < self.strength else rate
         return rate if attack == "random" else None
+
+
+def _either_sign(magnitudes: Tensor) -> Expected:
+    return Expected(half=magnitudes, center=torch.zeros_like(magnitudes))
 
 
 @dataclass(frozen=True, kw_only=True)

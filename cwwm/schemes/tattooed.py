@@ -21,7 +21,7 @@ that amplitude as in `spread-spectrum`, and is what calibration tunes.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -35,6 +35,7 @@ from cwwm.codes.ldpc import LdpcCode
 from cwwm.ownership.evidence import Evidence, log10_bound_of_signs
 from cwwm.ownership.keys import Key, Streams
 from cwwm.ownership.mark import Mark
+from cwwm.residual.expected import Expected
 from cwwm.schemes.base import Claim, EmbedContext, Embedding, Extraction, Scheme
 from cwwm.schemes.common.keyed import pad_bits, place, read_hosts
 from cwwm.support.errors import BadInput
@@ -132,6 +133,19 @@ class Tattooed(Scheme):
         padded = pad_bits(message, streams, self.words * self.code.information)
         word = self.code.encode(padded.reshape(self.words, -1)).reshape(-1)
         return np.concatenate([_preamble(streams), 2.0 * word - 1.0])
+
+    def expected(self, original: Weights, mark: Mark) -> Mapping[str, Expected]:
+        """Return the root mean square of the sum of all symbols, which a weight is moved by either way."""
+        if mark.carrier is None:
+            return {}
+        size = self.gain_for(original, mark.carrier) * math.sqrt(self.symbols)
+        return {layer.name: Expected(half=torch.full(layer.shape, size)) for layer in mark.carrier.layers}
+
+    def gain_for(self, weights: Weights, carrier: Carrier) -> float:
+        """Return gamma in weight units, for the carrier as it is."""
+        if self.ratio is None:
+            return self.gain
+        return self.ratio * carrier_deviation(weights, carrier) / math.sqrt(self.places(carrier))
 
     def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> "TattooedEmbedding":
         """Choose pool and positions; the signs are added by `finish`."""
@@ -238,7 +252,7 @@ class TattooedEmbedding(Embedding):
             BadInput: if the message would not read back; the weights are then as they were.
         """
         before = self.hosts.gather(self.weights)
-        gain, streams = self._gain(len(before)), self.mark.streams(self.key)
+        gain, streams = self.scheme.gain_for(self.weights, self.carrier), self.mark.streams(self.key)
         pattern = self.scheme.pattern(self.scheme.frame(self.message, streams), streams, len(before))
         self.hosts.scatter(self.weights, before + gain * torch.from_numpy(pattern).to(before.device))
         read = self.scheme.extract(self.weights, self.key, self.mark)
@@ -249,12 +263,6 @@ class TattooedEmbedding(Embedding):
                 "share or carrier, a code of lower rate, or a finer dtype"
             )
         return replace(self.mark, report=self._report(before, gain))
-
-    def _gain(self, count: int) -> float:
-        """Return gamma in weight units, for the carrier as it is now."""
-        if self.scheme.ratio is None:
-            return self.scheme.gain
-        return self.scheme.ratio * carrier_deviation(self.weights, self.carrier) / math.sqrt(count)
 
     def _report(self, before: torch.Tensor, gain: float) -> dict[str, Any]:
         change = self.hosts.gather(self.weights) - before

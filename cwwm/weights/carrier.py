@@ -23,6 +23,7 @@ from cwwm.weights.dead import Dead
 from cwwm.weights.view import FLOAT_DTYPES, TensorWeights, Weights
 
 LARGE_LAYER = 10_000
+WIDE_ROW = 16
 _MOST_WEIGHTS = 1 << 48  # of a carrier
 _MOST_AXES = 32
 _MOST_NAME = 1024  # characters of a layer's name, and of a rule
@@ -33,6 +34,7 @@ RULES = {
     "linear": "linear weights",
     "body": "every convolution and linear weight but the classifier",
     "classifier": "the weight of the last layer, which answers the classes",
+    "wide": "convolution and linear weights of at least 16 inputs an output, no depthwise ones",
 }
 ALIVE = "alive:"  # leads a rule whose carrier leaves out what is said to be dead
 NOTHING_DEAD = Dead()
@@ -282,6 +284,9 @@ def _matching(weights: Weights, rule: str) -> list[str]:
         return names
     if rule == "large":
         return [name for name in names if math.prod(weights.shape(name)) >= LARGE_LAYER]
+    if rule == "wide":
+        shapes = {name: weights.shape(name) for name in names}
+        return [name for name, shape in shapes.items() if shape[1] > 1 and math.prod(shape[1:]) >= WIDE_ROW]
     if rule in ("conv", "linear"):
         return [name for name in names if weight_kind(name, weights.shape(name)) == rule]
     if rule in ("classifier", "body"):

@@ -19,10 +19,15 @@ class Weights(ABC):
     Attributes:
         module: the module behind the weights if there is one that can run forward, else None.
         exported: whether names and axes are those of an exporter, which mean nothing without the owner's copy.
+        aligned: whether a search brought its channels to where they are.
+        matched: whether these are no weights but what weights say for a one, in units that add up; see
+            `cwwm.residual`.
     """
 
     module: nn.Module | None = None
     exported: bool = False
+    aligned: bool = False
+    matched: bool = False
 
     @abstractmethod
     def names(self) -> Sequence[str]:

@@ -17,12 +17,13 @@ from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme, embed
 from cwwm.schemes.common.coded import CodedScheme
+from cwwm.schemes.common.spreading import Spreading
 from cwwm.schemes.dm_qim import DitherModulation
 from cwwm.schemes.fixed_weights import FixedWeights
 from cwwm.schemes.sign import Sign
 from cwwm.schemes.sign_erasure import SignErasure
 from cwwm.schemes.sign_repetition import SignRepetition
-from cwwm.schemes.spread_spectrum import Spreading, SpreadSpectrum
+from cwwm.schemes.spread_spectrum import SpreadSpectrum
 from cwwm.schemes.unmarked import Unmarked
 from cwwm.schemes.wrong_key import WrongKey, wrong_key
 from cwwm.support.errors import BadInput
@@ -247,13 +248,20 @@ def test_spread_messages_come_back_about_as_often_as_the_law_says() -> None:
 
 def test_spreading_gives_every_coded_bit_an_equal_share_and_reads_alike_from_anywhere() -> None:
     spreading = Spreading.keyed(_key(0).choices(NONCE), 10_007, 96)
-    owner = spreading.owner(0, 10_007)
+    run, place = np.divmod(np.arange(10_007), 96)
+    owner = (place + spreading.offsets[run]) % 96
     shares = np.bincount(owner, minlength=96)
     assert shares.max() - shares.min() <= 1
-    signs = spreading.signs(0, 10_007)
+    signs = spreading.signs(0, 10_007).astype(float)
+    rng = np.random.default_rng(0)
+    values, symbols = rng.standard_normal(10_007), np.arange(96) % 3 == 0
     assert abs(signs.sum()) < 4 * math.sqrt(10_007)
     for first, count in [(0, 8), (3, 5), (13, 1000), (10_000, 7)]:
-        assert np.array_equal(spreading.owner(first, count), owner[first : first + count])
+        part = slice(first, first + count)
+        summed = np.bincount(owner[part], signs[part] * values[part], 96)
+        assert np.array_equal(spreading.despread(first, values[part]), summed)
+        added = signs[part] * (2.0 * symbols - 1.0)[owner[part]]
+        assert np.array_equal(spreading.pattern(first, count, symbols), added)
         assert np.array_equal(spreading.signs(first, count), signs[first : first + count])
     word = np.arange(96) % 3 == 0
     read = spreading.despread(0, spreading.pattern(0, 10_007, word))

@@ -15,7 +15,7 @@ from cwwm.ownership.evidence import log10_bound_of_signs
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme, embed, make_scheme, scheme_of
-from cwwm.schemes.spread_spectrum import Spreading
+from cwwm.schemes.common.spreading import Spreading
 from cwwm.testing import check_scheme
 from cwwm.weights.view import as_weights
 

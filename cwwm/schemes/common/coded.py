@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from cwwm.codes import Bits, Word, polar
 from cwwm.codes.linear import LinearCode
+from cwwm.codes.multilevel import MultilevelPolar
 from cwwm.codes.polar import PolarCode
 from cwwm.ownership.evidence import Evidence
 from cwwm.ownership.keys import Key, Streams
@@ -155,7 +156,7 @@ class CodedScheme(OuterCoded):
         return self.payload_bits + KEYED_CODES[self.outer].check_bits
 
     @cached_property
-    def code(self) -> LinearCode | PolarCode:
+    def code(self) -> LinearCode | PolarCode | MultilevelPolar:
         """Return the code."""
         return self._keyed.code
 
@@ -163,9 +164,9 @@ class CodedScheme(OuterCoded):
         """Return the codeword of a message, bool (n,)."""
         return self._keyed.codeword(message, streams)
 
-    def decode(self, values: Reals, streams: Streams) -> Extraction:
-        """Return the extraction of soft values, finite (n,): positive for one, exact zeros erased."""
-        return self._keyed.extract(values, streams)
+    def decode(self, values: Reals, streams: Streams, norm: float | None = None) -> Extraction:
+        """Return the extraction of soft values, finite (n,): positive for one, exact zeros erased; see `SoftWord`."""
+        return self._keyed.extract(values, streams, norm)
 
     @property
     def _keyed(self) -> KeyedCode:

@@ -13,16 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cwwm.alignment import AlignedWeights
 from cwwm.codes import Bits, Word
 from cwwm.ownership.evidence import log10_vacancy_tail
 from cwwm.ownership.keys import Key, Streams
 from cwwm.ownership.mark import Mark
+from cwwm.residual.expected import Expected
 from cwwm.schemes.base import EmbedContext, Scheme
 from cwwm.schemes.common.covert import redraw
 from cwwm.schemes.common.keyed import HostReading, KeyedEmbedding, count_survivors, keyed_signs
 from cwwm.support.errors import BadInput
-from cwwm.weights.thresholds import Thresholds, find_thresholds
+from cwwm.weights.order_statistics import MagnitudeTable
+from cwwm.weights.thresholds import Thresholds, find_thresholds, pool_quantile
 from cwwm.weights.view import Weights
 
 
@@ -92,9 +93,32 @@ class MagnitudeScheme(Scheme):
     def code_parameters(self) -> dict[str, Any]:
         """Return the parameters that fix the code where the scheme's own leave a choice, as JSON values."""
 
+    def expected(self, original: Weights, mark: Mark) -> Mapping[str, Expected]:
+        """Return what a one and a zero make of each weight: at least T1, at most T0, of the original's own pool.
+
+        Hosts and codeword, which move the thresholds a little, are not looked at: no step of reading may see them.
+        """
+        if mark.carrier is None:
+            return {}
+        table = MagnitudeTable([original.tensor(layer.name) for layer in mark.carrier.layers])
+        pool = tuple(range(len(mark.carrier.layers)))
+        low, high = (pool_quantile(table, pool, rate) for rate in (self.low, self.survive))
+        return {
+            layer.name: _one_and_zero(original.tensor(layer.name), low, self.lift * high)
+            for layer in mark.carrier.layers
+        }
+
     def begin(self, weights: Weights, message: Bits, key: Key, context: EmbedContext) -> "MagnitudeEmbedding":
         """Put the codeword into the weights as they are, to be held while they train."""
         return MagnitudeEmbedding(self, weights, message, key, context)
+
+
+def _one_and_zero(original: Tensor, low: float, high: float) -> Expected:
+    """Return what reading against the original compares a layer with; it shows ranks."""
+    magnitudes = original.detach().float().abs()
+    signs = torch.where(original >= 0, 1.0, -1.0)
+    one, zero = signs * magnitudes.clamp(min=high), signs * magnitudes.clamp(max=low)
+    return Expected(half=(one - zero) / 2, center=(one + zero) / 2, ranked=True)
 
 
 class MagnitudeEmbedding(KeyedEmbedding):
@@ -198,8 +222,7 @@ def survivor_counts(suspect: Weights, mark: Mark, hosts: HostReading) -> dict[st
     could not see, so no draw of hosts from the pool says how many are.
     """
     counts = {"survivors": int(np.count_nonzero(hosts.values))}
-    aligned = isinstance(suspect, AlignedWeights)
-    if counts["survivors"] < len(hosts.values) and mark.carrier is not None and not aligned:
+    if counts["survivors"] < len(hosts.values) and mark.carrier is not None and not suspect.aligned:
         survivors = count_survivors(suspect, mark.carrier, hosts.missing)
         counts |= {"pool": mark.carrier.size, "pool_survivors": survivors}
     return counts

@@ -10,15 +10,16 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from cwwm.codes import Bits, Decoded, Word, linear, polar
+from cwwm.codes import Bits, Decoded, Word, linear, multilevel, polar
 from cwwm.codes.linear import LinearCode
+from cwwm.codes.multilevel import MultilevelPolar
 from cwwm.codes.polar import PolarCode
 from cwwm.ownership.evidence import Evidence, log10_bound_of_signs, log10_match_tail
 from cwwm.ownership.keys import Streams
 from cwwm.schemes.base import Claim, Extraction
 from cwwm.schemes.common.keyed import keyed_check, pad_bits
 
-LINEAR, POLAR, NONE = "linear", "polar", "none"
+LINEAR, POLAR, WALSH, NONE = "linear", "polar", "walsh", "none"
 ERASED = -1
 
 Reals = npt.NDArray[np.floating[Any]]
@@ -50,7 +51,7 @@ class KeyedCode(ABC):
 
     @property
     @abstractmethod
-    def code(self) -> LinearCode | PolarCode:
+    def code(self) -> LinearCode | PolarCode | MultilevelPolar:
         """Return the code."""
 
     @abstractmethod
@@ -69,7 +70,7 @@ class KeyedCode(ABC):
     def _encode(self, bits: Bits, streams: Streams) -> Word: ...
 
     @abstractmethod
-    def _decode(self, values: Reals, streams: Streams) -> Decoded: ...
+    def _decode(self, values: Reals, streams: Streams, norm: float) -> Decoded: ...
 
     def codeword(self, message: Bits, streams: Streams) -> Word:
         """Return the codeword of a message, bool (n,)."""
@@ -83,9 +84,9 @@ class KeyedCode(ABC):
             norm: root of the sum of squares of the terms with keyed signs that the values are sums of; by default,
                 of the values themselves.
         """
-        length = math.sqrt(float(values.astype(np.float64) @ values)) if norm is None else norm
+        length = _norm(values) if norm is None else norm
         return Extraction(
-            bits=np.zeros(self.code.payload_bits, np.uint8),
+            bits=np.zeros(self.payload_bits, np.uint8),
             ok=False,
             reliabilities=np.abs(values).astype(np.float64),
             erased=int(np.sum(values == 0)),
@@ -94,8 +95,8 @@ class KeyedCode(ABC):
 
     def extract(self, values: Reals, streams: Streams, norm: float | None = None) -> Extraction:
         """Return the same with the message, if there is one."""
-        decoded = self._decode(np.where(self._pad(streams), -values, values), streams)
-        read = self.read(values, norm)
+        read, length = self.read(values, norm), _norm(values) if norm is None else norm
+        decoded = self._decode(np.where(self._pad(streams), -values, values), streams, length)
         return Extraction(
             bits=pad_bits(decoded.bits, streams) if decoded.ok else decoded.bits,
             ok=decoded.ok,
@@ -121,10 +122,10 @@ class KeyedCode(ABC):
         if not extraction.applicable:
             return 0.0
         word = self.codeword(claim.message, claim.streams)
-        return _right(extraction.symbols, word) / self.code.length
+        return _right(extraction.symbols, word) / self.length
 
     def _pad(self, streams: Streams) -> Word:
-        return streams.stream("coded pad").bits(self.code.length).astype(np.bool_)
+        return streams.stream("coded pad").bits(self.length).astype(np.bool_)
 
 
 @dataclass(frozen=True)
@@ -156,23 +157,15 @@ class KeyedLinear(KeyedCode):
     def _encode(self, bits: Bits, streams: Streams) -> Word:
         return self.code.encode(bits, self._generator(streams), keyed_check(streams, self.check_bits))
 
-    def _decode(self, values: Reals, streams: Streams) -> Decoded:
+    def _decode(self, values: Reals, streams: Streams, norm: float) -> Decoded:
         return self.code.decode(values, self._generator(streams), keyed_check(streams, self.check_bits))
 
     def _generator(self, streams: Streams) -> Bits:
         return self.code.generator(streams.stream("generator"))
 
 
-@dataclass(frozen=True)
-class KeyedPolar(KeyedCode):
-    """The polar code; the correlation with the claimed word is the evidence, with a bound on its tail."""
-
-    check_bits: ClassVar[int] = polar.CHECK_BITS
-
-    @property
-    def code(self) -> PolarCode:
-        """Return the code."""
-        return _polar(self.payload_bits, self.length, self.check_bits)
+class Correlated(KeyedCode):
+    """A code of soft values; the correlation with the claimed word is the evidence, with a bound on its tail."""
 
     def symbols(self, values: Reals, norm: float) -> Symbols:
         """Return the values over their norm, float64 (n,)."""
@@ -184,6 +177,18 @@ class KeyedPolar(KeyedCode):
         details = {"correlation": correlation, "coded bits right": _right(symbols, word)}
         return Evidence({"correlation": log10_bound_of_signs(correlation)}, details)
 
+
+@dataclass(frozen=True)
+class KeyedPolar(Correlated):
+    """The polar code."""
+
+    check_bits: ClassVar[int] = polar.CHECK_BITS
+
+    @property
+    def code(self) -> PolarCode:
+        """Return the code."""
+        return _polar(self.payload_bits, self.length, self.check_bits)
+
     def recovered_after(self, erased: float) -> float:
         """Return a lower bound, that of decoding without a list."""
         return 1 - self.code.erasure_failure(erased)
@@ -191,14 +196,70 @@ class KeyedPolar(KeyedCode):
     def _encode(self, bits: Bits, streams: Streams) -> Word:
         return self.code.encode(bits, keyed_check(streams, self.code.check_bits))
 
-    def _decode(self, values: Reals, streams: Streams) -> Decoded:
+    def _decode(self, values: Reals, streams: Streams, norm: float) -> Decoded:
         return self.code.decode(values, keyed_check(streams, self.code.check_bits))
+
+
+@dataclass(frozen=True)
+class KeyedWalsh(Correlated):
+    """Words of constant weight in the spread domain, as the signs that they give to n M chips.
+
+    Chip c of symbol i is coded bit c n + i: neighbours belong to different symbols, so that what is lost together is
+    lost by all of them alike.
+
+    Attributes:
+        rows: M, Walsh-Hadamard rows of a symbol.
+    """
+
+    rows: int
+
+    check_bits: ClassVar[int] = multilevel.CHECK_BITS
+
+    @property
+    def code(self) -> MultilevelPolar:
+        """Return the code."""
+        return _multilevel(self.payload_bits, self.length // self.rows, self.rows)
+
+    def recovered_after(self, erased: float) -> float:
+        """Refuse: chips are never erased one by one."""
+        raise NotImplementedError("a Walsh symbol has no law of erasures")
+
+    def _encode(self, bits: Bits, streams: Streams) -> Word:
+        rows, signs = self.code.encode(bits, keyed_check(streams, self.check_bits))
+        chips = np.zeros((self.length // self.rows, self.rows))
+        chips[np.arange(len(rows)), rows] = signs
+        return walsh_transform(chips).T.reshape(-1) > 0
+
+    def _decode(self, values: Reals, streams: Streams, norm: float) -> Decoded:
+        symbols = self.length // self.rows
+        sums = walsh_transform(values.astype(np.float64).reshape(self.rows, symbols).T)
+        return self.code.decode(sums * (math.sqrt(symbols) / (norm or 1.0)), keyed_check(streams, self.check_bits))
+
+
+def walsh_transform(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return rows (n, M), M a power of two, times the Hadamard matrix in natural order."""
+    out, half = rows.copy(), 1
+    while half < out.shape[1]:
+        pairs = out.reshape(len(out), -1, 2, half)
+        pairs[:, :, 0], pairs[:, :, 1] = pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]
+        half *= 2
+    return out
 
 
 @cache
 def _polar(payload_bits: int, length: int, check_bits: int) -> PolarCode:
     """Return one object for equal parameters: its tree takes longer than a word."""
     return PolarCode(payload_bits=payload_bits, length=length, check_bits=check_bits)
+
+
+@cache
+def _multilevel(payload_bits: int, symbols: int, rows: int) -> MultilevelPolar:
+    """Return one object for equal parameters."""
+    return MultilevelPolar(payload_bits=payload_bits, symbols=symbols, rows=rows)
+
+
+def _norm(values: Reals) -> float:
+    return math.sqrt(float(values.astype(np.float64) @ values))
 
 
 #: by name, what a scheme's `outer` may be
