@@ -57,10 +57,10 @@ def integers(values: Array) -> Array:
     magnitudes = _sorted(abs(exact))
     words, length = exact.shape
     known = (magnitudes > 0).sum(1)
-    median = magnitudes[_count(exact, words), (length - (known + 1) // 2).clip(None, length - 1)]
+    median = magnitudes[count(exact, words), (length - (known + 1) // 2).clip(None, length - 1)]
     most = xp.minimum(magnitudes[:, -1], _OUTLIER * median)[:, None]
     scale = (_SUM // length) / xp.where(most > 0, most, 1.0)
-    return _whole(xp.round(xp.minimum(xp.maximum(exact, -most), most) * scale))
+    return whole(xp.round(xp.minimum(xp.maximum(exact, -most), most) * scale))
 
 
 def decode_list(tree: Subtree, values: Array, paths: int) -> Array:
@@ -86,7 +86,7 @@ class _Search:
     def __init__(self, values: Array, paths: int) -> None:
         """Start with one path a word."""
         self._xp, self._words, self._paths = namespace(values), len(values), paths
-        self._word = _count(values, len(values))[:, None]
+        self._word = count(values, len(values))[:, None]
         self.cost: Array = values[:, 0] * 0
 
     def walk(self, tree: Subtree, values: Array) -> tuple[Array, Array]:
@@ -98,7 +98,7 @@ class _Search:
         """
         if tree.halves is not None:
             return self._split(*tree.halves, values)
-        self.cost = self.cost + _sum((-values).clip(0, None))
+        self.cost = self.cost + total((-values).clip(0, None))
         return (None, None) if tree.information == 0 else self._repeat(values)
 
     def _split(self, first: Subtree, second: Subtree, values: Array) -> tuple[Array, Array]:
@@ -116,21 +116,25 @@ class _Search:
 
     def _repeat(self, values: Array) -> tuple[Array, Array]:
         """Continue each path with both words of a repetition, charged for all ones, and keep the best."""
-        other = self.cost + _sum(values)
+        other = self.cost + total(values)
         both = self._xp.concatenate([self.cost.reshape(self._words, -1), other.reshape(self._words, -1)], 1)
         before = len(self.cost) // self._words
         kept = self.keep(both).reshape(self._words, -1) - 2 * before * self._word
         second = kept >= before
         origin = (kept - before * second + before * self._word).reshape(-1)
-        signs = (1 - 2 * _whole(second)).reshape(-1, 1)
+        signs = (1 - 2 * whole(second)).reshape(-1, 1)
         return self._xp.broadcast_to(signs, (len(signs), values.shape[1])), origin
 
     def keep(self, cost: Array) -> Array:
         """Keep the cheapest paths, of equal ones the first: int32 (words, paths); return their flat indices."""
         width = cost.shape[1]
-        keys = _sorted((cost + 0 * self._word) * width + _count(cost, width))[:, : self._paths]
-        self.cost = _whole(keys // width).reshape(-1)
+        keys = _sorted((cost + 0 * self._word) * width + count(cost, width))[:, : self._paths]
+        self.cost = whole(keys // width).reshape(-1)
         return (keys % width + width * self._word).reshape(-1)
+
+
+#: the same search, for codes of several trees
+Search: TypeAlias = _Search
 
 
 def namespace(values: Array) -> Namespace:
@@ -142,7 +146,7 @@ def namespace(values: Array) -> Namespace:
     return torch
 
 
-def _count(like: Array, count: int) -> Array:
+def count(like: Array, count: int) -> Array:
     """Return 0, 1, ..., int64 (count,), where `like` is."""
     return np.arange(count) if isinstance(like, np.ndarray) else namespace(like).arange(count, device=like.device)
 
@@ -151,10 +155,11 @@ def _sorted(rows: Array) -> Array:
     return np.sort(rows, axis=1) if isinstance(rows, np.ndarray) else rows.sort(1).values
 
 
-def _sum(rows: Array) -> Array:
+def total(rows: Array) -> Array:
+    """Return the sum of each row, int32."""
     return rows.sum(1, dtype=namespace(rows).int32)
 
 
-def _whole(values: Array) -> Array:
+def whole(values: Array) -> Array:
     """Return values as int32."""
     return values.astype(np.int32) if isinstance(values, np.ndarray) else values.int()
