@@ -169,7 +169,7 @@ class Aligned(Reader):
 
 @dataclass(frozen=True)
 class Informed(Reader):
-    """What a suspect adds to the unmarked original, aligned to it first where its channels moved; see `cwwm.residual`.
+    """What a suspect adds to the unmarked original, aligned to it where its channels moved; see `cwwm.residual`.
 
     Derived for this project. The original holds no mark, so a search for its channels can see all of it.
 

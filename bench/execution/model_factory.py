@@ -191,7 +191,7 @@ class ModelFactory(UnmarkedModels):
         )
 
     def original(self, spec: MarkSpec) -> nn.Module:
-        """Return the unmarked model that a mark is put into: finished, or to be trained further; not to be changed."""
+        """Return the unmarked model that a mark is put into, finished or to be trained further."""
         return self.control(spec.host).model if spec.scheme.finished else self.host(spec.host)
 
     def _make_marked(self, spec: MarkSpec) -> Artefact:

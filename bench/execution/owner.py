@@ -20,8 +20,8 @@ class OwnersReading:
     Attributes:
         marked: model, mark, key and message.
         reader: how suspects are read.
-        owned: what the reader takes beside a suspect: the marked copy, its tensors as they are before any attack, or
-            the unmarked original.
+        owned: what the reader takes beside a suspect: the marked copy, its tensors as they are before any attack,
+            or the unmarked original.
     """
 
     marked: Marked

@@ -40,7 +40,7 @@ def csv_row(point: Point) -> list[object]:
         point.median(lambda run: run.record.timing.embed_ms),
         point.median(lambda run: run.row.timing.extract_ms),
         point.median(lambda run: run.row.timing.attack_s),
-        point.median(lambda run: run.record.timing.step_ratio),
+        point.median(lambda run: run.record.timing.step_ratio or 0.0),
         *(median(getattr(run.record.timing, name) or 0 for run in point.runs) for name in TIMING_COLUMNS[4:]),
     ]
     return [

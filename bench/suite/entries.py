@@ -65,8 +65,8 @@ class SchemeEntry:
         payloads: the only payloads it is run at; empty: all of the suite's.
         tune: what the suite's calibration file gives, or None.
         reader: how suspects are read, by the name in `cwwm.readers`.
-        finished: the mark is put in one shot into the finished model, the unmarked twin, as an owner does who has no
-            training to spare; else it is made while the host is trained further.
+        finished: the mark is put in one shot into the finished model, the unmarked twin, as an owner does who has
+            no training to spare; else it is made while the host is trained further.
     """
 
     label: str

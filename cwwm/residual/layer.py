@@ -1,4 +1,4 @@
-"""One layer read against the original: what each weight says for a one, from suspect, original and expectation alone.
+"""One layer read against the original: what each weight says for a one, from both and what is expected alone.
 
 S is the suspect's layer, O the original's. No step sees the key, so under a random key the coefficients are fixed,
 and sums of them with keyed signs or places have the exact laws of `cwwm.ownership.evidence`.

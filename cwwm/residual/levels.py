@@ -1,7 +1,7 @@
 """A suspect that holds few values: what the original would have become under the same rounding.
 
-Rounding to few levels hides a small mark in a residual of half a level. Where the levels are known, the original can
-be rounded to them, too; what is left then are the weights that the mark moved across a border.
+Rounding to few levels hides a small mark in a residual of half a level. Where the levels are known, the original
+can be rounded to them, too; what is left then are the weights that the mark moved across a border.
 """
 
 import torch

@@ -73,8 +73,8 @@ def _damp(part: Tensor) -> Tensor:
     count = int((singular > edge).sum())
     top = vectors.flip(1)[:, :count]
     factors = ((edge / singular[:count]).square() - 1).to(matrix.dtype)
-    matrix = matrix + (top * factors) @ (top.T @ matrix)
-    return matrix if wide else matrix.T
+    calm: Tensor = matrix + (top * factors) @ (top.T @ matrix)
+    return calm if wide else calm.T
 
 
 def _stands_out(matrix: Tensor) -> bool:

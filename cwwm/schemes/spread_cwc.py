@@ -6,9 +6,9 @@ amplitude of its channel, up or down: no weight stands out, nothing is left to a
 matter, and there are no thresholds, for correlations are ranked. The outer code is multilevel polar
 (`cwwm.codes.multilevel`).
 
-It is made to be read against the unmarked original (`cwwm.residual`), where the host is no noise: then a gain of one
-or two hundredths of a channel's root mean square outlives what removes blind marks of many times its energy. Read
-without the original it takes as much energy as other spread marks.
+It is made to be read against the unmarked original (`cwwm.residual`), where the host is no noise: then a gain of
+one or two hundredths of a channel's root mean square outlives what removes blind marks of many times its energy.
+Read without the original it takes as much energy as other spread marks.
 """
 
 from dataclasses import dataclass, replace
@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from cwwm.codes.multilevel import default_form
+from cwwm.ownership.mark import Mark
 from cwwm.schemes.common.outer import WALSH, KeyedWalsh
 from cwwm.schemes.common.spread import SpreadScheme
 from cwwm.schemes.common.spreading import CHANNEL
@@ -81,6 +82,10 @@ class SpreadConstantWeight(SpreadScheme):
         """Return the scheme with the form that suits a pool of so many weights."""
         blocks, rows = self._form(pool)
         return replace(self, blocks=blocks, rows=rows)
+
+    def code_of(self, mark: Mark) -> KeyedWalsh:
+        """Return the code of a mark, whose form follows from the pool."""
+        return self.keyed_code if mark.carrier is None else self.fitted_to(mark.carrier.size).keyed_code
 
     def gain_for(self, pool: int) -> float:
         """Return the gain."""

@@ -43,6 +43,9 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("fixed-weights", {"repetition": 2, "outer": "polar", "length": 256}),
     ("spread-spectrum", {}),
     ("spread-spectrum", {"outer": "polar"}),
+    ("spread-spectrum", {"outer": "polar", "per": "channel", "gain": 0.2}),
+    ("spread-cwc", {"carrier": "all", "gain": 0.2}),
+    ("spread-cwc", {"carrier": "all", "gain": 0.2, "blocks": 32, "rows": 64}),
     ("tattooed", {"carrier": "all", "ratio": 6.0}),
     ("tattooed", {"carrier": "all", "gain": 4e-3, "share": 0.5, "row_weight": 4, "word": 96}),
     ("none", {}),
@@ -61,7 +64,7 @@ WIDTHS = {"structural"}  # carried by no weight, and needs a module: see test_st
 CONTROLS = {"none", "wrong-key"}  # read nothing back, by intention
 SCALE = "a common positive scale does not matter"
 WITHOUT = {"dm-qim": {SCALE}}  # a lattice of fixed step does not read a rescaled model
-LAWLESS = {"tattooed"}  # its code is decoded in rounds, of which no law is known
+LAWLESS = {"tattooed", "spread-cwc"}  # decoded in rounds, of which no law is known; a law that takes the pool
 
 encodings = pytest.mark.parametrize(("name", "parameters"), [case for case in CASES if case[0] not in CONTROLS])
 State = dict[str, Tensor]

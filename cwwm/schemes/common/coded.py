@@ -89,7 +89,7 @@ class OuterCoded(Scheme):
     @property
     def symbols(self) -> int:
         """Return the number of symbols."""
-        return self.payload_bits if self.keyed_code is None else self.keyed_code.code.length
+        return self.payload_bits if self.keyed_code is None else self.keyed_code.length
 
     def symbols_of(self, message: Bits, streams: Streams) -> Bits:
         """Return the symbols of a message (payload_bits,): uint8 (symbols,)."""
@@ -97,35 +97,37 @@ class OuterCoded(Scheme):
             return pad_bits(message, streams)
         return self.keyed_code.codeword(message, streams).astype(np.uint8)
 
+    def code_of(self, mark: Mark) -> KeyedCode | None:
+        """Return the code of a mark made with this scheme: its own, where it does not depend on the host."""
+        return self.keyed_code
+
     def extract(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
         """Read the symbols and decode them; without a code each is a bit, erased if its value is zero."""
         word = self.soft_word(suspect, key, mark)
         if isinstance(word, str):
             return Extraction.not_applicable(self.payload_bits, word)
-        if self.keyed_code is None:
+        code = self.code_of(mark)
+        if code is None:
             return read_bits(word.values, mark.streams(key))
-        return self.keyed_code.extract(word.values, mark.streams(key), word.norm)
+        return code.extract(word.values, mark.streams(key), word.norm)
 
     def read(self, suspect: Weights, key: Key, mark: Mark) -> Extraction:
         """Read the symbols alone: evidence needs no more, and decoding costs several times as much."""
         word = self.soft_word(suspect, key, mark)
         if isinstance(word, str):
             return Extraction.not_applicable(self.payload_bits, word)
-        if self.keyed_code is None:
-            return read_bits(word.values, mark.streams(key))
-        return self.keyed_code.read(word.values, word.norm)
+        code = self.code_of(mark)
+        return read_bits(word.values, mark.streams(key)) if code is None else code.read(word.values, word.norm)
 
     def evidence(self, extraction: Extraction, claim: Claim) -> Evidence:
         """Return what was read says for the codeword of the claimed message; without a code, for its bits."""
-        if self.keyed_code is None:
-            return match_evidence(extraction, claim)
-        return self.keyed_code.evidence(extraction, claim)
+        code = self.code_of(claim.mark)
+        return match_evidence(extraction, claim) if code is None else code.evidence(extraction, claim)
 
     def overlap(self, extraction: Extraction, claim: Claim) -> float:
         """Return the share of the symbols that were read right."""
-        if self.keyed_code is None:
-            return super().overlap(extraction, claim)
-        return self.keyed_code.overlap(extraction, claim)
+        code = self.code_of(claim.mark)
+        return super().overlap(extraction, claim) if code is None else code.overlap(extraction, claim)
 
     def recovered_after(self, erased: float) -> float:
         """Return the law if each symbol is erased with that probability, and none is wrong.
@@ -165,7 +167,7 @@ class CodedScheme(OuterCoded):
         return self._keyed.codeword(message, streams)
 
     def decode(self, values: Reals, streams: Streams, norm: float | None = None) -> Extraction:
-        """Return the extraction of soft values, finite (n,): positive for one, exact zeros erased; see `SoftWord`."""
+        """Return the extraction of soft values, finite (n,), and norm as of `SoftWord`."""
         return self._keyed.extract(values, streams, norm)
 
     @property

@@ -204,8 +204,8 @@ class KeyedPolar(Correlated):
 class KeyedWalsh(Correlated):
     """Words of constant weight in the spread domain, as the signs that they give to n M chips.
 
-    Chip c of symbol i is coded bit c n + i: neighbours belong to different symbols, so that what is lost together is
-    lost by all of them alike.
+    Chip c of symbol i is coded bit c n + i: neighbours belong to different symbols, so that what is lost together
+    is lost by all of them alike.
 
     Attributes:
         rows: M, Walsh-Hadamard rows of a symbol.

@@ -68,8 +68,9 @@ class SpreadScheme(CodedScheme):
         missing = mark.carrier.missing(suspect)
         if len(missing) == len(mark.carrier.layers):
             return missing[0]
-        spreading = Spreading.keyed(mark.streams(key), mark.carrier.size, self.code.length)
-        sums, squares = np.zeros(self.code.length), 0.0
+        symbols = self.fitted_to(mark.carrier.size).symbols
+        spreading = Spreading.keyed(mark.streams(key), mark.carrier.size, symbols)
+        sums, squares = np.zeros(symbols), 0.0
         read = _Filter(self.per, mark.state.get(GAINS, {}), suspect)
         for layer, start, stop, first in pieces(mark.carrier):
             if layer not in missing:
@@ -132,23 +133,23 @@ class SpreadEmbedding(Embedding):
         self.weights, self.message = weights, message
         self.carrier = Carrier.choose(weights, scheme.carrier, context.dead)
         self.scheme = scheme = scheme.fitted_to(self.carrier.size)
-        if self.carrier.size < scheme.code.length:
+        if self.carrier.size < scheme.symbols:
             raise BadInput(
                 f"carrier '{scheme.carrier}' has {self.carrier.size:,} weights, the code needs "
-                f"{scheme.code.length:,}; choose a larger carrier or a shorter payload"
+                f"{scheme.symbols:,}; choose a larger carrier or a shorter payload"
             )
         carrier_deviation(weights, self.carrier)  # refuses a carrier that training would not mend
         gains = layer_gains(self.carrier.layers, context.sensitivity) if scheme.per == CHANNEL else {}
         state = {GAINS: gains} if gains else {}
         self.mark = scheme.bind(weights, message, key, context, carrier=self.carrier, state=state)
         self.streams = self.mark.streams(key)
-        self.spreading = Spreading.keyed(self.streams, self.carrier.size, scheme.code.length)
+        self.spreading = Spreading.keyed(self.streams, self.carrier.size, scheme.symbols)
         self._word = scheme.codeword(message, self.streams)
         self._gains = gains
 
     @cached_property
     def amplitudes(self) -> list[Tensor]:
-        """Return what is added to a weight of each row of each layer, for the carrier as it is at the first call."""
+        """Return what is added in each row of each layer, for the carrier as it is at the first call."""
         return self.scheme.amplitudes(self.carrier, self._gains).of(self.weights, self.carrier)
 
     @torch.no_grad()
@@ -192,7 +193,7 @@ class SpreadEmbedding(Embedding):
 
         The latter is made to be read against the original, and may be far below what its host leaves readable.
         """
-        sums, squares = np.zeros(self.scheme.code.length), 0.0
+        sums, squares = np.zeros(self.scheme.symbols), 0.0
         for index, start, stop, first in pieces(self.carrier):
             before, after = self._marked(index, start, stop, first)
             read = after.double() - (before.double() if self.scheme.per == CHANNEL else 0.0)

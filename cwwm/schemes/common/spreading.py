@@ -91,8 +91,8 @@ class Amplitudes:
 
     Attributes:
         gain: g, in units of what `per` says.
-        per: `POOL`, one amplitude for all, in standard deviations of the carrier; or `CHANNEL`, in root mean squares
-            of a weight's own output channel.
+        per: `POOL`, one amplitude for all, in standard deviations of the carrier; or `CHANNEL`, in root mean
+            squares of a weight's own output channel.
         gains: gamma of each layer by name, of `CHANNEL` alone; one where it says nothing.
     """
 
@@ -113,7 +113,7 @@ class Amplitudes:
 
 
 def row_rms(weight: Tensor) -> Tensor:
-    """Return the root mean square of the finite, non-zero weights of each row, float64 (o,), on the CPU; 0 of none."""
+    """Return the root mean square of each row's finite, non-zero weights, float64 (o,), on the CPU; 0 of none."""
     flat = weight.detach().reshape(len(weight), -1).double().nan_to_num(0.0, 0.0, 0.0)
     there = (flat != 0).sum(1).clamp(min=1)
     return (flat.square().sum(1) / there).sqrt().cpu()
