@@ -80,7 +80,10 @@ class SpreadConstantWeight(SpreadScheme):
 
     def fitted_to(self, pool: int) -> "SpreadConstantWeight":
         """Return the scheme with the form that suits a pool of so many weights."""
-        blocks, rows = self._form(pool)
+        try:
+            blocks, rows = self._form(pool)
+        except BadInput as error:
+            raise BadInput(f"carrier '{self.carrier}': {error}") from error
         return replace(self, blocks=blocks, rows=rows)
 
     def code_of(self, mark: Mark) -> KeyedWalsh:

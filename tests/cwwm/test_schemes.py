@@ -43,7 +43,6 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("fixed-weights", {"repetition": 2, "outer": "polar", "length": 256}),
     ("spread-spectrum", {}),
     ("spread-spectrum", {"outer": "polar"}),
-    ("spread-spectrum", {"outer": "polar", "per": "channel", "gain": 0.2}),
     ("spread-cwc", {"carrier": "all", "gain": 0.2}),
     ("spread-cwc", {"carrier": "all", "gain": 0.2, "blocks": 32, "rows": 64}),
     ("tattooed", {"carrier": "all", "ratio": 6.0}),
@@ -144,7 +143,7 @@ def test_a_payload_too_large_for_the_pool_is_refused(
 ) -> None:
     short = {key: value for key, value in parameters.items() if key not in ("length", "weight", "blocks")}
     scheme = _scheme(name, short, payload_bits=6400, carrier="classifier")
-    with pytest.raises(BadInput, match=r"carrier 'classifier' has 5,200 weights, the code needs .*; choose"):
+    with pytest.raises(BadInput, match=r"carrier 'classifier'.* 5,200 weights.*; choose"):
         _embed(scheme, state, harness_key, nonce)
 
 

@@ -30,6 +30,7 @@ TRANSFORMER = replace(TINY, name="tiny_vit", timm="test_vit", create={"patch_siz
 PAYLOAD = 16
 MARK = ("sign-repetition", {"repetition": 5})  # of the model that is attacked
 ALIGNED = "permute, aligned"  # read through an alignment
+INFORMED = "magnitude, informed"  # read against the original, a finished model
 ROTATED = "rotate, aligned"  # of a transformer: it has heads to be mixed
 FULL = "cwc in full"  # the one cell that is run as a whole, detection included
 SHORT = {"updates": 2, "steps": 5, "retrain": 1}
@@ -43,6 +44,7 @@ ONE_SHOT: dict[str, dict[str, Any]] = {
     "dm-qim": {},
     "fixed-weights": {},
     "spread-spectrum": {},
+    "spread-cwc": {"gain": 0.3, "carrier": "all"},
     "tattooed": {"ratio": 6.0},
     "wrong-key": {"scheme": "sign-repetition"},
     "none": {},
@@ -121,6 +123,7 @@ def golden_cells(runtime: Mapping[str, Any]) -> Iterator[tuple[str, Cell]]:
     for name in ATTACKS:
         yield name, _cell(trained, *MARK, name)
     yield ALIGNED, _cell(trained, *MARK, "permute", reader="aligned")
+    yield INFORMED, _informed(trained)
     yield ROTATED, _cell(HostSpec(TRANSFORMER, 0, runtime), *MARK, "rotate", reader="aligned")
     for name, parameters in TRAINED.items():
         yield name, _cell(trained, name, parameters)
@@ -133,6 +136,11 @@ def _cell(
 ) -> Cell:
     entry = SchemeEntry(scheme, scheme, parameters, reader=reader)
     return Cell(MarkSpec(host, entry, PAYLOAD), _attack(attack))
+
+
+def _informed(host: HostSpec) -> Cell:
+    entry = SchemeEntry("spread-cwc", "spread-cwc", {"gain": 0.1}, reader="informed", finished=True)
+    return Cell(MarkSpec(host, entry, PAYLOAD), _attack("magnitude"))
 
 
 def _attack(name: str) -> AttackEntry:

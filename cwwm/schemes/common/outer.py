@@ -224,6 +224,21 @@ class KeyedWalsh(Correlated):
         """Refuse: chips are never erased one by one."""
         raise NotImplementedError("a Walsh symbol has no law of erasures")
 
+    def overlap(self, extraction: Extraction, claim: Claim) -> float:
+        """Return the share of the symbols whose row and sign were read right: places of the word's ones."""
+        if not extraction.applicable:
+            return 0.0
+        chips = np.where(self._pad(claim.streams), -extraction.symbols, extraction.symbols)
+        read = self._correlations(chips)
+        found = np.argmax(np.abs(read), axis=1)
+        check = keyed_check(claim.streams, self.check_bits)
+        rows, signs = self.code.encode(pad_bits(claim.message, claim.streams), check)
+        return float(np.mean((found == rows) & (signs * read[np.arange(len(rows)), rows] > 0)))
+
+    def _correlations(self, chips: Reals) -> npt.NDArray[np.float64]:
+        """Return the correlations with all rows, float64 (n, M), of what the chips were read as, (nM,)."""
+        return walsh_transform(chips.astype(np.float64).reshape(self.rows, -1).T)
+
     def _encode(self, bits: Bits, streams: Streams) -> Word:
         rows, signs = self.code.encode(bits, keyed_check(streams, self.check_bits))
         chips = np.zeros((self.length // self.rows, self.rows))
@@ -231,9 +246,8 @@ class KeyedWalsh(Correlated):
         return walsh_transform(chips).T.reshape(-1) > 0
 
     def _decode(self, values: Reals, streams: Streams, norm: float) -> Decoded:
-        symbols = self.length // self.rows
-        sums = walsh_transform(values.astype(np.float64).reshape(self.rows, symbols).T)
-        return self.code.decode(sums * (math.sqrt(symbols) / (norm or 1.0)), keyed_check(streams, self.check_bits))
+        read = self._correlations(values) * (math.sqrt(self.length // self.rows) / (norm or 1.0))
+        return self.code.decode(read, keyed_check(streams, self.check_bits))
 
 
 def walsh_transform(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
