@@ -33,14 +33,16 @@ app = typer.Typer(
     Publish marked.commitment.json, release marked.safetensors, keep the key and marked.mark.json.
 
     Later: cwwm verify suspect.safetensors --key owner.key --mark marked.mark.json
-    --commitment marked.commitment.json --message "it is mine"
+    --commitment marked.commitment.json --message "it is mine" --original model.safetensors
 
-    If the suspect's channels were moved, scaled, removed or added, or it is a deployed suspect.onnx: --reference
-    model.safetensors, the unmarked original. If the claim could have been fitted to a public model: --innocent
-    public.safetensors
+    Keep model.safetensors, the unmarked original, secret and as it is: the mark is read in what the suspect adds to
+    it. If the claim could have been fitted to a public model: --innocent public.safetensors
 
     Exit codes: 0 done, 1 the answer is no (not proven, message lost), 2 bad input, 3 the work failed.""",
 )
+
+DEFAULT_SCHEME = "spread-cwc"
+DEFAULT_SURVIVE = "magnitude=0.98,random=0.5,noise=0.2"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 KeyFile = Annotated[Path, typer.Option("--key", help="Key file made by cwwm keygen.")]
@@ -75,27 +77,40 @@ PerChannel = Annotated[
 Carrier = Annotated[
     str | None,
     typer.Option(
-        help="Host layers: all, large, conv, linear, body, classifier, or a regular expression on names; "
-        "by default the first of classifier, large, all that will do."
+        help="Host layers: wide (all but depthwise and narrow ones, the default), all, large, conv, linear, body, "
+        "classifier, or a regular expression on names. Codes on magnitudes take by default the first of "
+        "classifier, large, all that will do."
     ),
 ]
 Survive = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="What the mark must survive: magnitude and random pruning rates, noise relative to the weights' "
-        "spread. A bare number is the magnitude rate."
+        help="Of cwc and protected-cwc, what the mark must survive: magnitude and random pruning rates, noise "
+        f"relative to the weights' spread; by default {DEFAULT_SURVIVE}. A bare number is the magnitude rate."
     ),
 ]
-Budget = Annotated[float, typer.Option(help="Squared change that may be spent, relative to the pool's norm.")]
+Budget = Annotated[
+    float | None,
+    typer.Option(help="Of both, squared change that may be spent, relative to the pool's norm; by default 0.004."),
+]
 Depth = Annotated[
-    float,
+    float | None,
     typer.Option(
-        help="The same, relative to each layer's own norm and summed over layers: what the model's answers feel. "
-        "Raise it if the model is fine-tuned afterwards."
+        help="The same, relative to each layer's own norm and summed over layers, by default 0.01: what the model's "
+        "answers feel. Raise it if the model is fine-tuned afterwards."
     ),
 ]
-SchemeName = Annotated[str, typer.Option(help="Encoding: protected-cwc, cwc, or another of the registry.")]
-DEFAULT_SURVIVE = "magnitude=0.98,random=0.5,noise=0.2"
+SchemeName = Annotated[
+    str, typer.Option(help="Encoding: spread-cwc, protected-cwc, cwc, or another of the registry.")
+]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        help="A folder with a dozen photographs, of anything: measures which layers the answers feel, and gives the "
+        "mark several times the strength for the same answers kept. Takes --network."
+    ),
+]
+Network = Annotated[str | None, typer.Option(help="The checkpoint's network, by its name in timm; with --images.")]
 PayloadBits = Annotated[int, typer.Option(help="Length of the message in bits.")]
 Text = Annotated[str | None, typer.Option("--message", help="The message, as text.")]
 Plugins = Annotated[
@@ -134,28 +149,111 @@ def keygen(
 def plan(
     model: Path,
     payload_bits: PayloadBits = 256,
-    survive: Survive = DEFAULT_SURVIVE,
-    budget_energy: Budget = 0.004,
-    budget_depth: Depth = 0.01,
+    survive: Survive = None,
+    budget_energy: Budget = None,
+    budget_depth: Depth = None,
     carrier: Carrier = None,
-    scheme: Annotated[str, typer.Option(help="protected-cwc, or cwc for the plain code.")] = "protected-cwc",
+    scheme: Annotated[
+        str, typer.Option(help="spread-cwc, protected-cwc, or cwc for the plain code.")
+    ] = DEFAULT_SCHEME,
+    gain: Annotated[
+        float | None, typer.Option(help="Of spread-cwc, the gain to look at instead of planning one.")
+    ] = None,
+    images: Images = None,
+    network: Network = None,
     json: Json = False,
 ) -> int:
-    """Choose a code for this checkpoint that survives stated attacks, and show what it costs.
+    """Choose the strength or the code of a mark for this checkpoint, and show what it stands and what it costs.
 
-    The first line of the table is the cheapest; raising T0 towards T1 costs noise margin and spares fidelity.
-    Targets that cannot be met are refused, with the nearest that can.
+    For spread-cwc the table says what is left of the mark, read against the original, after changes of a suspect.
+    For codes on magnitudes its first line is the cheapest code that survives stated attacks; targets that cannot be
+    met are refused, with the nearest that can.
     """
-    from cwwm.design import Targets
     from cwwm.weights.checkpoint import open_weights
 
-    targets = Targets.parse(survive, payload_bits=payload_bits, energy=budget_energy, depth_energy=budget_depth)
     weights = open_weights(model)
+    if scheme == DEFAULT_SCHEME:
+        _refuse_targets(scheme, survive, budget_energy, budget_depth)
+        felt = _sensitivity(model, images, network, carrier)
+        return _plan_spread(weights, payload_bits, carrier, gain, felt, json)
+    targets = _targets(payload_bits, survive, budget_energy, budget_depth)
     if scheme == "cwc":
         return _plan_plain(weights, targets, carrier or "all", json)
     if scheme != "protected-cwc":
-        raise BadInput(f"plan chooses codes for protected-cwc and cwc, not for '{scheme}'")
+        raise BadInput(f"plan chooses for spread-cwc, protected-cwc and cwc, not for '{scheme}'")
     return _plan_protected(weights, targets, carrier, json)
+
+
+def _targets(payload_bits: int, survive: str | None, energy: float | None, depth: float | None) -> "Targets":
+    """Return what a code on magnitudes is planned for."""
+    from cwwm.design import Targets
+
+    given = {"energy": energy, "depth_energy": depth}
+    budgets = {name: value for name, value in given.items() if value is not None}
+    return Targets.parse(survive or DEFAULT_SURVIVE, payload_bits=payload_bits, **{"energy": 0.004, **budgets})
+
+
+def _refuse_targets(scheme: str, *targets: object) -> None:
+    """Refuse targets of codes on magnitudes for another scheme: nothing would come of them."""
+    if any(target is not None for target in targets):
+        raise BadInput(
+            f"--survive and the budgets plan cwc and protected-cwc; {scheme} takes its strength from --images, or "
+            "from --set gain=..., see cwwm plan"
+        )
+
+
+def _sensitivity(
+    model: Path, images: Path | None, network: str | None, carrier: str | None
+) -> dict[str, float] | None:
+    """Return what a network's answers feel of each layer; None without photographs."""
+    if images is None and network is None:
+        return None
+    if images is None or network is None:
+        raise BadInput("--images and --network go together: photographs, and the network's name in timm")
+    from cwwm.design.spread import CARRIER
+    from cwwm.probing import probe
+    from cwwm.weights.checkpoint import open_weights
+
+    return probe(open_weights(model), network, images, carrier or CARRIER)
+
+
+def _plan_spread(
+    weights: "Weights",
+    payload_bits: int,
+    carrier: str | None,
+    gain: float | None,
+    felt: dict[str, float] | None,
+    json: bool,
+) -> int:
+    from dataclasses import asdict
+
+    from cwwm.design.spread import CARRIER, plan_spread
+
+    rule = carrier or CARRIER
+    found = plan_spread(weights, payload_bits, rule=rule, gain=gain, sensitivity=felt)
+    if json:
+        print_json(asdict(found))
+        return DONE
+    rows = [(s.change, f"{s.snr2:,.0f}", f"{s.recovered:.3f}", f"1e{s.log10_p:.0f}") for s in found.stands]
+    print_table(
+        ("after", "SNR2", "message recovered", "proof"), rows, f"{payload_bits} bits in {found.pool:,} weights "
+        f"(carrier {rule}) at gain {found.gain:.4g}, by law, read against the original"
+    )  # fmt: skip
+    print()
+    say(_felt_words(found.felt))
+    say(f"embed with: --payload-bits {payload_bits} --carrier '{rule}' --set gain={found.gain:.4g}")
+    return DONE
+
+
+def _felt_words(felt: float | None) -> str:
+    """Say what a gain costs the answers."""
+    from cwwm.design.spread import FELT
+
+    if felt is None:
+        return (
+            "what the answers feel was not measured: the gain is a careful one; --images and --network allow more"
+        )
+    return f"squared change of the logits: {felt:.1e} of their spread; about 98 % of the answers stay at {FELT:g}"
 
 
 def _plan_protected(weights: "Weights", targets: "Targets", carrier: str | None, json: bool) -> int:
@@ -220,11 +318,15 @@ def embed(
     hex: Hex = None,
     payload_bits: PayloadBits = 256,
     carrier: Carrier = None,
-    survive: Survive = DEFAULT_SURVIVE,
-    budget_energy: Budget = 0.004,
-    budget_depth: Depth = 0.01,
-    covert: Annotated[bool, typer.Option(help="Draw new magnitudes from the model's own distribution.")] = False,
-    scheme: SchemeName = "protected-cwc",
+    images: Images = None,
+    network: Network = None,
+    survive: Survive = None,
+    budget_energy: Budget = None,
+    budget_depth: Depth = None,
+    covert: Annotated[
+        bool, typer.Option(help="Of cwc and protected-cwc, draw magnitudes from the model's own distribution.")
+    ] = False,
+    scheme: SchemeName = DEFAULT_SCHEME,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="A parameter of the scheme, as name=value; may repeat. See cwwm plan."),
@@ -235,9 +337,9 @@ def embed(
 ) -> int:
     """Mark a checkpoint. Writes OUT.safetensors, OUT.mark.json (keep it) and OUT.commitment.json (publish it).
 
-    The code is planned for the targets of --survive (see cwwm plan) unless --set gives it.
+    Every layer that is wide enough is marked, without training, by changes far below the weights. Strength is
+    planned (see cwwm plan) unless --set gives it.
     """
-    from cwwm.design import Targets
     from cwwm.owner import embed_file, load_owner_key, plan_scheme
     from cwwm.plugins import load_plugins
     from cwwm.schemes import make_scheme
@@ -245,11 +347,15 @@ def embed(
     load_plugins(plugin or ())
     owner, given = load_owner_key(key), _parameters(set_ or [])
     bits = _message(message, message_file, hex, payload_bits)
-    targets = Targets.parse(survive, payload_bits=payload_bits, energy=budget_energy, depth_energy=budget_depth)
-    planned = plan_scheme(model, scheme, targets, carrier, given)
-    if scheme in ("cwc", "protected-cwc"):
+    on_magnitudes = scheme in ("cwc", "protected-cwc")
+    if not on_magnitudes:
+        _refuse_targets(scheme, survive, budget_energy, budget_depth)
+    felt = _sensitivity(model, images, network, carrier)
+    targets = _targets(payload_bits, survive, budget_energy, budget_depth)
+    planned = plan_scheme(model, scheme, targets, carrier, given, felt)
+    if on_magnitudes:
         planned = {"covert": covert, **planned}
-    marked = embed_file(model, output, make_scheme(scheme, planned), bits, owner, force=force)
+    marked = embed_file(model, output, make_scheme(scheme, planned), bits, owner, sensitivity=felt, force=force)
     if json:
         print_json({"files": [str(path) for path in marked.files], "report": dict(marked.mark.report)})
         return DONE

@@ -10,7 +10,8 @@ from typing import Any
 from cwwm.alignment import Alignment
 from cwwm.codes import Bits
 from cwwm.commitment import Commitment
-from cwwm.design import CARRIERS, Targets, design
+from cwwm.design import CARRIERS, Targets, design, plan_spread
+from cwwm.design.spread import CARRIER
 from cwwm.ownership.evidence import PROOF_RATE, Tried
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark, load_mark, save_mark, tensors_path
@@ -58,14 +59,33 @@ class Marked:
 
 
 def plan_scheme(
-    source: Path, name: str, targets: Targets, carrier: str | None, given: Mapping[str, Any]
+    source: Path,
+    name: str,
+    targets: Targets,
+    carrier: str | None,
+    given: Mapping[str, Any],
+    sensitivity: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """Return the parameters of a scheme for a checkpoint: `given` ones first, the rest planned for the targets.
+    """Return the parameters of a scheme for a checkpoint: `given` ones first, the rest planned.
+
+    Args:
+        source: the checkpoint. name: of the scheme.
+        targets: that constant-weight codes on magnitudes are planned for.
+        carrier: rule of host layers; None takes the scheme's own.
+        given: parameters that are not to be planned.
+        sensitivity: how much the answers feel each layer; a spread mark takes its gain from it.
 
     Raises:
         BadInput: if a plan is needed and the targets cannot be met; it names the nearest that can.
     """
     parameters: dict[str, Any] = {"payload_bits": targets.payload_bits}
+    if name == "spread-cwc":
+        rule = carrier or str(given.get("carrier", CARRIER))
+        parameters["carrier"] = rule
+        if "gain" not in given:
+            plan = plan_spread(open_weights(source), targets.payload_bits, rule=rule, sensitivity=sensitivity)
+            parameters["gain"] = plan.gain
+        return parameters | dict(given)
     if name == "protected-cwc" and not {"blocks", "block_length", "block_weight"} & given.keys():
         carriers = [carrier] if carrier else CARRIERS
         return parameters | design(open_weights(source), carriers, targets)[0].parameters | dict(given)
@@ -77,9 +97,22 @@ def plan_scheme(
 
 
 def embed_file(
-    source: Path, target: Path, scheme: Scheme, message: Bits, key: Key, *, force: bool = False
+    source: Path,
+    target: Path,
+    scheme: Scheme,
+    message: Bits,
+    key: Key,
+    *,
+    sensitivity: Mapping[str, float] | None = None,
+    force: bool = False,
 ) -> Marked:
     """Mark a checkpoint in one shot and write model, mark and commitment: all appear together, or none does.
+
+    Args:
+        source: the checkpoint. target: to be written, .safetensors.
+        scheme, message, key: of the mark.
+        sensitivity: how much the answers feel each layer, by name; None if nobody measured it.
+        force: replace files that exist.
 
     Raises:
         BadInput: if `target` or its mark exists and `force` is not given, if the source cannot be read or
@@ -97,7 +130,7 @@ def embed_file(
         raise BadInput(f"a mark of scheme {scheme.name} proves nothing: {scheme.unproven}")
     with appearing_together(names) as folder:
         with rewriting(source, folder / target.name) as weights:
-            _, mark = embed(scheme, weights, message, key, EmbedContext())
+            _, mark = embed(scheme, weights, message, key, EmbedContext(sensitivity=sensitivity))
             if mark.carrier is not None:
                 require_provable(mark.carrier)
             mark = replace(mark, copy=copy_digest(weights))

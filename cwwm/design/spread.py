@@ -1,0 +1,106 @@
+"""What gain a spread mark gets in a finished checkpoint, and what it then stands, by `cwwm.residual.law`.
+
+Its price is the change of the answers, g^2 sum_l gamma_l^2 C_l of the logits' own spread
+(`cwwm.weights.sensitivity`). With some inputs C is measured and the gain takes what is allowed; without, C is not
+known, and a gain is taken that is small enough for networks whose answers feel their layers as those measured do.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cwwm.codes.multilevel import MultilevelPolar, default_form
+from cwwm.ownership.evidence import log10_bound_of_signs
+from cwwm.residual.law import Change, Pattern, averaged, drift, noise, pruned, quantised
+from cwwm.weights.carrier import Carrier
+from cwwm.weights.sensitivity import layer_gains
+from cwwm.weights.view import Weights
+
+CARRIER = "wide"
+#: squared change of the logits over their spread that keeps about 98 % of the answers: see results/pretrained.md
+FELT = 4e-4
+#: the gain where nobody measured what the answers feel
+ALONE = 0.0045
+MOST_GAIN = 0.1
+
+CHANGES: Mapping[str, Change] = {
+    "pruning, 98 %": pruned(0.98),
+    "noise of 0.2": noise(0.2),
+    "8 bits": quantised(8),
+    "4 bits": quantised(4),
+    "3 bits": quantised(3),
+    "average of 4 copies": averaged(4),
+    "drift of 5 %": drift(0.05),
+    "drift of 20 %": drift(0.2),
+    "drift of 50 %": drift(0.5),
+}
+
+
+@dataclass(frozen=True)
+class Stand:
+    """What is left of a mark after a change.
+
+    Attributes:
+        change: in words. snr2: by law. recovered: probability that the message is. log10_p: of the proof.
+    """
+
+    change: str
+    snr2: float
+    recovered: float
+    log10_p: float
+
+
+@dataclass(frozen=True)
+class SpreadPlan:
+    """A gain and what follows from it.
+
+    Attributes:
+        gain: g. pool: weights that carry. felt: squared change of the logits over their spread; None if not known.
+        stands: against `CHANGES`.
+    """
+
+    gain: float
+    pool: int
+    felt: float | None
+    stands: tuple[Stand, ...]
+
+
+def plan_spread(
+    weights: Weights,
+    payload_bits: int,
+    *,
+    rule: str = CARRIER,
+    gain: float | None = None,
+    sensitivity: Mapping[str, float] | None = None,
+) -> SpreadPlan:
+    """Return the plan of `spread-cwc` in a checkpoint.
+
+    Args:
+        weights: the checkpoint.
+        payload_bits: k.
+        rule: that chooses the host layers.
+        gain: g; None chooses it.
+        sensitivity: C by layer, if it was measured.
+
+    Raises:
+        BadInput: if the pool is too small for the message, or as `Carrier.choose`.
+    """
+    carrier = Carrier.choose(weights, rule)
+    gains = layer_gains(carrier.layers, sensitivity)
+    unit = None if sensitivity is None else _felt(gains, sensitivity)
+    if gain is None:
+        gain = ALONE if unit is None else min(MOST_GAIN, math.sqrt(FELT / max(unit, 1e-12)))
+    symbols, rows = default_form(payload_bits, carrier.size)
+    code = MultilevelPolar(payload_bits=payload_bits, symbols=symbols, rows=rows)
+    pattern = Pattern.of(weights, carrier.layers, {name: gain * gamma for name, gamma in gains.items()})
+    stands = tuple(_stand(name, pattern.after(change), code) for name, change in CHANGES.items())
+    return SpreadPlan(gain, carrier.size, None if unit is None else gain**2 * unit, stands)
+
+
+def _felt(gains: Mapping[str, float], sensitivity: Mapping[str, float]) -> float:
+    """Return the felt change a unit of g^2."""
+    return sum(gamma**2 * sensitivity.get(name, 0.0) for name, gamma in gains.items())
+
+
+def _stand(change: str, snr2: float, code: MultilevelPolar) -> Stand:
+    return Stand(change, snr2, code.success(snr2), log10_bound_of_signs(math.sqrt(max(snr2, 0.0))))
