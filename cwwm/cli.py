@@ -96,8 +96,8 @@ Budget = Annotated[
 Depth = Annotated[
     float | None,
     typer.Option(
-        help="The same, relative to each layer's own norm and summed over layers, by default 0.01: what the model's "
-        "answers feel. Raise it if the model is fine-tuned afterwards."
+        help="The same, relative to each layer's own norm and summed over layers, by default 0.01: what the "
+        "model's answers feel. Raise it if the model is fine-tuned afterwards."
     ),
 ]
 SchemeName = Annotated[
@@ -106,8 +106,8 @@ SchemeName = Annotated[
 Images = Annotated[
     Path | None,
     typer.Option(
-        help="A folder with a dozen photographs, of anything: measures which layers the answers feel, and gives the "
-        "mark several times the strength for the same answers kept. Takes --network."
+        help="A folder with a dozen photographs, of anything: measures which layers the answers feel, and gives "
+        "the mark several times the strength for the same answers kept. Takes --network."
     ),
 ]
 Network = Annotated[str | None, typer.Option(help="The checkpoint's network, by its name in timm; with --images.")]

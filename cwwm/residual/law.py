@@ -6,6 +6,7 @@ weights in layer l, a pattern of relative amplitude a_l = g gamma_l, and an atta
 its square beside the pattern, SNR2 = sum_l N_l a_l^2 / (E_l + a_l^2). Derived for this project.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,7 +54,7 @@ class Pattern:
         pool = sum(s * layer.size for s, layer in zip(squares, layers, strict=True)) / sum(la.size for la in layers)
         return cls(
             [
-                LayerStrength(layer.size, amplitudes[layer.name], (square / pool) ** 0.5, _peak(tensor, square))
+                LayerStrength(layer.size, amplitudes[layer.name], math.sqrt(square / pool), _peak(tensor, square))
                 for layer, tensor, square in zip(layers, tensors, squares, strict=True)
             ]
         )
@@ -69,7 +70,7 @@ class Pattern:
 
 
 def _peak(tensor: Tensor, square: float) -> float:
-    return float(tensor.abs().max()) / max(square, 1e-30) ** 0.5
+    return float(tensor.abs().max()) / math.sqrt(max(square, 1e-30))
 
 
 def pruned(rate: float) -> Change:
