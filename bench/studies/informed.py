@@ -1,0 +1,260 @@
+"""Reading against the original: what every attack leaves, beside its law, and what each step of reading is worth.
+
+Run it with ``python -m bench.studies.informed -o results/informed.md`` (half an hour on one core). It marks the
+finished networks of small hosts weakly, so that much is lost, and draws measurement against law beside the page.
+"""
+
+import math
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from tabulate import tabulate
+from torch import Tensor
+
+from bench.attacks import Attacked, make_attack
+from bench.execution.attacker import attacker_context
+from bench.execution.model_factory import Marked, ModelFactory
+from bench.metrics.accuracy import accuracy
+from bench.models.registry import find_models
+from bench.studies.informed_picture import draw
+from bench.studies.output import Output, measured_on, publish
+from bench.suite import AttackEntry, SchemeEntry
+from bench.suite.cell import HostSpec, MarkSpec
+from bench.support.artifact_store import ArtefactStore, state_of
+from bench.support.environment import choose_device, prepare
+from cwwm.readers import Informed, Reader, find_reader, view_of
+from cwwm.residual import Steps
+from cwwm.schemes import Claim
+from cwwm.support.console import DONE, run_app
+from cwwm.support.errors import BadInput
+from cwwm.weights.view import TensorWeights, Weights, as_weights
+
+HOSTS = ("test_resnet-40", "test_convnext2")
+ENERGY = 1e-3  # g^2
+PAYLOAD = 256
+LN10 = math.log(10)
+BROUGHT_BACK = "-"  # of the law, where an alignment stands between suspect and original
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """An attack of the study: as a suite writes it, and its strengths."""
+
+    attack: Mapping[str, Any]
+    strengths: tuple[float, ...]
+    label: str = ""
+
+
+def _then(first: Any, second: Any, strengths: tuple[float, ...], label: str) -> Attempt:  # noqa: ANN401
+    return Attempt({"name": "then", "first": first, "second": second}, strengths, label)
+
+
+SHORT = {"name": "finetune", "budget": 0.1}
+LARGEST = {"name": "targeted", "suspects": "largest", "action": "redraw"}
+ATTACKS = (
+    Attempt({"name": "magnitude"}, (0.5, 0.9, 0.98)),
+    Attempt({"name": "random"}, (0.5,)),
+    Attempt({"name": "structured"}, (0.5,)),
+    Attempt({"name": "noise"}, (0.05, 0.2)),
+    Attempt({"name": "quantise"}, (8, 4, 3)),
+    Attempt({"name": "cluster"}, (3,)),
+    Attempt({"name": "svd"}, (0.5, 0.75)),
+    Attempt(LARGEST, (0.01, 0.05), "targeted largest"),
+    Attempt({"name": "overwrite", "factor": 4}, (1,), "overwrite x4"),
+    Attempt({"name": "collude"}, (2, 4), "average of copies"),
+    Attempt({"name": "interpolate"}, (0.5,), "half-way to the public base"),
+    Attempt({"name": "deploy"}, (1,)),
+    Attempt({"name": "permute"}, (1,)),
+    Attempt({"name": "rescale"}, (4,)),
+    Attempt({"name": "idle"}, (0.2,)),
+    Attempt({"name": "noise-shaped"}, (0.2,)),
+    Attempt({"name": "lora", "budget": 0.1}, (16,)),
+    Attempt(SHORT, (1, 5), "finetune 10 %"),
+    _then("svd", SHORT, (0.5, 0.75), "svd + finetune 10 %"),
+    Attempt({"name": "finetune"}, (1, 2.5, 5)),
+    _then("svd", "finetune", (0.5, 0.75), "svd + finetune"),
+    _then(LARGEST, "finetune", (0.05,), "targeted largest + finetune"),
+    Attempt({"name": "distill-stolen"}, (4,)),
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is left of a mark in one suspect.
+
+    Attributes:
+        host, attack, strength: of the suspect. lost: points of accuracy against the marked model.
+        blind: SNR2 read from the suspect alone. informed: against the original. without: by step, when it is left
+            out.
+        law: SNR2 by the change of the weights that are left; None where channels were brought back first.
+        recovered: whether the message is, against the original.
+    """
+
+    host: str
+    attack: str
+    strength: float
+    lost: float
+    blind: float
+    informed: float
+    without: Mapping[str, float]
+    law: float | None
+    recovered: bool
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A marked host, its unmarked original, and what the law needs of it."""
+
+    marked: Marked
+    original: Weights
+    copy: Weights
+
+    @classmethod
+    def of(cls, marked: Marked) -> "Owner":
+        """Keep both sets of tensors as they are before any attack."""
+        return cls(marked, TensorWeights(state_of(marked.original())), TensorWeights(state_of(marked.model)))
+
+    def snr2(self, suspect: Weights, reader: Reader) -> float:
+        """Return the squared correlation with the claimed word, of positive ones; 0 of others."""
+        own = self.marked
+        owned = self.original if reader.takes_original else None
+        found = view_of(reader, own.scheme, suspect, own.key, own.mark, owned).reading(
+            own.scheme, own.key, own.mark
+        )
+        evidence = own.scheme.evidence(found, Claim(own.key, own.mark, own.message))
+        return -2 * LN10 * min(evidence.log10_p.values(), default=0.0)
+
+    def is_recovered(self, suspect: Weights) -> bool:
+        """Say whether the message comes back against the original."""
+        own = self.marked
+        view = view_of(find_reader("informed"), own.scheme, suspect, own.key, own.mark, self.original)
+        found = view.extraction(own.scheme, own.key, own.mark)
+        return found.ok and bool((found.bits == own.message).all())
+
+    def law(self, suspect: Weights) -> float | None:
+        """Return SNR2 by what the attack did beside the pattern; None for a suspect of other shapes or channels."""
+        expected = self.marked.scheme.expected(self.original, self.marked.mark)
+        view = find_reader("informed")
+        asked = view_of(view, self.marked.scheme, suspect, self.marked.key, self.marked.mark, self.original)
+        if asked.alignment is not None or asked.refusal:
+            return None
+        return sum(
+            _left(suspect.tensor(name), self.copy.tensor(name), layer.half) for name, layer in expected.items()
+        )
+
+
+def _left(suspect: Tensor, copy: Tensor, half: Tensor) -> float:
+    """Return sum a^2 / (E + a^2) over the weights of a layer that are left, a and E by row."""
+    read = suspect.detach().double().cpu()
+    alive = read != 0
+    change = torch.where(alive, read - copy.double(), 0.0).flatten(1)
+    mark = half.double().square().flatten(1)
+    count = alive.flatten(1).sum(1, keepdim=True)
+    noise = change.square().sum(1, keepdim=True) / count.clamp(min=1)
+    return float((count * mark[:, :1] / (noise + mark[:, :1]).clamp(min=1e-300)).sum())
+
+
+def read_all(owner: Owner, item: Attacked, host: str, label: str, lost: float) -> Reading:
+    """Return what is left of a mark in an attacked model, read in all ways."""
+    suspect = as_weights(item.model)
+    without = {
+        step.name: owner.snr2(suspect, Informed(replace(Steps(), **{step.name: False}))) for step in fields(Steps)
+    }
+    return Reading(
+        host, label, item.strength, lost,
+        owner.snr2(suspect, find_reader("blind")), owner.snr2(suspect, Informed()), without,
+        owner.law(suspect), owner.is_recovered(suspect),
+    )  # fmt: skip
+
+
+def readings(host: str, energy: float, seed: int, factory: ModelFactory) -> Iterator[Reading]:
+    """Yield what is left of one mark after every attack."""
+    (spec,) = find_models([host])
+    parameters = {"gain": math.sqrt(energy), "carrier": "body"}
+    entry = SchemeEntry("spread-cwc", "spread-cwc", parameters, reader="informed", finished=True)
+    mark = MarkSpec(HostSpec(spec, seed), entry, PAYLOAD)
+    owner, data = Owner.of(factory.marked(mark)), factory.data(mark.host)
+    before = accuracy(owner.marked.model, data.test).percent
+    for attempt in ATTACKS:
+        attack = make_attack(attempt.attack, "informed")
+        label = attempt.label or attack.label
+        context = attacker_context(
+            mark.host, AttackEntry(label, attack, attempt.strengths), factory, owner.marked.scheme
+        )
+        copies = factory.copies(mark, attack.copies_needed(attempt.strengths) - 1)
+        try:
+            for item in attack.curve([owner.marked.model, *copies], attempt.strengths, context):
+                yield read_all(owner, item, host, label, before - accuracy(item.model, data.test).percent)
+        except BadInput as refusal:
+            print(f"{host}: {label}: {refusal}", file=sys.stderr, flush=True)
+
+
+COLUMNS = (
+    "host", "attack", "strength", "points lost", "blind", "against the original", "law", "over law",
+    *(f"without {step.name}" for step in fields(Steps)), "message",
+)  # fmt: skip
+
+
+def _row(one: Reading) -> tuple[object, ...]:
+    over = "-" if one.law is None else f"{one.informed / max(one.law, 1e-9):.2f}"
+    law = BROUGHT_BACK if one.law is None else f"{one.law:,.0f}"
+    return (
+        one.host, one.attack, f"{one.strength:g}", f"{one.lost:.1f}", f"{one.blind:,.0f}", f"{one.informed:,.0f}",
+        law, over, *(f"{value:,.0f}" for value in one.without.values()), "recovered" if one.recovered else "lost",
+    )  # fmt: skip
+
+
+def page(found: Sequence[Reading], energy: float, picture: str, device: torch.device) -> str:
+    """Return the table as Markdown."""
+    table = tabulate([_row(one) for one in found], COLUMNS, tablefmt="github", disable_numparse=True)
+    kept = sum(one.recovered for one in found)
+    return (
+        "# What is left of a mark, read against the original\n\n"
+        f"`spread-cwc`, {PAYLOAD} bits, put into finished networks at a relative energy g^2 of {energy:g}. "
+        "Numbers are SNR2, the squared correlation with the right word over the sum of its squared terms: "
+        "log10 p is about -SNR2 / 4.6, and a message of 256 bits comes back from about 500 on. *Blind* is "
+        "read from the suspect alone. *Law* is sum a^2 / (E + a^2) over the weights that are left, with the "
+        "amplitude a of the pattern and the squared change E of the attack beside it; what is above it, under "
+        "training, is what damping wins, and what is below it lies in attacks whose change is no noise. "
+        "*Without* a step is what reading gives when that step alone is left out.\n\n"
+        f"{kept} of {len(found)} messages are recovered. {measured_on(device)}.\n\n"
+        f"![SNR2 measured against its law]({picture})\n\n{table}\n"
+    )
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def study(
+    output: Output,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    host: Annotated[list[str] | None, typer.Option(help="Of models.yaml; may repeat.")] = None,
+    energy: Annotated[float, typer.Option(help="g^2 of the mark.")] = ENERGY,
+    seed: Annotated[int, typer.Option(min=0, help="Of hosts and marks.")] = 0,
+    artefacts: Annotated[Path | None, typer.Option(help="Folder of trained hosts, kept for the next time.")] = None,
+) -> int:
+    """Mark, attack and read in all ways; print and write the table, and the picture beside it."""
+    where = choose_device(device)
+    prepare(where, 1)
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        factory = ModelFactory(ArtefactStore(artefacts or Path(folder)), where)
+        for name in host or HOSTS:
+            for one in readings(name, energy, seed, factory):
+                found.append(one)
+                print(*_row(one), sep=" | ", file=sys.stderr, flush=True)
+    picture = output.with_suffix(".png")
+    draw([asdict(one) for one in found if one.law is not None], picture)
+    publish(page(found, energy, picture.name, where), output)
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(run_app(app, "bench.studies.informed"))
