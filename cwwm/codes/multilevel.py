@@ -167,10 +167,10 @@ class MultilevelPolar:
             BadInput: if these are not finite words of this shape.
         """
         wanted = (len(checks), self.symbols, self.rows)
-        if correlations.shape != wanted or not bool(namespace(correlations).isfinite(correlations).all()):
-            raise BadInput(
-                f"words to decode are finite correlations of shape {wanted}, not shape {tuple(correlations.shape)}"
-            )
+        if correlations.shape != wanted:
+            raise BadInput(f"correlations to decode have shape {wanted}, not {tuple(correlations.shape)}")
+        if not bool(namespace(correlations).isfinite(correlations).all()):
+            raise BadInput("correlations to decode are finite; set those of a symbol that cannot be read to zero")
         step = max(1, _AT_ONCE // (self.symbols * self.rows))
         found: list[Decoded] = []
         for at in range(0, len(checks), step):

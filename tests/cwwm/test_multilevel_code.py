@@ -272,9 +272,11 @@ def test_impossible_codes_are_refused(change: dict[str, int], message: str) -> N
 
 
 def test_words_of_another_kind_are_refused() -> None:
-    for values in (np.zeros((1, 16, 65)), np.full((1, 16, 64), np.nan), np.full((1, 16, 64), np.inf)):
-        with pytest.raises(BadInput, match=r"finite correlations of shape \(1, 16, 64\)"):
-            _decoded(SMALL, values)
+    with pytest.raises(BadInput, match=r"have shape \(1, 16, 64\), not \(1, 16, 65\)"):
+        _decoded(SMALL, np.zeros((1, 16, 65)))
+    for wrong in (np.nan, -np.inf):
+        with pytest.raises(BadInput, match="are finite; set those of a symbol"):
+            _decoded(SMALL, np.full((1, 16, 64), wrong))
     with pytest.raises(BadInput, match="40 bits of 0 and 1"):
         SMALL.encode(np.full(40, 2), _check(8))
 
