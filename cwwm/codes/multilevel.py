@@ -190,8 +190,8 @@ class MultilevelPolar:
         It must be decoded: the normal approximation (Polyanskiy, Poor and Verdu 2010) of the best code of n such
         symbols at an snr that is smaller by 1 + 0.025 log2(information / 24). And it must be accepted: T is
         N(sqrt(snr), 1). The same noise decides both, so the rarer of the two is taken: up to some 130 bits that is
-        acceptance. Fitted to simulations of 16 forms, 16 to 2,048 bits and 4 to 1,024 rows: the snr at which half to
-        nine tenths are recovered is met within 4 %, by 128 symbols of 64 rows, which need more, within 5 %.
+        acceptance. Fitted to simulations of 16 forms, 16 to 2,048 bits and 4 to 1,024 rows: the snr at which half
+        to nine tenths are recovered is met within 4 %, that of 128 symbols of 64 rows, which is higher, within 5 %.
 
         Args:
             snr: the sum over the symbols of the squared mean of the read of its row, at least 0.
