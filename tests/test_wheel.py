@@ -30,6 +30,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_both_packages_zoo_and_suites(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"cwwm/py.typed", "bench/py.typed", "bench/models.yaml", "bench/suites/smoke.yaml"} <= names
+    assert "cwwm/codes/multilevel_tables.safetensors" in names
     page = {"page.html", "page.css", "boot.js", "js/main.js", "vendor/plot.umd.min.js", "vendor/LICENSE.plot"}
     assert {f"bench/leaderboard/page/{name}" for name in page} <= names
     assert not any(name.startswith(("tests/", "results/")) for name in names)

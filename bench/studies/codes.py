@@ -74,7 +74,7 @@ class Rival:
 
     @property
     def limit(self) -> float:
-        """Return the least SNR2 at which any code of so many bits, binary or not, recovers nine words of ten."""
+        """Return the least SNR2 at which any code, of such positions, recovers nine words of ten."""
         if self.orthogonal:
             return snr_needed_unlimited(self.information)
         return snr_needed(self.positions, self.information)

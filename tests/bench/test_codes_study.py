@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench.studies.codes import SURE, Curve, Rival, binary, linear, measure, page, polar, reed_solomon
+from bench.studies.codes import SURE, Curve, Rival, binary, linear, measure, multilevel, page, polar, reed_solomon
+from cwwm.codes.finite_length import snr_needed
 
 RIVALS = [polar(64, 512), linear(64)]
 
@@ -61,6 +62,15 @@ def test_reed_solomon_reads_orthogonal_directions() -> None:
     messages = np.random.default_rng(0).integers(0, 2, (20, 16)).astype(np.uint8)
     found = rival.decode(rival.read(messages, 12 * 40.0, np.random.default_rng(1)))
     assert np.array_equal(found, messages)
+
+
+def test_the_multilevel_code_reads_signed_rows_and_has_the_limit_of_any_code() -> None:
+    rival = multilevel(16, weights=2000)
+    messages = np.random.default_rng(0).integers(0, 2, (20, 16)).astype(np.uint8)
+    values = rival.read(messages, 400.0, np.random.default_rng(1))
+    assert np.array_equal(rival.decode(values), messages)
+    assert np.sqrt(400.0 / 16) == pytest.approx(np.mean(np.max(np.abs(values), axis=2)), abs=0.3)
+    assert rival.limit < snr_needed(rival.positions, rival.information)
 
 
 def test_the_library_decodes_what_it_encodes() -> None:

@@ -156,9 +156,9 @@ def test_more_words_than_are_decoded_together() -> None:
 
 
 def test_erased_symbols_are_survived_until_too_few_are_left() -> None:
-    code = MultilevelPolar(payload_bits=256, symbols=64, rows=256)
-    bits, values = _words(code, 20, 700.0)
-    values[:, 5::16] = 0.0
+    code = MultilevelPolar(payload_bits=256, symbols=64, rows=256, check_bits=24)
+    bits, values = _words(code, 20, 1500.0)
+    values[:, [5, 18, 40, 59]] = 0.0
     found = _decoded(code, values)
     assert all(_right(found, bits))
     assert {one.erased for one in found} == {4}
@@ -220,7 +220,7 @@ def test_the_channel_is_that_of_orthogonal_signals() -> None:
         assert curve[-1] == pytest.approx(np.log2(2 * rows), abs=0.02)
 
 
-@pytest.mark.parametrize("bits", [10, 72, 264])
+@pytest.mark.parametrize("bits", [72, 264])
 def test_orthogonal_words_nearly_reach_the_limit_of_any_code(bits: int) -> None:
     def orthogonal(snr: float) -> float:
         """Return P(the read of the word that was sent is the largest of 2^bits)."""
@@ -230,8 +230,7 @@ def test_orthogonal_words_nearly_reach_the_limit_of_any_code(bits: int) -> None:
 
     limit = snr_needed_unlimited(bits)
     assert best_success_unlimited(bits, limit) == pytest.approx(0.9, abs=2e-3)
-    assert orthogonal(limit) < 0.9 < orthogonal(1.06 * limit)
-    assert orthogonal(1.02 * limit) > 0.9 or bits == 10
+    assert orthogonal(limit) < 0.9 < orthogonal(1.02 * limit)
 
 
 def test_default_forms() -> None:
@@ -273,9 +272,11 @@ def test_impossible_codes_are_refused(change: dict[str, int], message: str) -> N
 
 
 def test_words_of_another_kind_are_refused() -> None:
-    for values in (np.zeros((1, 16, 65)), np.full((1, 16, 64), np.nan), np.full((1, 16, 64), np.inf)):
-        with pytest.raises(BadInput, match=r"finite correlations of shape \(1, 16, 64\)"):
-            _decoded(SMALL, values)
+    with pytest.raises(BadInput, match=r"have shape \(1, 16, 64\), not \(1, 16, 65\)"):
+        _decoded(SMALL, np.zeros((1, 16, 65)))
+    for wrong in (np.nan, -np.inf):
+        with pytest.raises(BadInput, match="are finite; set those of a symbol"):
+            _decoded(SMALL, np.full((1, 16, 64), wrong))
     with pytest.raises(BadInput, match="40 bits of 0 and 1"):
         SMALL.encode(np.full(40, 2), _check(8))
 
