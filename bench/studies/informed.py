@@ -30,6 +30,7 @@ from bench.support.artifact_store import ArtefactStore, state_of
 from bench.support.environment import choose_device, prepare
 from cwwm.readers import Informed, Reader, find_reader, view_of
 from cwwm.residual import Steps
+from cwwm.residual.scales import row_deviation, scales
 from cwwm.schemes import Claim
 from cwwm.support.console import DONE, run_app
 from cwwm.support.errors import BadInput
@@ -138,26 +139,30 @@ class Owner:
         return found.ok and bool((found.bits == own.message).all())
 
     def law(self, suspect: Weights) -> float | None:
-        """Return SNR2 by what the attack did beside the pattern; None for a suspect of other shapes or channels."""
-        expected = self.marked.scheme.expected(self.original, self.marked.mark)
-        view = find_reader("informed")
-        asked = view_of(view, self.marked.scheme, suspect, self.marked.key, self.marked.mark, self.original)
-        if asked.alignment is not None or asked.refusal:
+        """Return SNR2 by what the attack did beside the pattern; None where channels were brought back first."""
+        own = self.marked
+        view = view_of(find_reader("informed"), own.scheme, suspect, own.key, own.mark, self.original)
+        if view.alignment is not None or view.refusal:
             return None
-        return sum(
-            _left(suspect.tensor(name), self.copy.tensor(name), layer.half) for name, layer in expected.items()
-        )
+        names = own.scheme.expected(self.original, own.mark)
+        return sum(_left(suspect.tensor(n), self.copy.tensor(n), self.original.tensor(n)) for n in names)
 
 
-def _left(suspect: Tensor, copy: Tensor, half: Tensor) -> float:
-    """Return sum a^2 / (E + a^2) over the weights of a layer that are left, a and E by row."""
-    read = suspect.detach().double().cpu()
+def _left(suspect: Tensor, copy: Tensor, original: Tensor) -> float:
+    """Return sum a^2 / (E + a^2) over the weights of a layer that are left.
+
+    a is what is left of the pattern, by projection, E the rest of the change of most weights, both by row.
+    """
+    read, marked, known = (t.detach().float().cpu().flatten(1) for t in (suspect, copy, original))
     alive = read != 0
-    change = torch.where(alive, read - copy.double(), 0.0).flatten(1)
-    mark = half.double().square().flatten(1)
-    count = alive.flatten(1).sum(1, keepdim=True)
-    noise = change.square().sum(1, keepdim=True) / count.clamp(min=1)
-    return float((count * mark[:, :1] / (noise + mark[:, :1]).clamp(min=1e-300)).sum())
+    floor = 1e-3 * (marked - known).square().mean(1, keepdim=True).sqrt()
+    scale = scales(read, marked, alive, floor, original.shape[1])
+    pattern = torch.where(alive, scale * (marked - known), 0.0)
+    change = torch.where(alive, read - scale * marked, 0.0)
+    lost = float((change * pattern).sum() / pattern.square().sum().clamp(min=1e-30))
+    noise = row_deviation(change - lost * pattern, alive, floor).square()
+    mark = (1 + lost) ** 2 * (scale * (marked - known)).square().mean(1, keepdim=True)
+    return float((alive.sum(1, keepdim=True) * mark / (noise + mark)).sum())
 
 
 def read_all(owner: Owner, item: Attacked, host: str, label: str, lost: float) -> Reading:

@@ -9,9 +9,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cwwm.codes.multilevel import MultilevelPolar, default_form
+from cwwm.codes.multilevel import MultilevelPolar
 from cwwm.ownership.evidence import log10_bound_of_signs
 from cwwm.residual.law import Change, Pattern, averaged, drift, noise, pruned, quantised
+from cwwm.schemes.spread_cwc import SpreadConstantWeight
 from cwwm.weights.carrier import Carrier
 from cwwm.weights.sensitivity import layer_gains
 from cwwm.weights.view import Weights
@@ -90,8 +91,7 @@ def plan_spread(
     unit = None if sensitivity is None else _felt(gains, sensitivity)
     if gain is None:
         gain = ALONE if unit is None else min(MOST_GAIN, math.sqrt(FELT / max(unit, 1e-12)))
-    symbols, rows = default_form(payload_bits, carrier.size)
-    code = MultilevelPolar(payload_bits=payload_bits, symbols=symbols, rows=rows)
+    code = SpreadConstantWeight(payload_bits=payload_bits).fitted_to(carrier.size).keyed_code.code
     pattern = Pattern.of(weights, carrier.layers, {name: gain * gamma for name, gamma in gains.items()})
     stands = tuple(_stand(name, pattern.after(change), code) for name, change in CHANGES.items())
     return SpreadPlan(gain, carrier.size, None if unit is None else gain**2 * unit, stands)

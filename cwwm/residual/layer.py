@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cwwm.residual.expected import Expected
 from cwwm.residual.levels import is_unscaled, levels_of, requantised
-from cwwm.residual.scales import CAUCHY, fit_scales, row_deviation
+from cwwm.residual.scales import CAUCHY, row_deviation, scales
 from cwwm.residual.whitening import damped, two_way_deviation
 
 _FLOOR = 0.5  # of the pattern's amplitude: least deviation while scales are fitted
@@ -103,8 +103,7 @@ class _Layer:
         """Return alpha beta, float32 (o, f); one where scales are not fitted."""
         if not self._steps.fit:
             return torch.ones_like(self._read)
-        alpha, beta = fit_scales(self._read, self._known, self.alive, floor, self._inputs)
-        return alpha * beta
+        return scales(self._read, self._known, self.alive, floor, self._inputs)
 
     def _filtered(self, residual: Tensor, amplitude: Tensor) -> Tensor:
         """Return a residual's coefficients: noise whitened and bounded, what stands out damped."""

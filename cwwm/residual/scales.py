@@ -17,7 +17,22 @@ _COLUMNS = 128  # of a row, from which medians are taken
 _SPARSE = 0.25  # share of weights left, below which they are taken from all
 _OUTPUTS, _INPUTS = 16, 4  # of a layer, from which on factors of inputs are fitted
 _SETTLED = 0.02  # deviations of the noise by which fitted weights still move when the fit is done
+_WORTH = 0.35  # mean log of the ratio of the deviations without and with a fit, from which on it is taken
 _TINY = 1e-30
+
+
+def scales(suspect: Tensor, original: Tensor, alive: Tensor, floor: Tensor, inputs: int) -> Tensor:
+    """Return alpha beta, float32 (o, f), or one where fitted scales explain little more of the suspect.
+
+    An attack that takes part of the weights away, by low rank say, leaves rows that look shrunk, each by another
+    factor, and a fit follows them: there it costs nearly all of a pattern, while true scales leave a residual many
+    times smaller than none. See `fit_scales` for the arguments.
+    """
+    plain = row_deviation(suspect - original, alive, floor)
+    alpha, beta = fit_scales(suspect, original, alive, floor, inputs)
+    fitted = row_deviation(suspect - alpha * beta * original, alive, floor * alpha.abs())
+    gained = (plain.log() - fitted.log() + alpha.abs().log()).mean()
+    return alpha * beta if float(gained) > _WORTH else torch.ones_like(original)
 
 
 def fit_scales(

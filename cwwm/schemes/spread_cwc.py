@@ -99,5 +99,5 @@ class SpreadConstantWeight(SpreadScheme):
         if (self.blocks is None) != (self.rows is None):
             raise BadInput(f"{self.name} takes blocks and rows together, or neither")
         if self.blocks is None or self.rows is None:
-            return default_form(self.payload_bits, pool)
+            return default_form(self.payload_bits, pool, KeyedWalsh.check_bits)
         return self.blocks, self.rows

@@ -139,9 +139,16 @@ ATTACKS: dict[str, Callable[[Tensor], Tensor]] = {
     "low-rank drift": lambda w: (
         w + w.std() * (_random(5)(len(w), 4) @ _random(6)(4, w[0].numel())).view(w.shape) / 4
     ),
+    "low rank": lambda w: _of_rank(w, 0.5),
     "half of the rows": lambda w: torch.cat([w[: len(w) // 2], torch.zeros_like(w[len(w) // 2 :])]),
     "not finite": lambda w: w.masked_fill(_random(7)(*w.shape) > 2, torch.nan),
 }
+
+
+def _of_rank(weight: Tensor, removed: float) -> Tensor:
+    left, values, right = torch.linalg.svd(weight.flatten(1), full_matrices=False)
+    kept = len(values) - int(removed * len(values))
+    return ((left[:, :kept] * values[:kept]) @ right[:kept]).view(weight.shape)
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from cwwm.codes import Bits, Decoded, Word, linear, multilevel, polar
+from cwwm.codes import Bits, Decoded, Word, linear, polar
 from cwwm.codes.linear import LinearCode
 from cwwm.codes.multilevel import MultilevelPolar
 from cwwm.codes.polar import PolarCode
@@ -213,7 +213,8 @@ class KeyedWalsh(Correlated):
 
     rows: int
 
-    check_bits: ClassVar[int] = multilevel.CHECK_BITS
+    #: the code's own acceptance keeps unmarked models out; the check refuses the neighbours of a drowned message
+    check_bits: ClassVar[int] = 16
 
     @property
     def code(self) -> MultilevelPolar:
@@ -269,7 +270,7 @@ def _polar(payload_bits: int, length: int, check_bits: int) -> PolarCode:
 @cache
 def _multilevel(payload_bits: int, symbols: int, rows: int) -> MultilevelPolar:
     """Return one object for equal parameters."""
-    return MultilevelPolar(payload_bits=payload_bits, symbols=symbols, rows=rows)
+    return MultilevelPolar(payload_bits=payload_bits, symbols=symbols, rows=rows, check_bits=KeyedWalsh.check_bits)
 
 
 def _norm(values: Reals) -> float:
