@@ -30,6 +30,7 @@ from bench.support.artifact_store import ArtefactStore, state_of
 from bench.support.environment import choose_device, prepare
 from cwwm.readers import Informed, Reader, find_reader, view_of
 from cwwm.residual import Steps
+from cwwm.residual.alive import Alive
 from cwwm.residual.scales import row_deviation, scales
 from cwwm.schemes import Claim
 from cwwm.support.console import DONE, run_app
@@ -154,15 +155,15 @@ def _left(suspect: Tensor, copy: Tensor, original: Tensor) -> float:
     a is what is left of the pattern, by projection, E the rest of the change of most weights, both by row.
     """
     read, marked, known = (t.detach().float().cpu().flatten(1) for t in (suspect, copy, original))
-    alive = read != 0
+    alive = Alive.of(read != 0)
     floor = 1e-3 * (marked - known).square().mean(1, keepdim=True).sqrt()
     scale = scales(read, marked, alive, floor, original.shape[1])
-    pattern = torch.where(alive, scale * (marked - known), 0.0)
-    change = torch.where(alive, read - scale * marked, 0.0)
+    pattern = torch.where(alive.mask, scale * (marked - known), 0.0)
+    change = torch.where(alive.mask, read - scale * marked, 0.0)
     lost = float((change * pattern).sum() / pattern.square().sum().clamp(min=1e-30))
     noise = row_deviation(change - lost * pattern, alive, floor).square()
     mark = (1 + lost) ** 2 * (scale * (marked - known)).square().mean(1, keepdim=True)
-    return float((alive.sum(1, keepdim=True) * mark / (noise + mark)).sum())
+    return float((alive.per_row * mark / (noise + mark)).sum())
 
 
 def read_all(owner: Owner, item: Attacked, host: str, label: str, lost: float) -> Reading:

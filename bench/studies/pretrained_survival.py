@@ -168,7 +168,7 @@ class Bench:
         return float((top1(model, self.x) == self.answers).double().mean())
 
     def context(self, scheme: Scheme) -> AttackContext:
-        """Return an attacker's means: the public encoding, and digits where a network must be run to be understood."""
+        """Return an attacker's means: the public encoding, and digits to run the network on."""
         return replace(attacker(64, self.device), scheme=scheme)
 
 

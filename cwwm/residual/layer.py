@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cwwm.residual.alive import Alive
 from cwwm.residual.expected import Expected
 from cwwm.residual.levels import is_unscaled, levels_of, requantised
 from cwwm.residual.scales import CAUCHY, row_deviation, scales
@@ -54,11 +55,11 @@ def coefficients(suspect: Tensor, original: Tensor, expected: Expected, steps: S
         steps: to be taken.
     """
     layer = _Layer(suspect, original, expected.half, steps)
-    if not bool(layer.alive.any()):
+    if not layer.alive.share:
         return torch.zeros(original.shape, device=suspect.device)
     found = layer.added() if expected.center is None else layer.replaced(expected.center)
     if expected.ranked:
-        found = torch.where(found >= 0, 1 + found, 1 / (1 - found)).masked_fill_(~layer.alive, 0.0)
+        found = torch.where(found >= 0, 1 + found, 1 / (1 - found)).masked_fill_(~layer.alive.mask, 0.0)
     return found.reshape(original.shape)
 
 
@@ -66,14 +67,14 @@ class _Layer:
     """A layer as matrices, float32 (o, f).
 
     Attributes:
-        alive: bool (o, f), weights of the suspect that were not removed.
+        alive: weights of the suspect that were not removed.
     """
 
     def __init__(self, suspect: Tensor, original: Tensor, half: Tensor, steps: Steps) -> None:
         self._inputs = original.shape[1]
         self._read = _matrix(suspect, suspect).nan_to_num(0.0, 0.0, 0.0)
         self._known, self._half = _matrix(original, suspect), _matrix(half, suspect)
-        self.alive, self._steps = self._read != 0, steps
+        self.alive, self._steps = Alive.of(self._read != 0), steps
 
     def added(self) -> Tensor:
         """Return the matched filter of a pattern that was added to every weight."""
@@ -97,7 +98,7 @@ class _Layer:
         middle = _matrix(center, self._read)
         one, zero = ((self._read - scale * (middle + sign * self._half)) / (CAUCHY * deviation) for sign in (1, -1))
         ratio = (CAUCHY**2 / 4) * (zero.square().log1p() - one.square().log1p())
-        return ratio.masked_fill_(~self.alive, 0.0)
+        return ratio.masked_fill_(~self.alive.mask, 0.0)
 
     def _scale(self, floor: Tensor) -> Tensor:
         """Return alpha beta, float32 (o, f); one where scales are not fitted."""
@@ -107,7 +108,7 @@ class _Layer:
 
     def _filtered(self, residual: Tensor, amplitude: Tensor) -> Tensor:
         """Return a residual's coefficients: noise whitened and bounded, what stands out damped."""
-        residual = residual.masked_fill_(~self.alive, 0.0)
+        residual = residual.masked_fill_(~self.alive.mask, 0.0)
         if not self._steps.whiten:
             return residual * amplitude
         floor = (_WHITE_FLOOR * amplitude.abs()).clamp_(min=_TINY)
@@ -126,7 +127,7 @@ class _Layer:
         if not self._steps.whiten:
             return residual * amplitude
         floor = (_QUANTISED_FLOOR * amplitude.abs()).clamp_(min=_TINY)
-        everywhere = torch.ones_like(self.alive)
+        everywhere = Alive.everywhere(residual)
         deviation = two_way_deviation(residual.square(), everywhere).maximum(floor)
         score = (residual / deviation).clamp_(-CAUCHY, CAUCHY)
         return score.mul_(amplitude).div_(deviation)

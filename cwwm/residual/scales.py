@@ -9,6 +9,8 @@ weight can do. Layers are matrices (o, f), whose columns are the inputs' kernel 
 import torch
 from torch import Tensor
 
+from cwwm.residual.alive import Alive
+
 ROUNDS = 6
 CAUCHY = 3.0  # deviations at which a weight counts half
 MAD = 1.4826  # deviations of a normal law in its median magnitude
@@ -21,7 +23,7 @@ _WORTH = 0.35  # mean log of the ratio of the deviations without and with a fit,
 _TINY = 1e-30
 
 
-def scales(suspect: Tensor, original: Tensor, alive: Tensor, floor: Tensor, inputs: int) -> Tensor:
+def scales(suspect: Tensor, original: Tensor, alive: Alive, floor: Tensor, inputs: int) -> Tensor:
     """Return alpha beta, float32 (o, f), or one where fitted scales explain little more of the suspect.
 
     An attack that takes part of the weights away, by low rank say, leaves rows that look shrunk, each by another
@@ -36,22 +38,22 @@ def scales(suspect: Tensor, original: Tensor, alive: Tensor, floor: Tensor, inpu
 
 
 def fit_scales(
-    suspect: Tensor, original: Tensor, alive: Tensor, floor: Tensor, inputs: int
+    suspect: Tensor, original: Tensor, alive: Alive, floor: Tensor, inputs: int
 ) -> tuple[Tensor, Tensor]:
     """Return alpha, float32 (o, 1), negative where a row was turned, and beta, float32 (1, f), one an input.
 
     Args:
         suspect, original: float32 (o, f), finite.
-        alive: bool (o, f), weights of the suspect that were not removed; all others are zero.
+        alive: weights of the suspect that were not removed; all others are zero.
         floor: float32 (o, 1), least deviation of a row, in units of the original's weights.
         inputs: i; column c belongs to input c // (f / i).
     """
-    enough = alive.sum(1, keepdim=True) >= _FEW
+    enough = alive.per_row >= _FEW
     alpha = _or_typical(_first_alpha(suspect, original, alive), enough)
     beta = suspect.new_ones(1, suspect.shape[1])
     by_input = suspect.shape[0] >= _OUTPUTS and inputs >= _INPUTS
-    kept = alive.sum(0).view(inputs, -1).sum(1) >= _FEW
-    product, square = suspect * original, (original * original).masked_fill_(~alive, 0.0)
+    kept = alive.per_column.view(inputs, -1).sum(1) >= _FEW
+    product, square = suspect * original, (original * original).masked_fill_(~alive.mask, 0.0)
     size = square.mean(1, keepdim=True).sqrt()
     for _ in range(ROUNDS):
         weights, deviation = _cauchy(suspect, alpha * beta * original, alive, floor * alpha.abs())
@@ -68,16 +70,16 @@ def fit_scales(
     return alpha, beta
 
 
-def row_deviation(residual: Tensor, alive: Tensor, floor: Tensor) -> Tensor:
+def row_deviation(residual: Tensor, alive: Alive, floor: Tensor) -> Tensor:
     """Return the deviation of each row, (o, 1), from the median magnitude of what is alive, at least `floor`."""
     chosen = _columns(alive)
-    magnitudes = residual[:, chosen].abs().masked_fill(~alive[:, chosen], torch.nan)
+    magnitudes = residual[:, chosen].abs().masked_fill(~alive.mask[:, chosen], torch.nan)
     row = magnitudes.nanmedian(1).values[:, None]
     row = torch.where(row.isnan(), row.nanmedian(), row).nan_to_num(0.0)
     return (MAD * row).maximum(floor).clamp(min=_TINY)
 
 
-def _cauchy(suspect: Tensor, fitted: Tensor, alive: Tensor, floor: Tensor) -> tuple[Tensor, Tensor]:
+def _cauchy(suspect: Tensor, fitted: Tensor, alive: Alive, floor: Tensor) -> tuple[Tensor, Tensor]:
     """Return the weights (o, f) of the next fit, which those not alive need not have, and the rows' deviations."""
     residual = suspect - fitted
     deviation = row_deviation(residual, alive, floor)
@@ -102,11 +104,11 @@ def _or_typical(alpha: Tensor, enough: Tensor) -> Tensor:
     return torch.where(enough, alpha, typical)
 
 
-def _first_alpha(suspect: Tensor, original: Tensor, alive: Tensor) -> Tensor:
+def _first_alpha(suspect: Tensor, original: Tensor, alive: Alive) -> Tensor:
     """Return the median of S / O of each row, (o, 1), weighted by |O|."""
     chosen = _columns(alive)
     suspect, original = suspect[:, chosen], original[:, chosen]
-    there = alive[:, chosen] & (original != 0)
+    there = alive.mask[:, chosen] & (original != 0)
     ratios, order = torch.where(there, suspect / original, 0.0).sort(1)
     sums = torch.where(there, original.abs(), 0.0).gather(1, order).cumsum(1)
     middle = (sums < sums[:, -1:] / 2).sum(1, keepdim=True).clamp(max=ratios.shape[1] - 1)
@@ -114,8 +116,9 @@ def _first_alpha(suspect: Tensor, original: Tensor, alive: Tensor) -> Tensor:
     return torch.where(found == 0, 1.0, found)
 
 
-def _columns(alive: Tensor) -> Tensor | slice:
+def _columns(alive: Alive) -> Tensor | slice:
     """Return columns, evenly spread, that medians are taken from: all where less would tell too little."""
-    if alive.shape[1] <= _COLUMNS or float(alive.float().mean()) < _SPARSE:
+    columns = alive.mask.shape[1]
+    if columns <= _COLUMNS or alive.share < _SPARSE:
         return slice(None)
-    return torch.linspace(0, alive.shape[1] - 1, _COLUMNS, device=alive.device).round().long()
+    return torch.linspace(0, columns - 1, _COLUMNS, device=alive.mask.device).round().long()

@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from cwwm.residual.alive import Alive
 from cwwm.support.seeds import derive_seed
 
 _ROUNDS = 4
@@ -23,14 +24,14 @@ _SMALL = 8  # rows and columns, below which there is no bulk to compare with
 _DENSE = 0.5  # share of weights alive among the rows and columns that are, below which nothing is damped
 
 
-def two_way_deviation(squares: Tensor, alive: Tensor) -> Tensor:
+def two_way_deviation(squares: Tensor, alive: Alive) -> Tensor:
     """Return sqrt(r_o c_f), (o, f): the variance of a row times that of a column, by Sinkhorn scaling.
 
     Args:
-        squares: (o, f), squared residuals, zero where nothing is alive. alive: bool (o, f).
+        squares: (o, f), squared residuals, zero where nothing is alive. alive: of them.
     """
     column = squares.new_ones(1, squares.shape[1])
-    per_row, per_column = alive.sum(1, keepdim=True).clamp(min=1), alive.sum(0, keepdim=True)
+    per_row, per_column = alive.per_row.clamp(min=1), alive.per_column
     row = column
     for _ in range(_ROUNDS):
         row = (squares @ column.reciprocal().T / per_row).clamp(min=_TINY)
@@ -39,23 +40,23 @@ def two_way_deviation(squares: Tensor, alive: Tensor) -> Tensor:
     return row.sqrt() * column.sqrt()
 
 
-def damped(noise: Tensor, alive: Tensor) -> Tensor | None:
+def damped(noise: Tensor, alive: Alive) -> Tensor | None:
     """Return whitened residuals, float32 (o, f), without what stands out; None where it cannot be told.
 
     Args:
-        noise: (o, f) of unit variance. alive: bool (o, f); the rest is zero before and after.
+        noise: (o, f) of unit variance. alive: of it; the rest is zero before and after.
     """
-    rows, columns = alive.any(1), alive.any(0)
+    rows, columns = alive.per_row[:, 0] > 0, alive.per_column[0] > 0
     if min(int(rows.sum()), int(columns.sum())) < _SMALL:
         return None
     if bool(rows.all()) and bool(columns.all()):
-        out = _damp(noise) if float(alive.float().mean()) >= _DENSE else None
-    elif float(alive[rows][:, columns].float().mean()) >= _DENSE:
+        out = _damp(noise) if alive.share >= _DENSE else None
+    elif alive.share * alive.mask.numel() >= _DENSE * int(rows.sum()) * int(columns.sum()):
         out = torch.zeros_like(noise)
         out[rows.nonzero(), columns.nonzero()[:, 0]] = _damp(noise[rows][:, columns])
     else:
         out = None
-    return None if out is None else out.masked_fill(~alive, 0.0)
+    return None if out is None else out.masked_fill(~alive.mask, 0.0)
 
 
 def _damp(part: Tensor) -> Tensor:
