@@ -94,6 +94,10 @@ class Collusion(Attack):
         """Refuse: one copy is no collusion."""
         return next(self.curve([model], [strength], context))
 
+    def predicted(self, strength: float) -> tuple[str, float] | None:
+        """Return the channel of an average of so many copies."""
+        return ("average", strength) if self.mode == AVERAGE else None
+
     def _collude(self, model: nn.Module, targets: Sequence[nn.Module], context: AttackContext) -> dict[str, float]:
         """Rewrite `model`, a copy of the first target; return the share of prunable weights that was erased."""
         if self.mode == AVERAGE:

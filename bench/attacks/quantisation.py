@@ -65,6 +65,10 @@ class Quantisation(Attack):
         achieved = {"bits": int(strength), "levels": levels, **measure_change(before, tensors)}
         return Attacked(model, strength, achieved, context.masks, Cost(seconds=watch.seconds))
 
+    def predicted(self, strength: float) -> tuple[str, float] | None:
+        """Return the channel of symmetric rounding, which speaks of one step a tensor."""
+        return ("quantise", strength) if (self.granularity, self.scheme) == (TENSOR, SYMMETRIC) else None
+
     def _groups(self, tensor: Tensor) -> Tensor:
         """Return the tensor as (groups, weights), a row for each set of weights that shares a step."""
         return tensor.reshape(len(tensor) if self.granularity == CHANNEL else 1, -1)

@@ -8,16 +8,17 @@ from torch import nn
 from bench.attacks import AttackContext, Attacked
 from bench.execution.model_factory import UnmarkedModels
 from bench.suite.cell import Cell
-from cwwm.schemes import Scheme
 
 Advance = Callable[[int], None]
+#: (channel, strength) -> probability that the message is recovered, None where no law is known
+Law = Callable[[str, float], float | None]
 _MOST_KEPT = 2 << 30  # bytes of attacked models that wait to be read in another way
 
 
 def curve_rows(
     cell: Cell,
     attacked: Iterable[Attacked],
-    scheme: Scheme,
+    law: Law,
     measured: Callable[[Attacked], dict[str, Any]],
     advance: Advance,
 ) -> list[dict[str, Any]]:
@@ -26,15 +27,15 @@ def curve_rows(
     Args:
         cell: whose attack is run.
         attacked: what the attack made at each strength.
-        scheme: of the mark, whose law says what is to be expected.
+        law: what is to be expected by (channel, strength); see `Attack.predicted`.
         measured: what is found of an attacked model beside strength, achieved and law.
         advance: told after each strength how many rows are done.
     """
     attack, rows = cell.attack.attack, list[dict[str, Any]]()
     for item in attacked:
         channel = attack.predicted(item.strength)
-        law = scheme.survival(*channel) if channel else None
-        rows.append({"strength": item.strength, "achieved": dict(item.achieved), "law": law, **measured(item)})
+        expected = law(*channel) if channel else None
+        rows.append({"strength": item.strength, "achieved": dict(item.achieved), "law": expected, **measured(item)})
         advance(len(rows))
     return rows
 

@@ -72,7 +72,7 @@ def attacked_rows(
         return {**_measured(item, subjects.data, owner), "cost": cost}
 
     attacked = attacked_models(cell, [subjects.marked.model, *subjects.copies], context, factory)
-    return curve_rows(cell, attacked, subjects.marked.scheme, measured, advance)
+    return curve_rows(cell, attacked, owner.law, measured, advance)
 
 
 def _timing(subjects: Subjects, extract_ms: float) -> dict[str, Any]:

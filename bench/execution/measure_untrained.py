@@ -176,7 +176,7 @@ def _rows(
         }
 
     attacked = cell.attack.attack.curve([owner.marked.model], cell.attack.strengths, context)
-    return curve_rows(cell, attacked, owner.marked.scheme, measured, advance)
+    return curve_rows(cell, attacked, owner.law, measured, advance)
 
 
 def _no_other_data(name: str) -> NoReturn:

@@ -43,6 +43,13 @@ class OwnersReading:
         view = view_of(self.reader, marked.scheme, suspect, marked.key, marked.mark, self.owned)
         return view.extraction(marked.scheme, marked.key, marked.mark)
 
+    def law(self, channel: str, strength: float) -> float | None:
+        """Return the law's probability that the message is recovered behind a channel, None where none is known."""
+        scheme = self.marked.scheme
+        if self.reader.takes_original and self.owned is not None:
+            return scheme.survival_against(self.owned, self.marked.mark, channel, strength)
+        return scheme.survival(channel, strength)
+
     def facts(self, extraction: Extraction) -> dict[str, Any]:
         """Return what extraction and evidence say, as JSON values."""
         scheme, claim = self.marked.scheme, Claim(self.marked.key, self.marked.mark, self.marked.message)

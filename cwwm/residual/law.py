@@ -88,7 +88,7 @@ def drift(share: float) -> Change:
     return lambda layer: layer.beside(share**2)
 
 
-def averaged(copies: int) -> Change:
+def averaged(copies: float) -> Change:
     """Return the change by averaging copies whose patterns are independent."""
     return lambda layer: layer.weights / copies
 
@@ -108,13 +108,18 @@ def quantised(bits: float) -> Change:
     return left
 
 
-def total_change(before: Tensor, after: Tensor) -> float:
-    """Return E: the squared change of a layer over its square."""
-    known = before.detach().double()
-    return float((after.detach().double() - known).square().sum() / known.square().sum())
+#: by channel of an attack, its change at a strength
+CHANNELS: Mapping[str, Callable[[float], Change]] = {
+    "magnitude": pruned,
+    "random": pruned,
+    "noise": noise,
+    "quantise": quantised,
+    "average": averaged,
+}
 
 
 __all__ = [
+    "CHANNELS",
     "Change",
     "LayerStrength",
     "Pattern",
@@ -123,5 +128,4 @@ __all__ = [
     "noise",
     "pruned",
     "quantised",
-    "total_change",
 ]

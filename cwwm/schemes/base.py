@@ -267,6 +267,10 @@ class Scheme(ABC):
         """Return the law's probability that the message is recovered, or None where no law is known."""
         return None
 
+    def survival_against(self, original: Weights, mark: Mark, attack: str, strength: float) -> float | None:
+        """Return the same where a suspect is read against the original, or None where no law is known."""
+        return None
+
     def overlap(self, extraction: Extraction, claim: Claim) -> float:
         """Return the share of the codeword's symbols read right, in [0, 1]."""
         return float(np.mean(extraction.bits == claim.message)) if extraction.applicable else 0.0

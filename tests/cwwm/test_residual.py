@@ -260,3 +260,16 @@ def test_sensitivity_is_the_change_of_answers_a_unit_of_energy(tiny_net: TinyNet
     assert found["conv1.weight"] > 0
     assert tiny_net.training
     assert all(torch.equal(p, before[name]) for name, p in tiny_net.named_parameters())
+
+
+@pytest.mark.parametrize(("channel", "strength"), [("random", 0.9), ("noise", 0.3), ("quantise", 3), ("average", 8)])
+def test_a_pattern_knows_its_law_against_the_original(channel: str, strength: float) -> None:
+    """Certain where SNR2 is many times what the message needs, hopeless where it is a fraction of it."""
+    strong, weak = (make_scheme("spread-cwc", {"payload_bits": 64, "gain": gain}) for gain in (0.2, 0.001))
+    original = TensorWeights(_original())
+    for scheme, least, most in ((strong, 0.99, 1.0), (weak, 0.0, 0.01)):
+        law = scheme.survival_against(original, _marked(scheme)[1], channel, strength)
+        exact = channel in ("random", "average")  # nothing but the weights that are left counts there
+        assert law is not None
+        assert least <= law <= most or (exact and law > 0.99)
+    assert strong.survival_against(original, _marked(strong)[1], "unheard of", 1) is None

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from cwwm.codes import Bits
+from cwwm.codes.linear import LinearCode
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
 from cwwm.residual.expected import Expected
+from cwwm.residual.law import CHANNELS, Pattern
 from cwwm.schemes.base import EmbedContext, Embedding
 from cwwm.schemes.common.coded import CodedScheme, SoftWord
 from cwwm.schemes.common.spreading import (
@@ -88,6 +90,21 @@ class SpreadScheme(CodedScheme):
             layer.name: Expected(_spread_out(rows, layer))
             for layer, rows in zip(mark.carrier.layers, amplitudes, strict=True)
         }
+
+    def pattern_in(self, original: Weights, mark: Mark) -> Pattern:
+        """Return the pattern of a mark in the layers of its original, as the law of its strength takes it."""
+        assert mark.carrier is not None
+        amplitudes = self.amplitudes(mark.carrier, mark.state.get(GAINS, {}))
+        relative = {layer.name: amplitudes.gain * amplitudes.gamma(layer) for layer in mark.carrier.layers}
+        return Pattern.of(original, mark.carrier.layers, relative)
+
+    def survival_against(self, original: Weights, mark: Mark, attack: str, strength: float) -> float | None:
+        """Return the law of the outer code at the SNR2 of `cwwm.residual.law`, of amplitudes that follow channels."""
+        code = self.code_of(mark)
+        if self.per != CHANNEL or mark.carrier is None or attack not in CHANNELS or code is None:
+            return None
+        snr2 = self.pattern_in(original, mark).after(CHANNELS[attack](strength))
+        return None if isinstance(code.code, LinearCode) else code.code.success(snr2)
 
 
 def _spread_out(rows: Tensor, layer: Layer) -> Tensor:
