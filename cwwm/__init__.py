@@ -8,7 +8,8 @@ from cwwm.ownership.keys import Key
 from cwwm.support.errors import BadInput
 
 if TYPE_CHECKING:
-    from cwwm.models import embed, extract, verify
+    from cwwm.models import dispute, embed, extract, verify
+    from cwwm.ownership.dispute import Party
     from cwwm.schemes import make_scheme
 
 __all__ = [
@@ -16,8 +17,10 @@ __all__ = [
     "ConstantWeightCode",
     "Decoded",
     "Key",
+    "Party",
     "ProtectedCode",
     "__version__",
+    "dispute",
     "embed",
     "extract",
     "make_scheme",
@@ -25,6 +28,8 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 _LATE = {
+    "Party": "cwwm.ownership.dispute",
+    "dispute": "cwwm.models",
     "embed": "cwwm.models",
     "extract": "cwwm.models",
     "make_scheme": "cwwm.schemes",

@@ -1,6 +1,7 @@
-"""The owner's command line: cwwm keygen | plan | embed | extract | verify | inspect."""
+"""The owner's command line: cwwm keygen | plan | embed | extract | verify | dispute | inspect."""
 
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from cwwm.support.errors import BadInput
 if TYPE_CHECKING:
     from cwwm.alignment import Alignment
     from cwwm.design import Targets
+    from cwwm.ownership.verification import Verification
     from cwwm.weights.view import Weights
 
 _SHOWN = 8  # designs that plan prints
@@ -37,6 +39,8 @@ app = typer.Typer(
 
     Keep model.safetensors, the unmarked original, secret and as it is: the mark is read in what the suspect adds to
     it. If the claim could have been fitted to a public model: --innocent public.safetensors
+
+    If somebody else claims the suspect, too: cwwm dispute suspect.safetensors alice/ bob/
 
     Exit codes: 0 done, 1 the answer is no (not proven, message lost), 2 bad input, 3 the work failed.""",
 )
@@ -123,6 +127,14 @@ TextFile = Annotated[
         "--message-file",
         help="A file that holds the message as text, or - for standard input: the list of processes then does not "
         "show it. One line end that closes it is left out.",
+    ),
+]
+Fpr = Annotated[float, typer.Option(help="False-positive rate that a proof may have.")]
+TriedText = Annotated[
+    str,
+    typer.Option(
+        help="What else was tried, as suspects=12,keys=2; p is multiplied by all of suspects, prefixes, "
+        "alignments, readers, references, keys, marks and commitments (those that the claimant has published)."
     ),
 ]
 Hex = Annotated[str | None, typer.Option("--hex", help="The message, as hexadecimal bytes.")]
@@ -413,7 +425,7 @@ def verify(
     message: Text = None,
     message_file: TextFile = None,
     hex: Hex = None,
-    fpr: Annotated[float, typer.Option(help="False-positive rate that a proof may have.")] = 1e-12,
+    fpr: Fpr = 1e-12,
     reference: Reference = None,
     original: Original = None,
     per_channel: PerChannel = False,
@@ -424,13 +436,7 @@ def verify(
             "claim must fail on it. May repeat."
         ),
     ] = None,
-    tried: Annotated[
-        str,
-        typer.Option(
-            help="What else was tried, as suspects=12,keys=2; p is multiplied by all of suspects, prefixes, "
-            "alignments, readers, references, keys, marks and commitments (those that the claimant has published)."
-        ),
-    ] = "",
+    tried: TriedText = "",
     plugin: Plugins = None,
     json: Json = False,
 ) -> int:
@@ -484,6 +490,79 @@ def verify(
         if verdict.proven and not found.innocents:
             say("no --innocent model was shown: a judge asks for the public base and for a stranger")
     return DONE if verdict.proven else NO
+
+
+@app.command()
+def dispute(
+    suspect: Annotated[Path, typer.Argument(help="The model that both claim: safetensors, a torch file, or ONNX.")],
+    a: Annotated[Path, typer.Argument(metavar="FOLDER_A", help="What one party shows.")],
+    b: Annotated[Path, typer.Argument(metavar="FOLDER_B", help="What the other party shows.")],
+    date_a: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Day of the commitment of A by a clock that both parties trust."),
+    ] = None,
+    date_b: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The same of B. Dates are told, not weighed.")
+    ] = None,
+    fpr: Fpr = 1e-12,
+    tried: TriedText = "",
+    plugin: Plugins = None,
+    json: Json = False,
+) -> int:
+    """Say who marked first, where two parties both claim a suspect.
+
+    Each party hands the judge one folder with five files, or links to them: its secret key (any name ending in
+    .key), the mark (.mark.json) and the commitment (.commitment.json) as cwwm embed named them, the message
+    (message.txt, or message.hex), and the unmarked checkpoint (original.safetensors, or original.pt).
+
+    For example: mkdir alice; cp owner.key marked.mark.json marked.commitment.json alice/;
+    cp model.safetensors alice/original.safetensors; echo "it is mine" > alice/message.txt
+
+    Then: cwwm dispute suspect.safetensors alice/ bob/
+
+    First each claim is judged on the suspect, as cwwm verify does. Then each mark is looked for in the other
+    party's original, whose digest its mark binds. Who marked a stolen copy shows as original a model that holds the
+    owner's mark, while the owner's original does not hold the attacker's. If neither is found, or a claim is not
+    proven, the answer is undecided: then the dates of the commitments decide, the older one wins.
+
+    "Marked first" says nothing of who trained the model. The judge sees both keys and originals: keep them closed.
+
+    Exit codes: 0 decided, 1 undecided or not proven, 2 bad input, such as one mark shown by both.
+    """
+    from cwwm.owner import dispute_files
+    from cwwm.ownership.evidence import Tried
+    from cwwm.plugins import load_plugins
+
+    load_plugins(plugin or ())
+    days = (date_a and date_a.date(), date_b and date_b.date())
+    found = dispute_files(suspect, (a, b), committed=days, rate=fpr, tried=Tried.parse(tried))
+    parties = {"A": found.a, "B": found.b}
+    if json:
+        print_json({"first": found.first, "reason": found.reason, "dates": found.dates or None,
+                    "parties": {name: {"claim": _verdict_json(standing.claim),
+                                       "in_the_others_original": _verdict_json(standing.elsewhere)}
+                                for name, standing in parties.items()}})  # fmt: skip
+    else:
+        for (name, standing), folder in zip(parties.items(), (a, b), strict=True):
+            say(f"claim of {name}, {folder}: {_verdict_words(standing.claim)}")
+        for name, standing in parties.items():
+            say(f"mark of {name} in the other's original: {_verdict_words(standing.elsewhere)}")
+        say(found.reason)
+        if found.dates:
+            say(found.dates)
+    return DONE if found.first else NO
+
+
+def _verdict_words(found: "Verification") -> str:
+    """Return a verdict in one line, with how it was read and by whose code."""
+    plugin = f", by the plugin {found.plugin}: read its code" if found.plugin else ""
+    return f"{found.verdict.reason} (read {found.reader}{plugin})"
+
+
+def _verdict_json(found: "Verification") -> dict[str, Any]:
+    return {"proven": found.verdict.proven, "log10_p": _finite(found.verdict.log10_p),
+            "reason": found.verdict.reason, "message_recovered": found.recovered, "reader": found.reader,
+            "plugin": found.plugin or None, **_alignment_json(found.alignment)}  # fmt: skip
 
 
 @app.command()

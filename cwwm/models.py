@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from cwwm.codes import Bits
 from cwwm.commitment import Commitment
+from cwwm.ownership.dispute import Dispute, Party
+from cwwm.ownership.dispute import dispute as judge_dispute
 from cwwm.ownership.evidence import PROOF_RATE, Tried
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
@@ -145,6 +147,20 @@ def verify(
         innocents={name: as_weights(model) for name, model in (innocents or {}).items()},
     )
     return judge_claim(as_weights(suspect), claim, exhibits, rate=rate, tried=tried)
+
+
+def dispute(suspect: Model, a: Party, b: Party, *, rate: float = PROOF_RATE, tried: Tried | None = None) -> Dispute:
+    """Say who of two parties marked a suspect first; see `cwwm.ownership.dispute`.
+
+    Args:
+        suspect: the model in question.
+        a, b: from `Party.of`: key, mark, message, unmarked original and commitment of each.
+        rate, tried: as of `verify`.
+
+    Raises:
+        BadInput: as `cwwm.ownership.dispute.dispute`.
+    """
+    return judge_dispute(as_weights(suspect), a, b, rate=rate, tried=tried)
 
 
 def _bits(message: Bits | str, payload_bits: int) -> Bits:

@@ -1,9 +1,10 @@
-"""What an owner does with files: mark a checkpoint, read a suspect, verify a claim."""
+"""What an owner does with files: mark a checkpoint, read a suspect, verify a claim, settle a dispute."""
 
 import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from cwwm.codes import Bits
 from cwwm.commitment import Commitment
 from cwwm.design import CARRIERS, Targets, design, plan_spread
 from cwwm.design.spread import CARRIER
+from cwwm.ownership.dispute import Dispute, Party, dispute, naming
 from cwwm.ownership.evidence import PROOF_RATE, Tried
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark, load_mark, save_mark, tensors_path
+from cwwm.ownership.party_folder import PartyFolder
 from cwwm.ownership.verification import (
     Exhibits,
     Look,
@@ -200,7 +203,7 @@ _LARGE_POOL = 1 << 28  # weights of a carrier
 _MOST_ABSENT = 1000  # times as many weights as the suspect has of a large carrier
 
 
-def _suspect(path: Path, mark: Mark) -> Weights:
+def _suspect(path: Path, mark: Mark, what: str = "the suspect") -> Weights:
     """Return the weights of a suspect; BadInput for NaN or infinite ones where the mark is read."""
     weights = open_weights(path)
     layers = mark.carrier.layers if mark.carrier else ()
@@ -213,7 +216,7 @@ def _suspect(path: Path, mark: Mark) -> Weights:
         )
     for name in there:
         if not all_finite(weights.tensor(name)):
-            raise BadInput(f"tensor {name} of the suspect holds NaN or infinite weights; it cannot be read")
+            raise BadInput(f"tensor {name} of {what} holds NaN or infinite weights; it cannot be read")
     return weights
 
 
@@ -265,3 +268,34 @@ def verify_file(
     mark.require_key(key)
     claim = Claim(key, mark, message)
     return verify(_suspect(suspect, mark), claim, files.opened(), rate=rate, tried=tried)
+
+
+def dispute_files(
+    suspect: Path,
+    folders: tuple[Path, Path],
+    *,
+    committed: tuple[date | None, date | None] = (None, None),
+    rate: float = PROOF_RATE,
+    tried: Tried | None = None,
+) -> Dispute:
+    """Say who of two parties marked `suspect` first; see `cwwm.ownership.dispute` and, for folders, `PartyFolder`.
+
+    Raises:
+        BadInput: as `cwwm.ownership.dispute.dispute`; for a folder that lacks a file, a benchmark's key, or weights
+            that are not finite where a mark is read.
+    """
+    shown = PartyFolder(folders[0]), PartyFolder(folders[1])
+    a, b = _party("A", shown[0], committed[0]), _party("B", shown[1], committed[1])
+    _suspect(shown[1].original, a.claim.mark, "the original of party B")
+    _suspect(shown[0].original, b.claim.mark, "the original of party A")
+    _suspect(suspect, a.claim.mark)
+    return dispute(_suspect(suspect, b.claim.mark), a, b, rate=rate, tried=tried)
+
+
+def _party(name: str, files: PartyFolder, committed: date | None) -> Party:
+    with naming(name):
+        mark, key = load_mark(files.mark), load_owner_key(files.key)
+        mark.require_key(key)
+        commitment = None if files.commitment is None else Commitment.load(files.commitment)
+        message, original = files.message(mark.payload_bits), open_weights(files.original)
+    return Party.of(key, mark, message, original, commitment, committed)
