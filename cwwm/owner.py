@@ -296,6 +296,5 @@ def _party(name: str, files: PartyFolder, committed: date | None) -> Party:
     with naming(name):
         mark, key = load_mark(files.mark), load_owner_key(files.key)
         mark.require_key(key)
-        commitment = None if files.commitment is None else Commitment.load(files.commitment)
         message, original = files.message(mark.payload_bits), open_weights(files.original)
-    return Party.of(key, mark, message, original, commitment, committed)
+        return Party.of(key, mark, message, original, files.commitment(), committed)

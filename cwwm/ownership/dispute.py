@@ -171,7 +171,7 @@ def _unproven(a: bool, b: bool) -> str:
     if a == b:
         return "neither claim is proven on the suspect"
     proven, other = _order(a)
-    return f"the claim of {other} is not proven on the suspect; that of {proven} is, and stands alone"
+    return f"the claim of {other} is not proven on the suspect; that of {proven} is"
 
 
 def _dates(a: date | None, b: date | None) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cwwm.codes import Bits
+from cwwm.commitment import Commitment
 from cwwm.ownership.message import hex_to_bits, read_text, text_to_bits
 from cwwm.support.errors import BadInput
 
@@ -35,11 +36,11 @@ class PartyFolder:
         """The unmarked checkpoint, ``original.*``."""
         return self._one("original.*", "the unmarked checkpoint that was marked, by this name")
 
-    @property
-    def commitment(self) -> Path | None:
-        """The published commitment, ``*.commitment.json``, or None without one."""
-        found = self._all("*.commitment.json")
-        return self._one("*.commitment.json", "the commitment that was published") if found else None
+    def commitment(self) -> Commitment | None:
+        """Return the published commitment, ``*.commitment.json``, or None without one."""
+        if not self._all("*.commitment.json"):
+            return None
+        return Commitment.load(self._one("*.commitment.json", "the commitment that was published"))
 
     def message(self, payload_bits: int) -> Bits:
         """Return the message, uint8 (payload_bits,), of ``message.txt``, or ``message.hex`` with bytes."""

@@ -174,6 +174,8 @@ def require_original(weights: Weights, mark: Mark, name: str) -> None:
     """Raise BadInput for another model than the unmarked host: against one that is made up anything can be read."""
     if not is_original(weights, mark):
         raise BadInput(f"{name} is another model than the one that the mark was made from: its digest differs")
+    for reason in mark.carrier.missing(weights).values() if mark.carrier else ():
+        raise BadInput(f"the mark is damaged: {name} has not the layers that it names, for {reason}")
 
 
 def _require_sound(claim: Claim, exhibits: Exhibits, rate: float) -> None:
