@@ -283,7 +283,8 @@ def test_dates_are_told(kind: str) -> None:
 
 @pytest.mark.parametrize(("kind", "expected"), [("the marked copy", OWNER), ("side by side", UNDECIDED)])
 def test_marks_that_rank_magnitudes_are_told_apart_too(kind: str, expected: str) -> None:
-    scheme = make_scheme("protected-cwc", {"payload_bits": 64, "blocks": 40, "block_length": 64})
+    code = {"payload_bits": 64, "blocks": 40, "block_length": 64}
+    scheme = make_scheme("protected-cwc", {**code, "survive": 0.95, "low": 0.5, "lift": 1.0})
     for seed, owner_is_a in enumerate((True, False)):
         assert _settle(*KINDS[kind][0](seed, scheme), owner_is_a)[0] == expected
 
