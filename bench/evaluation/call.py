@@ -22,10 +22,11 @@ from bench.evaluation.given import (
     scheme_from,
 )
 from bench.evaluation.result import Evaluation, Row
-from bench.execution.model_factory import Marked, sensitivity_of
+from bench.execution.model_factory import Marked
 from bench.execution.owner import OwnersReading
 from bench.metrics.accuracy import accuracy
 from bench.metrics.dead_weights import left_out
+from bench.metrics.felt import sensitivity_of
 from bench.models.registry import HostRecipe
 from cwwm.ownership.keys import NONCE_BYTES, Key, Stream
 from cwwm.readers import Blind

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from bench.attacks import AttackContext, Attacked
-from bench.execution.model_factory import UnmarkedModels
+from bench.execution.unmarked_models import UnmarkedModels
 from bench.suite.cell import Cell
 
 Advance = Callable[[int], None]

@@ -1,34 +1,28 @@
-"""Makes the models that cells share: host, unmarked control, noise-floor twin and marked model, each once."""
+"""Makes the marked models that cells share, each once, beside the unmarked ones."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeVar, cast
+from dataclasses import dataclass, replace
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from bench.attacks.base import restore
-from bench.data import Dataset, Split, load
-from bench.metrics.accuracy import accuracies
+from bench.data import Dataset
+from bench.execution.unmarked_models import Trained, UnmarkedModels
 from bench.metrics.dead_weights import left_out
 from bench.metrics.energy import fidelity_facts
-from bench.models.registry import build_model
-from bench.suite.cell import Cell, HostSpec, MarkSpec
-from bench.support.artifact_store import Artefact, ArtefactStore, state_digest, state_of
+from bench.metrics.felt import sensitivity_of
+from bench.suite.cell import Cell, MarkSpec
+from bench.support.artifact_store import Artefact, state_of
 from cwwm.codes import Bits
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
 from cwwm.schemes import EmbedContext, Scheme
-from cwwm.support.seeds import derive_seed
 from cwwm.support.timing import Stopwatch
-from cwwm.training import TrainingReport, train, train_marked
-from cwwm.weights.carrier import prunable
-from cwwm.weights.sensitivity import PROBES, measure_sensitivity
+from cwwm.training import train_marked
 from cwwm.weights.view import as_weights
 
-Say = Callable[[str], None]
-T = TypeVar("T")
 _OF_MARK = "mark::"  # leads the names of a mark's own tensors in the artefact of a marked model
 
 
@@ -47,85 +41,6 @@ class Marked:
     message: Bits
     facts: dict[str, Any]
     original: Callable[[], nn.Module]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """An unmarked model on the device, and facts about its training."""
-
-    model: nn.Module
-    facts: dict[str, Any]
-
-
-class UnmarkedModels:
-    """Makes or fetches the models that hold no mark, by identity; keeps the last of each kind in memory."""
-
-    def __init__(self, store: ArtefactStore, device: torch.device, say: Say = lambda text: None) -> None:
-        """Work on `device`; `say` is told what is being made."""
-        self.store, self.device, self.say = store, device, say
-        self._kept: dict[str, tuple[str, Any]] = {}
-
-    def data(self, spec: HostSpec, name: str | None = None) -> Dataset:
-        """Return the host's data set, or another one at its input size, on the device; each seed tests a fold."""
-        model = spec.model
-        return load(
-            name or model.data, size=model.size, channels=model.channels, device=self.device, fold=spec.seed
-        )
-
-    def host(self, spec: HostSpec) -> nn.Module:
-        """Return the host before the mark's phase: trained, or initial where the recipe trains none."""
-        return self._model(spec, "host", lambda: self._train_host(spec)).model
-
-    def control(self, spec: HostSpec) -> Trained:
-        """Return the unmarked twin of every marked model of this host: same batches, same steps."""
-        return self._model(spec, "control", lambda: self._second_phase(spec, spec.derive("second phase")))
-
-    def twin(self, spec: HostSpec) -> Trained:
-        """Return a second unmarked training with other batches: its distance is the noise floor of energy."""
-        seed = derive_seed(twin_of=spec.derive("twin"))
-        return self._model(spec, "twin", lambda: self._second_phase(spec, seed))
-
-    def fresh(self, spec: HostSpec) -> nn.Module:
-        """Return the network of a host as its initialisation leaves it, on the CPU."""
-        return build_model(spec.model, self.data(spec).classes, spec.derive("host"))
-
-    def _model(self, spec: HostSpec, kind: str, make: Callable[[], Artefact]) -> Trained:
-        name = spec.identity(kind)
-
-        def fetch() -> Trained:
-            artefact = self.store.get(name, make)
-            model = self.fresh(spec)
-            restore(model, artefact.tensors)
-            return Trained(model.to(self.device), artefact.facts)
-
-        return self.keep(kind, name, fetch)
-
-    def keep(self, kind: str, name: str, make: Callable[[], T]) -> T:
-        """Return what was made last of a kind, if it has this name; else make it."""
-        if self._kept.get(kind, ("", None))[0] != name:
-            self._kept[kind] = (name, make())
-        return cast(T, self._kept[kind][1])
-
-    def _train_host(self, spec: HostSpec) -> Artefact:
-        self.say("training the host")
-        data, recipe = self.data(spec), spec.model.recipe.train
-        model = self.fresh(spec).to(self.device)
-        report = train(model, data.train, recipe, seed=spec.derive("host")) if recipe else None
-        return Artefact(state_of(model), self._facts(model, data, report))
-
-    def _second_phase(self, spec: HostSpec, seed: int) -> Artefact:
-        self.say("training an unmarked control")
-        data = self.data(spec)
-        model = copy.deepcopy(self.host(spec))
-        report = train(model, data.train, spec.model.recipe.mark, seed=seed)
-        return Artefact(state_of(model), self._facts(model, data, report))
-
-    def _facts(self, model: nn.Module, data: Dataset, report: TrainingReport | None) -> dict[str, Any]:
-        return {
-            **accuracies(model, data),
-            "digest": state_digest(model.state_dict()),
-            "training": asdict(report) if report else None,
-        }
 
 
 @dataclass(frozen=True)
@@ -222,13 +137,6 @@ class ModelFactory(UnmarkedModels):
         }
         extra = {_OF_MARK + name: tensor.detach().cpu() for name, tensor in mark.packed().items()}
         return Artefact({**state_of(model), **extra}, facts)
-
-
-def sensitivity_of(scheme: Scheme, host: nn.Module, data: Split) -> dict[str, float] | None:
-    """Return how much a host's answers feel each layer, from a dozen training images; None if nobody asks."""
-    if not scheme.encoding.weighs_layers or not len(data):
-        return None
-    return measure_sensitivity(host, data.x[:PROBES], prunable(as_weights(host)))
 
 
 def split_tensors(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.execution.model_factory import Marked, Say, Subjects
+from bench.execution.model_factory import Marked, Subjects
 from bench.execution.owner import OwnersReading
+from bench.execution.unmarked_models import Say
 from bench.metrics.detectability import detectability_facts
 from bench.metrics.false_positives import affordable_trials, null_facts, null_log10_p
 from bench.suite.cell import MarkSpec

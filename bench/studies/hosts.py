@@ -15,7 +15,7 @@ import torch
 import typer
 from tabulate import tabulate
 
-from bench.execution.model_factory import UnmarkedModels
+from bench.execution.unmarked_models import UnmarkedModels
 from bench.metrics.accuracy import accuracy
 from bench.metrics.dead_weights import STILL, DeadLayer, alive_weights, dead_layers, training_images, unmoved
 from bench.models.registry import ModelSpec, find_models

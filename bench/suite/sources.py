@@ -15,7 +15,7 @@ from cwwm.readers import Blind, find_reader
 _ANY = ("bench.suite.cell:HostSpec", "bench.models.registry:ModelSpec", "bench.support.environment:prepare")
 _HOST = (
     *_ANY,
-    "bench.execution.model_factory:UnmarkedModels",
+    "bench.execution.unmarked_models:UnmarkedModels",
     "bench.support.artifact_store:ArtefactStore",
     "cwwm.training:Recipe",
 )

@@ -274,35 +274,3 @@ class Scheme(ABC):
     def overlap(self, extraction: Extraction, claim: Claim) -> float:
         """Return the share of the codeword's symbols read right, in [0, 1]."""
         return float(np.mean(extraction.bits == claim.message)) if extraction.applicable else 0.0
-
-
-def embed(
-    scheme: Scheme,
-    weights: Weights,
-    message: Bits,
-    key: Key,
-    context: EmbedContext,
-) -> tuple[Weights, Mark]:
-    """Mark a finished model in one shot; return the marked weights (usually the same object) and the mark.
-
-    Raises:
-        BadInput: if the scheme needs training, or the host cannot carry the message.
-    """
-    if not scheme.one_shot:
-        raise BadInput(f"scheme '{scheme.name}' marks only while training; use it through the training loop")
-    embedding = scheme.begin(weights, message, key, context)
-    mark = embedding.finish()
-    return embedding.weights, mark
-
-
-__all__ = [
-    "FORWARD",
-    "TRAINING",
-    "TRIGGERS",
-    "Claim",
-    "EmbedContext",
-    "Embedding",
-    "Extraction",
-    "Scheme",
-    "embed",
-]

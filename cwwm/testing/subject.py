@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from cwwm.codes import Bits
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
-from cwwm.schemes.base import FORWARD, Claim, EmbedContext, Extraction, Scheme, embed
+from cwwm.schemes.base import FORWARD, Claim, EmbedContext, Extraction, Scheme
+from cwwm.schemes.one_shot import embed
 from cwwm.support.errors import BadInput
 from cwwm.training import Recipe, train
 from cwwm.weights.view import as_weights

@@ -48,7 +48,7 @@ SAME: dict[str, list[Change]] = {
     "a comment": [("cwwm/ownership/keys.py", r"\Z", "# another\n"), ("bench/execution/measure_trained.py", "    seconds = ", "    # why\n\\g<0>")],
     "a docstring": [("cwwm/training.py", '"""Train `model` in place', '"""Trains a model in place')],
     "an annotation": [(ACCURACY, "split: Split, ", "split: object, "), ("cwwm/support/seeds.py", " -> str", "")],
-    "the order of imports": [("bench/execution/model_factory.py", "(from bench.data.*\n)(from bench.metrics.*\n)", r"\2\1")],
+    "the order of imports": [("bench/execution/unmarked_models.py", "(from bench.data.*\n)(from bench.metrics.*\n)", r"\2\1")],
     "blank lines": [("cwwm/schemes/common/keyed.py", "\n\n\n", "\n\n\n\n\n")],
     "a function that moves": [
         ("cwwm/support/seeds.py", r"def canonical_json(?s:.*?)\n\n\n", ""),
@@ -80,7 +80,7 @@ OTHER: dict[str, tuple[list[Change], set[str]]] = {
     "a statement of a package": ([("cwwm/__init__.py", r"\Z", "import torch\ntorch.seed()\n")], set(PARTS)),
     "an attribute that is set": ([("cwwm/training.py", r"\Z", "Batch.width = 3\n")], TRAINING),
     "a module imported for what it does": ([("bench/models/networks.py", r"\Z", "def added():\n    return 1\n")], RESULTS),
-    "another function is imported": ([("bench/execution/model_factory.py", "import accur", "import answers as accur")], TRAINING),
+    "another function is imported": ([("bench/execution/unmarked_models.py", "import accur", "import answers as accur")], TRAINING),
     "who reads the data": ([("bench/data/digits.py", "= place % FOLDS", "= (place + 1) % FOLDS")], {"host"}),
     "false positives": ([("bench/metrics/false_positives.py", r"\bTRIALS = 600", "TRIALS = 500")], {"detection"}),
     "detectability": ([("bench/metrics/detectability.py", "counts > chance", "counts >= chance")], {"detection"}),

@@ -17,7 +17,7 @@ from cwwm.codes import Bits
 from cwwm.ownership.evidence import log10_match_tail
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark, load_mark, save_mark
-from cwwm.schemes.base import FORWARD, TRAINING, Claim, EmbedContext, Extraction, Scheme, embed
+from cwwm.schemes.base import FORWARD, TRAINING, Claim, EmbedContext, Extraction, Scheme
 from cwwm.schemes.carriers import Carriers
 from cwwm.schemes.common.projected import (
     ProjectedScheme,
@@ -28,6 +28,7 @@ from cwwm.schemes.common.projected import (
 )
 from cwwm.schemes.deepsigns import DeepSigns, FeatureTap
 from cwwm.schemes.ingrain import Ingrain
+from cwwm.schemes.one_shot import embed
 from cwwm.schemes.riga import Riga
 from cwwm.schemes.st_dm import SpreadTransformDither
 from cwwm.schemes.uchida import Uchida

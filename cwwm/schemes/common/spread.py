@@ -99,7 +99,7 @@ class SpreadScheme(CodedScheme):
         return Pattern.of(original, mark.carrier.layers, relative)
 
     def survival_against(self, original: Weights, mark: Mark, attack: str, strength: float) -> float | None:
-        """Return the law of the outer code at the SNR2 of `cwwm.residual.law`, of amplitudes that follow channels."""
+        """Return the law of the outer code at the SNR2 of `cwwm.residual.law`; of amplitudes by channel alone."""
         code = self.code_of(mark)
         if self.per != CHANNEL or mark.carrier is None or attack not in CHANNELS or code is None:
             return None
