@@ -262,7 +262,9 @@ def test_sensitivity_is_the_change_of_answers_a_unit_of_energy(tiny_net: TinyNet
     assert all(torch.equal(p, before[name]) for name, p in tiny_net.named_parameters())
 
 
-@pytest.mark.parametrize(("channel", "strength"), [("random", 0.9), ("noise", 0.3), ("quantise", 3), ("average", 8)])
+@pytest.mark.parametrize(
+    ("channel", "strength"), [("random", 0.9), ("noise", 0.3), ("quantise", 3), ("average", 8)]
+)
 def test_a_pattern_knows_its_law_against_the_original(channel: str, strength: float) -> None:
     """Certain where SNR2 is many times what the message needs, hopeless where it is a fraction of it."""
     strong, weak = (make_scheme("spread-cwc", {"payload_bits": 64, "gain": gain}) for gain in (0.2, 0.001))
