@@ -16,7 +16,10 @@ from cwwm.support.errors import BadInput
 if TYPE_CHECKING:
     from cwwm.alignment import Alignment
     from cwwm.design import Targets
+    from cwwm.owner import Marked
+    from cwwm.ownership.mark import Mark
     from cwwm.ownership.verification import Verification
+    from cwwm.schemes import Scheme
     from cwwm.weights.view import Weights
 
 _SHOWN = 8  # designs that plan prints
@@ -111,7 +114,7 @@ Images = Annotated[
     Path | None,
     typer.Option(
         help="A folder with a dozen photographs, of anything: measures which layers the answers feel, and gives "
-        "the mark several times the strength for the same answers kept. Takes --network."
+        "the mark more strength for the same answers kept. Takes --network."
     ),
 ]
 Network = Annotated[str | None, typer.Option(help="The checkpoint's network, by its name in timm; with --images.")]
@@ -188,6 +191,7 @@ def plan(
         _refuse_targets(scheme, survive, budget_energy, budget_depth)
         felt = _sensitivity(model, images, network, carrier)
         return _plan_spread(weights, payload_bits, carrier, gain, felt, json)
+    _refuse_photographs(scheme, images, network)
     targets = _targets(payload_bits, survive, budget_energy, budget_depth)
     if scheme == "cwc":
         return _plan_plain(weights, targets, carrier or "all", json)
@@ -212,6 +216,12 @@ def _refuse_targets(scheme: str, *targets: object) -> None:
             f"--survive and the budgets plan cwc and protected-cwc; {scheme} takes its strength from --images, or "
             "from --set gain=..., see cwwm plan"
         )
+
+
+def _refuse_photographs(scheme: str, *options: object) -> None:
+    """Refuse photographs for a scheme that marks all layers alike: nothing would come of them."""
+    if any(option is not None for option in options):
+        raise BadInput(f"--images and --network give layers gains, which {scheme} has none of; see spread-cwc")
 
 
 def _sensitivity(
@@ -255,6 +265,16 @@ def _plan_spread(
     say(_felt_words(found.felt))
     say(f"embed with: --payload-bits {payload_bits} --carrier '{rule}' --set gain={found.gain:.4g}")
     return DONE
+
+
+def _blind_words(said: str, model: Path) -> str:
+    """Say what a marked copy tells without the original."""
+    from cwwm.design.spread import MESSAGE, PROOF
+
+    if said == MESSAGE:
+        return "the message"
+    left = "a proof but no message" if said == PROOF else "nothing"
+    return f"{left}, by law; extract and verify take --original {model}"
 
 
 def _felt_words(felt: float | None) -> str:
@@ -362,20 +382,32 @@ def embed(
     on_magnitudes = scheme in ("cwc", "protected-cwc")
     if not on_magnitudes:
         _refuse_targets(scheme, survive, budget_energy, budget_depth)
-    felt = _sensitivity(model, images, network, carrier)
+    felt = _sensitivity(model, images, network, carrier or given.get("carrier"))
     targets = _targets(payload_bits, survive, budget_energy, budget_depth)
     planned = plan_scheme(model, scheme, targets, carrier, given, felt)
     if on_magnitudes:
         planned = {"covert": covert, **planned}
-    marked = embed_file(model, output, make_scheme(scheme, planned), bits, owner, sensitivity=felt, force=force)
+    made = make_scheme(scheme, planned)
+    if not made.weighs_layers:
+        _refuse_photographs(scheme, images, network)
+    marked = embed_file(model, output, made, bits, owner, sensitivity=felt, force=force)
+    _tell(model, made, marked, json)
+    return DONE
+
+
+def _tell(model: Path, scheme: "Scheme", marked: "Marked", json: bool) -> None:
+    """Say what was embedded, what to do with each file, and what the mark says without the original."""
+    from cwwm.design.spread import said_blind
+
+    blind, report = said_blind(scheme, marked.mark), dict(marked.mark.report)
     if json:
-        print_json({"files": [str(path) for path in marked.files], "report": dict(marked.mark.report)})
-        return DONE
-    _print_report(dict(marked.mark.report))
+        print_json({"files": [str(path) for path in marked.files], "without_original": blind, "report": report})
+        return
+    _print_report(report)
     for path, advice in zip(marked.files, ("release this", "keep this", "publish this, dated, first"), strict=True):
         say(f"{path}: {advice}")
-    say(f"{model}: keep this too, unmarked: the mark binds it, --reference and --original take it")
-    return DONE
+    say(f"{model}: keep this too, secret and bit for bit: the mark binds it, --original takes it")
+    say(f"read without the original: {_blind_words(blind, model)}")
 
 
 @app.command()
@@ -403,7 +435,7 @@ def extract(
                     "erased": found.erased, "applicable": found.applicable, "reason": found.reason,
                     "reader": reading.reader, **_alignment_json(reading.alignment)})  # fmt: skip
         return DONE if found.ok else NO
-    _print_reader(reading.reader, original)
+    _print_reader(reading.reader, reading.mark, original)
     _print_alignment(reading.alignment)
     if not found.applicable:
         say(f"not applicable: {found.reason}")
@@ -451,6 +483,7 @@ def verify(
     from cwwm.plugins import load_plugins
 
     load_plugins(plugin or ())
+    kept = load_mark(mark)
     files = ExhibitFiles(
         commitment=commitment,
         original=original,
@@ -462,7 +495,7 @@ def verify(
         suspect,
         load_owner_key(key),
         mark,
-        _message(message, message_file, hex, load_mark(mark).payload_bits),
+        _message(message, message_file, hex, kept.payload_bits),
         files,
         rate=fpr,
         tried=Tried.parse(tried),
@@ -475,7 +508,7 @@ def verify(
                     "plugin": found.plugin or None, "reader": found.reader,
                     **_alignment_json(found.alignment)})  # fmt: skip
     else:
-        _print_reader(found.reader, original)
+        _print_reader(found.reader, kept, original)
         _print_alignment(found.alignment)
         if not found.extraction.applicable:
             say(f"not applicable: {found.extraction.reason}")
@@ -639,10 +672,18 @@ def _alignment_json(alignment: "Alignment | None") -> dict[str, Any]:
     return {"alignment": facts | {"tensors": alignment.tensors}}
 
 
-def _print_reader(reader: str, original: Path | None) -> None:
-    """Say how the suspect was read, and what was given and could not be used."""
-    unused = "; this scheme cannot be read against --original" if original and reader == "blind" else ""
-    say(f"read: {reader}{unused}")
+def _print_reader(reader: str, mark: "Mark", original: Path | None) -> None:
+    """Say how the suspect was read, what was given and could not be used, and what would read better."""
+    from cwwm.readers import Informed, reads_originals
+    from cwwm.schemes import scheme_of
+
+    if not reads_originals(scheme_of(mark)):
+        more = "; this scheme cannot be read against --original" if original else ""
+    elif reader != Informed.name:
+        more = f"; weak marks take --original{' without --reference' if original else ''}"
+    else:
+        more = ""
+    say(f"read: {reader}{more}")
 
 
 def _print_alignment(alignment: "Alignment | None") -> None:

@@ -1,5 +1,6 @@
 """A checkpoint as a network that answers: built by timm, asked about photographs, to measure what it feels."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,18 @@ def probe(weights: Weights, network: str, images: Path, rule: str) -> dict[str, 
 
     Raises:
         BadInput: for a name that timm does not know, a checkpoint of another network, a folder without photographs,
-            or one that cannot be read. EnvironmentFault: if timm is not installed.
+            one that cannot be read, or answers that are not finite. EnvironmentFault: if timm is not installed.
     """
     files = photographs(images)
     model = network_of(weights, network)
     layers = [layer.name for layer in Carrier.choose(weights, rule).layers]
-    return measure_sensitivity(model, _inputs(model, files), layers)
+    foreign = [name for name in layers if name not in dict(model.named_parameters())]
+    if foreign:
+        raise BadInput(f"the checkpoint is not of network '{network}', which has no {foreign[0]}")
+    felt = measure_sensitivity(model, _inputs(model, files), layers)
+    if not all(map(math.isfinite, felt.values())):
+        raise BadInput(f"network '{network}' with these weights gives answers that are not finite")
+    return felt
 
 
 def photographs(folder: Path) -> list[Path]:
@@ -69,6 +76,7 @@ def network_of(weights: Weights, name: str) -> nn.Module:
 def _inputs(model: nn.Module, files: Sequence[Path]) -> Tensor:
     """Return photographs as the network expects them, float32 (n, c, h, w)."""
     from PIL import Image
+    from PIL.Image import DecompressionBombError
     from timm.data.config import resolve_model_data_config
     from timm.data.transforms_factory import create_transform
 
@@ -79,6 +87,6 @@ def _inputs(model: nn.Module, files: Sequence[Path]) -> Tensor:
         try:
             with Image.open(path) as image:
                 found.append(transform(image.convert("RGB")))
-        except OSError as error:
+        except (OSError, SyntaxError, ValueError, DecompressionBombError) as error:  # as broken files raise them
             raise BadInput(f"{path} is not an image that can be read ({error})") from error
     return torch.stack(found)

@@ -9,9 +9,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cwwm.codes.linear import LinearCode
 from cwwm.codes.multilevel import MultilevelPolar
-from cwwm.ownership.evidence import log10_bound_of_signs
-from cwwm.residual.law import Change, Pattern, averaged, drift, noise, pruned, quantised
+from cwwm.codes.polar import PolarCode
+from cwwm.ownership.evidence import PROOF_RATE, SUREST, log10_bound_of_signs
+from cwwm.ownership.mark import Mark
+from cwwm.residual.law import Change, LayerStrength, Pattern, averaged, blind, drift, noise, pruned, quantised
+from cwwm.schemes import Scheme
+from cwwm.schemes.common.spread import GAINS, SpreadScheme
 from cwwm.schemes.spread_cwc import SpreadConstantWeight
 from cwwm.weights.carrier import Carrier
 from cwwm.weights.sensitivity import layer_gains
@@ -34,7 +39,12 @@ CHANGES: Mapping[str, Change] = {
     "drift of 5 %": drift(0.05),
     "drift of 20 %": drift(0.2),
     "drift of 50 %": drift(0.5),
+    "nothing, but read without the original": blind,
 }
+
+#: what a marked copy says to who has key and mark, and not the original
+MESSAGE, PROOF, NOTHING = "message", "proof", "nothing"
+_SURE = 0.99  # probability from which a message counts as readable
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,8 @@ class Stand:
     """What is left of a mark after a change.
 
     Attributes:
-        change: in words. snr2: by law. recovered: probability that the message is. log10_p: of the proof.
+        change: in words. snr2: by law. recovered: probability that the message is. log10_p: of the proof, and no
+            surer than any verdict.
     """
 
     change: str
@@ -102,5 +113,22 @@ def _felt(gains: Mapping[str, float], sensitivity: Mapping[str, float]) -> float
     return sum(gamma**2 * sensitivity.get(name, 0.0) for name, gamma in gains.items())
 
 
-def _stand(change: str, snr2: float, code: MultilevelPolar) -> Stand:
-    return Stand(change, snr2, code.success(snr2), log10_bound_of_signs(math.sqrt(max(snr2, 0.0))))
+def _stand(change: str, snr2: float, code: LinearCode | PolarCode | MultilevelPolar) -> Stand:
+    recovered = 0.0 if isinstance(code, LinearCode) else code.success(snr2)  # of linear codes SNR2 tells no law
+    return Stand(change, snr2, recovered, max(SUREST, log10_bound_of_signs(math.sqrt(max(snr2, 0.0)))))
+
+
+def said_blind(scheme: Scheme, mark: Mark) -> str:
+    """Return what a marked copy says without the original: `MESSAGE`, `PROOF` or `NOTHING`.
+
+    Marks whose amplitude follows the channels are embedded however small they are, and get the law's answer; all
+    others were read back blind when they were embedded.
+    """
+    if not isinstance(scheme, SpreadScheme) or not scheme.weighs_layers or mark.carrier is None:
+        return MESSAGE
+    gain, gains = scheme.gain_for(mark.carrier.size), mark.state[GAINS]
+    layers = [LayerStrength(layer.size, gain * gains[layer.name], 1.0, 1.0) for layer in mark.carrier.layers]
+    stand = _stand("", Pattern(layers).after(blind), scheme.fitted_to(mark.carrier.size).code)
+    if stand.recovered >= _SURE:
+        return MESSAGE
+    return PROOF if stand.log10_p <= math.log10(PROOF_RATE) else NOTHING

@@ -25,7 +25,8 @@ class LayerStrength:
     """What the law needs of a layer.
 
     Attributes:
-        weights: N. amplitude: a, of the pattern, in root mean squares of its channels.
+        weights: N; 0 of a layer of zeros, in which no pattern is.
+        amplitude: a, of the pattern, in root mean squares of its channels.
         rms: root mean square of the layer in that of the pool. peak: largest magnitude in the layer's own.
     """
 
@@ -52,12 +53,10 @@ class Pattern:
         tensors = [weights.tensor(layer.name).detach().float() for layer in layers]
         squares = [float(tensor.square().mean()) for tensor in tensors]
         pool = sum(s * layer.size for s, layer in zip(squares, layers, strict=True)) / sum(la.size for la in layers)
-        return cls(
-            [
-                LayerStrength(layer.size, amplitudes[layer.name], math.sqrt(square / pool), _peak(tensor, square))
-                for layer, tensor, square in zip(layers, tensors, squares, strict=True)
-            ]
-        )
+        rms = [math.sqrt(square / (pool or 1.0)) for square in squares]
+        sizes = [layer.size if square else 0 for layer, square in zip(layers, squares, strict=True)]
+        peaks = map(_peak, tensors, squares)
+        return cls(list(map(LayerStrength, sizes, (amplitudes[layer.name] for layer in layers), rms, peaks)))
 
     @cached_property
     def weights(self) -> int:
@@ -88,6 +87,11 @@ def drift(share: float) -> Change:
     return lambda layer: layer.beside(share**2)
 
 
+def blind(layer: LayerStrength) -> float:
+    """Return what is left without the original: the pattern beside the whole host, whose square is then noise."""
+    return layer.beside(1.0)
+
+
 def averaged(copies: float) -> Change:
     """Return the change by averaging copies whose patterns are independent."""
     return lambda layer: layer.weights / copies
@@ -103,7 +107,7 @@ def quantised(bits: float) -> Change:
 
     def left(layer: LayerStrength) -> float:
         step = 2 * layer.peak / (2**bits - 2)
-        return layer.weights * min(1.0, layer.amplitude / step)
+        return layer.weights * min(1.0, layer.amplitude / step) if step else 0.0
 
     return left
 
@@ -124,6 +128,7 @@ __all__ = [
     "LayerStrength",
     "Pattern",
     "averaged",
+    "blind",
     "drift",
     "noise",
     "pruned",

@@ -24,12 +24,15 @@ class ResidualWeights(Weights):
         expected: Mapping[str, Expected],
         steps: Steps = ALL_STEPS,
     ) -> None:
-        """View `suspect`, whose names and shapes are the original's; layers that it lacks are missing here, too."""
+        """View `suspect`, whose names and shapes are the original's; layers that it lacks are missing here, too.
+
+        So are tensors of one axis, which have no rows to be read by: no mark that proves anything is in them.
+        """
         self.aligned = suspect.aligned
         self._shapes = {
             name: original.shape(name)
             for name in expected
-            if name in suspect and suspect.shape(name) == original.shape(name)
+            if name in suspect and suspect.shape(name) == original.shape(name) and len(original.shape(name)) > 1
         }
         self._read = lru_cache(maxsize=None)(
             lambda name: coefficients(suspect.tensor(name), original.tensor(name), expected[name], steps)

@@ -15,17 +15,26 @@ import typer
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cwwm.cli import app
 from cwwm.ownership.keys import Key
 from cwwm.support.console import BAD_INPUT, DONE, FAILED, NO, run_app
 from cwwm.support.errors import BadInput
+from tests.cwwm.owner_commands import (
+    CLAIM,
+    COMMITTED,
+    EMBED,
+    EXTRACT,
+    MAGNITUDES,
+    ORIGINAL,
+    TEXT,
+    VERIFY,
+    Case,
+    as_json,
+    files,
+    refused,
+    run,
+)
 
-TEXT = "it is mine"
 PRUNABLE = {"stem.weight", "block.weight", "head.weight", "wide.weight"}
-
-
-def _run(*arguments: str) -> int:
-    return run_app(app, "cwwm", list(arguments))
 
 
 @pytest.fixture
@@ -48,32 +57,33 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("embedded")
 
 
-@pytest.fixture
-def marked(folder: Path, embedded: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    """Mark the model, and return the folder."""
-    if not list(embedded.iterdir()):
+def _mark_once(folder: Path, store: Path, *command: str) -> Path:
+    """Mark the model of `folder`, or copy what the same command wrote before."""
+    if not store.exists():
         before = set(folder.iterdir())
-        assert _run(*EMBED) == DONE
-        capsys.readouterr()
+        assert run(*command) == DONE
+        store.mkdir()
         for path in set(folder.iterdir()) - before:
-            shutil.copy2(path, embedded)
-    for path in embedded.iterdir():
+            shutil.copy2(path, store)
+    for path in store.iterdir():
         shutil.copy2(path, folder)
     return folder
 
 
-EMBED = ("embed", "model.safetensors", "--key", "owner.key", "--message", TEXT, "-o", "marked.safetensors")
-EXTRACT = ("extract", "marked.safetensors", "--key", "owner.key")
-VERIFY = ("verify", "marked.safetensors", "--key", "owner.key", "--mark", "marked.mark.json")
-COMMITTED = (*VERIFY, "--commitment", "marked.commitment.json")
+@pytest.fixture
+def marked(folder: Path, embedded: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """Mark the model as an owner does by default, and return the folder."""
+    found = _mark_once(folder, embedded / "default", *EMBED)
+    capsys.readouterr()
+    return found
 
 
-def _json(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = DONE) -> dict[str, Any]:
-    assert _run(*arguments, "--json") == code
-    out, err = capsys.readouterr()
-    assert err == ""
-    value: dict[str, Any] = json.loads(out)
-    return value
+@pytest.fixture
+def blocks(folder: Path, embedded: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """Mark the model by a code on magnitudes, which is read blind, and return the folder."""
+    found = _mark_once(folder, embedded / "blocks", *EMBED, *MAGNITUDES)
+    capsys.readouterr()
+    return found
 
 
 def test_happy_walk_in_text(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,11 +92,11 @@ def test_happy_walk_in_text(folder: Path, capsys: pytest.CaptureFixture[str]) ->
         (("plan", "model.safetensors"), "embed with: --payload-bits 256"),
         (EMBED, "marked.commitment.json: publish this, dated, first"),
         (("inspect", "marked.safetensors"), "block.weight"),
-        (EXTRACT, f"text: {TEXT}"),
-        ((*COMMITTED, "--message", TEXT), "proven: p = 1e"),
+        ((*EXTRACT, *ORIGINAL), f"text: {TEXT}"),
+        ((*CLAIM, *ORIGINAL), "proven: p = 1e"),
     ]
     for arguments, expected in walk:
-        assert _run(*arguments) == DONE
+        assert run(*arguments) == DONE
         out, err = capsys.readouterr()
         assert expected in out
         assert err == ""
@@ -95,53 +105,66 @@ def test_happy_walk_in_text(folder: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_happy_walk_in_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert set(_json(capsys, "keygen", "-o", "new.key")) == {"key", "digest"}
-    plan = _json(capsys, "plan", "model.safetensors", "--payload-bits", "128")
-    best = plan["designs"][0]
-    names = ("blocks", "block_length", "block_weight", "survive", "low")  # the plan lifts nothing
-    code = [part for name in names for part in ("--set", f"{name}={best[name]}")] + ["--set", "lift=1"]
-    embedded = _json(capsys, *EMBED, "--payload-bits", "128", "--carrier", best["carrier"], *code)
+    assert set(as_json(capsys, "keygen", "-o", "new.key")) == {"key", "digest"}
+    plan = as_json(capsys, "plan", "model.safetensors", "--payload-bits", "128")
+    assert plan["pool"] == 584_288
+    embedded = as_json(capsys, *EMBED, "--payload-bits", "128", "--set", f"gain={plan['gain']}")
     assert embedded["report"]["squared_change"] > 0
     assert embedded["files"] == ["marked.safetensors", "marked.mark.json", "marked.commitment.json"]
-    inspected = _json(capsys, "inspect", "marked.safetensors")
+    inspected = as_json(capsys, "inspect", "marked.safetensors")
     assert inspected["carriers"]["all"] == 584_288
     assert {layer["name"] for layer in inspected["layers"] if layer["kind"] != "-"} == PRUNABLE
-    found = _json(capsys, *EXTRACT)
-    assert (found["ok"], found["text"], found["erased"], found["applicable"]) == (True, TEXT, 0, True)
-    verified = _json(capsys, *COMMITTED, "--message", TEXT)
-    assert verified["proven"]
-    assert verified["message_recovered"]
-    assert verified["log10_p"] < -6
+    found = as_json(capsys, *EXTRACT, *ORIGINAL)
+    assert (found["ok"], found["text"], found["applicable"], found["reader"]) == (True, TEXT, True, "informed")
+    verified = as_json(capsys, *CLAIM, *ORIGINAL)
+    assert (verified["proven"], verified["message_recovered"], verified["reader"]) == (True, True, "informed")
+    assert verified["log10_p"] < -12
+
+
+def test_a_plan_of_blocks_is_embedded(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    best = as_json(capsys, "plan", "model.safetensors", "--payload-bits", "128", *MAGNITUDES)["designs"][0]
+    names = ("blocks", "block_length", "block_weight", "survive", "low")  # the plan lifts nothing
+    code = [part for name in names for part in ("--set", f"{name}={best[name]}")] + ["--set", "lift=1"]
+    assert run(*EMBED, *MAGNITUDES, "--payload-bits", "128", "--carrier", best["carrier"], *code) == DONE
+    capsys.readouterr()
+    found = as_json(capsys, *EXTRACT)
+    assert (found["ok"], found["text"], found["erased"], found["reader"]) == (True, TEXT, 0, "blind")
 
 
 def test_a_plain_code_is_planned_and_embedded(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plan = _json(capsys, "plan", "model.safetensors", "--scheme", "cwc", "--survive", "0.9")
+    plan = as_json(capsys, "plan", "model.safetensors", "--scheme", "cwc", "--survive", "0.9")
     assert plan["pool"] == 584_288
     best = plan["options"][0]
     code = ("--set", f"length={best['length']}", "--set", f"weight={best['weight']}")
-    assert _run(*EMBED, "--scheme", "cwc", "--survive", "0.9", *code) == DONE
+    assert run(*EMBED, "--scheme", "cwc", "--survive", "0.9", *code) == DONE
     capsys.readouterr()
-    assert _json(capsys, *EXTRACT)["text"] == TEXT
+    assert as_json(capsys, *EXTRACT)["text"] == TEXT
 
 
 def test_a_plan_that_cannot_be_met_names_the_nearest_that_can(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _run("plan", "model.safetensors", "--survive", "random=0.9", "--carrier", "all") == BAD_INPUT
+    plan = ("plan", "model.safetensors", *MAGNITUDES, "--carrier", "all", "--survive")
+    assert run(*plan, "random=0.9") == BAD_INPUT
     refusal = capsys.readouterr().err
     nearest = re.search(r"random (0\.\d+)", refusal.split("possible would be")[1])
     assert nearest
-    found = _json(capsys, "plan", "model.safetensors", "--survive", f"random={nearest[1]}", "--carrier", "all")
+    found = as_json(capsys, *plan, f"random={nearest[1]}")
     assert found["designs"][0]["random"] >= 0.999
 
 
-OTHER_WAYS = [("--covert",), ("--scheme", "sign-repetition"), ("--carrier", "body"), ("--scheme", "cwc")]
+OTHER_WAYS = [
+    (*MAGNITUDES, "--covert"),
+    (*MAGNITUDES, "--carrier", "body"),
+    ("--scheme", "sign-repetition"),
+    ("--scheme", "cwc"),
+]
 
 
 @pytest.mark.parametrize("options", OTHER_WAYS)
 def test_other_ways_to_embed(options: tuple[str, ...], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run(*EMBED, *options) == DONE
-    assert _run(*EXTRACT) == DONE
+    assert run(*EMBED, *options) == DONE
+    assert run(*EXTRACT) == DONE
     assert f"text: {TEXT}" in capsys.readouterr().out
 
 
@@ -150,10 +173,11 @@ def test_hex_messages_and_torch_checkpoints(
 ) -> None:
     torch.save(state, "model.pt")
     hexed = ("embed", "model.pt", "--key", "owner.key", "--hex", "00ff10", "--payload-bits", "24")
-    assert _run(*hexed, "-o", "marked.safetensors") == DONE
+    assert run(*hexed, "-o", "marked.safetensors") == DONE
     capsys.readouterr()
-    assert _json(capsys, *EXTRACT)["hex"] == "00ff10"
-    assert _json(capsys, *COMMITTED, "--hex", "00ff10")["message_recovered"]
+    original = ("--original", "model.pt")
+    assert as_json(capsys, *EXTRACT, *original)["hex"] == "00ff10"
+    assert as_json(capsys, *COMMITTED, "--hex", "00ff10", *original)["proven"]
 
 
 def test_marking_leaves_the_source_and_the_other_tensors_alone(marked: Path, state: dict[str, Tensor]) -> None:
@@ -179,11 +203,11 @@ def _clean(tensors: dict[str, Tensor]) -> None:
 def test_not_proven_is_exit_code_1(
     arguments: tuple[str, ...], reason: str, marked: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _run(*arguments) == NO
+    assert run(*arguments) == NO
     out, err = capsys.readouterr()
     assert reason in out
     assert err == ""
-    assert not _json(capsys, *arguments, code=NO)["proven"]
+    assert not as_json(capsys, *arguments, code=NO)["proven"]
 
 
 def _enough(found: dict[str, Any]) -> str:
@@ -191,32 +215,34 @@ def _enough(found: dict[str, Any]) -> str:
     return f"suspects={10 ** int(-30 - min(found['statistics'].values()))}"
 
 
-def test_what_was_tried_raises_the_bar(marked: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    enough = _enough(_json(capsys, *COMMITTED, "--message", TEXT))
-    once = _json(capsys, *COMMITTED, "--message", TEXT, "--tried", enough)
-    often = _json(capsys, *COMMITTED, "--message", TEXT, "--tried", f"{enough},keys=10,marks=10,commitments=10")
+def test_what_was_tried_raises_the_bar(blocks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    enough = _enough(as_json(capsys, *CLAIM))
+    once = as_json(capsys, *CLAIM, "--tried", enough)
+    often = as_json(capsys, *CLAIM, "--tried", f"{enough},keys=10,marks=10,commitments=10")
     assert often["log10_p"] == pytest.approx(once["log10_p"] + 3)
 
 
 def test_an_unmarked_model_is_not_proven(marked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _clean(load_file("model.safetensors"))
-    found = _json(capsys, *COMMITTED, "--message", TEXT, code=NO)
-    assert (found["proven"], found["message_recovered"]) == (False, False)
-    assert found["log10_p"] > -4
+    for exhibits in ((), ORIGINAL):
+        found = as_json(capsys, *CLAIM, *exhibits, code=NO)
+        assert (found["proven"], found["message_recovered"]) == (False, False)
+        assert found["log10_p"] > -4
 
 
 def test_a_model_without_the_layers_is_not_applicable(marked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _clean({"other.weight": torch.ones(3, 3)})
     for arguments in (EXTRACT, (*COMMITTED, "--message", TEXT)):
-        assert _run(*arguments) == NO
+        assert run(*arguments) == NO
         assert "not applicable: it has no tensor" in capsys.readouterr().out
-    assert not _json(capsys, *EXTRACT, code=NO)["applicable"]
+    assert not as_json(capsys, *EXTRACT, code=NO)["applicable"]
 
 
 def test_a_model_of_zeros_is_lost_and_not_proven(marked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _clean({name: torch.zeros_like(tensor) for name, tensor in load_file("model.safetensors").items()})
-    assert _run(*COMMITTED, "--message", TEXT) == NO
-    assert "message recovered: no" in capsys.readouterr().out
+    for exhibits in ((), ORIGINAL):
+        assert run(*CLAIM, *exhibits) == NO
+        assert "message recovered: no" in capsys.readouterr().out
 
 
 class _Code:
@@ -256,29 +282,40 @@ def _replaced(old: str, new: str, arguments: tuple[str, ...] = EMBED) -> tuple[s
     return tuple(new if argument == old else argument for argument in arguments)
 
 
-Case = tuple[Callable[[], None], tuple[str, ...], str]
 BAD_EMBEDDINGS: dict[str, Case] = {
     "unknown command": (_nothing, ("embde",), "embde"),
     "unknown scheme": (_nothing, (*EMBED, "--scheme", "cwx"), "did you mean cwc"),
+    "targets of another code": (_nothing, (*EMBED, "--survive", "0.9"), "takes its strength from --images"),
+    "budget of another code": (_nothing, (*EMBED, "--budget-depth", "1"), "takes its strength from --images"),
+    "targets of another plan": (_nothing, ("plan", "model.safetensors", "--survive", "0.9"), "cwwm plan"),
+    "gain of nothing": (_nothing, (*EMBED, "--set", "gain=0"), "a finite gain above 0"),
+    "carrier of a bias": (_nothing, (*EMBED, "--carrier", "block|head"), "block.bias is a norm, a bias"),
+    "carrier too small": (_nothing, (*EMBED, "--carrier", "head"), "carrier 'head': a pool of 5,252 weights"),
     "unknown option": (_nothing, (*EMBED, "--mesage", "x"), "--mesage"),
     "unknown parameter": (_nothing, (*EMBED, "--set", "blokcs=3"), "did you mean blocks"),
     "parameter of another scheme": (_nothing, (*EMBED, "--set", "repetition=3"), "repetition"),
     "parameter without value": (_nothing, (*EMBED, "--set", "length"), "name=value"),
-    "parameter of a wrong type": (_nothing, (*EMBED, "--set", "low=high"), "cwc"),
-    "fractional length": (_nothing, (*EMBED, "--set", "length=3000.5", "--set", "weight=60"), "length"),
+    "parameter of a wrong type": (_nothing, (*EMBED, "--set", "gain=high"), "spread-cwc"),
+    "fractional length": (
+        _nothing,
+        (*EMBED, "--scheme", "cwc", "--set", "length=3000.5", "--set", "weight=60"),
+        "length",
+    ),
     "payload no number": (_nothing, (*EMBED, "--payload-bits", "many"), "--payload-bits"),
     "payload zero": (_nothing, (*EMBED, "--payload-bits", "0"), "payload"),
-    "bad survival": (_nothing, (*EMBED, "--survive", "1.5"), "magnitude"),
-    "unknown target": (_nothing, (*EMBED, "--survive", "magnitud=0.9"), "did you mean magnitude"),
-    "target no number": (_nothing, (*EMBED, "--survive", "random=much"), "no number"),
-    "budget too small": (_nothing, (*EMBED, "--budget-energy", "1e-6"), "budget-energy"),
+    "bad survival": (_nothing, (*EMBED, *MAGNITUDES, "--survive", "1.5"), "magnitude"),
+    "unknown target": (_nothing, (*EMBED, *MAGNITUDES, "--survive", "magnitud=0.9"), "did you mean magnitude"),
+    "target no number": (_nothing, (*EMBED, *MAGNITUDES, "--survive", "random=much"), "no number"),
+    "budget too small": (_nothing, (*EMBED, *MAGNITUDES, "--budget-energy", "1e-6"), "budget-energy"),
     "plan for another scheme": (_nothing, ("plan", "model.safetensors", "--scheme", "sign"), "sign"),
     "bad carrier": (_nothing, (*EMBED, "--carrier", "("), "regular expression"),
     "carrier without match": (_nothing, (*EMBED, "--carrier", "nothing"), "matches no weight"),
     "truncated model": (_truncate, EMBED, "model.safetensors is truncated"),
     "NaN weights": (_poison, EMBED, "block.weight holds NaN"),
-    "sparse model": (_sparse, EMBED, "sparse already"),
-    "payload too long": (_nothing, (*EMBED, "--payload-bits", "400000"), "no protected code meets"),
+    "sparse model": (_sparse, (*EMBED, *MAGNITUDES), "sparse already"),
+    "payload too long": (_nothing, (*EMBED, *MAGNITUDES, "--payload-bits", "400000"), "no protected code meets"),
+    "payload too long for any form": (_nothing, (*EMBED, "--payload-bits", "400000"), "bits are the most"),
+    "payload too long for the pool": (_nothing, (*EMBED, "--payload-bits", "4096"), "choose a larger carrier"),
     "message too long": (_nothing, (*EMBED, "--payload-bits", "16"), "the message has 80 bits"),
     "empty message": (_nothing, _replaced(TEXT, ""), "not empty"),
     "no message": (_nothing, tuple(a for a in EMBED if a not in ("--message", TEXT)), "--message TEXT or --hex"),
@@ -317,29 +354,9 @@ BAD_EMBEDDINGS: dict[str, Case] = {
 }
 
 
-def _files(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-def _refused(folder: Path, capsys: pytest.CaptureFixture[str], case: Case) -> None:
-    """Check exit code 2, one line that names what is wrong, and files as they were."""
-    spoil, arguments, named = case
-    spoil()
-    before = _files(folder)
-    code = _run(*arguments)
-    out, err = capsys.readouterr()
-    assert (code, out) == (BAD_INPUT, ""), err
-    assert named in err
-    assert err.startswith("cwwm: ")
-    assert err.count("\n") == 1
-    assert err.endswith("\n")
-    assert _files(folder) == before
-    assert not (folder / "ran").exists()
-
-
 @pytest.mark.parametrize("case", BAD_EMBEDDINGS)
 def test_bad_input_before_anything_is_marked(case: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _refused(folder, capsys, BAD_EMBEDDINGS[case])
+    refused(folder, capsys, BAD_EMBEDDINGS[case])
 
 
 def _edit(name: str, **changes: Any) -> Callable[[], None]:  # noqa: ANN401 (any JSON value)
@@ -374,7 +391,6 @@ def _stranger() -> None:
 
 
 MARK, COMMITMENT = "marked.mark.json", "marked.commitment.json"
-CLAIM = (*COMMITTED, "--message", TEXT)
 BAD_READINGS: dict[str, Case] = {
     "existing output": (_nothing, EMBED, "marked.safetensors exists"),
     "existing mark": (_rename("marked.safetensors", "else"), EMBED, f"{MARK} exists"),
@@ -389,16 +405,11 @@ BAD_READINGS: dict[str, Case] = {
     "mark of another format": (_edit(MARK, format="cwwm-mark v1"), EXTRACT, "not a mark file"),
     "mark of an unknown scheme": (_edit(MARK, scheme="cwx"), EXTRACT, "did you mean cwc"),
     "mark with unknown parameters": (_edit(MARK, parameters={"x": 1}), EXTRACT, "'x'"),
-    "mark with parameters of a wrong type": (_edit(MARK, parameters={"low": "x"}), EXTRACT, "cwc"),
+    "mark with parameters of a wrong type": (_edit(MARK, parameters={"gain": "x"}), EXTRACT, "spread-cwc"),
     "mark with a short salt": (_edit(MARK, salt="00"), EXTRACT, "salt"),
     "mark with a carrier that is none": (_edit(MARK, carrier={"rule": "all"}), EXTRACT, "damaged"),
     "mark with a list of parameters": (_edit(MARK, parameters=[1]), EXTRACT, "damaged"),
     "mark with another payload": (_edit(MARK, payload_bits=8), EXTRACT, "payload"),
-    "mark with a small carrier": (
-        _edit(MARK, carrier={"rule": "all", "layers": [{"name": "head.bias", "shape": [52], "dtype": "float32"}]}),
-        EXTRACT,
-        "the code needs",
-    ),
     "mark that is no JSON": (_write(MARK, "{"), EXTRACT, MARK),
     "mark that is a list": (_write(MARK, "[]"), EXTRACT, MARK),
     "NaN suspect": (_poison_marked, CLAIM, "block.weight of the suspect holds NaN"),
@@ -425,11 +436,11 @@ BAD_READINGS: dict[str, Case] = {
 
 @pytest.mark.parametrize("case", BAD_READINGS)
 def test_bad_input_after_marking(case: str, marked: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _refused(marked, capsys, BAD_READINGS[case])
+    refused(marked, capsys, BAD_READINGS[case])
 
 
 def test_pruning_beyond_the_rate_loses_the_message_but_not_the_proof(
-    marked: Path, capsys: pytest.CaptureFixture[str]
+    blocks: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tensors = load_file("marked.safetensors")
     with torch.no_grad():
@@ -437,13 +448,18 @@ def test_pruning_beyond_the_rate_loses_the_message_but_not_the_proof(
             tensor = tensors[name]
             tensor[tensor.abs() <= tensor.abs().flatten().kthvalue(round(0.9985 * tensor.numel())).values] = 0
     _clean(tensors)
-    found = _json(capsys, *COMMITTED, "--message", TEXT)
+    found = as_json(capsys, *COMMITTED, "--message", TEXT)
     assert (found["proven"], found["message_recovered"]) == (True, False)
+
+
+def test_a_mark_with_a_small_carrier_is_refused(blocks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = {"rule": "all", "layers": [{"name": "head.bias", "shape": [52], "dtype": "float32"}]}
+    refused(blocks, capsys, (_edit(MARK, carrier=small), EXTRACT, "the code needs"))
 
 
 def test_inspect_names_tensors_that_are_not_finite(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _poison()
-    assert _run("inspect", "model.safetensors") == DONE
+    assert run("inspect", "model.safetensors") == DONE
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines if "NOT FINITE" in line] == ["block.weight"]
 
@@ -455,7 +471,7 @@ def test_embed_says_which_layers_are_not_protected(
     tiny = {f"tiny{i}.weight": torch.linspace(-0.05, 0.05, 12).view(3, 4) for i in range(200)}
     save_file({"block.weight": state["block.weight"], **tiny}, "model.safetensors")
     plain = ("--scheme", "cwc", "--survive", "0.9", "--set", "density=0.25", "--set", "covert=true")
-    assert _run(*EMBED, "--payload-bits", "12000", *plain) == DONE
+    assert run(*EMBED, "--payload-bits", "12000", *plain) == DONE
     assert "not protected under a ranking of their own: tiny" in capsys.readouterr().out
 
 
@@ -479,32 +495,32 @@ def test_failures_and_interrupts_have_their_own_codes(capsys: pytest.CaptureFixt
 
 
 def test_force_replaces_all_three_files(marked: Path) -> None:
-    before = _files(marked)
-    assert _run(*EMBED, "--force") == DONE
-    after = _files(marked)
+    before = files(marked)
+    assert run(*EMBED, "--force") == DONE
+    after = files(marked)
     assert set(before) == set(after)
     assert all(before[name] != after[name] for name in ("marked.safetensors", MARK, COMMITMENT))
 
 
 def test_a_failed_replacement_keeps_the_old_files(marked: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _refused(marked, capsys, (_poison, (*EMBED, "--force"), "NaN"))
+    refused(marked, capsys, (_poison, (*EMBED, "--force"), "NaN"))
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("embed", "--help")])
 def test_help_is_no_error(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run(*arguments) == (DONE if arguments else BAD_INPUT)
+    assert run(*arguments) == (DONE if arguments else BAD_INPUT)
     assert "Usage" in "".join(capsys.readouterr())
 
 
 @pytest.fixture
-def shuffled(marked: Path) -> Path:
+def shuffled(blocks: Path) -> Path:
     """Write a suspect whose outputs of every layer have another order; return the folder."""
     generator = torch.Generator().manual_seed(2)
-    tensors = load_file(marked / "marked.safetensors")
+    tensors = load_file(blocks / "marked.safetensors")
     for name in PRUNABLE:
         tensors[name] = tensors[name][torch.randperm(len(tensors[name]), generator=generator)].contiguous()
-    save_file(tensors, marked / "suspect.safetensors", {"format": "pt"})
-    return marked
+    save_file(tensors, blocks / "suspect.safetensors", {"format": "pt"})
+    return blocks
 
 
 REFERRED = ("suspect.safetensors", "--key", "owner.key", "--mark", "marked.mark.json")
@@ -514,9 +530,9 @@ REFERENCE = ("--reference", "marked.safetensors")
 def test_a_shuffled_suspect_is_read_against_the_marked_copy(
     shuffled: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _run("extract", *REFERRED) == NO
+    assert run("extract", *REFERRED) == NO
     capsys.readouterr()
-    found = _json(capsys, "extract", *REFERRED, *REFERENCE)
+    found = as_json(capsys, "extract", *REFERRED, *REFERENCE)
     assert found["text"] == TEXT
     assert found["alignment"]["moved"] > 100
     assert found["alignment"]["removed"] == found["alignment"]["added"] == 0
@@ -524,11 +540,11 @@ def test_a_shuffled_suspect_is_read_against_the_marked_copy(
 
 def test_a_proof_through_an_alignment_counts_two(shuffled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     claim = ("--commitment", "marked.commitment.json", "--message", TEXT)
-    tried = ("--tried", _enough(_json(capsys, *VERIFY, *claim)))
-    plain = _json(capsys, *VERIFY, *claim, *tried)
-    aligned = _json(capsys, "verify", *REFERRED, *claim, "--reference", "model.safetensors", *tried)
+    tried = ("--tried", _enough(as_json(capsys, *VERIFY, *claim)))
+    plain = as_json(capsys, *VERIFY, *claim, *tried)
+    aligned = as_json(capsys, "verify", *REFERRED, *claim, "--reference", "model.safetensors", *tried)
     assert aligned["log10_p"] == pytest.approx(plain["log10_p"] + math.log10(2), abs=1e-6)
-    assert _run("verify", *REFERRED, *claim, *REFERENCE, "--original", "model.safetensors") == DONE
+    assert run("verify", *REFERRED, *claim, *REFERENCE, "--original", "model.safetensors") == DONE
     assert re.search(
         r"aligned: \d+\.\d% of the owner's copy recognised; channels: .* moved", capsys.readouterr().out
     )
@@ -537,7 +553,7 @@ def test_a_proof_through_an_alignment_counts_two(shuffled: Path, capsys: pytest.
 def test_another_reference_than_the_marked_copy_is_refused(
     shuffled: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _run("extract", *REFERRED, "--reference", "suspect.safetensors") == BAD_INPUT
+    assert run("extract", *REFERRED, "--reference", "suspect.safetensors") == BAD_INPUT
     error = capsys.readouterr().err
     assert "suspect.safetensors is neither the copy that the mark was made in nor the original" in error
     assert error.count("\n") == 1
@@ -545,12 +561,12 @@ def test_another_reference_than_the_marked_copy_is_refused(
 
 def test_the_original_is_a_reference_that_proves(shuffled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     claim = (*REFERRED, "--commitment", "marked.commitment.json", "--message", TEXT)
-    assert _json(capsys, "verify", *claim, "--reference", "model.safetensors")["proven"]
+    assert as_json(capsys, "verify", *claim, "--reference", "model.safetensors")["proven"]
 
 
 def test_the_marked_copy_alone_gives_statistics_only(shuffled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     claim = (*REFERRED, "--commitment", "marked.commitment.json", "--message", TEXT)
-    found = _json(capsys, "verify", *claim, *REFERENCE, code=NO)
+    found = as_json(capsys, "verify", *claim, *REFERENCE, code=NO)
     assert found["message_recovered"]
     assert found["reason"].startswith("not proven: statistics only, the marked copy was made after the positions")
 
@@ -559,20 +575,20 @@ def test_a_claim_must_fail_on_innocent_models(marked: Path, capsys: pytest.Captu
     generator = torch.Generator().manual_seed(3)
     tensors = load_file("model.safetensors")
     save_file({n: torch.randn(t.shape, generator=generator) for n, t in tensors.items()}, "stranger.safetensors")
-    innocents = ("--innocent", "model.safetensors", "--innocent", "stranger.safetensors")
-    found = _json(capsys, *CLAIM, *innocents)
+    innocents = (*ORIGINAL, "--innocent", "model.safetensors", "--innocent", "stranger.safetensors")
+    found = as_json(capsys, *CLAIM, *innocents)
     assert found["proven"]
     assert all(log10_p > -2 for log10_p in found["innocents"].values())
     save_file({n: 0.5 * t for n, t in load_file("marked.safetensors").items()}, "copy.safetensors")
-    fitted = _json(capsys, *CLAIM, *innocents, "--innocent", "copy.safetensors", code=NO)
+    fitted = as_json(capsys, *CLAIM, *innocents, "--innocent", "copy.safetensors", code=NO)
     assert fitted["reason"].startswith("not proven: the claim fits copy.safetensors as well")
 
 
-def test_a_stranger_is_not_aligned(marked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stranger_is_not_aligned(blocks: Path, capsys: pytest.CaptureFixture[str]) -> None:
     generator = torch.Generator().manual_seed(3)
     tensors = load_file("marked.safetensors")
     strangers = {name: torch.randn(t.shape, generator=generator) * 0.05 for name, t in tensors.items()}
-    save_file(strangers, marked / "suspect.safetensors", {"format": "pt"})
-    found = _json(capsys, "extract", *REFERRED, *REFERENCE, code=NO)
+    save_file(strangers, blocks / "suspect.safetensors", {"format": "pt"})
+    found = as_json(capsys, "extract", *REFERRED, *REFERENCE, code=NO)
     assert not found["applicable"]
     assert "does not match the owner's copy" in found["reason"]

@@ -133,6 +133,16 @@ BAD_MARKS: dict[str, tuple[str, dict[str, Any], str]] = {
     "a step of text": ("dm-qim", {"state": {"step": "0.1"}}, "step"),
     "no widths": ("structural", {"state": {}}, "widths"),
     "widths of text": ("structural", {"state": {"widths": {"fc.weight": "24"}}}, "width"),
+    "huge form": ("spread-cwc", _parameters(blocks=HUGE, rows=HUGE), "not 10000000000 of"),
+    "half a form": ("spread-cwc", _parameters(blocks=64), "together, or neither"),
+    "a message for no pool": (
+        "spread-cwc",
+        {"payload_bits": 999, "parameters": {"payload_bits": 999}},
+        "too small",
+    ),
+    "gains of text": ("spread-cwc", {"state": {"gains": {"fc.weight": "1"}}}, "gains that are no finite numbers"),
+    "a list of gains": ("spread-cwc", {"state": {"gains": [1.0]}}, "gains that are no finite numbers"),
+    "gains below nothing": ("spread-cwc", {"state": {"gains": {"fc.weight": -1}}}, "gains that are no finite"),
     "digest of a letter": ("sign", {"key_digest": "\u00fc" * 32}, "key_digest"),
 }
 
@@ -149,6 +159,32 @@ def test_marks_have_bounds(case: str, tmp_path: Path, capsys: pytest.CaptureFixt
         read_file(suspect, KEY, path)
     with pytest.raises(BadInput, match=rf"{reason}|the claimed message"):
         verify_file(suspect, KEY, path, message, ExhibitFiles())
+
+
+@pytest.mark.parametrize("name", ["protected-cwc", "spread-cwc"])
+@pytest.mark.parametrize(
+    ("carrier", "reason"),
+    [
+        (_layers(24, 41), "fc.weight has shape"),
+        (_layers(24, 40, name="else.weight"), "it has no tensor else.weight"),
+    ],
+)
+def test_an_original_must_have_the_layers_of_the_mark(
+    name: str, carrier: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    from cwwm.owner import read_file
+
+    path = _mark(name, tmp_path / "m.mark.json", carrier=carrier)
+    with pytest.raises(BadInput, match=rf"the mark is damaged: of the original .* {reason}"):
+        read_file(CORPUS / "protected-cwc.safetensors", KEY, path, original=CORPUS / "model.safetensors")
+
+
+def test_a_mark_in_a_bias_says_nothing_against_the_original(tmp_path: Path) -> None:
+    from cwwm.owner import read_file
+
+    path = _mark("spread-cwc", tmp_path / "m.mark.json", carrier=_layers(24, name="fc.bias"))
+    found = read_file(CORPUS / "protected-cwc.safetensors", KEY, path, original=CORPUS / "model.safetensors")
+    assert not found.extraction.applicable
 
 
 _ODD = ("no density", "huge payload", "fractional payload", "payload of text", "huge projection")

@@ -64,7 +64,7 @@ def test_scales_of_channels_are_read_away_without_a_reference(state: dict[str, T
     assert found.verdict.proven
     assert found.verdict.log10_p == pytest.approx(found.evidence.combined + math.log10(2))  # two ways to read
     assert found.innocents["base"] > -2
-    with pytest.raises(BadInput, match="give it or --per-channel, not both"):
+    with pytest.raises(BadInput, match="give one of them or --per-channel"):
         extract(folded, key, mark, reference=original, per_channel=True)
 
 

@@ -37,6 +37,7 @@ SCHEMES: dict[str, Mapping[str, Any]] = {
     "dm-qim": {"repetition": 3},
     "fixed-weights": {},
     "spread-spectrum": {"ratio": 8.0},
+    "spread-cwc": {"gain": 0.1},
     "none": {},
     "wrong-key": {"scheme": "sign-repetition", "settings": {}},
 }

@@ -155,12 +155,16 @@ def _verify(path: Path) -> None:
     commitment = CORPUS / "protected-cwc.commitment.json"
     read_file(suspect, KEY, path)
     verify_file(suspect, KEY, path, message, ExhibitFiles(commitment=commitment))
+    original = CORPUS / "model.safetensors"
+    read_file(suspect, KEY, path, original=original)
+    verify_file(suspect, KEY, path, message, ExhibitFiles(commitment=commitment, original=original))
 
 
 def _suspect(path: Path) -> None:
     verify_file(path, KEY, CORPUS / "protected-cwc.mark.json", MESSAGE, ExhibitFiles())
-    reference = CORPUS / "model.safetensors"  # the original
-    verify_file(path, KEY, CORPUS / "protected-cwc.mark.json", MESSAGE, ExhibitFiles(reference=reference))
+    original = CORPUS / "model.safetensors"
+    verify_file(path, KEY, CORPUS / "protected-cwc.mark.json", MESSAGE, ExhibitFiles(reference=original))
+    verify_file(path, KEY, CORPUS / "spread-cwc.mark.json", MESSAGE, ExhibitFiles(original=original))
 
 
 def _exported(path: Path) -> None:

@@ -73,7 +73,7 @@ class SpreadScheme(CodedScheme):
         symbols = self.fitted_to(mark.carrier.size).symbols
         spreading = Spreading.keyed(mark.streams(key), mark.carrier.size, symbols)
         sums, squares = np.zeros(symbols), 0.0
-        read = _Filter(self.per, mark.state.get(GAINS, {}), suspect)
+        read = _Filter(self.per, _gains_of(mark), suspect)
         for layer, start, stop, first in pieces(mark.carrier):
             if layer not in missing:
                 finite = read(mark.carrier.layers[layer], start, stop)
@@ -85,7 +85,7 @@ class SpreadScheme(CodedScheme):
         """Return the pattern's amplitude in each layer of the original."""
         if mark.carrier is None:
             return {}
-        amplitudes = self.amplitudes(mark.carrier, mark.state.get(GAINS, {})).of(original, mark.carrier)
+        amplitudes = self.amplitudes(mark.carrier, _gains_of(mark)).of(original, mark.carrier)
         return {
             layer.name: Expected(_spread_out(rows, layer))
             for layer, rows in zip(mark.carrier.layers, amplitudes, strict=True)
@@ -94,17 +94,29 @@ class SpreadScheme(CodedScheme):
     def pattern_in(self, original: Weights, mark: Mark) -> Pattern:
         """Return the pattern of a mark in the layers of its original, as the law of its strength takes it."""
         assert mark.carrier is not None
-        amplitudes = self.amplitudes(mark.carrier, mark.state.get(GAINS, {}))
+        amplitudes = self.amplitudes(mark.carrier, _gains_of(mark))
         relative = {layer.name: amplitudes.gain * amplitudes.gamma(layer) for layer in mark.carrier.layers}
         return Pattern.of(original, mark.carrier.layers, relative)
 
     def survival_against(self, original: Weights, mark: Mark, attack: str, strength: float) -> float | None:
-        """Return the law of the outer code at the SNR2 of `cwwm.residual.law`; of amplitudes by channel alone."""
+        """Return the outer code's law at the SNR2 of `cwwm.residual.law`, of amplitudes that follow channels."""
         code = self.code_of(mark)
         if self.per != CHANNEL or mark.carrier is None or attack not in CHANNELS or code is None:
             return None
         snr2 = self.pattern_in(original, mark).after(CHANNELS[attack](strength))
         return None if isinstance(code.code, LinearCode) else code.code.success(snr2)
+
+
+def _gains_of(mark: Mark) -> Mapping[str, float]:
+    """Return gamma by layer; BadInput if the mark's state holds something else."""
+    gains = mark.state.get(GAINS, {})
+    if not isinstance(gains, Mapping) or not all(_is_gain(value) for value in gains.values()):
+        raise BadInput("the mark is damaged: its state has gains that are no finite numbers from 0 on")
+    return gains
+
+
+def _is_gain(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf")
 
 
 def _spread_out(rows: Tensor, layer: Layer) -> Tensor:
