@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from bench.support import torchvision_shim
+from cwwm.support import torchvision_shim
 
 if TYPE_CHECKING:
     from bench.evaluation import Evaluation, evaluate

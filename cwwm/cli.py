@@ -380,7 +380,9 @@ def embed(
     owner, given = load_owner_key(key), _parameters(set_ or [])
     bits = _message(message, message_file, hex, payload_bits)
     on_magnitudes = scheme in ("cwc", "protected-cwc")
-    if not on_magnitudes:
+    if on_magnitudes:
+        _refuse_photographs(scheme, images, network)
+    else:
         _refuse_targets(scheme, survive, budget_energy, budget_depth)
     felt = _sensitivity(model, images, network, carrier or given.get("carrier"))
     targets = _targets(payload_bits, survive, budget_energy, budget_depth)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cwwm.support import torchvision_shim
 from cwwm.support.errors import BadInput, EnvironmentFault
 from cwwm.weights.carrier import Carrier, classifier
 from cwwm.weights.sensitivity import PROBES, measure_sensitivity
@@ -51,6 +52,7 @@ def photographs(folder: Path) -> list[Path]:
 
 def network_of(weights: Weights, name: str) -> nn.Module:
     """Return timm's network of that name with these weights, in evaluation mode."""
+    torchvision_shim.install()
     try:
         import timm
     except ImportError as error:

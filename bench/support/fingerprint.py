@@ -41,7 +41,7 @@ STOPS = {
     "bench.suite.sources:timing_source": "source of the timing",
     "bench.support.numerics:processor_facts": "processor",
     "cwwm.weights.torch_files:load_torch_file": "torch files",
-    "bench.support.torchvision_shim:install": "torchvision without its extension",
+    "cwwm.support.torchvision_shim:install": "torchvision without its extension",
     "bench.metrics.detection:detection": "detection",
     "bench.support.environment:environment": "environment",
     "bench.support.environment:OthersLoad": "load",

@@ -102,7 +102,7 @@ def plan_spread(
     unit = None if sensitivity is None else _felt(gains, sensitivity)
     if gain is None:
         gain = ALONE if unit is None else min(MOST_GAIN, math.sqrt(FELT / max(unit, 1e-12)))
-    code = SpreadConstantWeight(payload_bits=payload_bits).fitted_to(carrier.size).keyed_code.code
+    code = SpreadConstantWeight(payload_bits=payload_bits, carrier=rule).fitted_to(carrier.size).keyed_code.code
     pattern = Pattern.of(weights, carrier.layers, {name: gain * gamma for name, gamma in gains.items()})
     stands = tuple(_stand(name, pattern.after(change), code) for name, change in CHANGES.items())
     return SpreadPlan(gain, carrier.size, None if unit is None else gain**2 * unit, stands)

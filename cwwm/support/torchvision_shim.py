@@ -6,8 +6,9 @@ loaded, so nothing declares the operators that torchvision's own Python files th
 schemas it stumbles over is enough: transforms, datasets, models and timm then work; only the compiled
 detection operators are missing, and nothing here needs them.
 
-Importing this package puts a finder in front of Python's import path that acts when torchvision is first
-looked for, so neither the order of imports nor the cost of importing torch matters to anybody else.
+`install`, which importing `bench` calls, puts a finder in front of Python's import path that acts when
+torchvision is first looked for, so neither the order of imports nor the cost of importing torch matters
+to anybody else.
 Nothing at all happens beside a torch with CUDA or ROCm, or where the extension loads.
 """
 

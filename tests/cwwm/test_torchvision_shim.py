@@ -1,4 +1,4 @@
-"""torchvision and timm import after bench, whatever the builds of torch and torchvision are."""
+"""torchvision and timm import, whatever the builds of torch and torchvision are."""
 
 import json
 import subprocess
