@@ -55,7 +55,8 @@ class Embed(Victim):
 
     def read(self) -> None:
         try:
-            found = read_file(self.files[0], Key.load(self.stage.key), self.files[1])
+            key = Key.load(self.stage.key)
+            found = read_file(self.files[0], key, self.files[1], original=self.stage.model)
             Commitment.load(self.files[2])
         except BadInput as error:
             self.expect(False, f"half-written: {error}")
