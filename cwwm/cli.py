@@ -437,7 +437,7 @@ def extract(
                     "erased": found.erased, "applicable": found.applicable, "reason": found.reason,
                     "reader": reading.reader, **_alignment_json(reading.alignment)})  # fmt: skip
         return DONE if found.ok else NO
-    _print_reader(reading.reader, reading.mark, original)
+    _print_reader(reading.reader, reading.mark, original, found.ok)
     _print_alignment(reading.alignment)
     if not found.applicable:
         say(f"not applicable: {found.reason}")
@@ -510,7 +510,7 @@ def verify(
                     "plugin": found.plugin or None, "reader": found.reader,
                     **_alignment_json(found.alignment)})  # fmt: skip
     else:
-        _print_reader(found.reader, kept, original)
+        _print_reader(found.reader, kept, original, found.recovered)
         _print_alignment(found.alignment)
         if not found.extraction.applicable:
             say(f"not applicable: {found.extraction.reason}")
@@ -674,14 +674,14 @@ def _alignment_json(alignment: "Alignment | None") -> dict[str, Any]:
     return {"alignment": facts | {"tensors": alignment.tensors}}
 
 
-def _print_reader(reader: str, mark: "Mark", original: Path | None) -> None:
-    """Say how the suspect was read, what was given and could not be used, and what would read better."""
+def _print_reader(reader: str, mark: "Mark", original: Path | None, recovered: bool) -> None:
+    """Say how the suspect was read, what was given and could not be used, and what may read a lost message."""
     from cwwm.readers import Informed, reads_originals
     from cwwm.schemes import scheme_of
 
     if not reads_originals(scheme_of(mark)):
         more = "; this scheme cannot be read against --original" if original else ""
-    elif reader != Informed.name:
+    elif reader != Informed.name and not recovered:
         more = f"; weak marks take --original{' without --reference' if original else ''}"
     else:
         more = ""
