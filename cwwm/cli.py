@@ -56,7 +56,8 @@ KeyFile = Annotated[Path, typer.Option("--key", help="Key file made by cwwm keyg
 Suspect = Annotated[
     Path,
     typer.Argument(
-        help="Safetensors or a torch file; or ONNX, which takes --reference and pip install 'cwwm[onnx]'."
+        help="Safetensors or a torch file; or ONNX, which takes --original or --reference, and pip install "
+        "'cwwm[onnx]'."
     ),
 ]
 Reference = Annotated[

@@ -115,7 +115,8 @@ class Blind(Reader):
         """Return the suspect itself; BadInput for one whose tensors have an exporter's names."""
         if suspect.exported:
             raise BadInput(
-                "an ONNX file has an exporter's names: give --reference, the original or the marked copy"
+                "an ONNX file has an exporter's names: give --original, or as --reference the original or the "
+                "marked copy"
             )
         return View(suspect)
 

@@ -115,7 +115,12 @@ class Files:
     def commands(self) -> dict[str, list[object]]:
         """The arguments of the three commands, in the order in which they run."""
         key, message = ["--key", self.key], ["--message", MESSAGE]
-        deep = ["--scheme", "protected-cwc", "--budget-depth", "10"]  # twenty layers of falling scale: their answers are not at stake here
+        deep = [
+            "--scheme",
+            "protected-cwc",
+            "--budget-depth",
+            "10",
+        ]  # twenty layers of falling scale: their answers are not at stake here
         commitment = ["--commitment", self.folder / "marked.commitment.json"]
         return {
             "embed": ["-m", "cwwm.cli", "embed", self.model, *key, *message, *deep, "-o", self.marked],

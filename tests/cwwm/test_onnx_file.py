@@ -237,13 +237,28 @@ def test_a_mark_is_proven_in_what_an_exporter_wrote(
     assert "text: ours" in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dynamo", [False, True], ids=["legacy", "new"])
+def test_a_weak_mark_is_proven_in_what_an_exporter_wrote_against_the_original(
+    dynamo: bool, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    embed = ("embed", "model.safetensors", "--key", "owner.key", "--message", "ours", "-o", "marked.safetensors")
+    assert run_app(app, "cwwm", [*embed, "--payload-bits", "32", "--set", "gain=0.1", "--force"]) == DONE
+    _exported(folder / "suspect.onnx", dynamo=dynamo)
+    capsys.readouterr()
+    assert run_app(app, "cwwm", [*VERIFY, "--original", "model.safetensors"]) == DONE
+    out = capsys.readouterr().out
+    assert out.startswith("read: informed\nlayers of the owner's copy: 6 matched, 0 absent")
+    assert "message recovered: yes" in out
+
+
 def test_without_a_reference_the_line_asks_for_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _model(folder / "suspect.onnx", [_tensor("w", _floats(3, 4))])
     capsys.readouterr()
     for command in (VERIFY, ("extract", "suspect.onnx", "--key", "owner.key", "--mark", "marked.mark.json")):
         assert run_app(app, "cwwm", list(command)) == BAD_INPUT
         (line,) = capsys.readouterr().err.splitlines()
-        assert "an ONNX file has an exporter's names: give --reference" in line
+        assert "an ONNX file has an exporter's names: give --original" in line
 
 
 def test_an_exported_model_cannot_be_marked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
