@@ -42,7 +42,7 @@ def test_the_commands_of_the_readme_run_one_after_the_other(
     assert len(commands) > 5
     for _, *arguments in commands:
         code, said = run_app(PROGRAMS[program], program, arguments), capsys.readouterr()
-        assert code == 0, (arguments, said.err)
+        assert code == 0, (arguments, said.out, said.err)
         assert said.out, arguments
 
 

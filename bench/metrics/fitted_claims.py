@@ -297,6 +297,7 @@ FITS = (
             ("dm-qim", {}),
             ("fixed-weights", {}),
             ("spread-spectrum", {}),
+            ("spread-cwc", {"carrier": "all"}),
             ("tattooed", {"share": 0.1}),
             ("neuralmark", {}),
             ("uchida", {}),

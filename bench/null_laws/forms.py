@@ -16,6 +16,7 @@ from cwwm.schemes.common.coded import CodedScheme, OuterCoded
 from cwwm.schemes.common.outer import LINEAR, POLAR
 from cwwm.schemes.common.projected import ProjectedScheme
 from cwwm.schemes.neuralmark import NeuralMark
+from cwwm.schemes.spread_cwc import SpreadConstantWeight
 from cwwm.schemes.tattooed import Tattooed
 from cwwm.support.errors import BadInput
 from cwwm.support.seeds import canonical_json
@@ -36,6 +37,7 @@ LAWS: Mapping[str, str] = {
     **dict.fromkeys(("sign", "none", "sign-repetition", "fixed-weights", "dm-qim"), MATCH),
     **dict.fromkeys(("uchida", "st-dm", "deepsigns", "riga", "structural", "neuralmark"), MATCH),
     **dict.fromkeys(("sign-erasure", "spread-spectrum"), CODED),
+    "spread-cwc": CORRELATION,
     **dict.fromkeys(("carriers", "ingrain"), LABEL),
     "tattooed": CORRELATION,
 }
@@ -92,6 +94,7 @@ BEYOND: tuple[tuple[str, int, Mapping[str, Any]], ...] = (
     ("protected-cwc", 32, {"blocks": 60, "block_length": 12, "block_weight": 3}),
     ("cwc", 9, {"length": 12, "weight": 5}),
     ("spread-spectrum", 64, {"outer": "polar"}),
+    ("spread-cwc", 64, {"blocks": 32, "rows": 64}),
     ("sign-erasure", 64, {"outer": "polar", "length": 512}),
     ("dm-qim", 64, {"outer": "linear"}),
     ("neuralmark", 16, {"columns": 16, "rounds": 2}),
@@ -127,6 +130,8 @@ class Form:
         scheme = self.build()
         code: Any = getattr(scheme, "code", None)
         coded = scheme.information * code.length // _PACKED if isinstance(scheme, CodedScheme) else 0
+        if isinstance(scheme, SpreadConstantWeight):
+            coded = 4 * scheme.symbols
         projected = self.payload_bits**2 if isinstance(scheme, ProjectedScheme) else 0
         chips = scheme.symbols * scheme.least // _PACKED if isinstance(scheme, Tattooed) else 0
         keyed = scheme.columns * scheme.payload_bits if isinstance(scheme, NeuralMark) else 0
@@ -155,6 +160,8 @@ def form_of(scheme: Scheme, origin: str) -> Form:
     used = {name: getattr(inner, name) for name in _OWN.get(inner.name, ())}
     code: Any = getattr(inner, "code", None)
     used |= {name: getattr(code, name) for name in _OF_CODE.get(inner.name, ())}
+    if isinstance(inner, SpreadConstantWeight):
+        used |= {"blocks": code.symbols, "rows": code.rows}
     if isinstance(inner, OuterCoded) and inner.outer != inner.codes[0]:
         used |= {"outer": inner.outer, "length": inner.symbols}
     return Form(inner.name, inner.payload_bits, used, (origin,))

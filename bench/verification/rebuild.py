@@ -99,7 +99,9 @@ def cell_of(record: Record, spec: ModelSpec) -> Cell:
     made, strengths = record.recipe, record.to_json()["recipe"]["strengths"]
     if made.copy_number is not None:
         raise BadInput("only the marked copy that is attacked has records")
-    scheme = SchemeEntry(made.label, made.scheme.name, made.scheme.parameters, reader=made.reader or Blind.name)
+    written = made.scheme
+    reader, finished = made.reader or Blind.name, bool(written.finished)
+    scheme = SchemeEntry(made.label, written.name, written.parameters, reader=reader, finished=finished)
     levels = tuple((points, chosen) for points, chosen in made.levels or () if points is not None)
     attack = AttackEntry(made.attack_label, make_attack(made.attack, "record"), tuple(strengths), levels=levels)
     runtime = made.host.model_dump(exclude={"model", "seed", "source", "weights"}, exclude_unset=True)

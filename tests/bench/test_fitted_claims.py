@@ -32,7 +32,10 @@ from cwwm.weights.view import TensorWeights, as_weights
 
 CONTROLS = {"none", "wrong-key"}
 #: what a forger cannot fit beyond chance for want of time: a keyed check stands in the way, or the bits are few
-WEAK = {f"{name}: message" for name in ("sign-erasure", "spread-spectrum", "carriers", "ingrain", "structural")}
+WEAK = {
+    f"{name}: message"
+    for name in ("sign-erasure", "spread-spectrum", "spread-cwc", "carriers", "ingrain", "structural")
+}
 WEAK |= {"structural: widths"}
 
 

@@ -8,7 +8,10 @@ from bench.models.registry import find_models
 from bench.studies.headlines import HEADLINES, NO_FIGURE, Headline, Outcome, page
 from cwwm.schemes import SCHEMES, make_scheme
 
-OURS = {"cwc", "protected-cwc", "sign", "sign-repetition", "sign-erasure", "spread-spectrum", "none", "wrong-key"}
+OURS = {"cwc", "protected-cwc", "sign", "sign-repetition", "sign-erasure", "spread-spectrum", "spread-cwc"} | {
+    "none",
+    "wrong-key",
+}
 CLAIM, UNKNOWN = HEADLINES[0], next(one for one in HEADLINES if one.error is None)
 
 

@@ -98,7 +98,7 @@ def test_the_picture_has_a_number_in_every_field_and_fits_800_pixels() -> None:
     without, axis = figure.axes
     assert [label.get_text() for label in without.get_yticklabels()] == list(grid.readings)
     assert [text.get_text() for text in axis.texts] == [
-        *("0.00", "-", "-"), *("0.00", "0.00", "0.50"), *("0.00", "-", "0.00")
+        *("0.00", "-", "-", "-"), *("0.00", "0.00", "0.50", "-"), *("0.00", "-", "0.00", "-")
     ]  # fmt: skip
     assert figure.get_size_inches()[0] == 8
 
@@ -120,16 +120,22 @@ def test_the_suite_reads_each_mark_in_every_way_that_its_scheme_allows() -> None
     for entry in suite.schemes:
         ways.setdefault(suite.tuned_as(entry).label, []).append(entry.reader)
     assert {tuple(readers) for label, readers in ways.items() if not label.startswith("deepsigns")} == {
-        ("blind", "per-channel", "aligned")
+        ("blind", "per-channel", "aligned"),
+        ("blind", "per-channel", "aligned", "informed"),
     }
     assert ways["deepsigns tuned"] == ["blind"]
     best, mine = ({e.label: e for e in one.schemes} for one in (load_suite("encodings"), suite))
-    for label in ways:
+    finished = {"protected-cwc finished", "cwc finished"}  # of this suite and of systems
+    for label in ways.keys() - finished:
         assert (mine[label].name, mine[label].parameters) == (best[label].name, best[label].parameters)
         tune, theirs = mine[label].tune, best[label].tune
         assert (tune is None) == (theirs is None)
         if tune and theirs:
             assert (tune.parameter, tune.low, tune.choices) == (theirs.parameter, theirs.low, theirs.choices)
             assert tune.high >= theirs.high
-    assert set(ways) == {e.label for e in best.values() if e.tune} | {"protected-cwc", "cwc", "cwc tuned"}
+    assert ways.keys() - finished == {e.label for e in best.values() if e.tune} | {
+        "protected-cwc",
+        "cwc",
+        "cwc tuned",
+    }
     assert set(terms_of(suite)) <= set(ways)
