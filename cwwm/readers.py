@@ -195,11 +195,6 @@ class Informed(Reader):
         """Return what each weight says for a one; a refusal where the original's channels are not recognised."""
         if owned is None:
             raise BadInput("an informed reading needs the unmarked original")
-        absent = asked.mark.carrier.missing(owned) if asked.mark.carrier else {}
-        if absent:
-            raise BadInput(
-                f"the mark is damaged: of the original that it was made from, {next(iter(absent.values()))}"
-            )
         expected = asked.scheme.expected(owned, asked.mark)
         if in_place(suspect, owned, list(expected)):
             return View(ResidualWeights(suspect, owned, expected, self.steps))
