@@ -175,7 +175,7 @@ def test_an_original_must_have_the_layers_of_the_mark(
     from cwwm.owner import read_file
 
     path = _mark(name, tmp_path / "m.mark.json", carrier=carrier)
-    with pytest.raises(BadInput, match=rf"the mark is damaged: .* {reason}"):
+    with pytest.raises(BadInput, match=rf"the mark is damaged: .* has not the layers that it names, for {reason}"):
         read_file(CORPUS / "protected-cwc.safetensors", KEY, path, original=CORPUS / "model.safetensors")
 
 
