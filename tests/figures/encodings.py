@@ -1,12 +1,13 @@
 """What the README says of suites encodings and protected."""
 
+from collections import Counter
+
 from bench.leaderboard.attacker_tiers import FULL, SMALL
-from bench.leaderboard.detection import detectability_table
 from bench.leaderboard.ranking import Standing
 from tests.figures.registry import claim, holds, word
-from tests.figures.sources import points, standing, standings
+from tests.figures.sources import standing, standings
 
-PAGE, SUITE = "README.md", "encodings"
+PAGE, SUITE, PILOT = "README.md", "encodings", "encodings-pilot"
 SPREAD, PROTECTED, LATTICES = ("spread-spectrum", "spread-spectrum tuned"), "protected-cwc", "dm-qim tuned"
 
 
@@ -17,14 +18,14 @@ def value(found: Standing, *, full: bool = False) -> float:
     return estimate.value
 
 
-def ranked(payload: int = 256) -> list[Standing]:
-    """Return the lines that have a rank, best first."""
-    return [found for found in standings(SUITE, payload) if found.rank is not None]
+def ranked(suite: str = SUITE) -> list[Standing]:
+    """Return the lines at 256 bits that have a rank, best first."""
+    return [found for found in standings(suite, 256) if found.rank is not None]
 
 
-def first(payload: int) -> int:
+def first(payload: int, suite: str = SUITE) -> int:
     """Return how many lines share the first place."""
-    return sum(found.place == "1=" for found in standings(SUITE, payload))
+    return sum(found.place == "1=" for found in standings(suite, payload))
 
 
 @claim(
@@ -41,77 +42,69 @@ def removed_by_long_fine_tunes() -> list[str]:
     return [f"{value(found, full=True):.2f}"]
 
 
-@claim(PAGE, "short fine-tuning, {} runs each; nothing of tier 2 was tried.")
-def runs_of_each() -> list[str]:
-    runs = {len(found.runs) for found in standings(SUITE, 256)}
-    tiers = {row.tier for found in standings(SUITE, 256) for run in found.runs for row in run.rows}
-    holds(len(runs) == 1, "every scheme has as many runs")
-    holds(SMALL not in tiers, "nothing of tier 2 was tried")
-    return [word(runs.pop())]
+@claim(PAGE, "on a residual network and a ConvNeXt, {} runs on each, at equal answers kept.")
+def runs_on_each() -> list[str]:
+    lines = standings(PILOT, 256)
+    by_host = [Counter(run.record.key.model for run in found.runs) for found in lines]
+    counts = {count for counted in by_host for count in counted.values()}
+    hosts = {host for counted in by_host for host in counted}
+    holds(hosts == {"test_resnet-40", "test_convnext2"}, "a residual network and a ConvNeXt")
+    holds(len(counts) == 1, "every scheme has as many runs on each")
+    return [word(counts.pop())]
 
 
-@claim(PAGE, "At 256 bits `protected-cwc`, spread spectrum and tuned `dm-qim` keep every message at one point lost")
+@claim(
+    PAGE, "at one point lost up to tier 2 `protected-cwc` and `cwc` keep {} of their messages, which clustering, "
+)
+def codes_on_magnitudes() -> list[str]:
+    lines = [standing(PILOT, scheme) for scheme in (PROTECTED, "cwc")]
+    shares = {f"{value(found):.2f}" for found in lines}
+    removing = {
+        row.attack.split(" ")[0] for found in lines for run in found.embedded if (row := run.removal((1, 2)))
+    }
+    holds(len(shares) == 1, "both keep the same share")
+    holds({"cluster", "noise", "gptq", "targeted"} <= removing, f"these remove it: {removing}")
+    return [shares.pop()]
+
+
+@claim(PAGE, "{} lines keep every message, spread spectrum, `tattooed` and `riga` in both settings among them.")
 def keep_every_message() -> list[str]:
+    best = {found.scheme for found in ranked(PILOT) if value(found) == 1}
+    both = {*SPREAD, "tattooed", "tattooed tuned", "riga", "riga tuned"}
+    holds(both <= best, "these six are among them")
+    return [word(len(best)).capitalize()]
+
+
+@claim(PAGE, "{} runs are few: {} lines share the first place.")
+def few_runs() -> list[str]:
+    runs = {len(found.runs) for found in ranked(PILOT)}
+    holds(len(runs) == 1, "every line has as many runs")
+    return [word(runs.pop()).capitalize(), word(first(256, PILOT))]
+
+
+@claim(PAGE, "With tier 3, long fine-tunes and distillation, no line that has a rank keeps more than {}.")
+def with_tier_3() -> list[str]:
+    return [f"{max(value(found, full=True) for found in ranked(PILOT) if found.full is not None):.2f}"]
+
+
+@claim(PAGE, "`uchida` was not embedded in {} of {} runs.")
+def not_embedded() -> list[str]:
+    own = [found for found in standings(PILOT, 256) if found.scheme.split(" ")[0] == "uchida"]
+    missed = {(len(found.runs) - len(found.embedded), len(found.runs)) for found in own}
+    holds(len(missed) == 1, "both settings alike")
+    return [word(number) for number in missed.pop()]
+
+
+@claim(PAGE, "there `protected-cwc`, spread spectrum and tuned `dm-qim` keep every message at one point lost,")
+def kept_every_message() -> list[str]:
     best = {found.scheme for found in ranked() if value(found) == 1}
+    tiers = {row.tier for found in standings(SUITE, 256) for run in found.runs for row in run.rows}
     holds(best == {PROTECTED, LATTICES, *SPREAD}, "just these keep every message")
+    holds(SMALL not in tiers, "nothing of tier 2 was tried")
     return []
 
 
-@claim(
-    PAGE,
-    "{} runs tell them apart from no scheme down to tuned erasure-coded signs (S(1) {}), so that {} share "
-    "the first place; they do from the other {} that are ranked, plain constant weight among them ({}, by "
-    "random or structured pruning, noise, or writing over).",
-)
-def told_apart() -> list[str]:
-    sharing, plain = ranked()[first(256) - 1], standing(SUITE, "cwc")
-    holds(sharing.scheme == "sign-erasure tuned", "tuned erasure-coded signs are the last that share")
-    removing = {row.attack for run in plain.embedded if (row := run.removal(range(1, 3)))}
-    named = {"random", "structured", "noise", "overwrite"}
-    holds({attack.split(" ")[0] for attack in removing} == named, f"these remove it: {removing}")
-    counts = first(256), len(ranked()) - first(256)
-    texts = [word(len(plain.runs)).capitalize(), f"{value(sharing):.2f}", word(counts[0]), word(counts[1])]
-    return [*texts, f"{value(plain):.2f}"]
-
-
-@claim(
-    PAGE,
-    "the protected code and tuned spread spectrum stay at {}, spread spectrum at its paper's setting has "
-    "{} and tuned `dm-qim` {} (a scaled layer with repair); of all others at most a third is left.",
-)
-def with_tier_3() -> list[str]:
-    shares = {found.scheme: value(found, full=True) for found in ranked()}
-    holds(shares[PROTECTED] == shares[SPREAD[1]], "both have the same")
-    others = [share for scheme, share in shares.items() if scheme not in {PROTECTED, LATTICES, *SPREAD}]
-    holds(max(others) <= 1 / 3, "at most a third is left of the others")
-    removal = standing(SUITE, LATTICES).removal
-    holds(removal is not None and removal.attack == "scale + bn", "a scaled layer removes the lattices")
-    return [f"{shares[scheme]:.2f}" for scheme in (PROTECTED, SPREAD[0], LATTICES)]
-
-
-@claim(
-    PAGE,
-    "Spread spectrum costs {} to {} points of marked accuracy and is unseen by a classifier, which tells "
-    "protected marks apart (AUC {}).",
-)
-def costs_and_shows() -> list[str]:
-    costs = sorted(-change.value for scheme in SPREAD if (change := standing(SUITE, scheme).change))
-    seen = {(row[0], row[1]): row[-1] for row in detectability_table(points(SUITE))[1]}
-    for scheme in SPREAD:
-        low, high = str(seen[scheme, 256]).partition("[")[2].strip("]").split(", ")
-        holds(float(low) <= 0.5 <= float(high), f"{scheme} is unseen")
-    return [*(f"{cost:.1f}" for cost in costs), str(seen[PROTECTED, 256]).split()[0]]
-
-
-@claim(PAGE, "`uchida` and `deepsigns` were not embedded in up to {} of {} runs")
-def not_embedded() -> list[str]:
-    own = [found for found in standings(SUITE, 256) if found.scheme.split(" ")[0] in {"uchida", "deepsigns"}]
-    missed = [len(found.runs) - len(found.embedded) for found in own]
-    holds(all(missed), "each failed somewhere")
-    return [word(max(missed)), word(len(own[0].runs))]
-
-
-@claim(PAGE, "At 64 and 1,024 bits, where only attacks of tier 1 are run, {} and {} schemes share the first place")
+@claim(PAGE, "at 64 and 1,024 bits, where only attacks of tier 1 are run, {} and {} schemes share the first place.")
 def few_attacks() -> list[str]:
     tiers = {row.tier for bits in (64, 1024) for s in standings(SUITE, bits) for r in s.runs for row in r.rows}
     holds(tiers == {1}, "only tier 1 is run there")
