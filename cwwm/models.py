@@ -22,8 +22,6 @@ from cwwm.ownership.verification import (
     Look,
     Verification,
     copy_digest,
-    require_original,
-    require_reference,
 )
 from cwwm.ownership.verification import verify as judge_claim
 from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme, scheme_of
@@ -99,14 +97,9 @@ def extract(
             one of them together with `per_channel`.
     """
     mark.require_key(key)
-    copy = None if reference is None else as_weights(reference)
-    unmarked = None if original is None else as_weights(original)
-    if copy is not None:
-        require_reference(copy, mark, "the reference")
-    if unmarked is not None:
-        require_original(unmarked, mark, "the original")
     scheme = scheme_of(mark)
-    look = Look.at(scheme, reference=copy, original=unmarked, per_channel=per_channel)
+    copy, unmarked = (None if model is None else as_weights(model) for model in (reference, original))
+    look = Look.of_owner(scheme, mark, copy, unmarked, per_channel=per_channel)
     return look.read(scheme, as_weights(suspect), key, mark)[0]
 
 

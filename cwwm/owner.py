@@ -11,8 +11,8 @@ from typing import Any
 from cwwm.alignment import Alignment
 from cwwm.codes import Bits
 from cwwm.commitment import Commitment
-from cwwm.design import CARRIERS, Targets, design, plan_spread
-from cwwm.design.spread import CARRIER
+from cwwm.design import CARRIERS, Targets, design
+from cwwm.design.spread import CARRIER, planned_gain
 from cwwm.ownership.dispute import Dispute, Party, dispute, naming
 from cwwm.ownership.evidence import PROOF_RATE, Tried
 from cwwm.ownership.keys import Key
@@ -23,8 +23,6 @@ from cwwm.ownership.verification import (
     Look,
     Verification,
     copy_digest,
-    require_original,
-    require_reference,
     verify,
 )
 from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme, embed, scheme_of
@@ -86,8 +84,7 @@ def plan_scheme(
         rule = carrier or str(given.get("carrier", CARRIER))
         parameters["carrier"] = rule
         if "gain" not in given:
-            plan = plan_spread(open_weights(source), targets.payload_bits, rule=rule, sensitivity=sensitivity)
-            parameters["gain"] = plan.gain
+            parameters["gain"] = planned_gain(open_weights(source), rule, sensitivity)
         return parameters | dict(given)
     if name == "protected-cwc" and not {"blocks", "block_length", "block_weight"} & given.keys():
         carriers = [carrier] if carrier else CARRIERS
@@ -182,21 +179,12 @@ def read_file(
     """
     mark = load_mark(mark_file)
     mark.require_key(key)
-    scheme, owned = scheme_of(mark), _owned(mark, reference, original)
-    look = Look.at(scheme, reference=owned[0], original=owned[1], per_channel=per_channel)
+    scheme = scheme_of(mark)
+    copy, unmarked = (None if path is None else open_weights(path) for path in (reference, original))
+    names = str(reference), str(original)
+    look = Look.of_owner(scheme, mark, copy, unmarked, per_channel=per_channel, names=names)
     found, alignment = look.read(scheme, _suspect(suspect, mark), key, mark)
     return Reading(mark, found, alignment, look.reader.name)
-
-
-def _owned(mark: Mark, reference: Path | None, original: Path | None) -> tuple[Weights | None, Weights | None]:
-    """Return reference and original, opened; BadInput for ones that the mark does not name."""
-    copy = None if reference is None else open_weights(reference)
-    if copy is not None:
-        require_reference(copy, mark, str(reference))
-    unmarked = None if original is None else open_weights(original)
-    if unmarked is not None:
-        require_original(unmarked, mark, str(original))
-    return copy, unmarked
 
 
 _LARGE_POOL = 1 << 28  # weights of a carrier

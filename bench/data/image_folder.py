@@ -8,9 +8,9 @@ from torch import Tensor
 from bench.data.dataset import Split
 from bench.data.resize import centre_square
 from bench.data.source import IMAGENET_STATISTICS, Raw, Request, files_digest, hashed, stack
+from cwwm.probing import SUFFIXES
 from cwwm.support.errors import BadInput, EnvironmentFault
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm"}
 LIMIT_BYTES = 16 << 30  # of float32 tensors; the whole set is held in memory
 
 Sample = tuple[Path, int]

@@ -1,6 +1,5 @@
 """Makes networks that nobody trains, and marks them in one shot; each is soon made, so nothing is stored."""
 
-import copy
 import json
 
 import torch
@@ -52,11 +51,12 @@ class UntrainedModels:
             BadInput: if the scheme refuses this host.
         """
         scheme, secret = spec.build(), spec.secret()
-        before = copy.deepcopy(model)
         context = EmbedContext(seed=spec.host.derive("second phase"), device=self.device, nonce=secret.nonce)
         weights, mark = embed(scheme, as_weights(model), secret.message, secret.key, context)
         stored = Mark.from_json(json.loads(json.dumps(mark.to_json())), packed=mark.packed())
-        return Marked(weights.module or model, scheme, stored, secret.key, secret.message, {}, lambda: before)
+        return Marked(
+            weights.module or model, scheme, stored, secret.key, secret.message, {}, lambda: self.host(spec.host)
+        )
 
     def _built(self, spec: HostSpec, seed: int) -> nn.Module:
         return build_model(spec.model, CLASSES, seed).to(self.device)

@@ -22,7 +22,7 @@ from cwwm.weights.carrier import Carrier
 from cwwm.weights.sensitivity import layer_gains
 from cwwm.weights.view import Weights
 
-CARRIER = "wide"
+CARRIER = SpreadConstantWeight.carrier
 #: squared change of the logits over their spread that keeps about 98 % of the answers: see results/pretrained.md
 FELT = 4e-4
 #: the gain where nobody measured what the answers feel
@@ -101,11 +101,27 @@ def plan_spread(
     gains = layer_gains(carrier.layers, sensitivity)
     unit = None if sensitivity is None else _felt(gains, sensitivity)
     if gain is None:
-        gain = ALONE if unit is None else min(MOST_GAIN, math.sqrt(FELT / max(unit, 1e-12)))
+        gain = _gain(unit)
     code = SpreadConstantWeight(payload_bits=payload_bits, carrier=rule).fitted_to(carrier.size).keyed_code.code
     pattern = Pattern.of(weights, carrier.layers, {name: gain * gamma for name, gamma in gains.items()})
     stands = tuple(_stand(name, pattern.after(change), code) for name, change in CHANGES.items())
     return SpreadPlan(gain, carrier.size, None if unit is None else gain**2 * unit, stands)
+
+
+def planned_gain(weights: Weights, rule: str, sensitivity: Mapping[str, float] | None) -> float:
+    """Return the gain of a plan, and nothing of what it stands: no weight is read.
+
+    Raises:
+        BadInput: as `Carrier.choose`.
+    """
+    if sensitivity is None:
+        return ALONE
+    return _gain(_felt(layer_gains(Carrier.choose(weights, rule).layers, sensitivity), sensitivity))
+
+
+def _gain(unit: float | None) -> float:
+    """Return the gain for a felt change a unit of g^2, None where nobody measured it."""
+    return ALONE if unit is None else min(MOST_GAIN, math.sqrt(FELT / max(unit, 1e-12)))
 
 
 def _felt(gains: Mapping[str, float], sensitivity: Mapping[str, float]) -> float:

@@ -53,6 +53,28 @@ class Look:
             return cls(READERS[Informed.name], original)
         return cls(READERS[PerChannel.name if per_channel else Blind.name])
 
+    @classmethod
+    def of_owner(
+        cls,
+        scheme: Scheme,
+        mark: Mark,
+        reference: Weights | None,
+        original: Weights | None,
+        *,
+        per_channel: bool,
+        names: tuple[str, str] = ("the reference", "the original"),
+    ) -> "Look":
+        """Return the same for an owner who extracts; `names` are those of the two networks in what is refused.
+
+        Raises:
+            BadInput: for a reference or an original that the mark does not name, or as `Look.at`.
+        """
+        if reference is not None:
+            require_reference(reference, mark, names[0])
+        if original is not None:
+            require_original(original, mark, names[1])
+        return cls.at(scheme, reference=reference, original=original, per_channel=per_channel)
+
     def read(self, scheme: Scheme, suspect: Weights, key: Key, mark: Mark) -> tuple[Extraction, Alignment | None]:
         """Return what a suspect says to a key and a mark, and the alignment to what is owned if one is made."""
         view = view_of(self.reader, scheme, suspect, key, mark, self.owned)
