@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -27,6 +27,7 @@ SCHEMES: dict[str, dict[str, Any]] = {
     "protected-cwc": {"payload_bits": 64, "blocks": 120, "block_length": 64},
     "spread-spectrum": {"payload_bits": 64},
 }
+FLOAT32 = 1e4  # largest condition of a mixing that float32 undoes to three digits and more
 VITS = {"test_vit": {"img_size": 32, "patch_size": 16}, "vit_tiny_patch16_224": {"img_size": 32, "patch_size": 16}}
 
 
@@ -39,10 +40,15 @@ def module(seed: int) -> Attention:
     return Attention(drawn(seed, 3 * inner, CHANNELS), drawn(seed + 1, inner, CHANNELS))
 
 
+def mixing(seed: int, heads: int) -> Tensor:
+    """Return a matrix for each of the four parts of each head."""
+    return drawn(seed, heads, 4, SIZE, SIZE)
+
+
 def mixed(module: Attention, seed: int, order: list[int]) -> Attention:
     """Return the module with its heads in another order, each part of a head times a matrix of its own."""
     rows = module.rows(SIZE)[order]
-    rows = (drawn(seed, len(order), 4, SIZE, SIZE) @ rows).transpose(0, 1).reshape(-1, CHANNELS)
+    rows = (mixing(seed, len(order)) @ rows).transpose(0, 1).reshape(-1, CHANNELS)
     inner = len(order) * SIZE
     return Attention(rows[: 3 * inner], rows[3 * inner :])
 
@@ -58,12 +64,13 @@ def brought_back(found: Heads, suspect: Attention) -> Attention:
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), order=st.permutations(range(HEADS)))
 def test_mixed_heads_are_brought_back_wherever_they_went(seed: int, order: list[int]) -> None:
+    assume(float(torch.linalg.cond(mixing(seed + 7, HEADS)).max()) < FLOAT32)  # else rounding alone undoes it
     owner = module(seed)
     suspect = mixed(owner, seed + 7, order)
     found = align_heads(owner, suspect, STREAM)
     assert found is not None
     assert found.mixed.matrices.shape == (3 * HEADS, SIZE, SIZE)
-    assert found.shares == pytest.approx((1, 1), abs=0.02)
+    assert found.shares == pytest.approx((1, 1), abs=1e-3)
     back = brought_back(found, suspect)
     torch.testing.assert_close(back.given, owner.given, rtol=1e-2, atol=1e-2)
     torch.testing.assert_close(back.read, owner.read, rtol=1e-2, atol=1e-2)
