@@ -1,16 +1,18 @@
 """Reading against the original: what every attack leaves, beside its law, and what each step of reading is worth.
 
-Run it with ``python -m bench.studies.informed -o results/informed.md`` (half an hour on one core). It marks the
-finished networks of small hosts weakly, so that much is lost, and draws measurement against law beside the page.
+Run it with ``python -m bench.studies.informed -o results/informed.md`` (an hour and a half on one core; it goes on
+from the lines that it keeps). It marks the finished networks of small hosts weakly, so that much is lost, says what
+removes the message at which price, and draws measurement against law beside the page.
 """
 
+import json
 import math
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
@@ -21,7 +23,10 @@ from bench.attacks import Attacked, make_attack
 from bench.execution.attacker import attacker_context
 from bench.execution.model_factory import Marked, ModelFactory
 from bench.metrics.accuracy import accuracy
+from bench.metrics.tiers import tier
 from bench.models.registry import find_models
+from bench.records.schema import Cost
+from bench.studies.informed_attacks import ATTACKS
 from bench.studies.informed_picture import draw
 from bench.studies.output import Output, measured_on, publish
 from bench.suite import AttackEntry, SchemeEntry
@@ -37,53 +42,11 @@ from cwwm.support.console import DONE, run_app
 from cwwm.support.errors import BadInput
 from cwwm.weights.view import TensorWeights, Weights, as_weights
 
-HOSTS = ("test_resnet-40", "test_convnext2")
+HOSTS = ("test_resnet-40", "test_convnext2", "test_vit")
 ENERGY = 1e-3  # g^2
 PAYLOAD = 256
 LN10 = math.log(10)
 BROUGHT_BACK = "-"  # of the law, where an alignment stands between suspect and original
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """An attack of the study: as a suite writes it, and its strengths."""
-
-    attack: Mapping[str, Any]
-    strengths: tuple[float, ...]
-    label: str = ""
-
-
-def _then(first: Any, second: Any, strengths: tuple[float, ...], label: str) -> Attempt:  # noqa: ANN401
-    return Attempt({"name": "then", "first": first, "second": second}, strengths, label)
-
-
-SHORT = {"name": "finetune", "budget": 0.1}
-LARGEST = {"name": "targeted", "suspects": "largest", "action": "redraw"}
-ATTACKS = (
-    Attempt({"name": "magnitude"}, (0.5, 0.9, 0.98)),
-    Attempt({"name": "random"}, (0.5,)),
-    Attempt({"name": "structured"}, (0.5,)),
-    Attempt({"name": "noise"}, (0.05, 0.2)),
-    Attempt({"name": "quantise"}, (8, 4, 3)),
-    Attempt({"name": "cluster"}, (3,)),
-    Attempt({"name": "svd"}, (0.5, 0.75)),
-    Attempt(LARGEST, (0.01, 0.05), "targeted largest"),
-    Attempt({"name": "overwrite", "factor": 4}, (1,), "overwrite x4"),
-    Attempt({"name": "collude"}, (2, 4), "average of copies"),
-    Attempt({"name": "interpolate"}, (0.5,), "half-way to the public base"),
-    Attempt({"name": "deploy"}, (1,)),
-    Attempt({"name": "permute"}, (1,)),
-    Attempt({"name": "rescale"}, (4,)),
-    Attempt({"name": "idle"}, (0.2,)),
-    Attempt({"name": "noise-shaped"}, (0.2,)),
-    Attempt({"name": "lora", "budget": 0.1}, (16,)),
-    Attempt(SHORT, (1, 5), "finetune 10 %"),
-    _then("svd", SHORT, (0.5, 0.75), "svd + finetune 10 %"),
-    Attempt({"name": "finetune"}, (1, 2.5, 5)),
-    _then("svd", "finetune", (0.5, 0.75), "svd + finetune"),
-    _then(LARGEST, "finetune", (0.05,), "targeted largest + finetune"),
-    Attempt({"name": "distill-stolen"}, (4,)),
-)
 
 
 @dataclass(frozen=True)
@@ -96,6 +59,7 @@ class Reading:
             out.
         law: SNR2 by the change of the weights that are left; None where channels were brought back first.
         recovered: whether the message is, against the original.
+        tier, data, compute: of the attacker, and the shares of the host's images and training that the attack took.
     """
 
     host: str
@@ -107,6 +71,9 @@ class Reading:
     without: Mapping[str, float]
     law: float | None
     recovered: bool
+    tier: int
+    data: float
+    compute: float
 
 
 @dataclass(frozen=True)
@@ -166,7 +133,7 @@ def _left(suspect: Tensor, copy: Tensor, original: Tensor) -> float:
     return float((alive.per_row * mark / (noise + mark)).sum())
 
 
-def read_all(owner: Owner, item: Attacked, host: str, label: str, lost: float) -> Reading:
+def read_all(owner: Owner, item: Attacked, host: str, label: str, lost: float, spent: Cost) -> Reading:
     """Return what is left of a mark in an attacked model, read in all ways."""
     suspect = as_weights(item.model)
     without = {
@@ -176,11 +143,14 @@ def read_all(owner: Owner, item: Attacked, host: str, label: str, lost: float) -
         host, label, item.strength, lost,
         owner.snr2(suspect, find_reader("blind")), owner.snr2(suspect, Informed()), without,
         owner.law(suspect), owner.is_recovered(suspect),
+        tier(spent), spent.data_fraction, spent.compute_fraction or 0.0,
     )  # fmt: skip
 
 
-def readings(host: str, energy: float, seed: int, factory: ModelFactory) -> Iterator[Reading]:
-    """Yield what is left of one mark after every attack."""
+def readings(
+    host: str, energy: float, seed: int, factory: ModelFactory, done: Collection[str]
+) -> Iterator[list[Reading]]:
+    """Yield what is left of one mark after each attack but those whose labels are `done`."""
     (spec,) = find_models([host])
     parameters = {"gain": math.sqrt(energy), "carrier": "body"}
     entry = SchemeEntry("spread-cwc", "spread-cwc", parameters, reader="informed", finished=True)
@@ -190,13 +160,24 @@ def readings(host: str, energy: float, seed: int, factory: ModelFactory) -> Iter
     for attempt in ATTACKS:
         attack = make_attack(attempt.attack, "informed")
         label = attempt.label or attack.label
+        if label in done:
+            continue
         context = attacker_context(
             mark.host, AttackEntry(label, attack, attempt.strengths), factory, owner.marked.scheme
         )
         copies = factory.copies(mark, attack.copies_needed(attempt.strengths) - 1)
         try:
-            for item in attack.curve([owner.marked.model, *copies], attempt.strengths, context):
-                yield read_all(owner, item, host, label, before - accuracy(item.model, data.test).percent)
+            yield [
+                read_all(
+                    owner,
+                    item,
+                    host,
+                    label,
+                    before - accuracy(item.model, data.test).percent,
+                    Cost(**attack.spent(item.cost, context)),
+                )
+                for item in attack.curve([owner.marked.model, *copies], attempt.strengths, context)
+            ]
         except BadInput as refusal:
             print(f"{host}: {label}: {refusal}", file=sys.stderr, flush=True)
 
@@ -216,10 +197,39 @@ def _row(one: Reading) -> tuple[object, ...]:
     )  # fmt: skip
 
 
+USABLE = 3.0  # points of accuracy that a thief accepts to lose
+
+
+def _price(one: Reading) -> str:
+    return (
+        f"{one.attack} at {one.strength:g} (tier {one.tier}, {one.data:.0%} of the images, {one.compute:.2g} times "
+        f"the training, {one.lost:.1f} points lost, SNR2 {one.informed:,.0f})"
+    )
+
+
+def removals(found: Sequence[Reading]) -> str:
+    """Say of each host what removes the message while the model stays usable, the cheapest first."""
+    lines = []
+    for host in dict.fromkeys(one.host for one in found):
+        usable = [one for one in found if one.host == host and one.lost <= USABLE]
+        lost = sorted(
+            (one for one in usable if not one.recovered), key=lambda one: (one.tier, one.compute, one.lost)
+        )
+        said = "; ".join(map(_price, lost))
+        if not lost:
+            said = f"nothing; nearest comes {_price(min(usable, key=lambda one: one.informed))}"
+        lines.append(f"- **{host}**, of {len(usable)} suspects: {said}.")
+    return "\n".join(lines)
+
+
 def page(found: Sequence[Reading], energy: float, picture: str, device: torch.device) -> str:
-    """Return the table as Markdown."""
+    """Return the tables as Markdown."""
     table = tabulate([_row(one) for one in found], COLUMNS, tablefmt="github", disable_numparse=True)
     kept = sum(one.recovered for one in found)
+    price = (
+        f"What removes the message and costs at most {USABLE:g} points of accuracy, by tier, then by training:"
+        f"\n\n{removals(found)}"
+    )
     return (
         "# What is left of a mark, read against the original\n\n"
         f"`spread-cwc`, {PAYLOAD} bits, put into finished networks at a relative energy g^2 of {energy:g}. "
@@ -230,6 +240,7 @@ def page(found: Sequence[Reading], energy: float, picture: str, device: torch.de
         "training, is what damping wins, and what is below it lies in attacks whose change is no noise. "
         "*Without* a step is what reading gives when that step alone is left out.\n\n"
         f"{kept} of {len(found)} messages are recovered. {measured_on(device)}.\n\n"
+        f"{price}\n\n"
         f"![SNR2 measured against its law]({picture})\n\n{table}\n"
     )
 
@@ -245,17 +256,26 @@ def study(
     energy: Annotated[float, typer.Option(help="g^2 of the mark.")] = ENERGY,
     seed: Annotated[int, typer.Option(min=0, help="Of hosts and marks.")] = 0,
     artefacts: Annotated[Path | None, typer.Option(help="Folder of trained hosts, kept for the next time.")] = None,
+    kept: Annotated[Path | None, typer.Option(help="JSON lines to go on from; by default in build/.")] = None,
 ) -> int:
-    """Mark, attack and read in all ways; print and write the table, and the picture beside it."""
+    """Mark, attack and read in all ways; print and write the tables, and the picture beside them."""
     where = choose_device(device)
     prepare(where, 1)
-    found = []
+    kept = kept or Path(f"build/informed-{energy:g}-{seed}.jsonl")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    found = [Reading(**json.loads(line)) for line in kept.read_text().splitlines()] if kept.exists() else []
     with tempfile.TemporaryDirectory() as folder:
         factory = ModelFactory(ArtefactStore(artefacts or Path(folder)), where)
         for name in host or HOSTS:
-            for one in readings(name, energy, seed, factory):
-                found.append(one)
-                print(*_row(one), sep=" | ", file=sys.stderr, flush=True)
+            done = {one.attack for one in found if one.host == name}
+            for group in readings(name, energy, seed, factory, done):
+                found += group
+                with kept.open("a") as file:
+                    file.writelines(json.dumps(asdict(one)) + "\n" for one in group)
+                for one in group:
+                    print(*_row(one), sep=" | ", file=sys.stderr, flush=True)
+    order = [attempt.label or make_attack(attempt.attack, "informed").label for attempt in ATTACKS]
+    found.sort(key=lambda one: ((host or HOSTS).index(one.host), order.index(one.attack)))
     picture = output.with_suffix(".png")
     draw([asdict(one) for one in found if one.law is not None], picture)
     publish(page(found, energy, picture.name, where), output)
