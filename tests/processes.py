@@ -14,7 +14,7 @@ _PRELOADED = [
     "bench.cli.app",
     "bench.verification.check",
     "bench.execution.executors",
-    "cwwm.cli",
+    "cwwm.cli.app",
     "cwwm.owner",
     "timm",
     "sklearn.datasets",
@@ -45,7 +45,7 @@ def _call(zoo: Path, said: Path, name: str, first: Callable[[], object] | None, 
     import torch
 
     import bench.cli.app
-    import cwwm.cli
+    import cwwm.cli.app
     from bench.models.registry import ZOO_VARIABLE
 
     os.environ[ZOO_VARIABLE] = str(zoo / "models.yaml")
@@ -54,7 +54,7 @@ def _call(zoo: Path, said: Path, name: str, first: Callable[[], object] | None, 
         first()
     with said.open("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         sys.argv[:] = [name, *arguments]
-        {"cwwm": cwwm.cli.main, "cwwm-bench": bench.cli.app.main}[name]()
+        {"cwwm": cwwm.cli.app.main, "cwwm-bench": bench.cli.app.main}[name]()
 
 
 def workers(pid: int | None) -> list[int]:

@@ -65,7 +65,7 @@ def test_a_command_names_the_package_that_it_misses(
 
 def test_the_owner_s_commands_take_no_package_of_an_extra(tmp_path: Path) -> None:
     extras = (*ABSENT[1:], "yaml", "tabulate", "matplotlib", "timm", "torchvision")
-    script = COMMAND.format("cwwm.cli", "cwwm")
+    script = COMMAND.format("cwwm.cli.app", "cwwm")
     assert without(extras, script, "keygen", "-o", "owner.key", cwd=tmp_path).returncode == 0
     done = without(("scipy",), script, "inspect", "none.safetensors", cwd=tmp_path)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
@@ -73,7 +73,7 @@ def test_the_owner_s_commands_take_no_package_of_an_extra(tmp_path: Path) -> Non
 
 def test_an_onnx_file_names_the_extra_that_reads_it(tmp_path: Path) -> None:
     suspect = ROOT / "tests" / "fuzz" / "corpus" / "exported.onnx"
-    done = without(("onnx",), COMMAND.format("cwwm.cli", "cwwm"), "inspect", str(suspect), cwd=tmp_path)
+    done = without(("onnx",), COMMAND.format("cwwm.cli.app", "cwwm"), "inspect", str(suspect), cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith("cwwm: this needs the package onnx, which is not installed: pip install ")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import bench.cli.app
-import cwwm.cli
+import cwwm.cli.app
 from bench.models.registry import ZOO_VARIABLE
 from cwwm.schemes import SCHEMES
 from cwwm.support.console import run_app
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.programs
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines()]
-PROGRAMS = {"cwwm": cwwm.cli.app, "cwwm-bench": bench.cli.app.app}
+PROGRAMS = {"cwwm": cwwm.cli.app.app, "cwwm-bench": bench.cli.app.app}
 
 
 def hurried(path: Path) -> Path:

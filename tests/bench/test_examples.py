@@ -16,7 +16,7 @@ from bench.records.store import RecordStore
 from bench.support.fingerprint import Fingerprints
 from bench.support.modules import Modules
 from bench.testing import check_attack
-from cwwm.cli import app as owner_app
+from cwwm.cli.app import app as owner_app
 from cwwm.schemes import SCHEMES
 from cwwm.support.console import run_app
 from cwwm.testing import check_scheme

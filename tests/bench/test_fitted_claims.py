@@ -18,7 +18,7 @@ from bench.metrics.fitted_claims import FITS, Base, Fit
 from bench.studies.fitted_claims import World, judged
 from bench.studies.forgery_page import fitted_rows
 from bench.studies.grinding import core_time, draw_grinding, grinding_rows, median_best
-from cwwm.cli import app
+from cwwm.cli.app import app
 from cwwm.commitment import Commitment
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import save_mark

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cwwm.cli import app
+from cwwm.cli.app import app
 from cwwm.support.console import BAD_INPUT, DONE, run_app
 
 TEXT = "it is mine"

@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cwwm.cli import app
+from cwwm.cli.app import app
 from cwwm.ownership.keys import Key
 from cwwm.support.console import BAD_INPUT, DONE, escaped, run_app
 

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import cwwm
-from cwwm.cli import app
+from cwwm.cli.app import app
 from cwwm.codes import Bits
 from cwwm.commitment import Commitment
 from cwwm.ownership.dispute import Dispute, Party, dispute

@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cwwm.cli import app
+from cwwm.cli.app import app
 from cwwm.owner import embed_file
 from cwwm.ownership.keys import Key
 from cwwm.schemes import make_scheme
@@ -188,7 +188,7 @@ _RACE = """
 import sys, time
 from pathlib import Path
 from cwwm.support.console import run_app
-from cwwm.cli import app
+from cwwm.cli.app import app
 import cwwm.ownership.keys
 Path(sys.argv[1]).touch()
 while not Path("go").exists():

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cwwm.cli import app
+from cwwm.cli.app import app
 from cwwm.commitment import Commitment
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import load_mark

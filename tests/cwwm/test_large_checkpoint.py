@@ -203,7 +203,7 @@ def test_one_gigabyte_costs_little_more_than_its_copy(tmp_path: Path) -> None:
     """The copy is timed between the commands, on the same disk and under the same load."""
     layers, rows = 20, 12_500
     files = prepare(tmp_path, layers=layers, rows=rows)
-    imports = run("-c", "import cwwm.cli, cwwm.owner, torch")
+    imports = run("-c", "import cwwm.cli.app, cwwm.owner, torch")
     copies = [files.seconds_to_copy()]
     runs = {}
     for name, command in files.commands().items():

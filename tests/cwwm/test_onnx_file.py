@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cwwm.cli import app
+from cwwm.cli.app import app
 from cwwm.ownership.keys import Key
 from cwwm.support.console import BAD_INPUT, DONE, run_app
 from cwwm.support.errors import BadInput

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cwwm.channels.graph import interior_groups
-from cwwm.cli import app
+from cwwm.cli.app import app
 from cwwm.codes import Bits
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark, save_mark

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from cwwm.cli import app
+from cwwm.cli.app import app
 from cwwm.commitment import Commitment
 from cwwm.owner import ExhibitFiles, read_file, verify_file
 from cwwm.ownership.keys import Key
