@@ -100,7 +100,7 @@ def extract(
     scheme = scheme_of(mark)
     copy, unmarked = (None if model is None else as_weights(model) for model in (reference, original))
     look = Look.of_owner(scheme, mark, copy, unmarked, per_channel=per_channel)
-    return look.read(scheme, as_weights(suspect), key, mark)[0]
+    return look.read_all(scheme, as_weights(suspect), key, mark).best.extraction
 
 
 def verify(

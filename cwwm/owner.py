@@ -18,6 +18,7 @@ from cwwm.ownership.evidence import PROOF_RATE, Tried
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark, load_mark, save_mark, tensors_path
 from cwwm.ownership.party_folder import PartyFolder
+from cwwm.ownership.sightings import Sighting, sightings
 from cwwm.ownership.verification import (
     Exhibits,
     Look,
@@ -30,6 +31,7 @@ from cwwm.support.errors import BadInput
 from cwwm.support.publication import appearing_together, undo_unfinished
 from cwwm.weights.carrier import Layer, require_provable
 from cwwm.weights.checkpoint import open_weights, rewriting
+from cwwm.weights.copies import chosen_copy
 from cwwm.weights.view import Weights, all_finite
 
 
@@ -51,6 +53,15 @@ def load_owner_key(path: Path) -> Key:
     return key
 
 
+def open_host(source: Path, copy: str | None = None) -> Weights:
+    """Return the weights of a checkpoint that is to be marked, or of that copy of them which `copy` names.
+
+    Raises:
+        BadInput: as `open_weights`; if it holds several copies and none is named, or none of that name.
+    """
+    return chosen_copy(open_weights(source), copy, str(source))
+
+
 @dataclass(frozen=True)
 class Marked:
     """The outcome of `embed_file`: the mark, and the files written."""
@@ -66,6 +77,7 @@ def plan_scheme(
     carrier: str | None,
     given: Mapping[str, Any],
     sensitivity: Mapping[str, float] | None = None,
+    copy: str | None = None,
 ) -> dict[str, Any]:
     """Return the parameters of a scheme for a checkpoint: `given` ones first, the rest planned.
 
@@ -75,20 +87,21 @@ def plan_scheme(
         carrier: rule of host layers; None takes the scheme's own.
         given: parameters that are not to be planned.
         sensitivity: how much the answers feel each layer; a spread mark takes its gain from it.
+        copy: of the weights in the checkpoint, where it holds several.
 
     Raises:
-        BadInput: if a plan is needed and the targets cannot be met; it names the nearest that can.
+        BadInput: as `open_host`; if a plan is needed and the targets cannot be met; it names the nearest that can.
     """
     parameters: dict[str, Any] = {"payload_bits": targets.payload_bits}
     if name == "spread-cwc":
         rule = carrier or str(given.get("carrier", CARRIER))
         parameters["carrier"] = rule
         if "gain" not in given:
-            parameters["gain"] = planned_gain(open_weights(source), rule, sensitivity)
+            parameters["gain"] = planned_gain(open_host(source, copy), rule, sensitivity)
         return parameters | dict(given)
     if name == "protected-cwc" and not {"blocks", "block_length", "block_weight"} & given.keys():
         carriers = [carrier] if carrier else CARRIERS
-        return parameters | design(open_weights(source), carriers, targets)[0].parameters | dict(given)
+        return parameters | design(open_host(source, copy), carriers, targets)[0].parameters | dict(given)
     if carrier:
         parameters["carrier"] = carrier
     if name == "cwc":
@@ -104,6 +117,7 @@ def embed_file(
     key: Key,
     *,
     sensitivity: Mapping[str, float] | None = None,
+    copy: str | None = None,
     force: bool = False,
 ) -> Marked:
     """Mark a checkpoint in one shot and write model, mark and commitment: all appear together, or none does.
@@ -112,6 +126,7 @@ def embed_file(
         source: the checkpoint. target: to be written, .safetensors.
         scheme, message, key: of the mark.
         sensitivity: how much the answers feel each layer, by name; None if nobody measured it.
+        copy: of the weights in the checkpoint to mark, where it holds several.
         force: replace files that exist.
 
     Raises:
@@ -129,7 +144,7 @@ def embed_file(
     if scheme.unproven:
         raise BadInput(f"a mark of scheme {scheme.name} proves nothing: {scheme.unproven}")
     with appearing_together(names) as folder:
-        with rewriting(source, folder / target.name) as weights:
+        with rewriting(source, folder / target.name, copy) as weights:
             _, mark = embed(scheme, weights, message, key, EmbedContext(sensitivity=sensitivity))
             if mark.carrier is not None:
                 require_provable(mark.carrier)
@@ -146,12 +161,16 @@ class Reading:
     Attributes:
         alignment: to the reference or original, where one was made.
         reader: by the name in `cwwm.readers`.
+        sighting: the copy and the names of the suspect that were read.
+        copies: whether the message was read in each copy of the weights, by label; empty if there is one.
     """
 
     mark: Mark
     extraction: Extraction
     alignment: Alignment | None
     reader: str
+    sighting: Sighting
+    copies: Mapping[str, bool]
 
 
 def read_file(
@@ -183,8 +202,10 @@ def read_file(
     copy, unmarked = (None if path is None else open_weights(path) for path in (reference, original))
     names = str(reference), str(original)
     look = Look.of_owner(scheme, mark, copy, unmarked, per_channel=per_channel, names=names)
-    found, alignment = look.read(scheme, _suspect(suspect, mark), key, mark)
-    return Reading(mark, found, alignment, look.reader.name)
+    readings = look.read_all(scheme, _suspect(suspect, mark), key, mark)
+    best, several = readings.best, len(readings.all) > 1
+    copies = {one.sighting.label: one.extraction.ok for one in readings.all} if several else {}
+    return Reading(mark, best.extraction, best.alignment, look.reader.name, best.sighting, copies)
 
 
 _LARGE_POOL = 1 << 28  # weights of a carrier
@@ -196,15 +217,16 @@ def _suspect(path: Path, mark: Mark, what: str = "the suspect") -> Weights:
     weights = open_weights(path)
     layers = mark.carrier.layers if mark.carrier else ()
     stated = sum(layer.size for layer in layers)
-    there = _places(layers, weights)
-    most = sum(math.prod(weights.shape(name)) for name in there)
+    there = [(one.weights, _places(layers, one.weights)) for one in sightings(weights, mark).found]
+    most = max(sum(math.prod(copy.shape(name)) for name in names) for copy, names in there)
     if stated > _LARGE_POOL and stated > _MOST_ABSENT * most:  # what reading takes would follow from the mark alone
         raise BadInput(
             f"the mark was made in {stated:,} weights, and {path} has {most:,} of them; it cannot be read"
         )
-    for name in there:
-        if not all_finite(weights.tensor(name)):
-            raise BadInput(f"tensor {name} of {what} holds NaN or infinite weights; it cannot be read")
+    for copy, names in there:
+        for name in names:
+            if not all_finite(copy.tensor(name)):
+                raise BadInput(f"tensor {name} of {what} holds NaN or infinite weights; it cannot be read")
     return weights
 
 

@@ -1,6 +1,7 @@
 """How a judge decides a claim: what the suspect says, and what speaks against the claim whatever it says."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -11,6 +12,7 @@ from cwwm.commitment import Commitment
 from cwwm.ownership.evidence import PROOF_RATE, Evidence, Tried, Verdict, judge
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
+from cwwm.ownership.sightings import Sighting, Sightings, same_model, sightings
 from cwwm.readers import READERS, Aligned, Blind, Informed, PerChannel, Reader, reads_originals, view_of
 from cwwm.schemes import Claim, Extraction, Scheme, scheme_of
 from cwwm.schemes.common.keyed import hidden_hosts
@@ -20,6 +22,39 @@ from cwwm.weights.view import Weights
 
 INNOCENT = -2.0  # log10 of the p-value above which a claim has nothing to do with a model
 _SAME_CHANNEL = 0.9  # least cosine of a filter of the marked copy with the original's in its place
+
+
+@dataclass(frozen=True)
+class One:
+    """What one copy of a model says under one naming, with the alignment to what is owned if one was made."""
+
+    sighting: Sighting
+    extraction: Extraction
+    alignment: Alignment | None
+
+
+@dataclass(frozen=True)
+class Readings:
+    """All that was read of one model; at least one."""
+
+    seen: Sightings
+    all: Sequence[One]
+
+    @property
+    def best(self) -> One:
+        """Return the first that gives a message, else the first that has a place for one."""
+        return min(self.all, key=lambda one: (not one.extraction.ok, not one.extraction.applicable))
+
+    def strongest(self, scheme: Scheme, claim: Claim) -> tuple[One, Evidence]:
+        """Return the one that speaks most for a claim, with its evidence."""
+        found = [(one, scheme.evidence(one.extraction, claim)) for one in self.all]
+        return min(found, key=lambda pair: (pair[1].combined, not pair[0].extraction.ok))
+
+    def of_copies(self, scheme: Scheme, claim: Claim) -> dict[str, float]:
+        """Return log10 p of a claim on each copy, by its label; empty where the model has one."""
+        if len(self.all) == 1:
+            return {}
+        return {one.sighting.label: scheme.evidence(one.extraction, claim).combined for one in self.all}
 
 
 @dataclass(frozen=True)
@@ -70,15 +105,21 @@ class Look:
             BadInput: for a reference or an original that the mark does not name, or as `Look.at`.
         """
         if reference is not None:
-            require_reference(reference, mark, names[0])
+            reference = known_reference(reference, mark, names[0])
         if original is not None:
-            require_original(original, mark, names[1])
+            original = known_original(original, mark, names[1])
         return cls.at(scheme, reference=reference, original=original, per_channel=per_channel)
 
     def read(self, scheme: Scheme, suspect: Weights, key: Key, mark: Mark) -> tuple[Extraction, Alignment | None]:
         """Return what a suspect says to a key and a mark, and the alignment to what is owned if one is made."""
         view = view_of(self.reader, scheme, suspect, key, mark, self.owned)
         return view.extraction(scheme, key, mark), view.alignment
+
+    def read_all(self, scheme: Scheme, suspect: Weights, key: Key, mark: Mark) -> "Readings":
+        """Return what each copy of a suspect says, under the names that fit; see `cwwm.ownership.sightings`."""
+        seen = sightings(suspect, mark)
+        found = ((sighting, *self.read(scheme, sighting.weights, key, mark)) for sighting in seen.found)
+        return Readings(seen, tuple(One(*one) for one in found))
 
     def counted(self, tried: Tried) -> Tried:
         """Return what was tried, with the choice of this look: blind, and without an alignment, were the others."""
@@ -108,6 +149,12 @@ class Exhibits:
     per_channel: bool = False
     innocents: Mapping[str, Weights] = field(default_factory=dict)
 
+    def known(self, mark: Mark) -> "Exhibits":
+        """Return these under the mark's names; BadInput for networks that are not what the mark names."""
+        original = None if self.original is None else known_original(self.original, mark, "the original")
+        reference = None if self.reference is None else known_reference(self.reference, mark, "the reference")
+        return replace(self, original=original, reference=reference)
+
     def look(self, scheme: Scheme) -> Look:
         """Return how models are read; BadInput as `Look.at`."""
         return Look.at(scheme, reference=self.reference, original=self.original, per_channel=self.per_channel)
@@ -126,6 +173,9 @@ class Verification:
         innocents: log10 p of the claim on each innocent model, by name.
         plugin: module of a scheme that is not of this package, else empty: the judge answers for its code.
         reader: how the suspect was read, by the name in `cwwm.readers`.
+        sighting: the copy and the names of the suspect that speak most for the claim.
+        copies: log10 p of the claim on each copy of the weights in the suspect, by label; empty if there is one.
+        tries: how many copies and namings of the suspect were looked at; p counts them.
     """
 
     evidence: Evidence
@@ -136,6 +186,9 @@ class Verification:
     innocents: Mapping[str, float]
     plugin: str
     reader: str
+    sighting: Sighting
+    copies: Mapping[str, float]
+    tries: int
 
 
 def verify(
@@ -158,19 +211,34 @@ def verify(
             in norms, biases or running statistics, exhibits that are not what the mark names, or an innocent model
             that is the suspect itself or has no place for the mark.
     """
-    _require_sound(claim, exhibits, rate)
+    exhibits = _sound(claim, exhibits, rate)
     scheme, tried = scheme_of(claim.mark), tried or Tried()
     look = exhibits.look(scheme)
-    extraction, alignment = look.read(scheme, suspect, claim.key, claim.mark)
+    readings = look.read_all(scheme, suspect, claim.key, claim.mark)
+    read, evidence = readings.strongest(scheme, claim)
     innocents = dict(_on_innocents(look, scheme, suspect, claim, exhibits.innocents))
     objections = [*_objections(scheme, claim, exhibits), *_fits(innocents)]
-    evidence = scheme.evidence(extraction, claim)
-    verdict = judge(evidence, tried=look.counted(tried), rate=rate, objection="; ".join(objections) or None)
-    recovered = extraction.ok and bool((extraction.bits == claim.message).all())
+    tried = readings.seen.counted(look.counted(tried))
+    verdict = judge(evidence, tried=tried, rate=rate, objection="; ".join(objections) or None)
+    return Verification(
+        evidence=evidence,
+        verdict=verdict,
+        recovered=read.extraction.ok and bool((read.extraction.bits == claim.message).all()),
+        extraction=read.extraction,
+        alignment=read.alignment,
+        innocents=innocents,
+        plugin=_plugin(scheme),
+        reader=look.reader.name,
+        sighting=read.sighting,
+        copies=readings.of_copies(scheme, claim),
+        tries=readings.seen.tries,
+    )
+
+
+def _plugin(scheme: Scheme) -> str:
+    """Return the module of a scheme that is not of this package, else nothing."""
     module = type(scheme).__module__
-    plugin = "" if module.partition(".")[0] == __name__.partition(".")[0] else module
-    name = look.reader.name
-    return Verification(evidence, verdict, recovered, extraction, alignment, innocents, plugin, name)
+    return "" if module.partition(".")[0] == __name__.partition(".")[0] else module
 
 
 def copy_digest(weights: Weights) -> str:
@@ -183,25 +251,37 @@ def is_original(weights: Weights, mark: Mark) -> bool:
     return host_digest(weights) == mark.original
 
 
-def require_reference(weights: Weights, mark: Mark, name: str) -> None:
-    """Raise BadInput for another reference than marked copy or original: one could be fitted to a suspect."""
-    if mark.copy != copy_digest(weights) and not is_original(weights, mark):
+def known_reference(weights: Weights, mark: Mark, name: str) -> Weights:
+    """Return a marked copy or an original under the mark's names: a prefix before all names changes no tensor.
+
+    Raises:
+        BadInput: for another reference, which could be fitted to a suspect.
+    """
+    found = same_model(weights, mark, lambda w: mark.copy == copy_digest(w) or is_original(w, mark))
+    if found is None:
         raise BadInput(
             f"{name} is neither the copy that the mark was made in nor the original; give the file that cwwm embed "
             "wrote, or the one that it read"
         )
+    return found
 
 
-def require_original(weights: Weights, mark: Mark, name: str) -> None:
-    """Raise BadInput for another model than the unmarked host: against one that is made up anything can be read."""
-    if not is_original(weights, mark):
+def known_original(weights: Weights, mark: Mark, name: str) -> Weights:
+    """Return the unmarked host under the mark's names: a prefix before all names changes no tensor.
+
+    Raises:
+        BadInput: for another model, against which anything could be read, and for one without the mark's layers.
+    """
+    found = same_model(weights, mark, lambda w: is_original(w, mark))
+    if found is None:
         raise BadInput(f"{name} is another model than the one that the mark was made from: its digest differs")
-    for reason in mark.carrier.missing(weights).values() if mark.carrier else ():
+    for reason in mark.carrier.missing(found).values() if mark.carrier else ():
         raise BadInput(f"the mark is damaged: {name} has not the layers that it names, for {reason}")
+    return found
 
 
-def _require_sound(claim: Claim, exhibits: Exhibits, rate: float) -> None:
-    """Raise BadInput for what no verdict can be given on."""
+def _sound(claim: Claim, exhibits: Exhibits, rate: float) -> Exhibits:
+    """Return exhibits under the mark's names; BadInput for what no verdict can be given on."""
     if not 0 < rate < 1:
         raise BadInput(f"the false-positive rate of a proof (--fpr) is between 0 and 1, not {rate:g}")
     if len(claim.message) != claim.mark.payload_bits:
@@ -209,10 +289,7 @@ def _require_sound(claim: Claim, exhibits: Exhibits, rate: float) -> None:
     claim.mark.require_key(claim.key)
     if claim.mark.carrier is not None:
         require_provable(claim.mark.carrier)
-    if exhibits.original is not None:
-        require_original(exhibits.original, claim.mark, "the original")
-    if exhibits.reference is not None:
-        require_reference(exhibits.reference, claim.mark, "the reference")
+    return exhibits.known(claim.mark)
 
 
 def _objections(scheme: Scheme, claim: Claim, exhibits: Exhibits) -> Iterator[str]:
@@ -274,14 +351,24 @@ def _on_innocents(
     look: Look, scheme: Scheme, suspect: Weights, claim: Claim, innocents: Mapping[str, Weights]
 ) -> Iterator[tuple[str, float]]:
     """Yield the log10 p-value of the claim on each innocent model; 0 for one that no alignment recognises."""
-    digest = host_digest(suspect) if innocents else ""
+    digests = _digests(suspect, claim.mark, "the suspect") if innocents else set[str]()
     for name, model in innocents.items():
-        if host_digest(model) == digest:
+        if digests & _digests(model, claim.mark, name):
             raise BadInput(f"{name} is the suspect itself; an innocent model is one that cannot carry the mark")
-        extraction, alignment = look.read(scheme, model, claim.key, claim.mark)
-        if alignment is None and not extraction.applicable:
-            raise BadInput(f"{name} has no place for the mark ({extraction.reason}): it tells nothing of the claim")
-        yield name, scheme.evidence(extraction, claim).combined
+        readings = look.read_all(scheme, model, claim.key, claim.mark)
+        read, evidence = readings.strongest(scheme, claim)
+        if all(one.alignment is None and not one.extraction.applicable for one in readings.all):
+            reason = read.extraction.reason
+            raise BadInput(f"{name} has no place for the mark ({reason}): it tells nothing of the claim")
+        yield name, min(0.0, evidence.combined + math.log10(readings.seen.tries))
+
+
+def _digests(model: Weights, mark: Mark, name: str) -> set[str]:
+    """Return what identifies a model's copies, each under the mark's names; `name` leads what is refused."""
+    try:
+        return {host_digest(one.weights) for one in sightings(model, mark).found}
+    except BadInput as error:
+        raise BadInput(f"{name}: {error}") from error
 
 
 def _fits(innocents: Mapping[str, float]) -> Iterator[str]:

@@ -22,9 +22,10 @@ from torch import Tensor
 
 from cwwm.support.errors import BadInput
 from cwwm.support.files import atomic_path, open_regular
+from cwwm.weights.copies import TorchWeights, chosen_copy, read_states
 from cwwm.weights.onnx_file import open_onnx
-from cwwm.weights.torch_files import Unusual, load_torch_file
-from cwwm.weights.view import TensorWeights, Weights
+from cwwm.weights.torch_files import load_torch_file
+from cwwm.weights.view import Weights
 
 _DTYPES = {
     "F64": torch.float64,
@@ -174,48 +175,40 @@ def open_weights(path: Path) -> Weights:
         require_names(exported.names(), path)
         return exported
     if path.suffix.lower() in _TORCH_SUFFIXES:
-        return TensorWeights(_load_torch(path))
+        return _load_torch(path)
     return FileWeights(path)
 
 
-def _load_torch(path: Path) -> dict[str, Tensor]:
-    loaded = load_torch_file(path)
-    for wrapper in ("state_dict", "model", "model_state_dict"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
-            loaded = loaded[wrapper]
-    if not isinstance(loaded, Mapping) or not loaded:
-        raise BadInput(f"{path} holds no state dict")
-    for name, value in loaded.items():
-        if isinstance(value, Unusual):
-            raise BadInput(f"tensor {name} of {path} is {value.kind}; save it as a dense tensor with its values")
-    tensors = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
-    require_names(tensors, path)
-    if not tensors:
-        raise BadInput(f"{path} holds no tensors")
-    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+def _load_torch(path: Path) -> TorchWeights:
+    states = read_states(load_torch_file(path), path)
+    for state in states.values():
+        require_names(state, path)
+    return TorchWeights(next(iter(states.values())), states if len(states) > 1 else {})
 
 
 @contextlib.contextmanager
-def rewriting(source: Path, target: Path) -> Iterator[Weights]:
+def rewriting(source: Path, target: Path, copy: str | None = None) -> Iterator[Weights]:
     """Yield writable weights of a copy of `source`; on success the copy becomes `target`, atomically.
 
-    A safetensors source is copied byte for byte; a torch source is written as safetensors.
+    A safetensors source is copied byte for byte; a torch source is written as safetensors. Of a file with several
+    copies of its weights, those of the one that `copy` names are yielded.
 
     Raises:
-        BadInput: as `open_weights`, or if `target` cannot be written, or for an ONNX file.
+        BadInput: as `open_weights`, or if `target` cannot be written, or for an ONNX file, or as `chosen_copy`.
     """
     weights = open_weights(source)
+    chosen = chosen_copy(weights, copy, str(source))
     if weights.exported:
         raise BadInput(f"{source} was exported from a checkpoint: mark that one, and export it then")
     with atomic_path(target) as temporary:
         if isinstance(weights, FileWeights):
             with ThreadPoolExecutor(1) as worker:  # waits for the copy even where marking fails
-                copy = CopiedWeights(source, temporary, worker)
-                yield copy
-                copy.flush()
+                copied = CopiedWeights(source, temporary, worker)
+                yield chosen_copy(copied, copy, str(source))
+                copied.flush()
         else:
-            yield weights
-            save_file({name: weights.tensor(name).clone() for name in weights.names()}, temporary)
+            yield chosen
+            save_file({name: chosen.tensor(name).clone() for name in chosen.names()}, temporary)
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:

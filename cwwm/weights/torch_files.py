@@ -314,9 +314,11 @@ class _Builder:
         self._left = _OVERLAP * sum(size for _, size in runs.values())
 
     def built(self, tree: Any, depth: int = 0) -> Any:  # noqa: ANN401
-        """Return the tree with tensors; only mappings in mappings are entered: state dicts lie nowhere else."""
+        """Return the tree with tensors; mappings in mappings are entered, and lists of tensors: no others hold weights."""
         if isinstance(tree, _View):
             return self._tensor(tree)
+        if isinstance(tree, list) and tree and all(isinstance(value, _View) for value in tree):
+            return [self._tensor(value) for value in tree]
         if not isinstance(tree, Mapping):
             return tree
         if depth > _STATE_DEPTH:
