@@ -163,6 +163,7 @@ class Reading:
         reader: by the name in `cwwm.readers`.
         sighting: the copy and the names of the suspect that were read.
         copies: whether the message was read in each copy of the weights, by label; empty if there is one.
+        tries: how many copies and namings were looked at.
     """
 
     mark: Mark
@@ -171,6 +172,7 @@ class Reading:
     reader: str
     sighting: Sighting
     copies: Mapping[str, bool]
+    tries: int
 
 
 def read_file(
@@ -205,7 +207,9 @@ def read_file(
     readings = look.read_all(scheme, _suspect(suspect, mark), key, mark)
     best, several = readings.best, len(readings.all) > 1
     copies = {one.sighting.label: one.extraction.ok for one in readings.all} if several else {}
-    return Reading(mark, best.extraction, best.alignment, look.reader.name, best.sighting, copies)
+    return Reading(
+        mark, best.extraction, best.alignment, look.reader.name, best.sighting, copies, readings.seen.tries
+    )
 
 
 _LARGE_POOL = 1 << 28  # weights of a carrier

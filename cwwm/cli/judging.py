@@ -21,7 +21,15 @@ from cwwm.cli.options import (
     TextFile,
     TriedText,
 )
-from cwwm.cli.reading import alignment_json, all_finite, finite, print_alignment, print_reader
+from cwwm.cli.reading import (
+    alignment_json,
+    all_finite,
+    finite,
+    names_json,
+    print_alignment,
+    print_names,
+    print_reader,
+)
 from cwwm.ownership.message import bits_to_hex, bits_to_text
 from cwwm.support.console import DONE, NO, print_json, say
 
@@ -51,9 +59,12 @@ def extract(
     if json:
         print_json({"ok": found.ok, "hex": bits_to_hex(found.bits), "text": bits_to_text(found.bits),
                     "erased": found.erased, "applicable": found.applicable, "reason": found.reason,
-                    "reader": reading.reader, **alignment_json(reading.alignment)})  # fmt: skip
+                    "reader": reading.reader,
+                    **names_json(reading.sighting, reading.copies, reading.tries), **alignment_json(reading.alignment)})  # fmt: skip
         return DONE if found.ok else NO
     print_reader(reading.reader, reading.mark, original, found.ok)
+    told = {label: "message read" if ok else "no message" for label, ok in reading.copies.items()}
+    print_names(reading.sighting, told, reading.tries)
     print_alignment(reading.alignment)
     if not found.applicable:
         say(f"not applicable: {found.reason}")
@@ -123,9 +134,12 @@ def verify(
                     "message_recovered": found.recovered, "statistics": all_finite(found.evidence.log10_p),
                     "details": dict(found.evidence.details), "innocents": all_finite(found.innocents),
                     "plugin": found.plugin or None, "reader": found.reader,
+                    **names_json(found.sighting, all_finite(found.copies), found.tries),
                     **alignment_json(found.alignment)})  # fmt: skip
     else:
         print_reader(found.reader, kept, original, found.recovered)
+        told = {label: f"log10 p = {log10_p:.1f}" for label, log10_p in found.copies.items()}
+        print_names(found.sighting, told, found.tries)
         print_alignment(found.alignment)
         if not found.extraction.applicable:
             say(f"not applicable: {found.extraction.reason}")
@@ -205,10 +219,12 @@ def dispute(
 def _verdict_words(found: "Verification") -> str:
     """Return a verdict in one line, with how it was read and by whose code."""
     plugin = f", by the plugin {found.plugin}: read its code" if found.plugin else ""
-    return f"{found.verdict.reason} (read {found.reader}{plugin})"
+    named = f", {found.sighting.label}" if found.tries > 1 else ""
+    return f"{found.verdict.reason} (read {found.reader}{named}{plugin})"
 
 
 def _verdict_json(found: "Verification") -> dict[str, Any]:
     return {"proven": found.verdict.proven, "log10_p": finite(found.verdict.log10_p),
             "reason": found.verdict.reason, "message_recovered": found.recovered, "reader": found.reader,
-            "plugin": found.plugin or None, **alignment_json(found.alignment)}  # fmt: skip
+            "plugin": found.plugin or None,
+            **names_json(found.sighting, all_finite(found.copies), found.tries), **alignment_json(found.alignment)}  # fmt: skip

@@ -10,6 +10,7 @@ from cwwm.cli.options import (
     DEFAULT_SCHEME,
     Budget,
     Carrier,
+    Copy,
     Depth,
     Hex,
     Images,
@@ -59,6 +60,7 @@ def embed(
     carrier: Carrier = None,
     images: Images = None,
     network: Network = None,
+    copy: Copy = None,
     survive: Survive = None,
     budget_energy: Budget = None,
     budget_depth: Depth = None,
@@ -91,15 +93,15 @@ def embed(
         refuse_photographs(scheme, images, network)
     else:
         refuse_targets(scheme, survive, budget_energy, budget_depth)
-    felt = sensitivity_of(model, images, network, carrier or given.get("carrier"))
+    felt = sensitivity_of(model, images, network, carrier or given.get("carrier"), copy)
     targets = targets_of(payload_bits, survive, budget_energy, budget_depth)
-    planned = plan_scheme(model, scheme, targets, carrier, given, felt)
+    planned = plan_scheme(model, scheme, targets, carrier, given, felt, copy)
     if on_magnitudes:
         planned = {"covert": covert, **planned}
     made = make_scheme(scheme, planned)
     if not made.weighs_layers:
         refuse_photographs(scheme, images, network)
-    marked = embed_file(model, output, made, bits, owner, sensitivity=felt, force=force)
+    marked = embed_file(model, output, made, bits, owner, sensitivity=felt, copy=copy, force=force)
     _tell(model, made, marked, json)
     return DONE
 

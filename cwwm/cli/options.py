@@ -76,6 +76,10 @@ Images = Annotated[
     ),
 ]
 Network = Annotated[str | None, typer.Option(help="The checkpoint's network, by its name in timm; with --images.")]
+Copy = Annotated[
+    str | None,
+    typer.Option(help="Of a file that holds several copies of its weights, raw and averaged, the one to mark."),
+]
 PayloadBits = Annotated[int, typer.Option(help="Length of the message in bits.")]
 Text = Annotated[str | None, typer.Option("--message", help="The message, as text.")]
 Plugins = Annotated[

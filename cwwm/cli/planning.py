@@ -9,6 +9,7 @@ from cwwm.cli.options import (
     DEFAULT_SCHEME,
     Budget,
     Carrier,
+    Copy,
     Depth,
     Images,
     Json,
@@ -42,6 +43,7 @@ def plan(
     ] = None,
     images: Images = None,
     network: Network = None,
+    copy: Copy = None,
     json: Json = False,
 ) -> int:
     """Choose the strength or the code of a mark for this checkpoint, and show what it stands and what it costs.
@@ -50,12 +52,12 @@ def plan(
     For codes on magnitudes its first line is the cheapest code that survives stated attacks; targets that cannot be
     met are refused, with the nearest that can.
     """
-    from cwwm.weights.checkpoint import open_weights
+    from cwwm.owner import open_host
 
-    weights = open_weights(model)
+    weights = open_host(model, copy)
     if scheme == DEFAULT_SCHEME:
         refuse_targets(scheme, survive, budget_energy, budget_depth)
-        felt = sensitivity_of(model, images, network, carrier)
+        felt = sensitivity_of(model, images, network, carrier, copy)
         return _plan_spread(weights, payload_bits, carrier, gain, felt, json)
     refuse_photographs(scheme, images, network)
     targets = targets_of(payload_bits, survive, budget_energy, budget_depth)

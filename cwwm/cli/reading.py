@@ -1,5 +1,6 @@
 """How a suspect was read, in words and in JSON."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from cwwm.support.console import say
 if TYPE_CHECKING:
     from cwwm.alignment import Alignment
     from cwwm.ownership.mark import Mark
+    from cwwm.ownership.sightings import Sighting
 
 
 def finite(value: float) -> float | None:
@@ -51,3 +53,24 @@ def print_alignment(alignment: "Alignment | None") -> None:
         tensors = ", ".join(f"{count:,} {what}" for what, count in alignment.tensors.items())
         say(f"layers of the owner's copy: {tensors}")
         say(f"aligned: {alignment.score:.1%} of the owner's copy recognised; channels: {counts}")
+
+
+def names_json(sighting: "Sighting", copies: Mapping[str, object], tries: int) -> dict[str, Any]:
+    """Return under which names and in which copy a suspect was read, to be merged into a JSON object."""
+    naming = sighting.naming
+    facts = {"prefix_added": naming.added, "prefix_removed": naming.removed, "tries": tries}
+    return {"names": facts | {"copy": sighting.copy or None, "copies": copies, "in_parts": dict(sighting.products)}}
+
+
+def print_names(sighting: "Sighting", copies: Mapping[str, str], tries: int) -> None:
+    """Say under which names and in which copy a suspect was read, where there was a choice."""
+    for label, what in copies.items():
+        say(f"copy {label}: {what}")
+    if copies:
+        say(f"read: the copy {sighting.label}")
+    elif not sighting.naming.plain or sighting.copy:
+        say(f"names: {sighting.label}")
+    if tries > 1:
+        say(f"copies and namings looked at: {tries}; p counts them")
+    for form, count in sighting.products:
+        say(f"weights stored in parts: {count:,} ({form})")

@@ -35,7 +35,7 @@ def refuse_photographs(scheme: str, *options: object) -> None:
 
 
 def sensitivity_of(
-    model: Path, images: Path | None, network: str | None, carrier: str | None
+    model: Path, images: Path | None, network: str | None, carrier: str | None, copy: str | None
 ) -> dict[str, float] | None:
     """Return what a network's answers feel of each layer; None without photographs."""
     if images is None and network is None:
@@ -43,7 +43,7 @@ def sensitivity_of(
     if images is None or network is None:
         raise BadInput("--images and --network go together: photographs, and the network's name in timm")
     from cwwm.design.spread import CARRIER
+    from cwwm.owner import open_host
     from cwwm.probing import probe
-    from cwwm.weights.checkpoint import open_weights
 
-    return probe(open_weights(model), network, images, carrier or CARRIER)
+    return probe(open_host(model, copy), network, images, carrier or CARRIER)

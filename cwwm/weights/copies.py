@@ -1,7 +1,7 @@
 """Copies of one model's weights in a file: raw and averaged ones, side by side or under names of their own.
 
-Training scripts keep state dicts inside mappings of any names (``model``, ``params_ema``), which are told by what they
-hold: tensors. What an optimiser keeps is none.
+Training scripts keep state dicts inside mappings of any names (``model``, ``params_ema``), which are told by what
+they hold: tensors. What an optimiser keeps is none.
 """
 
 import re
@@ -188,9 +188,8 @@ def copies_of(weights: Weights) -> dict[str, Weights]:
     found = dict[str, Weights]()
     for label, table in averages(weights.names()).items() if layers else ():
         shapes = {name: weights.shape(stored) for name, stored in (undotted(layers, table) or table).items()}
-        if _is_copy(layers, shapes) and not any(
-            set(table.values()) <= set(other.names()) for other in found.values()
-        ):
+        known = any(set(table.values()) <= set(other.names()) for other in found.values())
+        if _is_copy(layers, shapes) and not known:
             found[label] = RenamedWeights(weights, {stored: stored for stored in table.values()})
     return {_RAW: RenamedWeights(weights, {name: name for name in raw}), **found} if found else {}
 
@@ -204,8 +203,8 @@ def chosen_copy(weights: Weights, copy: str | None, what: str) -> Weights:
     copies = copies_of(weights)
     if copy is None and copies:
         raise BadInput(
-            f"{what} holds {len(copies)} copies of the same weights: {', '.join(copies)}; name one with --copy, the "
-            "others stay unmarked"
+            f"{what} holds {len(copies)} copies of the same weights: {', '.join(copies)}; name one with --copy, "
+            "the others stay unmarked"
         )
     if copy is not None and not copies:
         raise BadInput(f"{what} holds one copy of its weights: leave out --copy")

@@ -1,7 +1,7 @@
 """Weights that are stored in parts, read as the product that a network computes with: pruning masks, weight norm.
 
-PyTorch keeps a pruned weight as ``weight_orig`` and ``weight_mask``, and one under weight or spectral norm in the parts
-that its parametrisation learns. They are multiplied where a tensor is read, and nowhere before.
+PyTorch keeps a pruned weight as ``weight_orig`` and ``weight_mask``, and one under weight or spectral norm in the
+parts that its parametrisation learns. They are multiplied where a tensor is read, and nowhere before.
 """
 
 import math

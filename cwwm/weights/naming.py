@@ -131,8 +131,8 @@ def find_naming(layers: Shapes, shapes: Shapes, plain: bool = True) -> Naming | 
     first, *others = [naming for naming in alike if naming.rank == alike[0].rank]
     if others and best.shapes:
         raise BadInput(
-            f"the mark's layers are there twice: with the {first}, and with the {others[0]}; save each as a file of "
-            "its own, and count both with --tried suspects=2"
+            f"the mark's layers are there twice: with the {first}, and with the {others[0]}; save each as a file "
+            "of its own, and count both with --tried suspects=2"
         )
     return PLAIN if others else first
 
@@ -196,8 +196,8 @@ def renamed(weights: Weights, table: Table, naming: Naming, layers: Iterable[str
 def averages(names: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return what names call an average (``ema.``, ``_ema``): by that word, names without it and as stored.
 
-    A part of a name may be the word (``model_ema.fc.weight``), or only hold it (``fc.weight_ema``): both readings are
-    returned, and shapes say which one is meant.
+    A part of a name may be the word (``model_ema.fc.weight``), or only hold it (``fc.weight_ema``): both readings
+    are returned, and shapes say which one is meant.
     """
     found = defaultdict[str, dict[str, str]](dict)
     for name in names:

@@ -314,7 +314,7 @@ class _Builder:
         self._left = _OVERLAP * sum(size for _, size in runs.values())
 
     def built(self, tree: Any, depth: int = 0) -> Any:  # noqa: ANN401
-        """Return the tree with tensors; mappings in mappings are entered, and lists of tensors: no others hold weights."""
+        """Return the tree with tensors; only mappings in mappings are entered, and lists of tensors in these."""
         if isinstance(tree, _View):
             return self._tensor(tree)
         if isinstance(tree, list) and tree and all(isinstance(value, _View) for value in tree):
