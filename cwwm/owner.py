@@ -162,7 +162,7 @@ class Reading:
         alignment: to the reference or original, where one was made.
         reader: by the name in `cwwm.readers`.
         sighting: the copy and the names of the suspect that were read.
-        copies: whether the message was read in each copy of the weights, by label; empty if there is one.
+        copies: whether the mark's message was read in each copy of the weights, by label; empty if there is one.
         tries: how many copies and namings were looked at.
     """
 
@@ -206,7 +206,7 @@ def read_file(
     look = Look.of_owner(scheme, mark, copy, unmarked, per_channel=per_channel, names=names)
     readings = look.read_all(scheme, _suspect(suspect, mark), key, mark)
     best, several = readings.best, len(readings.all) > 1
-    copies = {one.sighting.label: one.extraction.ok for one in readings.all} if several else {}
+    copies = {one.sighting.label: one.confirmed for one in readings.all} if several else {}
     return Reading(
         mark, best.extraction, best.alignment, look.reader.name, best.sighting, copies, readings.seen.tries
     )

@@ -20,6 +20,7 @@ from cwwm.weights.view import FLOAT_DTYPES, Weights
 
 _ORDER = 0.05  # of likeness: what a place at the other end of the order costs
 _CLEAR = 0.25  # of likeness: by which a square matrix is taken for a transposed one
+_TELLING = 64  # rows of a layer that tell it from another
 _MOST = 1000  # tensors of one shape that are looked at
 _FLOATS = (*FLOAT_DTYPES, "float64")
 
@@ -61,6 +62,47 @@ def find_sources(owner: Weights, suspect: Weights, hidden: Mapping[str, Tensor])
     free = [name for name in suspect.names() if name not in taken and suspect.dtype(name) in _FLOATS]
     found |= _by_content([name for name in names if name not in found], free, owner, suspect, hidden)
     return {name: found[name] for name in names if name in found}
+
+
+def names_by_content(owner: Weights, suspect: Weights, hidden: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the suspect's names of layers that go by another layer's name there, of one shape, as content tells.
+
+    For a suspect whose layers under their own names are not like the owner's, while under each other's they are.
+
+    Args:
+        owner: the owner's copy. suspect: with the owner's names, in another order perhaps.
+        hidden: flat indices, int64, by tensor, of the owner's weights that are not looked at.
+
+    Returns:
+        Names in the suspect by the owner's, of layers that changed places; empty where content is not clear.
+    """
+    both = [name for name in prunable(owner) if name in suspect and suspect.shape(name) == owner.shape(name)]
+    found = dict[str, str]()
+    for names in _by_shape([name for name in both if suspect.dtype(name) in _FLOATS], owner).values():
+        found |= _exchanged(names[:_MOST], owner, suspect, hidden)
+    return found
+
+
+def _exchanged(
+    names: Sequence[str], owner: Weights, suspect: Weights, hidden: Mapping[str, Tensor]
+) -> dict[str, str]:
+    """Return which of the layers of one shape changed places."""
+    if len(names) < 2:
+        return {}
+    mine = {name: _some(_rows(owner, name, hidden)) for name in names}
+    theirs = {name: _some(Source(name).tensor(suspect)) for name in names}
+    unlike = [name for name in names if _likeness(mine[name], theirs[name]) < _CLEAR]
+    if len(unlike) < 2:
+        return {}
+    likeness = np.array([[_likeness(mine[a], theirs[b]) for b in unlike] for a in unlike])
+    pairs = {unlike[row]: unlike[column] for row, column in zip(*_assigned(likeness), strict=True)}
+    clear = any(likeness.max(1) - likeness.diagonal() > _CLEAR)
+    return {name: other for name, other in pairs.items() if clear and name != other}
+
+
+def _some(rows: Tensor) -> Tensor:
+    """Return some of a layer's rows, spread over it: enough to tell layers apart, whose pairs are many."""
+    return rows[:: -(-len(rows) // _TELLING)].clone()
 
 
 def _by_name(name: str, owner: Weights, suspect: Weights, hidden: Mapping[str, Tensor]) -> Source | None:

@@ -60,7 +60,8 @@ def extract(
         print_json({"ok": found.ok, "hex": bits_to_hex(found.bits), "text": bits_to_text(found.bits),
                     "erased": found.erased, "applicable": found.applicable, "reason": found.reason,
                     "reader": reading.reader,
-                    **names_json(reading.sighting, reading.copies, reading.tries), **alignment_json(reading.alignment)})  # fmt: skip
+                    **names_json(reading.sighting, reading.copies, reading.tries),
+                    **alignment_json(reading.alignment)})  # fmt: skip
         return DONE if found.ok else NO
     print_reader(reading.reader, reading.mark, original, found.ok)
     told = {label: "message read" if ok else "no message" for label, ok in reading.copies.items()}
@@ -227,4 +228,5 @@ def _verdict_json(found: "Verification") -> dict[str, Any]:
     return {"proven": found.verdict.proven, "log10_p": finite(found.verdict.log10_p),
             "reason": found.verdict.reason, "message_recovered": found.recovered, "reader": found.reader,
             "plugin": found.plugin or None,
-            **names_json(found.sighting, all_finite(found.copies), found.tries), **alignment_json(found.alignment)}  # fmt: skip
+            **names_json(found.sighting, all_finite(found.copies), found.tries),
+            **alignment_json(found.alignment)}  # fmt: skip

@@ -58,7 +58,12 @@ def print_alignment(alignment: "Alignment | None") -> None:
 def names_json(sighting: "Sighting", copies: Mapping[str, object], tries: int) -> dict[str, Any]:
     """Return under which names and in which copy a suspect was read, to be merged into a JSON object."""
     naming = sighting.naming
-    facts = {"prefix_added": naming.added, "prefix_removed": naming.removed, "tries": tries}
+    facts = {
+        "prefix_added": naming.added,
+        "prefix_removed": naming.removed,
+        "tries": tries,
+        "exchanged": sighting.exchanged,
+    }
     return {"names": facts | {"copy": sighting.copy or None, "copies": copies, "in_parts": dict(sighting.products)}}
 
 
@@ -72,5 +77,7 @@ def print_names(sighting: "Sighting", copies: Mapping[str, str], tries: int) -> 
         say(f"names: {sighting.label}")
     if tries > 1:
         say(f"copies and namings looked at: {tries}; p counts them")
+    if sighting.exchanged:
+        say(f"layers under each other's names, told by their content: {sighting.exchanged}")
     for form, count in sighting.products:
         say(f"weights stored in parts: {count:,} ({form})")

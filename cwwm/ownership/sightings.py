@@ -1,6 +1,6 @@
 """Where a mark may be in a model: in which of its copies, and under which names. Each that is read is a try."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cwwm.ownership.evidence import Tried
@@ -8,7 +8,17 @@ from cwwm.ownership.mark import Mark
 from cwwm.support.errors import BadInput
 from cwwm.weights.copies import TorchWeights, copies_of
 from cwwm.weights.derived import DerivedWeights, derived
-from cwwm.weights.naming import PLAIN, Naming, Shapes, averages, find_naming, is_average, renamed, undotted
+from cwwm.weights.naming import (
+    PLAIN,
+    Naming,
+    RenamedWeights,
+    Shapes,
+    averages,
+    find_naming,
+    is_average,
+    renamed,
+    undotted,
+)
 from cwwm.weights.view import Weights
 
 
@@ -21,12 +31,14 @@ class Sighting:
         copy: which copy of the weights it is; empty where the model has one.
         naming: how the names are told from the mark's.
         products: how many weights are stored in parts, by form; see `cwwm.weights.derived`.
+        exchanged: how many layers go by each other's names, as their content told.
     """
 
     weights: Weights
     copy: str = ""
     naming: Naming = PLAIN
     products: tuple[tuple[str, int], ...] = ()
+    exchanged: int = 0
 
     @property
     def label(self) -> str:
@@ -93,6 +105,12 @@ def _of_copy(weights: Weights, copy: str, layers: Shapes) -> Iterator[Sighting]:
         taken.append(frozenset(table.values()))
         label = f"{copy}: {word}" if copy else word
         yield Sighting(renamed(whole, table, naming, layers), label, naming, forms)
+
+
+def in_their_places(sighting: Sighting, names: Mapping[str, str]) -> Sighting:
+    """Return a sighting whose layers go by each other's names, with `names` of theirs by the mark's, set right."""
+    table = {name: name for name in sighting.weights.names()} | dict(names)
+    return replace(sighting, weights=RenamedWeights(sighting.weights, table), exchanged=len(names))
 
 
 def same_model(model: Weights, mark: Mark, accepted: Callable[[Weights], bool]) -> Weights | None:

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from cwwm.alignment import Alignment
+from cwwm.alignment.sources import names_by_content
 from cwwm.commitment import Commitment
 from cwwm.ownership.evidence import PROOF_RATE, Evidence, Tried, Verdict, judge
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
-from cwwm.ownership.sightings import Sighting, Sightings, same_model, sightings
+from cwwm.ownership.sightings import Sighting, Sightings, in_their_places, same_model, sightings
 from cwwm.readers import READERS, Aligned, Blind, Informed, PerChannel, Reader, reads_originals, view_of
 from cwwm.schemes import Claim, Extraction, Scheme, scheme_of
 from cwwm.schemes.common.keyed import hidden_hosts
@@ -26,11 +27,19 @@ _SAME_CHANNEL = 0.9  # least cosine of a filter of the marked copy with the orig
 
 @dataclass(frozen=True)
 class One:
-    """What one copy of a model says under one naming, with the alignment to what is owned if one was made."""
+    """What one copy of a model says under one naming.
+
+    Attributes:
+        sighting: the copy and its names.
+        extraction: what was read.
+        alignment: to what is owned, if one was made.
+        confirmed: whether the mark's salt follows from the message that was read: then it is the one written.
+    """
 
     sighting: Sighting
     extraction: Extraction
     alignment: Alignment | None
+    confirmed: bool
 
 
 @dataclass(frozen=True)
@@ -42,8 +51,9 @@ class Readings:
 
     @property
     def best(self) -> One:
-        """Return the first that gives a message, else the first that has a place for one."""
-        return min(self.all, key=lambda one: (not one.extraction.ok, not one.extraction.applicable))
+        """Return the first with the message that the mark was made for, else the first that gives any."""
+        found = self.all
+        return min(found, key=lambda one: (not one.confirmed, not one.extraction.ok, not one.extraction.applicable))
 
     def strongest(self, scheme: Scheme, claim: Claim) -> tuple[One, Evidence]:
         """Return the one that speaks most for a claim, with its evidence."""
@@ -110,16 +120,27 @@ class Look:
             original = known_original(original, mark, names[1])
         return cls.at(scheme, reference=reference, original=original, per_channel=per_channel)
 
-    def read(self, scheme: Scheme, suspect: Weights, key: Key, mark: Mark) -> tuple[Extraction, Alignment | None]:
-        """Return what a suspect says to a key and a mark, and the alignment to what is owned if one is made."""
-        view = view_of(self.reader, scheme, suspect, key, mark, self.owned)
-        return view.extraction(scheme, key, mark), view.alignment
+    def read(self, scheme: Scheme, sighting: Sighting, key: Key, mark: Mark) -> "One":
+        """Return what one copy of a suspect says to a key and a mark."""
+        view = view_of(self.reader, scheme, sighting.weights, key, mark, self.owned)
+        if (
+            view.alignment is not None
+            and self.owned is not None
+            and len(view.alignment.layers) < len(view.alignment.sources)
+        ):
+            hidden = {} if self.reader.takes_original else hidden_hosts(key, mark, scheme.hosts)
+            names = names_by_content(self.owned, sighting.weights, hidden)
+            if names:
+                sighting = in_their_places(sighting, names)
+                view = view_of(self.reader, scheme, sighting.weights, key, mark, self.owned)
+        found = view.extraction(scheme, key, mark)
+        confirmed = found.ok and scheme.written(mark).follows_from(key, found.bits)
+        return One(sighting, found, view.alignment, confirmed)
 
     def read_all(self, scheme: Scheme, suspect: Weights, key: Key, mark: Mark) -> "Readings":
         """Return what each copy of a suspect says, under the names that fit; see `cwwm.ownership.sightings`."""
         seen = sightings(suspect, mark)
-        found = ((sighting, *self.read(scheme, sighting.weights, key, mark)) for sighting in seen.found)
-        return Readings(seen, tuple(One(*one) for one in found))
+        return Readings(seen, tuple(self.read(scheme, sighting, key, mark) for sighting in seen.found))
 
     def counted(self, tried: Tried) -> Tried:
         """Return what was tried, with the choice of this look: blind, and without an alignment, were the others."""

@@ -5,7 +5,7 @@ they hold: tensors. What an optimiser keeps is none.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,11 @@ def read_states(tree: object, path: Path) -> dict[str, dict[str, Tensor]]:
     if not states:
         raise BadInput(f"{path} holds no tensors")
     first = _first(tree, states)
-    main = _plain(_joined(first, tree, states), path)
-    found = {first: main}
+    parts = _parts(first, states)
+    main = _plain(_joined(parts, states) if parts else states[first], path)
+    found, shapes = {first: main}, _shapes(main)
     for label, state in states.items():
-        if label != first and _is_copy(_shapes(main), _shapes(state)):
+        if label not in (first, *parts) and _is_copy(shapes, _shapes(state)):
             found[label] = _plain(state, path)
     return found | _lists(tree, main, path)
 
@@ -96,19 +97,22 @@ def _first(tree: _State, states: Mapping[str, _State]) -> str:
     return kinds[0]
 
 
-def _joined(first: str, tree: _State, states: Mapping[str, _State]) -> _State:
-    """Return a model whose parts (``encoder``, ``decoder``) are state dicts of their own as one; else the first."""
+def _parts(first: str, states: Mapping[str, _State]) -> list[str]:
+    """Return the keys of a model whose parts (``encoder``, ``decoder``) are state dicts of their own; else none."""
     if first.rpartition(".")[2] in ("", *_WRAPPERS):
-        return states[first]
+        return []
     shapes = _shapes(states[first])
-    parts = [
+    others = [
         label
         for label, state in states.items()
         if label != first and _has_weights(state) and not _is_copy(shapes, _shapes(state)) and not is_average(label)
     ]
-    if not parts:
-        return states[first]
-    return {f"{label}.{name}": value for label in (first, *parts) for name, value in states[label].items()}
+    return [first, *others] if others else []
+
+
+def _joined(parts: Sequence[str], states: Mapping[str, _State]) -> _State:
+    """Return the parts of a model as one state dict, under their keys."""
+    return {f"{label}.{name}": value for label in parts for name, value in states[label].items()}
 
 
 def _has_weights(state: _State) -> bool:
@@ -123,6 +127,8 @@ def _shapes(state: _State) -> Shapes:
 
 def _is_copy(model: Shapes, other: Shapes) -> bool:
     """Say whether half of the weights are in both, of one shape, under one prefix."""
+    if 2 * len(other) < len(model):
+        return False
     if 2 * fit_of(model, other).shapes >= len(model):
         return True
     try:
@@ -145,13 +151,15 @@ def _plain(state: _State, path: Path) -> dict[str, Tensor]:
 
 def _lists(tree: _State, model: Mapping[str, Tensor], path: Path) -> dict[str, dict[str, Tensor]]:
     """Return lists of tensors that have the shapes of the model's parameters, in their order, by key."""
-    found = {}
+    found, shapes = {}, _shapes(model)
+    names = [name for name in model if not _STATISTIC.search(name)]
     for label, values in _tensor_lists(tree):
-        names = [name for name in model if not _STATISTIC.search(name)]
+        if 2 * len(values) < len(shapes):
+            continue
         left = iter(names)
         places = [next((name for name in left if model[name].shape == value.shape), None) for value in values]
         named = {name: value for name, value in zip(places, values, strict=True) if name is not None}
-        if len(named) == len(values) and _is_copy(_shapes(model), _shapes(named)):
+        if len(named) == len(values) and _is_copy(shapes, _shapes(named)):
             found[label] = _plain(named, path)
     return found
 

@@ -5,7 +5,6 @@ shapes alone: no weight is read, so the search tells nothing of a mark. Averages
 names of their own (``ema.``, ``model_ema.``, ``_ema``) are told apart first.
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +19,7 @@ Shapes = Mapping[str, Shape]
 Table = Mapping[str, str]  # names as shown, and as stored
 
 _MOST_PARTS = 8  # dotted parts of a name that a prefix may have
-_WORD = r"(?:ema|shadow|swa|averaged?)"
-_IN_WORD = re.compile(rf"(?:^|(?<=\.)){_WORD}_(?=\w)|_{_WORD}(?=\.|$)")
-_WHOLE = re.compile(rf"(?:^|(?<=\.))(?:\w*_)?{_WORD}(?:_\w*)?\.")
+_WORDS = frozenset({"ema", "shadow", "swa", "averaged"})
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,9 @@ def find_naming(layers: Shapes, shapes: Shapes, plain: bool = True) -> Naming | 
     best = max(found.values(), default=Fit())
     if best <= own:
         return PLAIN if plain or own.is_most_of(layers) else None
-    alike = sorted((naming for naming, fit in found.items() if fit == best), key=lambda naming: naming.rank)
+    alike = sorted(
+        (naming for naming, fit in found.items() if fit == best), key=lambda naming: (naming.rank, naming.added)
+    )
     first, *others = [naming for naming in alike if naming.rank == alike[0].rank]
     if others and best.shapes:
         raise BadInput(
@@ -197,19 +196,36 @@ def averages(names: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return what names call an average (``ema.``, ``_ema``): by that word, names without it and as stored.
 
     A part of a name may be the word (``model_ema.fc.weight``), or only hold it (``fc.weight_ema``): both readings
-    are returned, and shapes say which one is meant.
+    are returned, that of more tensors first, and shapes say which one is meant.
     """
     found = defaultdict[str, dict[str, str]](dict)
     for name in names:
-        for word in (_WHOLE, _IN_WORD):
-            if match := word.search(name):
-                found[match[0]][name[: match.start()] + name[match.end() :]] = name
-    return dict(found)
+        for word, bare in _bare(name):
+            found[word][bare] = name
+    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+
+
+def _bare(name: str) -> Iterator[tuple[str, str]]:
+    """Yield the word by which a name is an average's, and the name without it, in both readings."""
+    parts = name.split(".")
+    at = next((n for n, part in enumerate(parts) if not _WORDS.isdisjoint(part.split("_"))), None)
+    if at is None:
+        return
+    part, before, behind = parts[at], parts[:at], parts[at + 1 :]
+    if behind:
+        yield f"{part}.", ".".join([*before, *behind])
+    first, *_, last = part.split("_")
+    if part == first:
+        return
+    if last in _WORDS:
+        yield f"_{last}", ".".join([*before, part.removesuffix(f"_{last}"), *behind])
+    elif first in _WORDS:
+        yield f"{first}_", ".".join([*before, part.removeprefix(f"{first}_"), *behind])
 
 
 def is_average(name: str) -> bool:
     """Say whether a tensor's name, or that of a copy, says that it is an average."""
-    return bool(_WHOLE.search(name + ".") or _IN_WORD.search(name))
+    return not _WORDS.isdisjoint(name.replace(".", "_").split("_"))
 
 
 def undotted(layers: Iterable[str], table: Table) -> dict[str, str]:
