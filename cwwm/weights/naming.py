@@ -214,13 +214,11 @@ def _bare(name: str) -> Iterator[tuple[str, str]]:
     part, before, behind = parts[at], parts[:at], parts[at + 1 :]
     if behind:
         yield f"{part}.", ".".join([*before, *behind])
-    first, *_, last = part.split("_")
-    if part == first:
-        return
-    if last in _WORDS:
-        yield f"_{last}", ".".join([*before, part.removesuffix(f"_{last}"), *behind])
-    elif first in _WORDS:
-        yield f"{first}_", ".".join([*before, part.removeprefix(f"{first}_"), *behind])
+    words = part.split("_")
+    if len(words) > 1 and words[-1] in _WORDS:
+        yield f"_{words[-1]}", ".".join([*before, "_".join(words[:-1]), *behind])
+    elif len(words) > 1 and words[0] in _WORDS:
+        yield f"{words[0]}_", ".".join([*before, "_".join(words[1:]), *behind])
 
 
 def is_average(name: str) -> bool:
