@@ -88,7 +88,7 @@ def _of_copy(weights: Weights, copy: str, layers: Shapes) -> Iterator[Sighting]:
     """Yield the sightings of one state dict: of the raw weights, and of averages beside them."""
     whole = derived(weights)
     forms = tuple(whole.forms.items()) if isinstance(whole, DerivedWeights) else ()
-    shapes = {name: whole.shape(name) for name in whole.names()}
+    shapes = {name: whole.shape(name) for name in whole.all_names()}
     apart = {} if any(map(is_average, layers)) else averages(shapes)
     raw = [name for name in shapes if not (apart and is_average(name))]
     taken = list[frozenset[str]]()
@@ -109,7 +109,7 @@ def _of_copy(weights: Weights, copy: str, layers: Shapes) -> Iterator[Sighting]:
 
 def in_their_places(sighting: Sighting, names: Mapping[str, str]) -> Sighting:
     """Return a sighting whose layers go by each other's names, with `names` of theirs by the mark's, set right."""
-    table = {name: name for name in sighting.weights.names()} | dict(names)
+    table = {name: name for name in sighting.weights.all_names()} | dict(names)
     return replace(sighting, weights=RenamedWeights(sighting.weights, table), exchanged=len(names))
 
 

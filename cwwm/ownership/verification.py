@@ -20,6 +20,7 @@ from cwwm.schemes.common.keyed import hidden_hosts
 from cwwm.support.errors import BadInput
 from cwwm.weights.carrier import host_digest, prunable, require_provable, weights_digest
 from cwwm.weights.view import Weights
+from cwwm.weights.weight_kind import weight_kind
 
 INNOCENT = -2.0  # log10 of the p-value above which a claim has nothing to do with a model
 _SAME_CHANNEL = 0.9  # least cosine of a filter of the marked copy with the original's in its place
@@ -263,8 +264,11 @@ def _plugin(scheme: Scheme) -> str:
 
 
 def copy_digest(weights: Weights) -> str:
-    """Return what identifies a marked copy: SHA-256 of all its convolution and linear weights."""
-    return weights_digest(weights, prunable(weights))
+    """Return what identifies a marked copy: SHA-256 of all its convolution and linear weights, by all their names.
+
+    A file of safetensors holds each name's own copy of a tied tensor, and is the same copy.
+    """
+    return weights_digest(weights, [n for n in weights.all_names() if weight_kind(n, weights.shape(n))])
 
 
 def is_original(weights: Weights, mark: Mark) -> bool:

@@ -20,7 +20,8 @@ from torch import Tensor
 from cwwm.support.bounds import text, whole
 from cwwm.support.errors import BadInput
 from cwwm.weights.dead import Dead
-from cwwm.weights.view import FLOAT_DTYPES, TensorWeights, Weights
+from cwwm.weights.view import FLOAT_DTYPES, WEIGHT_DTYPES, TensorWeights, Weights
+from cwwm.weights.weight_kind import weight_kind
 
 LARGE_LAYER = 10_000
 WIDE_ROW = 16
@@ -36,27 +37,12 @@ RULES = {
     "classifier": "the weight of the last layer, which answers the classes",
     "wide": "convolution and linear weights of at least 16 inputs an output, no depthwise ones",
 }
+_CARRIERS = ", ".join(FLOAT_DTYPES)
+_SHOWN = 3  # tensors that are left out and named
 ALIVE = "alive:"  # leads a rule whose carrier leaves out what is said to be dead
 NOTHING_DEAD = Dead()
 
-_WEIGHT = re.compile(r"(^|[._])weight$")
-_NOT_LINEAR = re.compile(
-    r"(^|[._])(embeddings?|embed|wte|wpe|emb|embed_tokens|token|tok|pos|position|cls|norm\w*|bn\w*)([._]|$)"
-    r"|relative|rel_pos|(token|position|word|pos|tok|type)_emb"
-)
 _CLASSIFIER = re.compile(r"(^|\.)(classif\w*|fc|head|heads|head_dist|last_linear|lm_head|output)(\.\w+)*$")
-
-
-def weight_kind(name: str, shape: Sequence[int]) -> str | None:
-    """Return ``"conv"`` or ``"linear"`` for a weight that can be pruned, else None.
-
-    Norms, biases, layer scales (all of one axis), embeddings and position tables are none.
-    """
-    if not _WEIGHT.search(name) or len(shape) < 2 or math.prod(shape) in (0, max(shape)):
-        return None
-    if len(shape) >= 3:
-        return "conv"
-    return None if _NOT_LINEAR.search(name.rsplit(".", 1)[0]) else "linear"
 
 
 @dataclass(frozen=True)
@@ -114,7 +100,7 @@ class Carrier:
 
         A regular expression may name any float tensor, norms and embeddings included. After ``alive:`` either
         leaves out the rows and columns that `dead` names, by tensor, and layers of which nothing is left; other
-        rules take no notice of it.
+        rules take no notice of it. Rules leave out what is no float: see `left_out`.
 
         Raises:
             BadInput: if no tensor matches, the expression is malformed, a dtype cannot carry, or nobody said what
@@ -125,10 +111,9 @@ class Carrier:
         found = (Layer(n, weights.shape(n), weights.dtype(n), lost.get(n, NOTHING_DEAD)) for n in names)
         layers = tuple(layer for layer in found if layer.size or layer.dead == NOTHING_DEAD)
         if not layers:
-            raise BadInput(f"carrier '{rule}' matches no weight of this model; see cwwm inspect for its layers")
+            raise BadInput(f"carrier '{rule}' matches no weight of this model{_why_empty(weights, rule)}")
         for layer in layers:
-            if layer.dtype not in FLOAT_DTYPES:
-                raise BadInput(f"{layer.name} is {layer.dtype}; carriers are {', '.join(FLOAT_DTYPES)}")
+            _require_carrying(weights, layer)
         return cls(rule, layers)
 
     @cached_property
@@ -160,8 +145,9 @@ class Carrier:
         """Return SHA-256 of the pool: names, shapes and dtypes, then the raw bytes layer by layer."""
         digest = hashlib.sha256(repr(self.layers).encode())
         for layer in self.layers:
-            tensor = weights.tensor(layer.name).contiguous().cpu()
-            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+            tensor = weights.stored(layer.name)
+            if tensor is not None:  # of what cannot be read the first line tells name, shape and dtype
+                digest.update(tensor.contiguous().cpu().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     def to_json(self) -> dict[str, Any]:
@@ -255,14 +241,36 @@ def host_digest(weights: Weights) -> str:
     return weights_digest(weights if weights.module is None else TensorWeights(weights.module.state_dict()))
 
 
-def prunable(weights: Weights) -> list[str]:
-    """Return the names of all convolution and linear weights: what an attacker's global ranking covers."""
+def shaped_as_weights(weights: Weights) -> list[str]:
+    """Return the names of all tensors that by name and shape are convolution and linear weights, of any dtype."""
     return [name for name in weights.names() if weight_kind(name, weights.shape(name))]
+
+
+def prunable(weights: Weights) -> list[str]:
+    """Return the names of all convolution and linear weights: what an attacker's global ranking covers.
+
+    Packed integers and complex numbers are none of them.
+    """
+    return [name for name in shaped_as_weights(weights) if weights.dtype(name) in WEIGHT_DTYPES]
+
+
+def left_out(weights: Weights, rule: str) -> dict[str, str]:
+    """Return what a rule of `RULES` would choose if it were of floats, by tensor, with what it is instead."""
+    shaped = _shaped(weights, rule.removeprefix(ALIVE)) or ()
+    return {name: dtype for name in shaped if (dtype := weights.dtype(name)) not in WEIGHT_DTYPES}
+
+
+def said_left_out(lost: Mapping[str, str]) -> str:
+    """Return `left_out` in words; empty if there is nothing."""
+    if not lost:
+        return ""
+    first = ", ".join(f"{name} ({dtype or 'unknown'})" for name, dtype in list(lost.items())[:_SHOWN])
+    return f"left out: {first}" + (f" and {len(lost) - _SHOWN:,} more" if len(lost) > _SHOWN else "")
 
 
 def classifier(weights: Weights) -> str | None:
     """Return the name of the classifier's weight: the last prunable weight with a classifier's name."""
-    named = [name for name in prunable(weights) if _CLASSIFIER.search(name.rsplit(".", 1)[0])]
+    named = [name for name in shaped_as_weights(weights) if _CLASSIFIER.search(name.rsplit(".", 1)[0])]
     return named[-1] if named else None
 
 
@@ -278,24 +286,47 @@ def _lost(rule: str, dead: Mapping[str, Dead] | None) -> Mapping[str, Dead]:
     return dead
 
 
+def _why_empty(weights: Weights, rule: str) -> str:
+    """Return what else is to be said of a carrier without layers: what was left out, or where to look."""
+    lost = said_left_out(left_out(weights, rule))
+    return f" that can carry; {lost}; carriers are {_CARRIERS}" if lost else "; see cwwm inspect for its layers"
+
+
+def _require_carrying(weights: Weights, layer: Layer) -> None:
+    """Raise BadInput, naming the layer, if it cannot hold a mark."""
+    kind = weights.unreadable(layer.name)
+    if kind or layer.dtype not in FLOAT_DTYPES:
+        cast = "; cast the checkpoint up first" if layer.dtype in WEIGHT_DTYPES and not kind else ""
+        raise BadInput(f"{layer.name} is {kind or layer.dtype}; carriers are {_CARRIERS}{cast}")
+
+
 def _matching(weights: Weights, rule: str) -> list[str]:
-    names = prunable(weights)
-    if rule == "all":
-        return names
-    if rule == "large":
-        return [name for name in names if math.prod(weights.shape(name)) >= LARGE_LAYER]
-    if rule == "wide":
-        shapes = {name: weights.shape(name) for name in names}
-        return [name for name, shape in shapes.items() if shape[1] > 1 and math.prod(shape[1:]) >= WIDE_ROW]
-    if rule in ("conv", "linear"):
-        return [name for name in names if weight_kind(name, weights.shape(name)) == rule]
-    if rule in ("classifier", "body"):
-        last = classifier(weights)
-        return [name for name in names if (name == last) == (rule == "classifier")]
+    shaped = _shaped(weights, rule)
+    if shaped is not None:
+        return [name for name in shaped if weights.dtype(name) in WEIGHT_DTYPES]
     try:
         expression = re.compile(rule)
     except re.error as error:
         raise BadInput(
             f"carrier '{rule}' is neither one of {', '.join(RULES)} nor a regular expression: {error}"
         ) from None
-    return [name for name in weights.names() if expression.search(name) and weights.shape(name)]
+    also = {weights.tied[name] for name in weights.tied if expression.search(name)}
+    return [n for n in weights.names() if (expression.search(n) or n in also) and weights.shape(n)]
+
+
+def _shaped(weights: Weights, rule: str) -> list[str] | None:
+    """Return the tensors that a rule of `RULES` looks at, of any dtype; None for a regular expression."""
+    if rule not in RULES:
+        return None
+    names = shaped_as_weights(weights)
+    if rule == "all":
+        return names
+    if rule in ("conv", "linear"):
+        return [name for name in names if weight_kind(name, weights.shape(name)) == rule]
+    if rule in ("classifier", "body"):
+        last = classifier(weights)
+        return [name for name in names if (name == last) == (rule == "classifier")]
+    shapes = {name: weights.shape(name) for name in names}
+    if rule == "large":
+        return [name for name, shape in shapes.items() if math.prod(shape) >= LARGE_LAYER]
+    return [name for name, shape in shapes.items() if shape[1] > 1 and math.prod(shape[1:]) >= WIDE_ROW]

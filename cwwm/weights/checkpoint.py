@@ -23,9 +23,10 @@ from torch import Tensor
 from cwwm.support.errors import BadInput
 from cwwm.support.files import atomic_path, open_regular
 from cwwm.weights.copies import TorchWeights, chosen_copy, read_states
+from cwwm.weights.first_bytes import Form, form_of
 from cwwm.weights.onnx_file import open_onnx
 from cwwm.weights.torch_files import load_torch_file
-from cwwm.weights.view import Weights
+from cwwm.weights.view import Weights, dtype_name, require_readable, widened
 
 _DTYPES = {
     "F64": torch.float64,
@@ -38,7 +39,19 @@ _DTYPES = {
     "I8": torch.int8,
     "U8": torch.uint8,
     "BOOL": torch.bool,
+    "U16": torch.uint16,
+    "U32": torch.uint32,
+    "U64": torch.uint64,
+    "C64": torch.complex64,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E4M3FNUZ": torch.float8_e4m3fnuz,
+    "F8_E5M2": torch.float8_e5m2,
+    "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
+    "F8_E8M0": torch.float8_e8m0fnu,
 }
+_WRITABLE = frozenset(_DTYPES.values())
+# floats of which a byte holds more than one, or parts of two: what safetensors calls them, and other people
+_PACKED = {"F4": "float4_e2m1fn", "F6_E2M3": "float6_e2m3fn", "F6_E3M2": "float6_e3m2fn"}
 _MOST_HEADER = 32 << 20  # bytes: names and shapes of 200,000 tensors
 _MOST_AXES = 32
 _MOST_NAME = 1024  # characters of a tensor's name
@@ -54,7 +67,7 @@ class FileWeights(Weights):
         Raises:
             BadInput: if it is missing, truncated or no safetensors file.
         """
-        self.path = path
+        self.path, self.origin = path, str(path)
         with open_regular(path, "checkpoint") as file:
             header = int.from_bytes(file.read(8), "little")
             if header > _MOST_HEADER:
@@ -69,7 +82,7 @@ class FileWeights(Weights):
         self.metadata: dict[str, str] = entries.pop("__metadata__", {})
         require_names(entries, path)
         _require_shapes(entries, path)
-        self._entries = {name: e for name, e in entries.items() if e["dtype"] in _DTYPES}
+        self._entries = entries
 
     def names(self) -> Sequence[str]:
         """Return the names in the file's order."""
@@ -85,13 +98,31 @@ class FileWeights(Weights):
 
     def dtype(self, name: str) -> str:
         """Return the dtype from the header."""
-        return str(_DTYPES[self._entries[name]["dtype"]]).removeprefix("torch.")
+        kind = self._entries[name]["dtype"]
+        return dtype_name(_DTYPES[kind]) if kind in _DTYPES else _PACKED.get(kind, kind)
+
+    def unreadable(self, name: str) -> str:
+        """Return what a tensor is that holds no real numbers, or packs them below a byte."""
+        kind = self._entries[name]["dtype"]
+        if kind not in _DTYPES:
+            return f"{self.dtype(name)}, packed below a byte"
+        return "of complex numbers" if _DTYPES[kind].is_complex else ""
 
     def tensor(self, name: str) -> Tensor:
-        """Return the tensor as a view of the mapping (a copy where the file does not align it)."""
+        """Return the tensor as `stored`, floats of one byte as float32; BadInput as `Weights.tensor`."""
+        require_readable(self, name)
+        return widened(self.stored(name))
+
+    def stored(self, name: str) -> Tensor:
+        """Return the tensor as a view of the mapping (a copy where the file does not align it).
+
+        Of one that is packed below a byte these are its bytes, uint8 (n,).
+        """
         entry = self._entries[name]
-        dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
+        dtype, shape = _DTYPES.get(entry["dtype"], torch.uint8), tuple(entry["shape"])
         begin, end = (self._start + offset for offset in entry["data_offsets"])
+        if entry["dtype"] not in _DTYPES:
+            shape = (end - begin,)
         if begin == end:
             return torch.empty(shape, dtype=dtype)
         if begin % dtype.itemsize:
@@ -164,17 +195,25 @@ def _require_shapes(entries: Mapping[str, Any], path: Path) -> None:
 
 
 def open_weights(path: Path) -> Weights:
-    """Open a checkpoint for reading: safetensors mapped, torch files (.pt, .pth, ...) loaded weights-only, ONNX.
+    """Open a checkpoint for reading: safetensors mapped, torch files loaded weights-only, ONNX.
+
+    First bytes say what a file is. Its suffix counts only where they say nothing, as in a damaged file.
 
     Raises:
-        BadInput: if the file is missing, damaged, or holds anything but tensors.
+        BadInput: if the file is missing, damaged, or something else; it says what.
         ModuleNotFoundError: for an ONNX file without the package onnx.
     """
-    if path.suffix.lower() == ".onnx":
+    form = form_of(path)
+    if form is Form.UNKNOWN:
+        suffix = path.suffix.lower()
+        form = Form.ONNX if suffix == ".onnx" else Form.TORCH if suffix in _TORCH_SUFFIXES else Form.SAFETENSORS
+    if form in (Form.FOLDER, Form.INDEX):
+        raise BadInput(f"{path} is {form.value}, not a checkpoint; give the file in it")
+    if form is Form.ONNX:
         exported = open_onnx(path)
         require_names(exported.names(), path)
         return exported
-    if path.suffix.lower() in _TORCH_SUFFIXES:
+    if form is Form.TORCH:
         return _load_torch(path)
     return FileWeights(path)
 
@@ -183,23 +222,27 @@ def _load_torch(path: Path) -> TorchWeights:
     states = read_states(load_torch_file(path), path)
     for state in states.values():
         require_names(state, path)
-    return TorchWeights(next(iter(states.values())), states if len(states) > 1 else {})
+    return TorchWeights(next(iter(states.values())), states if len(states) > 1 else {}, str(path))
 
 
 @contextlib.contextmanager
 def rewriting(source: Path, target: Path, copy: str | None = None) -> Iterator[Weights]:
     """Yield writable weights of a copy of `source`; on success the copy becomes `target`, atomically.
 
-    A safetensors source is copied byte for byte; a torch source is written as safetensors. Of a file with several
-    copies of its weights, those of the one that `copy` names are yielded.
+    A safetensors source is copied byte for byte; a torch source is written as safetensors, each name of a tied
+    tensor with its own copy of it, marked alike. Of a file with several copies of its weights, those of the one that
+    `copy` names are yielded.
 
     Raises:
-        BadInput: as `open_weights`, or if `target` cannot be written, or for an ONNX file, or as `chosen_copy`.
+        BadInput: as `open_weights` and `chosen_copy`, if `target` cannot be written, for an ONNX file, or for a
+            tensor that safetensors cannot hold.
     """
     weights = open_weights(source)
     chosen = chosen_copy(weights, copy, str(source))
     if weights.exported:
         raise BadInput(f"{source} was exported from a checkpoint: mark that one, and export it then")
+    if not isinstance(weights, FileWeights):
+        require_writable(chosen)
     with atomic_path(target) as temporary:
         if isinstance(weights, FileWeights):
             with ThreadPoolExecutor(1) as worker:  # waits for the copy even where marking fails
@@ -208,7 +251,25 @@ def rewriting(source: Path, target: Path, copy: str | None = None) -> Iterator[W
                 copied.flush()
         else:
             yield chosen
-            save_file({name: chosen.tensor(name).clone() for name in chosen.names()}, temporary)
+            save_file(_copies(chosen), temporary, {"format": "pt"})  # as transformers asks for
+
+
+def require_writable(weights: Weights) -> None:
+    """Raise BadInput, naming the tensor, if safetensors cannot hold one of them."""
+    for name in weights.names():
+        kind, stored = weights.unreadable(name), weights.stored(name)
+        if stored is None or stored.dtype not in _WRITABLE:
+            of = f" of {weights.origin}" if weights.origin else ""
+            raise BadInput(
+                f"tensor {name}{of} is {kind or weights.dtype(name)}, which safetensors cannot hold; save it as a "
+                "dense tensor with its values, or leave it out"
+            )
+
+
+def _copies(weights: Weights) -> dict[str, Tensor]:
+    """Return the tensors by all their names, each name with memory of its own."""
+    stored = {name: weights.stored(name) for name in weights.all_names()}
+    return {name: tensor.clone() for name, tensor in stored.items() if tensor is not None}
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:

@@ -12,17 +12,17 @@ from typing import Any
 from torch import Tensor
 
 from cwwm.support.errors import BadInput, unknown_name
-from cwwm.weights.carrier import weight_kind
 from cwwm.weights.naming import RenamedWeights, Shapes, averages, find_naming, fit_of, is_average, undotted
-from cwwm.weights.torch_files import Unusual
-from cwwm.weights.view import TensorWeights, Weights
+from cwwm.weights.view import TensorWeights, Unusual, Weights
+from cwwm.weights.weight_kind import weight_kind
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict")  # that hold the model, whatever lies beside it
 _NO_WEIGHTS = re.compile(r"optim|sched|scaler|grad|momentum|exp_avg", re.IGNORECASE)
 _STATISTIC = re.compile(r"(^|\.)(running_mean|running_var|num_batches_tracked)$")
 _RAW = "raw"  # those whose names say nothing of an average
 
-_State = Mapping[str, Any]  # tensors, and what is unusual, by name
+State = Mapping[str, Tensor | Unusual]
+_State = Mapping[str, Any]  # the same, and whatever lies beside it
 
 
 class TorchWeights(TensorWeights):
@@ -32,22 +32,24 @@ class TorchWeights(TensorWeights):
         copies: by the key that holds each, this one included; empty if there is only this one.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], copies: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """View `tensors`; `copies` holds all, where there are several."""
+    def __init__(self, tensors: State, copies: Mapping[str, State], origin: str = "") -> None:
+        """View `tensors`; `copies` holds all, where there are several; `origin` is the file."""
         super().__init__(tensors)
         self.copies: dict[str, Weights] = {
             label: self if copy is tensors else TensorWeights(copy) for label, copy in copies.items()
         }
+        for weights in (self, *self.copies.values()):
+            weights.origin = origin
 
 
-def read_states(tree: object, path: Path) -> dict[str, dict[str, Tensor]]:
+def read_states(tree: object, path: Path) -> dict[str, State]:
     """Return the model that a torch file holds, first, and the copies of it, by the keys that hold them.
 
     Args:
         tree: what the file holds. path: of the file, for what is refused.
 
     Raises:
-        BadInput: for a file without tensors, and for a model with a tensor that is no plain one.
+        BadInput: for a file without tensors.
     """
     if not isinstance(tree, Mapping) or not tree:
         raise BadInput(f"{path} holds no state dict")
@@ -56,12 +58,12 @@ def read_states(tree: object, path: Path) -> dict[str, dict[str, Tensor]]:
         raise BadInput(f"{path} holds no tensors")
     first = _first(tree, states)
     parts = _parts(first, states)
-    main = _plain(_joined(parts, states) if parts else states[first], path)
+    main = _contiguous(_joined(parts, states) if parts else states[first])
     found, shapes = {first: main}, _shapes(main)
     for label, state in states.items():
         if label not in (first, *parts) and _is_copy(shapes, _shapes(state)):
-            found[label] = _plain(state, path)
-    return found | _lists(tree, main, path)
+            found[label] = _contiguous(state)
+    return found | _lists(tree, main)
 
 
 def _states(tree: _State) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -73,7 +75,7 @@ def _states(tree: _State) -> Iterator[tuple[str, dict[str, Any]]]:
             continue
         seen.add(id(node))
         state = {str(name): value for name, value in node.items() if isinstance(value, Tensor | Unusual)}
-        if any(isinstance(value, Tensor) for value in state.values()) or (state and not label):
+        if state:
             yield label, state
         left += [
             (f"{label}.{name}" if label else name, value)
@@ -116,12 +118,12 @@ def _joined(parts: Sequence[str], states: Mapping[str, _State]) -> _State:
 
 
 def _has_weights(state: _State) -> bool:
-    return any(isinstance(value, Tensor) and weight_kind(name, value.shape) for name, value in state.items())
+    return any(isinstance(value, Tensor | Unusual) and weight_kind(name, value.shape) for name, value in state.items())
 
 
 def _shapes(state: _State) -> Shapes:
     """Return names and shapes of convolution and linear weights."""
-    tensors = {name: tuple(value.shape) for name, value in state.items() if isinstance(value, Tensor)}
+    tensors = {name: tuple(value.shape) for name, value in state.items() if isinstance(value, Tensor | Unusual)}
     return {name: shape for name, shape in tensors.items() if weight_kind(name, shape)} or tensors
 
 
@@ -141,17 +143,15 @@ def _is_copy(model: Shapes, other: Shapes) -> bool:
     return 2 * fit_of(model, there).shapes >= len(model)
 
 
-def _plain(state: _State, path: Path) -> dict[str, Tensor]:
-    """Return a state dict's tensors, contiguous; BadInput for one that is no plain tensor."""
-    for name, value in state.items():
-        if isinstance(value, Unusual):
-            raise BadInput(f"tensor {name} of {path} is {value.kind}; save it as a dense tensor with its values")
-    return {name: value.contiguous() for name, value in state.items()}
+def _contiguous(state: State) -> State:
+    """Return a state dict's tensors in row-major order; names of one tensor still have one."""
+    made = {id(tensor): tensor.contiguous() for tensor in state.values() if isinstance(tensor, Tensor)}
+    return {name: made.get(id(tensor), tensor) for name, tensor in state.items()}
 
 
-def _lists(tree: _State, model: Mapping[str, Tensor], path: Path) -> dict[str, dict[str, Tensor]]:
+def _lists(tree: _State, model: State) -> dict[str, State]:
     """Return lists of tensors that have the shapes of the model's parameters, in their order, by key."""
-    found, shapes = {}, _shapes(model)
+    found, shapes = dict[str, State](), _shapes(model)
     names = [name for name in model if not _STATISTIC.search(name)]
     for label, values in _tensor_lists(tree):
         if 2 * len(values) < len(shapes):
@@ -160,7 +160,7 @@ def _lists(tree: _State, model: Mapping[str, Tensor], path: Path) -> dict[str, d
         places = [next((name for name in left if model[name].shape == value.shape), None) for value in values]
         named = {name: value for name, value in zip(places, values, strict=True) if name is not None}
         if len(named) == len(values) and _is_copy(shapes, _shapes(named)):
-            found[label] = _plain(named, path)
+            found[label] = _contiguous(named)
     return found
 
 
@@ -191,12 +191,12 @@ def copies_of(weights: Weights) -> dict[str, Weights]:
     nested = weights.copies if isinstance(weights, TorchWeights) else {}
     if len(nested) > 1:
         return dict(nested)
-    raw = [name for name in weights.names() if not is_average(name)]
+    raw = [name for name in weights.all_names() if not is_average(name)]
     layers = {name: weights.shape(name) for name in raw if weight_kind(name, weights.shape(name))}
     found = dict[str, Weights]()
-    for label, table in averages(weights.names()).items() if layers else ():
+    for label, table in averages(weights.all_names()).items() if layers else ():
         shapes = {name: weights.shape(stored) for name, stored in (undotted(layers, table) or table).items()}
-        known = any(set(table.values()) <= set(other.names()) for other in found.values())
+        known = any(set(table.values()) <= set(other.all_names()) for other in found.values())
         if _is_copy(layers, shapes) and not known:
             found[label] = RenamedWeights(weights, {stored: stored for stored in table.values()})
     return {_RAW: RenamedWeights(weights, {name: name for name in raw}), **found} if found else {}

@@ -77,9 +77,11 @@ class DerivedWeights(Weights):
     def __init__(self, stored: Weights, products: Mapping[str, tuple[_Form, tuple[str, ...]]]) -> None:
         """View `stored`; of each product, its form and the names of its parts."""
         self._stored, self._products, self.module = stored, dict(products), stored.module
+        self.origin = stored.origin
         parts = {part for _, names in products.values() for part in names}
         self._names = [*(name for name in stored.names() if name not in parts), *products]
-        self._known = frozenset(self._names)
+        self.tied = {n: c for n, c in stored.tied.items() if n not in parts and c not in parts}
+        self._known = frozenset((*self._names, *self.tied))
 
     @property
     def forms(self) -> dict[str, int]:
@@ -102,6 +104,15 @@ class DerivedWeights(Weights):
     def dtype(self, name: str) -> str:
         """Return the dtype of the part that has the weight's shape."""
         return self._stored.dtype(self._shaped(name))
+
+    def stored(self, name: str) -> Tensor | None:
+        """Return a tensor as it is kept, or a product."""
+        return self.tensor(name) if name in self._products else self._stored.stored(name)
+
+    def unreadable(self, name: str) -> str:
+        """Return what a tensor is, or the first part of a product, that cannot be read."""
+        parts = self._products[name][1] if name in self._products else (name,)
+        return next((kind for part in parts if (kind := self._stored.unreadable(part))), "")
 
     def tensor(self, name: str) -> Tensor:
         """Return a tensor, or a product in its dtype; the arithmetic is float32."""
@@ -126,7 +137,7 @@ class DerivedWeights(Weights):
 
 def derived(weights: Weights) -> Weights:
     """Return weights with those in parts as products; the same ones where nothing is stored in parts."""
-    known = frozenset(weights.names())
+    known = frozenset(weights.all_names())
     products = dict[str, tuple[_Form, tuple[str, ...]]]()
     for form in _FORMS:
         for base in (name.removesuffix(form.parts[0]) for name in known if name.endswith(form.parts[0])):

@@ -61,11 +61,14 @@ class RenamedWeights(Weights):
     def __init__(self, stored: Weights, names: Table) -> None:
         """View `stored`; `names` are those shown, with those stored."""
         self._stored, self._names = stored, dict(names)
-        self.exported, self.aligned = stored.exported, stored.aligned
+        self.exported, self.aligned, self.origin = stored.exported, stored.aligned, stored.origin
+        shown = {its: mine for mine, its in names.items()}
+        counted = {mine: shown.get(stored.tied.get(its, "")) for mine, its in names.items()}
+        self.tied = {mine: other for mine, other in counted.items() if other is not None}
 
     def names(self) -> Sequence[str]:
-        """Return the names shown."""
-        return list(self._names)
+        """Return the names shown, of tied tensors one."""
+        return [name for name in self._names if name not in self.tied]
 
     def __contains__(self, name: object) -> bool:
         """Say whether a tensor is shown under that name."""
@@ -74,6 +77,14 @@ class RenamedWeights(Weights):
     def tensor(self, name: str) -> Tensor:
         """Return the tensor as it is stored."""
         return self._stored.tensor(self._names[name])
+
+    def stored(self, name: str) -> Tensor | None:
+        """Return the tensor as the model keeps it."""
+        return self._stored.stored(self._names[name])
+
+    def unreadable(self, name: str) -> str:
+        """Return what the model says of the tensor."""
+        return self._stored.unreadable(self._names[name])
 
     def shape(self, name: str) -> Shape:
         """Return the shape as it is stored."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cwwm.support.errors import BadInput
 from cwwm.support.files import open_regular
+from cwwm.weights.protobuf import messages_in
 from cwwm.weights.view import TensorWeights
 
 _MOST_MESSAGES = 1_000_000  # nodes and initialisers of a graph
@@ -88,7 +89,7 @@ class _Graph:
 
     def _fields(self, data: memoryview) -> Iterator[tuple[int, memoryview]]:
         try:
-            yield from _messages_in(data)
+            yield from messages_in(data)
         except (ValueError, IndexError) as error:
             raise BadInput(f"{self._path} is truncated or no ONNX file") from error
 
@@ -144,43 +145,6 @@ def _inside(tensor: Any, dtype: torch.dtype) -> Tensor:  # noqa: ANN401
         return torch.tensor(list(listed), dtype=dtype)
     bits = torch.tensor(list(listed), dtype=torch.int32)  # of 16-bit floats their bits
     return bits.to(torch.int16).view(dtype)
-
-
-def _messages_in(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Yield the messages, texts and packed lists directly in a message of the protobuf format, by field number.
-
-    Raises:
-        ValueError, IndexError: if these bytes are no message.
-    """
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        kind = tag & 7
-        if kind == 0:
-            _, at = _varint(data, at)
-        elif kind in (1, 5):
-            at += 8 if kind == 1 else 4
-        elif kind == 2:
-            length, at = _varint(data, at)
-            if length > len(data) - at:
-                raise ValueError("a message is longer than what holds it")
-            yield tag >> 3, data[at : at + length]
-            at += length
-        else:
-            raise ValueError(f"a field of kind {kind}")
-    if at > len(data):
-        raise ValueError("a number is cut off")
-
-
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    """Return the number that begins at a byte, and where the next begins."""
-    value = 0
-    for place in range(10):
-        byte = data[at + place]
-        value |= (byte & 0x7F) << 7 * place
-        if byte < 0x80:
-            return value, at + place + 1
-    raise ValueError("a number has too many bytes")
 
 
 @dataclass(frozen=True)

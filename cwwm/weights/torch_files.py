@@ -21,12 +21,14 @@ from torch import Tensor
 
 from cwwm.support.errors import BadInput
 from cwwm.support.files import open_regular
+from cwwm.weights.view import SMALL_FLOATS, Unusual, dtype_name
 
 _MOST_PICKLE = 32 << 20  # bytes: names and shapes of 100,000 tensors take 20 million
 _MOST_AXES = 32
 _MOST_ENTRIES = 1_000_000  # of a zip archive
 _STATE_DEPTH = 3  # mappings that may lie round a state dict
 _OVERLAP = 4  # how often the stored bytes may be named by different tensors
+_TOO_MANY = f"expanded or overlaps others, and names stored bytes beyond {_OVERLAP} times"
 _LEGACY = 0x1950A86A20F9469CFC6C  # first number of a file written before torch 1.6
 _LEGACY_HEADERS = 3  # pickles before the one of tensors: this number, the version, the machine
 
@@ -48,11 +50,12 @@ _STORAGES = {
     "QUInt8Storage": torch.uint8,
     "QInt32Storage": torch.int32,
 }
+_QUANTISED_KIND = "quantised"
 # Ways to rebuild tensors that are no plain ones, all of torch._utils or torch.nested, and what to call them.
 _UNUSUAL = {
     "_rebuild_sparse_tensor": "sparse",
     "_rebuild_sparse_csr_tensor": "sparse",
-    "_rebuild_qtensor": "quantised",
+    "_rebuild_qtensor": _QUANTISED_KIND,
     "_rebuild_meta_tensor_no_storage": "a shape without values (device meta)",
     "_rebuild_nested_tensor": "nested",
     "_rebuild_njt": "nested",
@@ -62,18 +65,20 @@ _UNUSUAL = {
 }
 
 
+# of other dtypes, such as bits and quantised ones, torch makes no tensor out of bytes, or ends the process over it
+_DENSE = SMALL_FLOATS | {
+    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex128, torch.complex64, torch.complex32,
+    torch.int64, torch.int32, torch.int16, torch.int8, torch.uint64, torch.uint32, torch.uint16, torch.uint8,
+    torch.bool,
+}  # fmt: skip
+_QUANTISED = {torch.int8: "qint8", torch.uint8: "quint8", torch.int32: "qint32"}
+_LOOKED_AT = 8  # arguments of a tensor that is no plain one, and parts of each
+
 _CONSTANTS = (torch.dtype, torch.qscheme, torch.layout, torch.memory_format)
 
 
 class NotOnlyTensors(Exception):  # noqa: N818 (says what a file is)
     """A pickle that asks for something that could run code."""
-
-
-@dataclass(frozen=True)
-class Unusual:
-    """A tensor that is no plain one; `kind` says what it is instead."""
-
-    kind: str
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,7 @@ class _Unpickler(pickle._Unpickler):  # the one in C can be made to fill the mem
         if module == "torch._utils" and name in ("_rebuild_parameter", "_rebuild_parameter_with_state"):
             return _parameter
         if name in _UNUSUAL and module.partition(".")[0] == "torch":
-            return lambda *_: Unusual(_UNUSUAL[name])
+            return lambda *arguments: _unusual(_UNUSUAL[name], arguments)
         if module in ("torch", "torch.storage") and name in _STORAGES:
             return _STORAGES[name]
         return self._plain(module, name)
@@ -198,6 +203,25 @@ def _rebuilt_as(stored: Any, offset: Any, shape: Any, strides: Any, *rest: Any) 
     return _View(stored, offset, shape, strides, rest[2])
 
 
+def _unusual(kind: str, arguments: tuple[Any, ...]) -> Unusual:
+    """Return a tensor that is no plain one, with the first shape and the dtype that its description names."""
+    first = arguments[:_LOOKED_AT]
+    parts = [*first, *(p for argument in first if isinstance(argument, (tuple, list)) for p in argument[:_LOOKED_AT])]
+    shape = next((tuple(part) for part in parts if _is_shape(part)), ())
+    stated = [part for part in parts if isinstance(part, torch.dtype)]
+    views = [part.stored if isinstance(part, _View) else part for part in parts]
+    held = [part.dtype for part in views if isinstance(part, _Stored)]
+    for dtype in (*stated, *held[::-1]):  # of a sparse one the values come after their places
+        return Unusual(kind, shape, _QUANTISED.get(dtype, "") if kind == _QUANTISED_KIND else dtype_name(dtype))
+    return Unusual(kind, shape)
+
+
+def _is_shape(part: object) -> bool:
+    if not isinstance(part, (tuple, list)) or len(part) > _MOST_AXES:
+        return False
+    return all(type(n) is int and n >= 0 for n in part) and math.prod(n or 1 for n in part) < 1 << 62
+
+
 def _ordered(items: Any = (), *_: Any) -> OrderedDict[str, Any]:  # noqa: ANN401
     pairs = items.items() if isinstance(items, Mapping) else items
     return OrderedDict((key, value) for key, value in pairs if isinstance(key, str))
@@ -210,12 +234,12 @@ def _parameter(data: Any, *_: Any) -> Any:  # noqa: ANN401
 def load_torch_file(path: Path) -> Any:  # noqa: ANN401
     """Return what a file of torch.save holds: containers, numbers and text, tensors as views of the mapped file.
 
-    Instead of a sparse, quantised, meta or nested tensor there is an `Unusual`. Writing to a tensor leaves the file
-    as it is.
+    Instead of a sparse, quantised, meta or nested tensor, and of expanded ones that name the stored bytes again and
+    again, there is an `Unusual`. Writing to a tensor leaves the file as it is.
 
     Raises:
-        BadInput: if the file is missing, no regular one, damaged, compressed, asks for anything that could run
-            code, or names more bytes than it stores.
+        BadInput: if the file is missing, no regular one, damaged, compressed, or asks for anything that could run
+            code.
     """
     with open_regular(path, "checkpoint") as file:
         if not file.read(1):
@@ -309,7 +333,7 @@ class _Builder:
     def __init__(self, mapped: mmap.mmap, runs: _Runs) -> None:
         self._mapped, self._runs = mapped, runs
         self._flat: dict[tuple[str, torch.dtype], Tensor] = {}
-        self._known: dict[tuple[Any, ...], Tensor] = {}
+        self._known: dict[tuple[Any, ...], Tensor | Unusual] = {}
         self._built: dict[tuple[int, int], Any] = {}
         self._left = _OVERLAP * sum(size for _, size in runs.values())
 
@@ -327,7 +351,7 @@ class _Builder:
             self._built[id(tree), depth] = {name: self.built(value, depth + 1) for name, value in tree.items()}
         return self._built[id(tree), depth]
 
-    def _tensor(self, view: _View) -> Tensor:
+    def _tensor(self, view: _View) -> Tensor | Unusual:
         shape, strides, offset, stored = tuple(view.shape), tuple(view.strides), view.offset, view.stored
         numbers = (*shape, *strides, offset)
         if not isinstance(stored, _Stored) or not all(type(n) is int and 0 <= n < 1 << 62 for n in numbers):
@@ -344,16 +368,19 @@ class _Builder:
 
     def _view(
         self, key: str, dtype: torch.dtype, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
-    ) -> Tensor:
+    ) -> Tensor | Unusual:
+        if dtype not in _DENSE:
+            return Unusual(f"of {dtype_name(dtype)}", shape, dtype_name(dtype))
         flat = self._run(key, dtype)
         if 0 in shape:
             return torch.empty(shape, dtype=dtype)
         last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
         if last >= len(flat):
             raise ValueError("a tensor reaches beyond what is stored of it")
-        self._left -= math.prod(shape) * dtype.itemsize
-        if self._left < 0:
-            raise ValueError("its tensors have far more weights than it stores: they are expanded or overlap")
+        size = math.prod(shape) * dtype.itemsize
+        if size > self._left:
+            return Unusual(_TOO_MANY, shape, dtype_name(dtype))
+        self._left -= size
         return flat.as_strided(shape, strides, offset)
 
     def _run(self, key: str, dtype: torch.dtype) -> Tensor:

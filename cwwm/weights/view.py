@@ -2,13 +2,37 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
 from cwwm.support.errors import BadInput
+from cwwm.weights.weight_kind import tied_names
 
 FLOAT_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+#: floats of one byte, which are read as the float32 numbers that they stand for, and carry no mark
+SMALL_FLOATS = frozenset(
+    {torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz, torch.float8_e8m0fnu}
+)
+#: dtypes, by name, whose values are weights: what a rule of host layers looks at
+WEIGHT_DTYPES = frozenset({*FLOAT_DTYPES, "float64", *(str(d).removeprefix("torch.") for d in SMALL_FLOATS)})
+
+
+@dataclass(frozen=True)
+class Unusual:
+    """A tensor of a file whose values are not read.
+
+    Attributes:
+        kind: what it is instead of a dense tensor of numbers, in words.
+        shape: as the file says it; of no axes if it does not.
+        dtype: its name; empty if the file does not say it.
+    """
+
+    kind: str
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
 
 
 class Weights(ABC):
@@ -22,20 +46,40 @@ class Weights(ABC):
         aligned: whether a search brought its channels to where they are.
         matched: whether these are no weights but what weights say for a one, in units that add up; see
             `cwwm.residual`.
+        origin: the file that they are of; empty if there is none.
+        tied: further names of tensors, each with the one that `names` has. They can be read and written by both.
     """
 
     module: nn.Module | None = None
     exported: bool = False
     aligned: bool = False
     matched: bool = False
+    origin: str = ""
+    tied: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def names(self) -> Sequence[str]:
         """Return the tensors' names, tied tensors once, in the model's own order."""
 
+    def all_names(self) -> Sequence[str]:
+        """Return the names, and behind them the further ones of tied tensors."""
+        return [*self.names(), *self.tied]
+
     @abstractmethod
     def tensor(self, name: str) -> Tensor:
-        """Return the tensor for reading, detached; KeyError if there is none."""
+        """Return the tensor for reading, detached, floats of one byte as float32.
+
+        Raises:
+            KeyError: if there is none. BadInput: if it is `unreadable`.
+        """
+
+    def stored(self, name: str) -> Tensor | None:
+        """Return the tensor as it is kept, whatever its dtype; None of one whose bytes are not to be had."""
+        return self.tensor(name)
+
+    def unreadable(self, name: str) -> str:
+        """Return what a tensor is that holds no real numbers, or none that can be read; empty for all others."""
+        return ""
 
     @abstractmethod
     def write(self, name: str, index: Tensor, values: Tensor) -> None:
@@ -57,23 +101,41 @@ class Weights(ABC):
 class TensorWeights(Weights):
     """Weights in a dictionary of tensors, such as a state dict; writes go into the tensors given."""
 
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        """View `tensors`; of tensors that share memory, the first name counts."""
-        self._tensors = {name: tensor.detach() for name, tensor in tensors.items()}
-        self._names = _untied(self._tensors)
-        self._known = frozenset(self._names)
+    def __init__(self, tensors: Mapping[str, Tensor | Unusual]) -> None:
+        """View `tensors`; of tied ones, one name counts, the same in any order; see `tied_names`."""
+        self._tensors = {n: tensor.detach() for n, tensor in tensors.items() if isinstance(tensor, Tensor)}
+        self._unusual = {n: tensor for n, tensor in tensors.items() if isinstance(tensor, Unusual)}
+        self.tied = tied_names(self._tensors)
+        self._names = [name for name in tensors if name not in self.tied]
 
     def __contains__(self, name: object) -> bool:
         """Say whether a tensor of that name is there."""
-        return name in self._known
+        return name in self._tensors or name in self._unusual
 
     def names(self) -> Sequence[str]:
-        """Return the names of tensors that do not share another's memory."""
+        """Return the names, of tied tensors one."""
         return self._names
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape; of a nested tensor none."""
+        return self._unusual[name].shape if name in self._unusual else _shape(self._tensors[name])
+
+    def dtype(self, name: str) -> str:
+        """Return the dtype as it is kept."""
+        return self._unusual[name].dtype if name in self._unusual else dtype_name(self._tensors[name].dtype)
+
+    def stored(self, name: str) -> Tensor | None:
+        """Return the tensor itself; None of an unusual one."""
+        return None if name in self._unusual else _dense(self._tensors[name])
+
+    def unreadable(self, name: str) -> str:
+        """Return what is unusual."""
+        return self._unusual[name].kind if name in self._unusual else unusual_kind(self._tensors[name])
+
     def tensor(self, name: str) -> Tensor:
-        """Return the tensor itself."""
-        return self._tensors[name]
+        """Return the tensor itself, or its values as float32."""
+        require_readable(self, name)
+        return widened(self._tensors[name])
 
     def write(self, name: str, index: Tensor, values: Tensor) -> None:
         """Write in place; BadInput for a tensor whose memory is not contiguous."""
@@ -89,19 +151,37 @@ class ModuleWeights(Weights):
     def __init__(self, module: nn.Module) -> None:
         """View `module`."""
         self.module = module
-        self._parameters = dict(module.named_parameters(remove_duplicate=True))
+        self._parameters = dict(module.named_parameters(remove_duplicate=False))
+        self.tied = tied_names(self._parameters)
 
     def names(self) -> Sequence[str]:
-        """Return the parameters' names, shared ones once."""
-        return list(self._parameters)
+        """Return the parameters' names, of shared ones one."""
+        return [name for name in self._parameters if name not in self.tied]
 
     def __contains__(self, name: object) -> bool:
         """Say whether a parameter of that name is there."""
         return name in self._parameters
 
-    def tensor(self, name: str) -> Tensor:
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the parameter's shape."""
+        return tuple(self._parameters[name].shape)
+
+    def dtype(self, name: str) -> str:
+        """Return the parameter's dtype."""
+        return dtype_name(self._parameters[name].dtype)
+
+    def stored(self, name: str) -> Tensor | None:
         """Return the parameter, detached, sharing its memory."""
-        return self._parameters[name].detach()
+        return _dense(self._parameters[name].detach())
+
+    def unreadable(self, name: str) -> str:
+        """Return what is unusual about a parameter."""
+        return unusual_kind(self._parameters[name])
+
+    def tensor(self, name: str) -> Tensor:
+        """Return the parameter, detached, sharing its memory unless it is a float of one byte."""
+        require_readable(self, name)
+        return widened(self._parameters[name].detach())
 
     def write(self, name: str, index: Tensor, values: Tensor) -> None:
         """Write into the parameter, in its logical (row-major) order whatever its memory format."""
@@ -114,16 +194,41 @@ class ModuleWeights(Weights):
             tensor.index_put_(torch.unravel_index(index, tensor.shape), values)
 
 
-def _untied(tensors: Mapping[str, Tensor]) -> list[str]:
-    seen: set[tuple[int, tuple[int, ...]]] = set()
-    names = []
-    for name, tensor in tensors.items():
-        place = (tensor.data_ptr(), tuple(tensor.shape))
-        if tensor.numel() and place in seen:
-            continue
-        seen.add(place)
-        names.append(name)
-    return names
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return a dtype's name, such as ``"float32"``."""
+    return str(dtype).removeprefix("torch.")
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """Return a tensor whose dtype all of torch computes with: floats of one byte as float32, exactly."""
+    return tensor.float() if tensor.dtype in SMALL_FLOATS else tensor
+
+
+def unusual_kind(tensor: Tensor) -> str:
+    """Return what a tensor is that is not dense, or not of real numbers; empty for all others."""
+    if tensor.is_nested:
+        return "nested"
+    if tensor.layout != torch.strided:
+        return "sparse"
+    if tensor.is_quantized:
+        return "quantised"
+    return "of complex numbers" if tensor.is_complex() else ""
+
+
+def require_readable(weights: Weights, name: str) -> None:
+    """Raise BadInput, naming the tensor, if its values cannot be read."""
+    kind = weights.unreadable(name)
+    if kind:
+        of = f" of {weights.origin}" if weights.origin else ""
+        raise BadInput(f"tensor {name}{of} is {kind}: it cannot be read; save it as a dense tensor with its values")
+
+
+def _dense(tensor: Tensor) -> Tensor | None:
+    return None if unusual_kind(tensor) and not tensor.is_complex() else tensor
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    return () if tensor.is_nested else tuple(tensor.shape)
 
 
 def all_finite(tensor: Tensor) -> bool:

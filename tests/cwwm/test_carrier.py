@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 import bench  # noqa: F401 (repairs torchvision's import)
 from cwwm.support.errors import BadInput
-from cwwm.weights.carrier import RULES, Carrier, classifier, prunable, weight_kind
+from cwwm.weights.carrier import RULES, Carrier, classifier, host_digest, left_out, prunable
 from cwwm.weights.checkpoint import open_weights
 from cwwm.weights.view import TensorWeights, Weights, as_weights
+from cwwm.weights.weight_kind import weight_kind
 
 MODELS = ["test_resnet", "test_vit", "test_convnext", "test_efficientnet", "test_byobnet", "test_maxvit"]
 
@@ -179,11 +180,60 @@ def test_bad_rules_are_refused(state: dict[str, Tensor], rule: str, message: str
         Carrier.choose(as_weights(state), rule)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.int8])
-def test_a_dtype_that_cannot_carry_is_refused(state: dict[str, Tensor], dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "rule", "reason"),
+    [
+        (torch.float64, "all", "float64"),
+        (torch.float8_e4m3fn, "all", "float8_e4m3fn"),
+        (torch.float8_e5m2, "block", "float8_e5m2"),
+        (torch.int8, "block", "int8"),
+        (torch.complex64, "block", "of complex numbers"),
+    ],
+)
+def test_a_dtype_that_cannot_carry_is_refused(
+    state: dict[str, Tensor], dtype: torch.dtype, rule: str, reason: str
+) -> None:
     state["block.weight"] = state["block.weight"].to(dtype)
-    with pytest.raises(BadInput, match=r"block\.weight is (float64|int8); carriers are float32"):
-        Carrier.choose(as_weights(state), "all")
+    with pytest.raises(BadInput, match=rf"block\.weight is {reason}; carriers are float32"):
+        Carrier.choose(as_weights(state), rule)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.complex64])
+def test_rules_leave_out_what_is_no_float_and_say_so(state: dict[str, Tensor], dtype: torch.dtype) -> None:
+    whole = Carrier.choose(as_weights(state), "all")
+    state["block.weight"] = state["block.weight"].to(dtype)
+    weights, name = as_weights(state), str(dtype).removeprefix("torch.")
+    assert Carrier.choose(weights, "all").layers == tuple(x for x in whole.layers if x.name != "block.weight")
+    assert left_out(weights, "all") == left_out(weights, "alive:large") == {"block.weight": name}
+    assert not left_out(weights, "conv")
+    assert not left_out(weights, "block")
+    del state["head.weight"]
+    with pytest.raises(BadInput, match=rf"no weight of this model that can carry; left out: block\.weight \({name}\)"):
+        Carrier.choose(as_weights(state), "linear")
+
+
+@pytest.mark.parametrize("name", ["decoder.weight", "a.weight", "word_embeddings.weight"])
+def test_one_name_of_a_tied_tensor_counts_whatever_the_order(name: str) -> None:
+    """An embedding stays one under all its names; of weights the name that sorts first counts."""
+    shared = torch.randn(20, 20)
+    forth = {"b.weight": shared, name: shared, "other.weight": torch.randn(20, 20)}
+    back = dict(reversed(list(forth.items())))
+    expected = name if name != "decoder.weight" else "b.weight"
+    for state in (forth, back):
+        weights = as_weights(state)
+        assert set(weights.names()) == {expected, "other.weight"}
+        assert dict(weights.tied) == {({"b.weight", name} - {expected}).pop(): expected}
+        assert name in weights
+        assert torch.equal(weights.tensor("b.weight"), weights.tensor(name))
+        pool = {layer.name for layer in Carrier.choose(weights, "all").layers}
+        assert pool == ({"other.weight"} if "embeddings" in name else {expected, "other.weight"})
+        assert [layer.name for layer in Carrier.choose(weights, "^b").layers] == [expected]
+    assert host_digest(as_weights(forth)) == host_digest(as_weights(back))
+
+
+def test_a_square_matrix_and_its_transpose_are_not_tied() -> None:
+    square = torch.randn(20, 20)
+    assert list(as_weights({"a.weight": square, "b.weight": square.T}).names()) == ["a.weight", "b.weight"]
 
 
 def test_writing_a_tensor_that_is_not_contiguous_is_refused(state: dict[str, Tensor]) -> None:

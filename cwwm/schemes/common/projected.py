@@ -26,8 +26,9 @@ from cwwm.schemes.common.keyed import match_evidence, pad_bits
 from cwwm.support.bounds import MOST_ENTRIES
 from cwwm.support.errors import BadInput, unknown_name
 from cwwm.training import Batch
-from cwwm.weights.carrier import Carrier, Layer, classifier, prunable, weight_kind
+from cwwm.weights.carrier import Carrier, Layer, classifier, prunable
 from cwwm.weights.view import FLOAT_DTYPES, Weights, all_finite
+from cwwm.weights.weight_kind import weight_kind
 
 _CHUNK = 1 << 20
 
