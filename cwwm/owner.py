@@ -29,7 +29,7 @@ from cwwm.ownership.verification import (
 from cwwm.schemes import Claim, EmbedContext, Extraction, Scheme, embed, scheme_of
 from cwwm.support.errors import BadInput
 from cwwm.support.publication import appearing_together, undo_unfinished
-from cwwm.weights.carrier import Layer, require_provable
+from cwwm.weights.carrier import Layer, left_out, require_provable
 from cwwm.weights.checkpoint import open_weights, rewriting
 from cwwm.weights.copies import chosen_copy
 from cwwm.weights.view import Weights, all_finite
@@ -64,10 +64,11 @@ def open_host(source: Path, copy: str | None = None) -> Weights:
 
 @dataclass(frozen=True)
 class Marked:
-    """The outcome of `embed_file`: the mark, and the files written."""
+    """The outcome of `embed_file`: the mark, the files written, and what the carrier's rule left out, by dtype."""
 
     mark: Mark
     files: tuple[Path, Path, Path]
+    left_out: Mapping[str, str]
 
 
 def plan_scheme(
@@ -148,10 +149,11 @@ def embed_file(
             _, mark = embed(scheme, weights, message, key, EmbedContext(sensitivity=sensitivity))
             if mark.carrier is not None:
                 require_provable(mark.carrier)
+            lost = {} if mark.carrier is None else left_out(weights, mark.carrier.rule)
             mark = replace(mark, copy=copy_digest(weights))
         save_mark(mark, folder / files[1].name)
         Commitment.to(Claim(key, mark, message)).save(folder / files[2].name)
-    return Marked(mark, files)
+    return Marked(mark, files, lost)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from bench.attacks.symmetry.base import logits, relative_difference
 from cwwm.channels.graph import refusing
 from cwwm.support.errors import BadInput
 from cwwm.support.seeds import derive_seed
-from cwwm.weights.weight_kind import weight_kind
 from cwwm.weights.order_statistics import pruned_count
+from cwwm.weights.weight_kind import weight_kind
 
 ROTATE, IDENTITY = "rotate", "identity"
 _IMAGES = 4

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cwwm.cli.left_out import say_left_out
 from cwwm.cli.message import message_of
 from cwwm.cli.options import (
     DEFAULT_SCHEME,
@@ -112,8 +113,10 @@ def _tell(model: Path, scheme: "Scheme", marked: "Marked", json: bool) -> None:
 
     blind, report = said_blind(scheme, marked.mark), dict(marked.mark.report)
     if json:
-        print_json({"files": [str(path) for path in marked.files], "without_original": blind, "report": report})
+        print_json({"files": [str(path) for path in marked.files], "without_original": blind, "report": report,
+                    "left_out": dict(marked.left_out)})  # fmt: skip
         return
+    say_left_out(marked.left_out)
     _print_report(report)
     for path, advice in zip(marked.files, ("release this", "keep this", "publish this, dated, first"), strict=True):
         say(f"{path}: {advice}")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cwwm.cli.left_out import say_left_out
 from cwwm.cli.options import (
     DEFAULT_SCHEME,
     Budget,
@@ -79,11 +80,13 @@ def _plan_spread(
     from dataclasses import asdict
 
     from cwwm.design.spread import CARRIER, plan_spread
+    from cwwm.weights.carrier import left_out
 
     rule = carrier or CARRIER
     found = plan_spread(weights, payload_bits, rule=rule, gain=gain, sensitivity=felt)
+    lost = left_out(weights, rule)
     if json:
-        print_json(asdict(found))
+        print_json({**asdict(found), "left_out": lost})
         return DONE
     rows = [(s.change, f"{s.snr2:,.0f}", f"{s.recovered:.3f}", f"1e{s.log10_p:.0f}") for s in found.stands]
     print_table(
@@ -91,6 +94,7 @@ def _plan_spread(
         f"(carrier {rule}) at gain {found.gain:.4g}, by law, read against the original"
     )  # fmt: skip
     print()
+    say_left_out(lost)
     say(_felt_words(found.felt))
     say(f"embed with: --payload-bits {payload_bits} --carrier '{rule}' --set gain={found.gain:.4g}")
     return DONE
@@ -109,10 +113,14 @@ def _felt_words(felt: float | None) -> str:
 
 def _plan_protected(weights: "Weights", targets: "Targets", carrier: str | None, json: bool) -> int:
     from cwwm.design import CARRIERS, design
+    from cwwm.weights.carrier import left_out
 
     designs = design(weights, [carrier] if carrier else CARRIERS, targets)
+    lost = left_out(weights, designs[0].carrier)
     if json:
-        print_json({"carrier": designs[0].carrier, "designs": [found.to_json() for found in designs]})
+        print_json(
+            {"carrier": designs[0].carrier, "designs": [found.to_json() for found in designs], "left_out": lost}
+        )
         return DONE
     rows = [
         (d.block_length, d.block_weight, d.blocks, f"{d.share:.2%}", f"{d.low:g}", f"{d.survive:g}",
@@ -130,6 +138,7 @@ def _plan_protected(weights: "Weights", targets: "Targets", carrier: str | None,
     )  # fmt: skip
     settings = " ".join(f"--set {name}={value}" for name, value in best.parameters.items() if name != "carrier")
     print()
+    say_left_out(lost)
     say(f"embed with: --payload-bits {targets.payload_bits} --carrier '{best.carrier}' {settings}")
     return DONE
 
@@ -137,11 +146,20 @@ def _plan_protected(weights: "Weights", targets: "Targets", carrier: str | None,
 def _plan_plain(weights: "Weights", targets: "Targets", carrier: str, json: bool) -> int:
     from cwwm.design import plan as make_plan
     from cwwm.weights.carrier import Carrier as Pool
+    from cwwm.weights.carrier import left_out
 
     pool = Pool.choose(weights, carrier)
     options = make_plan(weights, pool, targets.payload_bits, survive=targets.magnitude)
+    lost = left_out(weights, carrier)
     if json:
-        print_json({"pool": pool.size, "carrier": carrier, "options": [option.to_json() for option in options]})
+        print_json(
+            {
+                "pool": pool.size,
+                "carrier": carrier,
+                "options": [option.to_json() for option in options],
+                "left_out": lost,
+            }
+        )
         return DONE
     rows = [
         (o.length, o.weight, f"{o.share:.2%}", f"{o.energy:.1e}", f"<= {targets.magnitude:g}",
@@ -154,6 +172,7 @@ def _plan_plain(weights: "Weights", targets: "Targets", carrier: str, json: bool
     title = f"{targets.payload_bits} bits in {pool.size:,} weights (carrier {carrier}), least energy first"
     print_table(columns, rows, title)
     print()
+    say_left_out(lost)
     say(f"embed with: --scheme cwc --payload-bits {targets.payload_bits} --survive {targets.magnitude:g} "
           f"--carrier '{carrier}' --set length={options[0].length} --set weight={options[0].weight}")  # fmt: skip
     return DONE

@@ -18,7 +18,7 @@ from cwwm.codes.reed_solomon import LONGEST
 from cwwm.codes.survival import misread_under_noise, recovered_after_erasures, recovered_after_errors
 from cwwm.design.pool import Pool
 from cwwm.support.errors import BadInput, unknown_name
-from cwwm.weights.carrier import Carrier
+from cwwm.weights.carrier import Carrier, named_dtypes, no_carriers
 from cwwm.weights.view import Weights
 
 CARRIERS = ("classifier", "large", "all")  # in order of preference for a mark without training
@@ -137,6 +137,8 @@ def design(weights: Weights, carriers: Sequence[str], targets: Targets) -> list[
         if found:
             return found
         refusals.append(f"carrier '{carrier.rule}' ({pool.size:,} weights): {_nearest(pool, targets)}")
+    if wide := no_carriers(weights):
+        refusals.append(f"none with {named_dtypes(wide)}: cast the checkpoint to a dtype that carries first")
     raise BadInput(
         f"no protected code meets {_text(targets)}; possible would be, in {'; in '.join(refusals)}; "
         "a model that is fine-tuned while it is marked bears larger budgets"

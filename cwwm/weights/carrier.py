@@ -260,12 +260,15 @@ def left_out(weights: Weights, rule: str) -> dict[str, str]:
     return {name: dtype for name in shaped if (dtype := weights.dtype(name)) not in WEIGHT_DTYPES}
 
 
-def said_left_out(lost: Mapping[str, str]) -> str:
-    """Return `left_out` in words; empty if there is nothing."""
-    if not lost:
-        return ""
-    first = ", ".join(f"{name} ({dtype or 'unknown'})" for name, dtype in list(lost.items())[:_SHOWN])
-    return f"left out: {first}" + (f" and {len(lost) - _SHOWN:,} more" if len(lost) > _SHOWN else "")
+def no_carriers(weights: Weights) -> dict[str, str]:
+    """Return the convolution and linear weights that rules choose and no mark can be in, with their dtypes."""
+    return {name: dtype for name in prunable(weights) if (dtype := weights.dtype(name)) not in FLOAT_DTYPES}
+
+
+def named_dtypes(tensors: Mapping[str, str]) -> str:
+    """Return tensors in words, the first three by name, with their dtypes."""
+    first = ", ".join(f"{name} ({dtype or 'of no dtype'})" for name, dtype in list(tensors.items())[:_SHOWN])
+    return first + (f" and {len(tensors) - _SHOWN:,} more" if len(tensors) > _SHOWN else "")
 
 
 def classifier(weights: Weights) -> str | None:
@@ -288,15 +291,18 @@ def _lost(rule: str, dead: Mapping[str, Dead] | None) -> Mapping[str, Dead]:
 
 def _why_empty(weights: Weights, rule: str) -> str:
     """Return what else is to be said of a carrier without layers: what was left out, or where to look."""
-    lost = said_left_out(left_out(weights, rule))
-    return f" that can carry; {lost}; carriers are {_CARRIERS}" if lost else "; see cwwm inspect for its layers"
+    lost = left_out(weights, rule)
+    if not lost:
+        return "; see cwwm inspect for its layers"
+    return f" that can carry; left out: {named_dtypes(lost)}; carriers are {_CARRIERS}"
 
 
 def _require_carrying(weights: Weights, layer: Layer) -> None:
     """Raise BadInput, naming the layer, if it cannot hold a mark."""
     kind = weights.unreadable(layer.name)
     if kind or layer.dtype not in FLOAT_DTYPES:
-        cast = "; cast the checkpoint up first" if layer.dtype in WEIGHT_DTYPES and not kind else ""
+        up = layer.dtype in WEIGHT_DTYPES and layer.dtype != "float64" and not kind
+        cast = "; cast the checkpoint up first" if up else ""
         raise BadInput(f"{layer.name} is {kind or layer.dtype}; carriers are {_CARRIERS}{cast}")
 
 

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, whatever it is called: checkpoints that can be read, and all that is not one."""
+"""What a file is by its first bytes, whatever it is called: a checkpoint that can be read, or what else."""
 
 import mmap
 import zipfile
@@ -44,7 +44,9 @@ _UNPACK = "unpack it, and give the checkpoint that is in it"
 _DOWNLOAD = "the download failed: download the checkpoint again, logged in if it asks for that"
 _CONVERT = "convert it to safetensors with the library that wrote it"
 _FOREIGN = (
-    _Foreign(b"version https://git-lfs.github.com/spec/", "a git-lfs pointer, not the file itself", "run git lfs pull"),
+    _Foreign(
+        b"version https://git-lfs.github.com/spec/", "a git-lfs pointer, not the file itself", "run git lfs pull"
+    ),
     _Foreign(b"GGUF", "a GGUF file, for llama.cpp", "give the checkpoint in safetensors that it was made from"),
     _Foreign(b"\x93NUMPY", "a NumPy array (.npy)", "save its tensors, by name, as safetensors"),
     _Foreign(b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras and TensorFlow write it", _CONVERT),

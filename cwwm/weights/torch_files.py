@@ -50,11 +50,11 @@ _STORAGES = {
     "QUInt8Storage": torch.uint8,
     "QInt32Storage": torch.int32,
 }
-_QUANTISED_KIND = "quantised"
+_QUANTISED_KIND, _SPARSE_KIND = "quantised", "sparse"
 # Ways to rebuild tensors that are no plain ones, all of torch._utils or torch.nested, and what to call them.
 _UNUSUAL = {
-    "_rebuild_sparse_tensor": "sparse",
-    "_rebuild_sparse_csr_tensor": "sparse",
+    "_rebuild_sparse_tensor": _SPARSE_KIND,
+    "_rebuild_sparse_csr_tensor": _SPARSE_KIND,
     "_rebuild_qtensor": _QUANTISED_KIND,
     "_rebuild_meta_tensor_no_storage": "a shape without values (device meta)",
     "_rebuild_nested_tensor": "nested",
@@ -206,12 +206,16 @@ def _rebuilt_as(stored: Any, offset: Any, shape: Any, strides: Any, *rest: Any) 
 def _unusual(kind: str, arguments: tuple[Any, ...]) -> Unusual:
     """Return a tensor that is no plain one, with the first shape and the dtype that its description names."""
     first = arguments[:_LOOKED_AT]
-    parts = [*first, *(p for argument in first if isinstance(argument, (tuple, list)) for p in argument[:_LOOKED_AT])]
+    parts = [
+        *first,
+        *(p for argument in first if isinstance(argument, (tuple, list)) for p in argument[:_LOOKED_AT]),
+    ]
     shape = next((tuple(part) for part in parts if _is_shape(part)), ())
     stated = [part for part in parts if isinstance(part, torch.dtype)]
     views = [part.stored if isinstance(part, _View) else part for part in parts]
     held = [part.dtype for part in views if isinstance(part, _Stored)]
-    for dtype in (*stated, *held[::-1]):  # of a sparse one the values come after their places
+    held = held[::-1] if kind == _SPARSE_KIND else held  # its values come after their places
+    for dtype in (*stated, *held):
         return Unusual(kind, shape, _QUANTISED.get(dtype, "") if kind == _QUANTISED_KIND else dtype_name(dtype))
     return Unusual(kind, shape)
 

@@ -208,7 +208,9 @@ def test_rules_leave_out_what_is_no_float_and_say_so(state: dict[str, Tensor], d
     assert not left_out(weights, "conv")
     assert not left_out(weights, "block")
     del state["head.weight"]
-    with pytest.raises(BadInput, match=rf"no weight of this model that can carry; left out: block\.weight \({name}\)"):
+    with pytest.raises(
+        BadInput, match=rf"no weight of this model that can carry; left out: block\.weight \({name}\)"
+    ):
         Carrier.choose(as_weights(state), "linear")
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -210,32 +211,70 @@ def _nested() -> Tensor:
     return torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(4, 3)])
 
 
-UNUSUAL: dict[str, tuple[Callable[[], Any], str]] = {
-    "sparse": (lambda: _weights() | {"s": torch.eye(9).to_sparse()}, "is sparse"),
-    "sparse rows": (lambda: _weights() | {"s": torch.eye(9).to_sparse_csr()}, "is sparse"),
-    "meta": (lambda: _weights() | {"m": torch.empty(1 << 40, device="meta")}, "device meta"),
+#: what makes a tensor, its name, what it is called, and its row of cwwm inspect
+UNUSUAL: dict[str, tuple[Callable[[], Any], str, str, tuple[list[int], str]]] = {
+    "sparse": (lambda: _weights() | {"s": torch.eye(9).to_sparse()}, "s", "sparse", ([9, 9], "float32")),
+    "sparse rows": (lambda: _weights() | {"s": torch.eye(9).to_sparse_csr()}, "s", "sparse", ([9, 9], "float32")),
+    "meta": (
+        lambda: _weights() | {"m": torch.empty(1 << 40, 2, device="meta")},
+        "m",
+        "a shape without values (device meta)",
+        ([1 << 40, 2], "float32"),
+    ),
     "quantised": (
         lambda: _weights() | {"q": torch.quantize_per_tensor(torch.ones(9), 0.1, 0, torch.qint8)},
-        "is quantised",
+        "q",
+        "quantised",
+        ([9], "qint8"),
     ),
-    "nested": (lambda: _weights() | {"n": _nested()}, "is nested"),
-    "expanded": (lambda: {"fc.weight": torch.ones(1, 1).expand(1 << 15, 1 << 15)}, "expanded or overlap"),
-    "overlapping": (_many_views, "expanded or overlap"),
+    "nested": (lambda: _weights() | {"n": _nested()}, "n", "nested", ([], "float32")),
+    "complex": (
+        lambda: _weights() | {"c": torch.ones(9, dtype=torch.complex128)},
+        "c",
+        "of complex numbers",
+        ([9], "complex128"),
+    ),
+    "expanded": (
+        lambda: {"fc.weight": torch.ones(1, 1).expand(1 << 15, 1 << 15)},
+        "fc.weight",
+        "expanded or overlaps others",
+        ([1 << 15, 1 << 15], "float32"),
+    ),
+    "overlapping": (_many_views, "w4.weight", "expanded or overlaps others", ([600, 100], "float32")),
 }
 
 
 @pytest.mark.parametrize("kind", UNUSUAL)
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.filterwarnings("ignore")
-def test_unusual_tensors_are_refused_in_one_line(
+def test_unusual_tensors_are_listed_and_refused_in_one_line(
     kind: str, zipped: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make, reason = UNUSUAL[kind]
+    make, name, words, (shape, dtype) = UNUSUAL[kind]
     torch.save(make(), tmp_path / "m.pt", _use_new_zipfile_serialization=zipped)
-    assert run_app(app, "cwwm", ["inspect", str(tmp_path / "m.pt")]) == BAD_INPUT
+    assert run_app(app, "cwwm", ["inspect", str(tmp_path / "m.pt"), "--json"]) == BAD_INPUT
     out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert reason in err
+    (found,) = [layer for layer in json.loads(out)["layers"] if layer["name"] == name]
+    assert (found["shape"], found["dtype"], found["finite"]) == (shape, dtype, None)
+    assert found["unusual"].startswith(words)
+    assert err.count("\n") == 1
+    assert f"{name} of {tmp_path / 'm.pt'} is {words}" in err
+    with pytest.raises(BadInput, match=rf"tensor {name} of .*m\.pt is {re.escape(words)}"):
+        open_weights(tmp_path / "m.pt").tensor(name)
+
+
+@pytest.mark.parametrize("dtype", ["qint8", "quint8", "qint32", "quint4x2", "bits8", "uint1", "float4_e2m1fn_x2"])
+def test_a_dtype_that_torch_makes_no_tensor_of_ends_no_process(dtype: str, tmp_path: Path) -> None:
+    """Stored bytes seen as quantised numbers make torch itself crash."""
+    torch.save({"w.weight": torch.zeros(8, 8, dtype=torch.uint32)}, tmp_path / "m.pt")
+    change = lambda name, data: (  # noqa: E731
+        data.replace(b"ctorch\nuint32\n", f"ctorch\n{dtype}\n".encode()) if name.endswith("data.pkl") else data
+    )
+    _repacked(tmp_path / "m.pt", tmp_path / "odd.pt", change, zipfile.ZIP_STORED)
+    weights = open_weights(tmp_path / "odd.pt")
+    assert (weights.shape("w.weight"), weights.dtype("w.weight")) == ((8, 8), dtype)
+    with pytest.raises(BadInput, match=rf"tensor w\.weight of .* is of {dtype}"):
+        weights.tensor("w.weight")
 
 
 def _repacked(source: Path, target: Path, change: Callable[[str, bytes], bytes], kind: int) -> None:
@@ -277,7 +316,7 @@ def test_old_files_of_torch_are_read(tmp_path: Path) -> None:
     state["again.weight"] = state["tied.weight"]
     torch.save({"model": state}, tmp_path / "m.pth.tar", _use_new_zipfile_serialization=False)
     weights = open_weights(tmp_path / "m.pth.tar")
-    assert list(weights.names()) == [name for name in state if name != "again.weight"]
+    assert list(weights.names()) == [name for name in state if name != "tied.weight"]
     assert all(torch.equal(weights.tensor(name), state[name]) for name in state)
 
 
@@ -294,8 +333,11 @@ def test_every_dtype_of_torch_files_is_read(tmp_path: Path) -> None:
     state = {str(dtype): torch.tensor([[0, 1], [1, 0]]).to(dtype) for dtype in dtypes}
     torch.save(state, tmp_path / "m.pt")
     weights = open_weights(tmp_path / "m.pt")
-    assert all(weights.tensor(name).dtype == state[name].dtype for name in state)
-    assert all(torch.equal(weights.tensor(n).view(torch.uint8), state[n].view(torch.uint8)) for n in state)
+    stored = {name: weights.stored(name) for name in state}
+    assert all(value is not None and value.dtype == state[name].dtype for name, value in stored.items())
+    assert all(
+        v is not None and torch.equal(v.view(torch.uint8), state[n].view(torch.uint8)) for n, v in stored.items()
+    )
 
 
 def test_writing_to_a_torch_file_leaves_it_alone(tmp_path: Path) -> None:

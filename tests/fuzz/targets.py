@@ -123,9 +123,10 @@ def _described() -> st.SearchStrategy[tuple[str, bytes]]:
 def _read_weights(path: Path) -> None:
     weights = open_weights(path)
     for name in weights.names():
-        assert weights.shape(name) == tuple(weights.tensor(name).shape)
         assert name in weights
-        all_finite(weights.tensor(name))
+        if not weights.unreadable(name):
+            assert weights.shape(name) == tuple(weights.tensor(name).shape)
+            all_finite(weights.tensor(name))
     for rule in RULES:
         with contextlib.suppress(BadInput):
             Carrier.choose(weights, rule)
@@ -142,10 +143,10 @@ def _inspect(path: Path) -> None:
     with _silent() as (out, err):
         code = run_app(app, "cwwm", ["inspect", str(path)])
     assert code in (0, 2), err.getvalue()
+    assert all(line.isprintable() for line in out.getvalue().split("\n"))
     if code == 2:
         assert err.getvalue().count("\n") == 1
         raise BadInput(err.getvalue())
-    assert all(line.isprintable() for line in out.getvalue().split("\n"))
 
 
 def _verify(path: Path) -> None:
