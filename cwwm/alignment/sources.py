@@ -16,13 +16,12 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from cwwm.weights.carrier import prunable
-from cwwm.weights.view import FLOAT_DTYPES, Weights
+from cwwm.weights.view import WEIGHT_DTYPES, Weights
 
 _ORDER = 0.05  # of likeness: what a place at the other end of the order costs
 _CLEAR = 0.25  # of likeness: by which a square matrix is taken for a transposed one
 _TELLING = 64  # rows of a layer that tell it from another
 _MOST = 1000  # tensors of one shape that are looked at
-_FLOATS = (*FLOAT_DTYPES, "float64")
 
 Shape = tuple[int, ...]
 
@@ -59,7 +58,7 @@ def find_sources(owner: Weights, suspect: Weights, hidden: Mapping[str, Tensor])
     names = prunable(owner)
     found = {name: source for name in names if (source := _by_name(name, owner, suspect, hidden)) is not None}
     taken = {source.name for source in found.values()}
-    free = [name for name in suspect.names() if name not in taken and suspect.dtype(name) in _FLOATS]
+    free = [name for name in suspect.names() if name not in taken and _is_weight(suspect, name)]
     found |= _by_content([name for name in names if name not in found], free, owner, suspect, hidden)
     return {name: found[name] for name in names if name in found}
 
@@ -78,7 +77,7 @@ def names_by_content(owner: Weights, suspect: Weights, hidden: Mapping[str, Tens
     """
     both = [name for name in prunable(owner) if name in suspect and suspect.shape(name) == owner.shape(name)]
     found = dict[str, str]()
-    for names in _by_shape([name for name in both if suspect.dtype(name) in _FLOATS], owner).values():
+    for names in _by_shape([name for name in both if _is_weight(suspect, name)], owner).values():
         found |= _exchanged(names[:_MOST], owner, suspect, hidden)
     return found
 
@@ -105,11 +104,15 @@ def _some(rows: Tensor) -> Tensor:
     return rows[:: -(-len(rows) // _TELLING)].clone()
 
 
+def _is_weight(suspect: Weights, name: str) -> bool:
+    return suspect.dtype(name) in WEIGHT_DTYPES and not suspect.unreadable(name)
+
+
 def _by_name(name: str, owner: Weights, suspect: Weights, hidden: Mapping[str, Tensor]) -> Source | None:
     if name not in suspect:
         return None
     mine, theirs = owner.shape(name), suspect.shape(name)
-    if len(mine) != len(theirs) or mine[2:] != theirs[2:] or suspect.dtype(name) not in _FLOATS:
+    if len(mine) != len(theirs) or mine[2:] != theirs[2:] or suspect.dtype(name) not in WEIGHT_DTYPES:
         return None
     if len(mine) > 2 or mine != theirs[::-1]:
         return Source(name)
