@@ -68,7 +68,7 @@ class Marked:
 
     mark: Mark
     files: tuple[Path, Path, Path]
-    left_out: Mapping[str, str]
+    tensors_left_out: Mapping[str, str]
 
 
 def plan_scheme(

@@ -84,4 +84,7 @@ def test_the_excerpt_is_what_the_leaderboard_says() -> None:
 
 def test_links_and_pictures_exist() -> None:
     for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+        path, _, heading = target.partition("#")
+        assert (ROOT / path).exists(), target
+        titles = re.findall(r"^#+ (.+)$", (ROOT / path).read_text(), re.M) if heading else []
+        assert not heading or heading in {title.lower().replace(" ", "-") for title in titles}, target

@@ -27,7 +27,7 @@ def inspect(model: Path, json: Json = False) -> int:
     copies = {label: len(copy.all_names()) for label, copy in copies_of(weights).items()}
     lost, wide = left_out(weights, "all"), no_carriers(weights)
     if json:
-        print_json({"layers": layers, "carriers": pools, "left_out": lost, "no_carriers": wide,
+        print_json({"layers": layers, "carriers": pools, "tensors_left_out": lost, "no_carriers": wide,
                     "copies": copies})  # fmt: skip
     else:
         rows = [(x["name"], x["kind"], x["shape"], x["dtype"], _remark(x)) for x in layers]

@@ -114,9 +114,9 @@ def _tell(model: Path, scheme: "Scheme", marked: "Marked", json: bool) -> None:
     blind, report = said_blind(scheme, marked.mark), dict(marked.mark.report)
     if json:
         print_json({"files": [str(path) for path in marked.files], "without_original": blind, "report": report,
-                    "left_out": dict(marked.left_out)})  # fmt: skip
+                    "tensors_left_out": dict(marked.tensors_left_out)})  # fmt: skip
         return
-    say_left_out(marked.left_out)
+    say_left_out(marked.tensors_left_out)
     _print_report(report)
     for path, advice in zip(marked.files, ("release this", "keep this", "publish this, dated, first"), strict=True):
         say(f"{path}: {advice}")

@@ -86,7 +86,7 @@ def _plan_spread(
     found = plan_spread(weights, payload_bits, rule=rule, gain=gain, sensitivity=felt)
     lost = left_out(weights, rule)
     if json:
-        print_json({**asdict(found), "left_out": lost})
+        print_json({**asdict(found), "tensors_left_out": lost})
         return DONE
     rows = [(s.change, f"{s.snr2:,.0f}", f"{s.recovered:.3f}", f"1e{s.log10_p:.0f}") for s in found.stands]
     print_table(
@@ -119,7 +119,11 @@ def _plan_protected(weights: "Weights", targets: "Targets", carrier: str | None,
     lost = left_out(weights, designs[0].carrier)
     if json:
         print_json(
-            {"carrier": designs[0].carrier, "designs": [found.to_json() for found in designs], "left_out": lost}
+            {
+                "carrier": designs[0].carrier,
+                "designs": [found.to_json() for found in designs],
+                "tensors_left_out": lost,
+            }
         )
         return DONE
     rows = [
@@ -157,7 +161,7 @@ def _plan_plain(weights: "Weights", targets: "Targets", carrier: str, json: bool
                 "pool": pool.size,
                 "carrier": carrier,
                 "options": [option.to_json() for option in options],
-                "left_out": lost,
+                "tensors_left_out": lost,
             }
         )
         return DONE

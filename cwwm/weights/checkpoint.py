@@ -208,7 +208,7 @@ def open_weights(path: Path) -> Weights:
         suffix = path.suffix.lower()
         form = Form.ONNX if suffix == ".onnx" else Form.TORCH if suffix in _TORCH_SUFFIXES else Form.SAFETENSORS
     if form in (Form.FOLDER, Form.INDEX):
-        raise BadInput(f"{path} is {form.value}, not a checkpoint; give the file in it")
+        raise BadInput(f"{path} is {form.value}, not a checkpoint; give one file of it")
     if form is Form.ONNX:
         exported = open_onnx(path)
         require_names(exported.names(), path)
@@ -251,7 +251,7 @@ def rewriting(source: Path, target: Path, copy: str | None = None) -> Iterator[W
                 copied.flush()
         else:
             yield chosen
-            save_file(_copies(chosen), temporary, {"format": "pt"})  # as transformers asks for
+            save_file(_all_names(chosen), temporary, {"format": "pt"})  # as transformers asks for
 
 
 def require_writable(weights: Weights) -> None:
@@ -261,12 +261,12 @@ def require_writable(weights: Weights) -> None:
         if stored is None or stored.dtype not in _WRITABLE:
             of = f" of {weights.origin}" if weights.origin else ""
             raise BadInput(
-                f"tensor {name}{of} is {kind or weights.dtype(name)}, which safetensors cannot hold; save it as a "
+                f"tensor {name}{of} is {kind or weights.dtype(name)}: a marked copy cannot hold it; save it as a "
                 "dense tensor with its values, or leave it out"
             )
 
 
-def _copies(weights: Weights) -> dict[str, Tensor]:
+def _all_names(weights: Weights) -> dict[str, Tensor]:
     """Return the tensors by all their names, each name with memory of its own."""
     stored = {name: weights.stored(name) for name in weights.all_names()}
     return {name: tensor.clone() for name, tensor in stored.items() if tensor is not None}

@@ -28,7 +28,7 @@ _MOST_AXES = 32
 _MOST_ENTRIES = 1_000_000  # of a zip archive
 _STATE_DEPTH = 3  # mappings that may lie round a state dict
 _OVERLAP = 4  # how often the stored bytes may be named by different tensors
-_TOO_MANY = f"expanded or overlaps others, and names stored bytes beyond {_OVERLAP} times"
+_TOO_MANY = "expanded or overlaps others, far beyond what the file stores"
 _LEGACY = 0x1950A86A20F9469CFC6C  # first number of a file written before torch 1.6
 _LEGACY_HEADERS = 3  # pickles before the one of tensors: this number, the version, the machine
 

@@ -138,7 +138,7 @@ def test_packed_weights_are_left_out_with_a_note_and_kept(
     assert note in said(capsys, "inspect", "model.safetensors")
     assert note in said(capsys, "plan", "model.safetensors", *chosen)
     assert note in said(capsys, *EMBED, *chosen)
-    assert as_json(capsys, "plan", "model.safetensors", *chosen)["left_out"].keys() == {"q.weight"}
+    assert as_json(capsys, "plan", "model.safetensors", *chosen)["tensors_left_out"].keys() == {"q.weight"}
     assert torch.equal(load_file("marked.safetensors")["q.weight"], packed)
     assert as_json(capsys, *CLAIM, *ORIGINAL)["proven"]
     by_name = ("embed", "model.safetensors", "--key", "owner.key", "--message", TEXT, "-o", "other.safetensors")
