@@ -230,8 +230,8 @@ def rewriting(source: Path, target: Path, copy: str | None = None) -> Iterator[W
     """Yield writable weights of a copy of `source`; on success the copy becomes `target`, atomically.
 
     A safetensors source is copied byte for byte; a torch source is written as safetensors, each name of a tied
-    tensor with its own copy of it, marked alike. Of a file with several copies of its weights, those of the one that
-    `copy` names are yielded.
+    tensor with its own copy of it, marked alike. Of a file with several copies of its weights, those of the one
+    that `copy` names are yielded.
 
     Raises:
         BadInput: as `open_weights` and `chosen_copy`, if `target` cannot be written, for an ONNX file, or for a

@@ -118,7 +118,9 @@ def _joined(parts: Sequence[str], states: Mapping[str, _State]) -> _State:
 
 
 def _has_weights(state: _State) -> bool:
-    return any(isinstance(value, Tensor | Unusual) and weight_kind(name, value.shape) for name, value in state.items())
+    return any(
+        isinstance(value, Tensor | Unusual) and weight_kind(name, value.shape) for name, value in state.items()
+    )
 
 
 def _shapes(state: _State) -> Shapes:
