@@ -244,6 +244,11 @@ def test_commands_say_prefix_and_copy(folder: Path, capsys: pytest.CaptureFixtur
     assert said(capsys, "verify", "one.safetensors", *CLAIM, *MINE, code=NO)
 
 
-def test_unusual_tensors_of_the_model_are_still_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"tensor s of .* is sparse"):
-        _saved(tmp_path, {"model": {**RAW, "s": torch.eye(3).to_sparse()}})
+def test_unusual_tensors_of_a_copy_are_refused_where_they_are_read(tmp_path: Path) -> None:
+    odd = {**RAW, "s": torch.eye(3).to_sparse()}
+    for tree in ({"model": odd}, {"model": RAW, "model_ema": odd}):
+        copies = copies_of(weights := _saved(tmp_path, tree))
+        read = copies.get("model_ema", weights)
+        assert read.unreadable("s") == "sparse"
+        with pytest.raises(BadInput, match=r"tensor s of .* is sparse"):
+            read.tensor("s")
