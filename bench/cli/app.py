@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli import regression
+from bench.cli import exports, regression
 from bench.cli.options import (
     RUNS,
     Attacks,
@@ -64,6 +64,7 @@ app = typer.Typer(
     Exit codes: 0 done, 1 the answer is no, 2 bad input, 3 some cells failed.""",
 )
 app.add_typer(regression.app)  # without a name: its commands stand beside these
+app.add_typer(exports.app)
 _REASONS = 50  # why a folder is not accepted, that check prints
 
 
