@@ -7,6 +7,8 @@ BUDGET ?= 60m
 N ?= 100000
 SEED ?= 0
 JOBS ?= auto
+OUT ?= results/smoke
+FORMATS ?= oss-v3 bmf gha junit parquet
 # of the host that wheels are for; what it has already is left out
 PYTHON_VERSION ?= 3.12
 ARCH ?= x86_64
@@ -34,7 +36,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup bench test test-programs test-slow test-lowest check-results fuzz kills golden portable nightly nightly-speed perf \
+.PHONY: help setup bench test test-programs test-slow test-lowest check-results fuzz kills golden portable nightly export nightly-speed perf \
 	lint docs coverage wheels screenshots clean
 
 help:
@@ -52,6 +54,7 @@ help:
 	@echo "make test-lowest  quick tests of cwwm, and of what reads and tabulates in bench, on the oldest versions allowed"
 	@echo "make wheels     packages for a host without a registry, into build/wheels; PYTHON_VERSION=3.12"
 	@echo "make nightly    suite nightly (nightly-cpu without a GPU) within BUDGET=60m, against the accepted baseline"
+	@echo "make export     records of OUT=results/smoke in the formats of others: FORMATS=\"$(FORMATS)\", into FOLDER=OUT/exports"
 	@echo "make nightly-speed  speed beside the baseline's commit (BASE=...), in turn"
 	@echo "make setup      prepare .venv only; make clean removes it"
 
@@ -69,6 +72,10 @@ bench: setup
 
 nightly: setup
 	$(BIN)/cwwm-bench nightly --device $(DEVICE) --budget $(BUDGET) $(if $(NIGHTLY_HOME),--home $(NIGHTLY_HOME))
+
+# the formats of others, into FOLDER (OUT/exports); suites with an accepted baseline are compared with it
+export: setup
+	$(BIN)/cwwm-bench export $(OUT) $(FORMATS:%=--to %) $(if $(FOLDER),--folder $(FOLDER))
 
 nightly-speed: setup
 	$(BIN)/cwwm-bench speed $(BASE)

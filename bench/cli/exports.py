@@ -34,8 +34,9 @@ def export(
 
     parquet: a row a strength of each cell, for pandas, Polars, DuckDB (records.parquet); needs pyarrow.
 
-    The baseline is that of nightly and compare; a suite without one is not compared, and only failed cells are errors
-    in junit.xml. Equal records give equal files.
+    The baseline is that of nightly and compare; without one only failed cells are errors in junit.xml.
+
+    Equal records give equal files, and no network is used.
 
     Example: cwwm-bench export results/smoke --to bmf --to junit --folder exports
     """

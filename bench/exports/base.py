@@ -28,7 +28,7 @@ class Source:
 
     @classmethod
     def of(cls, record_store: RecordStore, baseline: RecordStore | None = None) -> "Source":
-        """Return the records of a folder and of its baseline, as they are read.
+        """Return the records of a folder and of its baseline, in order of identity.
 
         Raises:
             BadInput: if a record or a run file is damaged.

@@ -40,7 +40,8 @@ class Case:
     """What is known of a scheme under an attack, a line a fact.
 
     Attributes:
-        worse: what the gate found. failed: cells. unjudged: why something says nothing. notes: what else is told.
+        worse: what the gate found. failed: cells. unjudged: why something says nothing; told beside a case that
+            passes, and why it is skipped if nothing else is known. notes: what else is told.
         measured: something was measured and is fine. seconds: that its attacks took.
     """
 
@@ -76,7 +77,7 @@ class JUnit(Export):
 def _cases(source: Source) -> dict[Title, Case]:
     cases: dict[Title, Case] = {}
     compared = source.baseline is not None
-    for record in source.records:
+    for record in sorted(source.records, key=lambda record: (record.key.model, record.key.seed, record.identity)):
         _add_record(cases.setdefault(Title(*record.key.curve[1:]), Case()), record, compared=compared)
     if source.baseline is not None:
         _add_comparison(cases, compare(source.baseline, source.records))
@@ -165,8 +166,8 @@ def _add_case(suite: ET.Element, group: str, attack: str, case: Case) -> None:
         told = [plain(" ".join(line.split())) for line in lines]
         message = f"{told[0]}{f' (and {len(told) - 1} more)' if told[1:] else ''}" if told else about
         ET.SubElement(element, kind, {"type": about, "message": message}).text = _text(told)
-    if case.notes:
-        ET.SubElement(element, "system-out").text = _text(case.notes)
+    if beside := case.notes + case.unjudged * (case.result is None):
+        ET.SubElement(element, "system-out").text = _text(beside)
 
 
 def _text(lines: Sequence[str]) -> str:

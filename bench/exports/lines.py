@@ -134,5 +134,4 @@ def _attack_seconds(row: Row | UntrainedRow) -> float:
 
 def _measured(part: Row | UntrainedRow | MarkedResult | MarkedFound | HostResult) -> _Values:
     read = {EXACT: float(part.recovered), EVIDENCE: part.log10_p} if isinstance(part, Found) else {}
-    answered = isinstance(part, Row | MarkedResult | HostResult)
-    return read | ({ACCURACY: part.accuracy.percent} if answered else {})
+    return read | ({ACCURACY: part.accuracy.percent} if isinstance(part, Row | MarkedResult | HostResult) else {})

@@ -55,7 +55,7 @@ def _table(source: Source) -> "pa.Table":
 
 def _about(source: Source) -> dict[str, Any]:
     """Return what no row says."""
-    without = [record for record in source.records if record.status != "ok"]
+    without = sorted((r for r in source.records if r.status != "ok"), key=lambda record: record.identity)
     return {
         "suite": source.suite,
         "commit": source.commit,

@@ -16,12 +16,23 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from tests.kills.bench_victims import Leaderboard, Pack, Parent, Run, Worker
+from tests.kills.bench_victims import Exports, Leaderboard, Pack, Parent, Run, Worker
 from tests.kills.owner_victims import Embed, Keygen, Replace, Rivals
 from tests.kills.stage import Stage, set_stage
 from tests.kills.victim import Victim
 
-VICTIMS: tuple[type[Victim], ...] = (Run, Parent, Worker, Pack, Leaderboard, Embed, Replace, Keygen, Rivals)
+VICTIMS: tuple[type[Victim], ...] = (
+    Run,
+    Parent,
+    Worker,
+    Pack,
+    Exports,
+    Leaderboard,
+    Embed,
+    Replace,
+    Keygen,
+    Rivals,
+)
 COLUMNS = ("command", "seconds", "kills", "found whole", "absent", "left over, harmless", "damage")
 
 

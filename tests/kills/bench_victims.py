@@ -7,6 +7,7 @@ import signal
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from bench.exports.registry import EXPORTS
 from bench.records.store import RecordStore
 from bench.verification.comparison import reproducible
 from bench.verification.submission import inspect
@@ -149,6 +150,24 @@ class Leaderboard(Tables):
     @property
     def arguments(self) -> tuple[object, ...]:
         return ("leaderboard", self.folder / "out", "--html")
+
+
+class Exports(Tables):
+    """Records in the formats of others."""
+
+    name = "export"
+
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        formats = [word for name in EXPORTS for word in ("--to", name)]
+        return ("export", self.folder / "out", *formats, "--folder", self.target)
+
+    @property
+    def target(self) -> Path:
+        return self.folder / "exports"
+
+    def reset(self) -> None:
+        shutil.rmtree(self.target, ignore_errors=True)
 
 
 class Pack(Tables):
