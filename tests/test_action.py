@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -78,8 +79,8 @@ class Runner:
         (self.folder / "models.yaml").write_text(ZOO)
         (self.folder / "mine.yaml").write_text(suite)
         (self.folder / "our_scheme.py").write_text(plugin)
-        self._program("cwwm-bench", f'exec "{sys.executable}" -m bench "$@"')
-        self._program("gh", 'printf "%s\\n" "$@" > "$OUT/gh.txt"')
+        self.program("cwwm-bench", f'exec "{sys.executable}" -m bench "$@"')
+        self.program("gh", 'printf "%s\\n" "$@" > "$OUT/gh.txt"')
         given = {"suite": "mine.yaml", "plugin": "our_scheme", "options": "--device cpu", "install": "false"}
         known = {f"inputs.{name}": about.get("default", "") for name, about in ACTION["inputs"].items()}
         known |= {f"inputs.{name}": value for name, value in (given | inputs).items()}
@@ -90,23 +91,24 @@ class Runner:
         self.code = 0
         for step in STEPS:
             if self.code == 0 and holds(step.get("if", "true"), known):
-                self.code, outputs = self._step(step, known)
+                self.code, outputs = self.step(step, known)
                 known |= {f"steps.{step.get('id')}.outputs.{name}": value for name, value in outputs.items()}
 
-    def _step(self, step: dict[str, Any], known: dict[str, str]) -> tuple[int, dict[str, str]]:
+    def step(self, step: dict[str, Any], known: dict[str, str]) -> tuple[int, dict[str, str]]:
         outputs = self.folder / "outputs.txt"
         outputs.write_text("")
         environment = {name: filled(value, known) for name, value in step["env"].items()}
         done = subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
             cwd=self.folder,
-            env={**self._environment(), **environment, "GITHUB_OUTPUT": str(outputs)},
+            env={**self.environment(), **environment, "GITHUB_OUTPUT": str(outputs)},
             check=False,
         )
         return done.returncode, dict(line.split("=", 1) for line in outputs.read_text().splitlines())
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         return {
+            **{name: value for name, value in os.environ.items() if name.startswith("PIP_")},
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "HOME": str(self.folder),
@@ -115,7 +117,7 @@ class Runner:
             "GITHUB_STEP_SUMMARY": str(self.folder / "page.md"),
         }
 
-    def _program(self, name: str, script: str) -> None:
+    def program(self, name: str, script: str) -> None:
         path = self.folder / "bin" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"#!/bin/sh\n{script}\n")
@@ -189,7 +191,7 @@ def test_a_regression_against_the_accepted_baseline_fails_it(runner: Runner) -> 
     runner.pull(TRAINED, PLUGIN, baseline="baselines")
     assert runner.code == 0
     accept = [sys.executable, "-m", "bench", "accept-baseline", runner.out, "--baseline", "baselines"]
-    subprocess.run(accept, cwd=runner.folder, env={**os.environ, **runner._environment()}, check=True)
+    subprocess.run(accept, cwd=runner.folder, env=runner.environment(), check=True)
     for path in ("page.md", "cwwm-bench-out/run.json"):
         (runner.folder / path).unlink()
     runner.pull(TRAINED, WORSE, baseline="baselines")
@@ -202,8 +204,25 @@ def test_a_regression_against_the_accepted_baseline_fails_it(runner: Runner) -> 
 @pytest.mark.programs
 def test_bad_input_ends_it_at_once(runner: Runner) -> None:
     runner.pull(UNTRAINED, "import no_such_module")
-    assert runner.code == 2
+    assert runner.code == 1
     assert not (runner.folder / "page.md").exists()
+
+
+@pytest.mark.programs
+def test_it_installs_cwwm_with_what_the_bench_needs(tmp_path: Path) -> None:
+    """It is asked what it would install, and finds everything here: that takes no network."""
+    for name in ("pyproject.toml", "setup.py", "constraints.txt", "README.md", "LICENSE", "models.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    for package in ("cwwm", "bench"):
+        (tmp_path / package).mkdir()
+        shutil.copy(ROOT / package / "__init__.py", tmp_path / package)
+    runner = Runner(tmp_path)
+    runner.program("python", f'exec "{sys.executable}" "$@"')
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"NO_INDEX": "1", "DRY_RUN": "1", "NO_BUILD_ISOLATION": "0"}.items():
+            patch.setenv(f"PIP_{name}", value)
+        code, _ = runner.step(STEPS[0], {"github.action_path": str(tmp_path)})
+    assert code == 0
 
 
 def test_what_a_caller_gives_reaches_no_script_as_text() -> None:

@@ -13,6 +13,7 @@ import pandas
 import pyarrow.parquet as pq
 import pytest
 from junitparser import Error, Failure, JUnitXml, Skipped
+from junitparser.cli import verify
 
 from bench.cli.app import app
 from bench.exports.base import Source
@@ -158,9 +159,11 @@ WORSE, SAME = seeds(dies_at=0.2), seeds()
     ],
 )
 def test_a_case_is_red_where_the_gate_says_so(
-    now: list[Json], before: list[Json] | None, kind: str, said: str
+    now: list[Json], before: list[Json] | None, kind: str, said: str, tmp_path: Path
 ) -> None:
     made = source(now, before)
+    (tmp_path / "junit.xml").write_bytes(files(made, "junit")["junit.xml"])
+    assert verify([tmp_path / "junit.xml"]) == (kind in ("failure", "error"))
     found = cases(made)
     assert found["a, 256 bits", "magnitude"][0] == kind
     assert said in found["a, 256 bits", "magnitude"][1]
