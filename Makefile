@@ -25,7 +25,8 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --maxprocesses 8 --dist work
 UV := build/uv/bin/uv
 LOWEST := build/lowest
 # all of cwwm; of bench what takes each of its packages: yaml, pydantic, tabulate, timm, scikit-learn and -image
-LOWEST_TESTS ?= tests/cwwm tests/test_missing_packages.py tests/test_wheel.py $(addprefix tests/bench/test_, \
+LOWEST_TESTS ?= tests/cwwm tests/test_missing_packages.py tests/test_wheel.py \
+	tests/bench/exports/test_exports.py $(addprefix tests/bench/test_, \
 	config.py catalogue.py leaderboard.py progress.py submission.py data.py torchvision_shim.py detectability.py zoo.py \
 	examples.py)
 FOR_HOST = --quiet --progress-bar off -c constraints.txt --dest build/wheels --only-binary :all: \

@@ -66,7 +66,9 @@ def cases(made: Source) -> dict[tuple[str, str], tuple[str, str]]:
 
 
 def test_json_is_what_each_consumer_takes() -> None:
-    made = files(source(RUN, RUN))
+    longest = record("", 1024, "magnitude", 0.5)
+    longest["key"] |= {"model": "m" * 300, "scheme": "ß" * 300, "attack": "中" * 300}
+    made = files(source([*RUN, longest], RUN))
     for name, schema in SCHEMAS.items():
         jsonschema.Draft202012Validator(schema).validate(json.loads(made[name], parse_constant=float))
         assert b"NaN" not in made[name]
