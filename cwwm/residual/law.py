@@ -8,11 +8,10 @@ its square beside the pattern, SNR2 = sum_l N_l a_l^2 / (E_l + a_l^2). Derived f
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from torch import Tensor
-
+from cwwm.residual.spectrum import Spectrum
 from cwwm.weights.carrier import Layer
 from cwwm.weights.view import Weights
 
@@ -28,12 +27,14 @@ class LayerStrength:
         weights: N; 0 of a layer of zeros, in which no pattern is.
         amplitude: a, of the pattern, in root mean squares of its channels.
         rms: root mean square of the layer in that of the pool. peak: largest magnitude in the layer's own.
+        spectrum: of its singular values; None if nobody knows them.
     """
 
     weights: int
     amplitude: float
     rms: float
     peak: float
+    spectrum: Spectrum | None = None
 
     def beside(self, energy: float) -> float:
         """Return what the layer adds beside a change of so much of its square."""
@@ -49,14 +50,22 @@ class Pattern:
 
     @classmethod
     def of(cls, weights: Weights, layers: Sequence[Layer], amplitudes: Mapping[str, float]) -> "Pattern":
-        """Measure the layers of an original; `amplitudes` are g gamma by name."""
-        tensors = [weights.tensor(layer.name).detach().float() for layer in layers]
-        squares = [float(tensor.square().mean()) for tensor in tensors]
-        pool = sum(s * layer.size for s, layer in zip(squares, layers, strict=True)) / sum(la.size for la in layers)
-        rms = [math.sqrt(square / (pool or 1.0)) for square in squares]
-        sizes = [layer.size if square else 0 for layer, square in zip(layers, squares, strict=True)]
-        peaks = map(_peak, tensors, squares)
-        return cls(list(map(LayerStrength, sizes, (amplitudes[layer.name] for layer in layers), rms, peaks)))
+        """Measure the layers of an original, one at a time; `amplitudes` are g gamma by name."""
+        measured = [_measured(weights, layer) for layer in layers]
+        pool = sum(m.square * la.size for m, la in zip(measured, layers, strict=True)) / sum(
+            la.size for la in layers
+        )
+        return cls([
+            LayerStrength(
+                layer.size if found.square else 0, amplitudes[layer.name], math.sqrt(found.square / (pool or 1.0)),
+                found.peak, Spectrum(weights, layer.name),
+            )
+            for found, layer in zip(measured, layers, strict=True)
+        ])  # fmt: skip
+
+    def times(self, factor: float) -> "Pattern":
+        """Return the pattern with each amplitude times a factor."""
+        return Pattern([replace(layer, amplitude=factor * layer.amplitude) for layer in self.layers])
 
     @cached_property
     def weights(self) -> int:
@@ -68,8 +77,18 @@ class Pattern:
         return sum(change(layer) for layer in self.layers)
 
 
-def _peak(tensor: Tensor, square: float) -> float:
-    return float(tensor.abs().max()) / math.sqrt(max(square, 1e-30))
+@dataclass(frozen=True)
+class _Measured:
+    """The mean square of a layer, and its largest magnitude in root mean squares."""
+
+    square: float
+    peak: float
+
+
+def _measured(weights: Weights, layer: Layer) -> _Measured:
+    tensor = weights.tensor(layer.name).detach().float()
+    square = float(tensor.square().mean())
+    return _Measured(square, float(tensor.abs().max()) / math.sqrt(max(square, 1e-30)))
 
 
 def pruned(rate: float) -> Change:
@@ -85,6 +104,24 @@ def noise(deviation: float) -> Change:
 def drift(share: float) -> Change:
     """Return the change by training on that moves every layer by a share of its norm, in no special direction."""
     return lambda layer: layer.beside(share**2)
+
+
+def low_rank(share: float) -> Change:
+    """Return the change by dropping a share of each layer's singular values, the smallest ones.
+
+    Of a pattern of amplitude a the share s of its square is left, and of its correlation (`Spectrum.kept`). Beside it
+    lies what the host lost, a share E of the layer's square (`Spectrum.lost`): N a^2 s^2 / (E + s a^2). A careful
+    bound: what the host lost has a special direction, which the reader damps, and it finds as much as this or more in
+    all layers that were measured (results/informed.md: svd). Nothing is left of a layer whose spectrum nobody knows.
+    """
+
+    def left(layer: LayerStrength) -> float:
+        if layer.spectrum is None:
+            return 0.0
+        kept, mark = layer.spectrum.kept(share), layer.amplitude**2
+        return layer.weights * mark * kept**2 / max(layer.spectrum.lost(share) + kept * mark, 1e-300)
+
+    return left
 
 
 def blind(layer: LayerStrength) -> float:
@@ -130,6 +167,7 @@ __all__ = [
     "averaged",
     "blind",
     "drift",
+    "low_rank",
     "noise",
     "pruned",
     "quantised",
