@@ -25,7 +25,7 @@ from cwwm.cli.options import (
     Text,
     TextFile,
 )
-from cwwm.cli.strength import refuse_photographs, refuse_targets, sensitivity_of, targets_of
+from cwwm.cli.strength import gain_of, refuse_photographs, refuse_targets, sensitivity_of, targets_of
 from cwwm.support.console import DONE, print_json, say
 from cwwm.support.errors import BadInput
 
@@ -80,7 +80,7 @@ def embed(
     """Mark a checkpoint. Writes OUT.safetensors, OUT.mark.json (keep it) and OUT.commitment.json (publish it).
 
     Every layer that is wide enough is marked, without training, by changes far below the weights. Strength is
-    planned (see cwwm plan) unless --set gives it.
+    planned (see cwwm plan) unless --set gives it. Targets that cost the answers more than the default are refused.
     """
     from cwwm.owner import embed_file, load_owner_key, plan_scheme
     from cwwm.plugins import load_plugins
@@ -95,7 +95,10 @@ def embed(
     else:
         refuse_targets(scheme, survive, budget_energy, budget_depth)
     felt = sensitivity_of(model, images, network, carrier or given.get("carrier"), copy)
-    targets = targets_of(payload_bits, survive, budget_energy, budget_depth)
+    if scheme == DEFAULT_SCHEME:
+        form = {"payload_bits": payload_bits} | ({"carrier": carrier} if carrier else {}) | given
+        given |= gain_of(model, survive, form, felt, copy)
+    targets = targets_of(payload_bits, survive if on_magnitudes else None, budget_energy, budget_depth)
     planned = plan_scheme(model, scheme, targets, carrier, given, felt, copy)
     if on_magnitudes:
         planned = {"covert": covert, **planned}

@@ -50,13 +50,19 @@ Carrier = Annotated[
 Survive = Annotated[
     str | None,
     typer.Option(
-        help="Of cwc and protected-cwc, what the mark must survive: magnitude and random pruning rates, noise "
-        f"relative to the weights' spread; by default {DEFAULT_SURVIVE}. A bare number is the magnitude rate."
+        help="What the mark must survive: magnitude and random pruning rates (a bare number is the former), noise "
+        f"relative to the weights' spread; of cwc and protected-cwc by default {DEFAULT_SURVIVE}. Of spread-cwc "
+        "also drift (the share of a layer's norm by which training on moves it), low-rank (the share of singular "
+        "values dropped), quantise (bits), average (copies), and blind=1, to be read without the original; the "
+        "least gain is taken that meets each."
     ),
 ]
 Budget = Annotated[
     float | None,
-    typer.Option(help="Of both, squared change that may be spent, relative to the pool's norm; by default 0.004."),
+    typer.Option(
+        help="Of cwc and protected-cwc, squared change that may be spent, relative to the pool's norm; by default "
+        "0.004."
+    ),
 ]
 Depth = Annotated[
     float | None,

@@ -18,12 +18,14 @@ from cwwm.cli.options import (
     PayloadBits,
     Survive,
 )
+from cwwm.cli.price import price_of
 from cwwm.cli.strength import refuse_photographs, refuse_targets, sensitivity_of, targets_of
 from cwwm.support.console import DONE, print_json, print_table, say
 from cwwm.support.errors import BadInput
 
 if TYPE_CHECKING:
     from cwwm.design import Targets
+    from cwwm.design.standing import Stand
     from cwwm.weights.view import Weights
 
 _SHOWN = 8  # designs that plan prints
@@ -49,9 +51,10 @@ def plan(
 ) -> int:
     """Choose the strength or the code of a mark for this checkpoint, and show what it stands and what it costs.
 
-    For spread-cwc the table says what is left of the mark, read against the original, after changes of a suspect.
-    For codes on magnitudes its first line is the cheapest code that survives stated attacks; targets that cannot be
-    met are refused, with the nearest that can.
+    For spread-cwc the table says what is left of the mark, read against the original, after changes of a suspect,
+    stated targets first; the gain is the least that meets each of them. For codes on magnitudes its first line is
+    the cheapest code that survives stated attacks. Targets that cannot be met are refused, with the nearest that
+    can.
     """
     from cwwm.owner import open_host
 
@@ -59,7 +62,7 @@ def plan(
     if scheme == DEFAULT_SCHEME:
         refuse_targets(scheme, survive, budget_energy, budget_depth)
         felt = sensitivity_of(model, images, network, carrier, copy)
-        return _plan_spread(weights, payload_bits, carrier, gain, felt, json)
+        return _plan_spread(weights, payload_bits, carrier, gain, survive, felt, json)
     refuse_photographs(scheme, images, network)
     targets = targets_of(payload_bits, survive, budget_energy, budget_depth)
     if scheme == "cwc":
@@ -74,41 +77,38 @@ def _plan_spread(
     payload_bits: int,
     carrier: str | None,
     gain: float | None,
+    survive: str | None,
     felt: dict[str, float] | None,
     json: bool,
 ) -> int:
     from dataclasses import asdict
 
     from cwwm.design.spread import CARRIER, plan_spread
+    from cwwm.design.spread_targets import parse_targets
     from cwwm.weights.carrier import left_out
 
-    rule = carrier or CARRIER
-    found = plan_spread(weights, payload_bits, rule=rule, gain=gain, sensitivity=felt)
+    rule, targets = carrier or CARRIER, () if survive is None else parse_targets(survive)
+    found = plan_spread(weights, payload_bits, rule=rule, gain=gain, sensitivity=felt, targets=targets)
     lost = left_out(weights, rule)
     if json:
         print_json({**asdict(found), "tensors_left_out": lost})
         return DONE
-    rows = [(s.change, f"{s.snr2:,.0f}", f"{s.recovered:.3f}", f"1e{s.log10_p:.0f}") for s in found.stands]
     print_table(
-        ("after", "SNR2", "message recovered", "proof"), rows, f"{payload_bits} bits in {found.pool:,} weights "
+        ("after", "SNR2", "message recovered", "proof"), [_row(s) for s in (*found.targets, *found.stands)],
+        f"{payload_bits} bits in {found.pool:,} weights "
         f"(carrier {rule}) at gain {found.gain:.4g}, by law, read against the original"
     )  # fmt: skip
     print()
     say_left_out(lost)
-    say(_felt_words(found.felt))
-    say(f"embed with: --payload-bits {payload_bits} --carrier '{rule}' --set gain={found.gain:.4g}")
+    for sentence in price_of(found):
+        say(sentence)
+    seen = "" if felt is None else ", and the same --images and --network"
+    say(f"embed with: --payload-bits {payload_bits} --carrier '{rule}' --set gain={found.gain:.4g}{seen}")
     return DONE
 
 
-def _felt_words(felt: float | None) -> str:
-    """Say what a gain costs the answers."""
-    from cwwm.design.spread import FELT
-
-    if felt is None:
-        return (
-            "what the answers feel was not measured: the gain is a careful one; --images and --network allow more"
-        )
-    return f"squared change of the logits: {felt:.1e} of their spread; about 98 % of the answers stay at {FELT:g}"
+def _row(stand: "Stand") -> tuple[str, ...]:
+    return stand.change, f"{stand.snr2:,.0f}", f"{stand.recovered:.3f}", f"1e{stand.log10_p:.0f}"
 
 
 def _plan_protected(weights: "Weights", targets: "Targets", carrier: str | None, json: bool) -> int:

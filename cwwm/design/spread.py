@@ -3,31 +3,33 @@
 Its price is the change of the answers, g^2 sum_l gamma_l^2 C_l of the logits' own spread
 (`cwwm.weights.sensitivity`). With some inputs C is measured and the gain takes what is allowed; without, C is not
 known, and a gain is taken that is small enough for networks whose answers feel their layers as those measured do.
+Where targets are stated, the gain is the least that meets each of them, whatever it costs, and the plan says what.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cwwm.codes.linear import LinearCode
-from cwwm.codes.multilevel import MultilevelPolar
-from cwwm.codes.polar import PolarCode
-from cwwm.ownership.evidence import PROOF_RATE, SUREST, log10_bound_of_signs
+from cwwm.design.spread_targets import MOST_GAIN, Target, TargetStand, least_gains
+from cwwm.design.standing import SURE, Stand
+from cwwm.ownership.evidence import PROOF_RATE
 from cwwm.ownership.mark import Mark
 from cwwm.residual.law import Change, LayerStrength, Pattern, averaged, blind, drift, noise, pruned, quantised
 from cwwm.schemes import Scheme
 from cwwm.schemes.common.spread import GAINS, SpreadScheme
 from cwwm.schemes.spread_cwc import SpreadConstantWeight
+from cwwm.support.errors import BadInput
 from cwwm.weights.carrier import Carrier
+from cwwm.weights.moments import require_finite_carrier
 from cwwm.weights.sensitivity import layer_gains
 from cwwm.weights.view import Weights
 
 CARRIER = SpreadConstantWeight.carrier
 #: squared change of the logits over their spread that keeps about 98 % of the answers: see results/pretrained.md
 FELT = 4e-4
+CHANGED = 0.02  # the share of the answers that change at it
 #: the gain where nobody measured what the answers feel
 ALONE = 0.0045
-MOST_GAIN = 0.1
 
 CHANGES: Mapping[str, Change] = {
     "pruning, 98 %": pruned(0.98),
@@ -44,22 +46,7 @@ CHANGES: Mapping[str, Change] = {
 
 #: what a marked copy says to who has key and mark, and not the original
 MESSAGE, PROOF, NOTHING = "message", "proof", "nothing"
-_SURE = 0.99  # probability from which a message counts as readable
-
-
-@dataclass(frozen=True)
-class Stand:
-    """What is left of a mark after a change.
-
-    Attributes:
-        change: in words. snr2: by law. recovered: probability that the message is. log10_p: of the proof, and no
-            surer than any verdict.
-    """
-
-    change: str
-    snr2: float
-    recovered: float
-    log10_p: float
+_SAME = 1.001  # gains this near are one: they are printed in four digits
 
 
 @dataclass(frozen=True)
@@ -67,14 +54,38 @@ class SpreadPlan:
     """A gain and what follows from it.
 
     Attributes:
-        gain: g. pool: weights that carry. felt: squared change of the logits over their spread; None if not known.
-        stands: against `CHANGES`.
+        gain: g. allowed: the gain that is taken where no target is stated.
+        pool: weights that carry.
+        felt: squared change of the logits over their spread; None if not known.
+        kept: share of the answers that stay, by law; None if not known.
+        targets: what is left after each stated target. stands: against `CHANGES`.
     """
 
     gain: float
+    allowed: float
     pool: int
     felt: float | None
+    kept: float | None
+    targets: tuple[TargetStand, ...]
     stands: tuple[Stand, ...]
+
+    @property
+    def is_dear(self) -> bool:
+        """Say whether the gain costs more answers than where no target is stated."""
+        return self.gain > self.allowed * _SAME
+
+    @property
+    def dear_targets(self) -> list[TargetStand]:
+        """Return the targets that by themselves ask for more than is allowed, the strictest first."""
+        asked = [
+            (t.least_gain, t) for t in self.targets if t.least_gain is not None and t.least_gain > self.allowed
+        ]
+        return [target for _, target in sorted(asked, key=lambda each: -each[0])]
+
+    @property
+    def missed(self) -> list[TargetStand]:
+        """Return the targets that the gain does not meet."""
+        return [target for target in self.targets if target.recovered < SURE]
 
 
 def plan_spread(
@@ -84,6 +95,7 @@ def plan_spread(
     rule: str = CARRIER,
     gain: float | None = None,
     sensitivity: Mapping[str, float] | None = None,
+    targets: Sequence[Target] = (),
 ) -> SpreadPlan:
     """Return the plan of `spread-cwc` in a checkpoint.
 
@@ -93,19 +105,101 @@ def plan_spread(
         rule: that chooses the host layers.
         gain: g; None chooses it.
         sensitivity: C by layer, if it was measured.
+        targets: that the chosen gain meets, each by itself; the least gain that does is taken.
 
     Raises:
-        BadInput: if the pool is too small for the message, or as `Carrier.choose`.
+        BadInput: if the pool is too small for the message or holds no finite weights, if no gain meets a target,
+            or as `Carrier.choose`.
     """
-    carrier = Carrier.choose(weights, rule)
+    return _plan(weights, SpreadConstantWeight(payload_bits=payload_bits, carrier=rule), gain, sensitivity, targets)
+
+
+def gain_for_targets(
+    weights: Weights,
+    scheme: SpreadConstantWeight,
+    targets: Sequence[Target],
+    *,
+    gain: float | None = None,
+    sensitivity: Mapping[str, float] | None = None,
+) -> float:
+    """Return the gain that meets targets for a mark of `scheme`, whose own gain counts for nothing.
+
+    Args:
+        weights, sensitivity: as `plan_spread`.
+        scheme: with payload, carrier and form.
+        targets: at least one.
+        gain: that the owner chose, whatever it costs; None chooses it.
+
+    Raises:
+        BadInput: as `plan_spread`; if the gain costs more answers than where no target is stated, or one that the
+            owner chose does not meet a target.
+    """
+    found = _plan(weights, scheme, gain, sensitivity, targets)
+    if gain is None and found.is_dear:
+        raise BadInput(
+            f"--survive {_asking(found)}: more than is taken by default, {_price(found)}; --set "
+            f"gain={found.gain:g} takes it all the same"
+        )
+    if gain is not None and found.missed:
+        raise BadInput(
+            f"a gain of {gain:g} does not meet {', '.join(target.change for target in found.missed)}; leave --set "
+            "gain out to have it planned, or the target"
+        )
+    return found.gain
+
+
+def _asking(plan: SpreadPlan) -> str:
+    return ", ".join(f"{target.change} asks for a gain of {target.least_gain:g}" for target in plan.dear_targets)
+
+
+def _price(plan: SpreadPlan) -> str:
+    if plan.kept is None:
+        return f"{ALONE:g}, and what the answers feel was not measured (--images and --network allow more)"
+    return f"about {plan.kept:.1%} of the answers would stay, by law, and by default {1 - CHANGED:.0%} do"
+
+
+def _plan(
+    weights: Weights,
+    scheme: SpreadConstantWeight,
+    gain: float | None,
+    sensitivity: Mapping[str, float] | None,
+    targets: Sequence[Target],
+) -> SpreadPlan:
+    carrier = Carrier.choose(weights, scheme.carrier)
+    require_finite_carrier(weights, carrier)
     gains = layer_gains(carrier.layers, sensitivity)
-    unit = None if sensitivity is None else _felt(gains, sensitivity)
+    felt = None if sensitivity is None else _felt(gains, sensitivity)
+    code, unit = scheme.fitted_to(carrier.size).keyed_code.code, Pattern.of(weights, carrier.layers, gains)
+    least: list[float | None] = [None] * len(targets)
     if gain is None:
-        gain = _gain(unit)
-    code = SpreadConstantWeight(payload_bits=payload_bits, carrier=rule).fitted_to(carrier.size).keyed_code.code
-    pattern = Pattern.of(weights, carrier.layers, {name: gain * gamma for name, gamma in gains.items()})
-    stands = tuple(_stand(name, pattern.after(change), code) for name, change in CHANGES.items())
-    return SpreadPlan(gain, carrier.size, None if unit is None else gain**2 * unit, stands)
+        where = f"{scheme.payload_bits} bits in {carrier.size:,} weights (carrier {scheme.carrier})"
+        least = [*least_gains(unit, code, targets, where)]
+        gain = max(filter(None, least), default=_gain(felt))
+    pattern = unit.times(gain)
+    felt_now = None if felt is None else gain**2 * felt
+    return SpreadPlan(
+        gain=gain,
+        allowed=_gain(felt),
+        pool=carrier.size,
+        felt=felt_now,
+        kept=None if felt_now is None else answers_kept(felt_now),
+        targets=tuple(
+            TargetStand(**vars(Stand.at(str(target), pattern.after(target.change), code)), least_gain=asked)
+            for target, asked in zip(targets, least, strict=True)
+        ),
+        stands=tuple(Stand.at(name, pattern.after(change), code) for name, change in CHANGES.items()),
+    )
+
+
+def answers_kept(felt: float) -> float:
+    """Return the share of the answers that stay, by law, for a felt change far below 1.
+
+    An answer changes if the lead m of the largest logit is less than what the second gains on it, d. Of small
+    changes d is about normal about 0, of a variance in proportion to the felt change, and leads that small have
+    about the density p of leads at 0: the integral of p P(d > m) over m is p E max(d, 0), in proportion to the
+    square root of the felt change. The factor is what was measured at `FELT`.
+    """
+    return max(0.0, 1 - CHANGED * math.sqrt(felt / FELT))
 
 
 def planned_gain(weights: Weights, rule: str, sensitivity: Mapping[str, float] | None) -> float:
@@ -120,18 +214,13 @@ def planned_gain(weights: Weights, rule: str, sensitivity: Mapping[str, float] |
 
 
 def _gain(unit: float | None) -> float:
-    """Return the gain for a felt change a unit of g^2, None where nobody measured it."""
+    """Return the gain taken by default for a felt change a unit of g^2, None where nobody measured it."""
     return ALONE if unit is None else min(MOST_GAIN, math.sqrt(FELT / max(unit, 1e-12)))
 
 
 def _felt(gains: Mapping[str, float], sensitivity: Mapping[str, float]) -> float:
     """Return the felt change a unit of g^2."""
     return sum(gamma**2 * sensitivity.get(name, 0.0) for name, gamma in gains.items())
-
-
-def _stand(change: str, snr2: float, code: LinearCode | PolarCode | MultilevelPolar) -> Stand:
-    recovered = 0.0 if isinstance(code, LinearCode) else code.success(snr2)  # of linear codes SNR2 tells no law
-    return Stand(change, snr2, recovered, max(SUREST, log10_bound_of_signs(math.sqrt(max(snr2, 0.0)))))
 
 
 def said_blind(scheme: Scheme, mark: Mark) -> str:
@@ -144,7 +233,7 @@ def said_blind(scheme: Scheme, mark: Mark) -> str:
         return MESSAGE
     gain, gains = scheme.gain_for(mark.carrier.size), mark.state[GAINS]
     layers = [LayerStrength(layer.size, gain * gains[layer.name], 1.0, 1.0) for layer in mark.carrier.layers]
-    stand = _stand("", Pattern(layers).after(blind), scheme.fitted_to(mark.carrier.size).code)
-    if stand.recovered >= _SURE:
+    stand = Stand.at("", Pattern(layers).after(blind), scheme.fitted_to(mark.carrier.size).code)
+    if stand.recovered >= SURE:
         return MESSAGE
     return PROOF if stand.log10_p <= math.log10(PROOF_RATE) else NOTHING

@@ -109,10 +109,10 @@ def drift(share: float) -> Change:
 def low_rank(share: float) -> Change:
     """Return the change by dropping a share of each layer's singular values, the smallest ones.
 
-    Of a pattern of amplitude a the share s of its square is left, and of its correlation (`Spectrum.kept`). Beside it
-    lies what the host lost, a share E of the layer's square (`Spectrum.lost`): N a^2 s^2 / (E + s a^2). A careful
-    bound: what the host lost has a special direction, which the reader damps, and it finds as much as this or more in
-    all layers that were measured (results/informed.md: svd). Nothing is left of a layer whose spectrum nobody knows.
+    Of a pattern of amplitude a the share s of its square is left, and of its correlation (`Spectrum.kept`). Beside
+    it lies what the host lost, a share E of the layer's square (`Spectrum.lost`): N a^2 s^2 / (E + s a^2). That is
+    a careful bound: what the host lost is of low rank, which the reader damps, and measurements find more
+    (results/informed.md: svd). Nothing is left of a layer whose spectrum nobody knows.
     """
 
     def left(layer: LayerStrength) -> float:

@@ -1,6 +1,6 @@
-"""What lowering the rank of a layer takes of it and leaves of a pattern in it; nothing is computed before it is asked.
+"""What lowering the rank of a layer takes of it, and leaves of a pattern in it.
 
-A layer is the matrix of its outputs as rows, (o, f).
+A layer is the matrix of its outputs as rows, (o, f). Nothing is computed before it is asked for.
 """
 
 import math
@@ -33,10 +33,10 @@ class Spectrum:
         return float(self._shares[self._rank(share) :].sum())
 
     def kept(self, share: float) -> float:
-        """Return the share of its square that a small pattern of no special direction keeps: 1 - (1 - r/o)(1 - r/f).
+        """Return the share of its square that a small pattern of no special direction keeps.
 
-        The kept spaces of rank r take it from rows and columns. Exact to first order where the singular values that
-        are dropped are zero, and a lower bound else.
+        It is 1 - (1 - r/o)(1 - r/f): the kept spaces of rank r take it from rows and columns. Exact to first order
+        where the singular values that are dropped are zero, and a lower bound else.
         """
         rank = self._rank(share)
         return 1 - math.prod(1 - rank / side for side in self._sides)
@@ -58,7 +58,7 @@ class Spectrum:
         matrix = self._weights.tensor(self._name).detach().flatten(1)
         matrix = matrix if len(matrix) <= matrix.shape[1] else matrix.T
         product = torch.zeros(len(matrix), len(matrix), dtype=torch.float64, device=matrix.device)
-        for piece in matrix.split(_COLUMNS, dim=1):
+        for piece in torch.split(matrix, _COLUMNS, dim=1):
             wide = piece.double()
             product += wide @ wide.T
         squares = torch.linalg.eigvalsh(product).flip(0).clamp(min=0).cpu().numpy()

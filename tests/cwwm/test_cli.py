@@ -282,12 +282,43 @@ def _replaced(old: str, new: str, arguments: tuple[str, ...] = EMBED) -> tuple[s
     return tuple(new if argument == old else argument for argument in arguments)
 
 
+PLAN = ("plan", "model.safetensors")
 BAD_EMBEDDINGS: dict[str, Case] = {
     "unknown command": (_nothing, ("embde",), "embde"),
     "unknown scheme": (_nothing, (*EMBED, "--scheme", "cwx"), "did you mean cwc"),
-    "targets of another code": (_nothing, (*EMBED, "--survive", "0.9"), "takes its strength from --images"),
-    "budget of another code": (_nothing, (*EMBED, "--budget-depth", "1"), "takes its strength from --images"),
-    "targets of another plan": (_nothing, ("plan", "model.safetensors", "--survive", "0.9"), "cwwm plan"),
+    "targets of another code": (_nothing, (*EMBED, "--scheme", "sign", "--survive", "0.9"), "sign takes its"),
+    "budget of another code": (_nothing, (*EMBED, "--budget-depth", "1"), "takes its strength from --survive"),
+    "budget of another plan": (_nothing, (*PLAN, "--budget-energy", "1"), "takes its strength from --survive"),
+    "unknown target of a gain": (_nothing, (*EMBED, "--survive", "drif=0.2"), "did you mean drift"),
+    "unknown target of a plan": (_nothing, (*PLAN, "--survive", "lowrank=0.2"), "did you mean low-rank"),
+    "target of a gain no number": (_nothing, (*PLAN, "--survive", "noise=much"), "no number"),
+    "target of a gain without number": (_nothing, (*PLAN, "--survive", "drift="), "no number"),
+    "no target": (_nothing, (*PLAN, "--survive", ","), "names no target"),
+    "all singular values": (_nothing, (*PLAN, "--survive", "low-rank=1"), "at least 0 and below 1"),
+    "half a copy": (_nothing, (*PLAN, "--survive", "average=2.5"), "a whole number from 1"),
+    "drift without end": (_nothing, (*EMBED, "--survive", "drift=nan"), "the target drift is finite"),
+    "blind twice": (_nothing, (*PLAN, "--survive", "blind=2"), "the target blind is 1"),
+    "target beyond any gain": (
+        _nothing,
+        (*PLAN, "--survive", "random=0.9999"),
+        "random=0.9999: nearest is random=0.99",
+    ),
+    "target that costs much": (
+        _nothing,
+        (*EMBED, "--survive", "drift=0.4,magnitude=0.9"),
+        "--survive drift=0.4 asks for a gain of 0.0",
+    ),
+    "gain below a target": (
+        _nothing,
+        (*EMBED, "--survive", "drift=0.4", "--set", "gain=0.001"),
+        "a gain of 0.001 does not meet drift=0.4",
+    ),
+    "gain of nothing beside a target": (
+        _nothing,
+        (*EMBED, "--survive", "drift=0.4", "--set", "gain=0"),
+        "a finite gain above 0",
+    ),
+    "NaN weights to plan for": (_poison, PLAN, "block.weight holds NaN"),
     "gain of nothing": (_nothing, (*EMBED, "--set", "gain=0"), "a finite gain above 0"),
     "carrier of a bias": (_nothing, (*EMBED, "--carrier", "block|head"), "block.bias is a norm, a bias"),
     "carrier too small": (_nothing, (*EMBED, "--carrier", "head"), "carrier 'head': a pool of 5,252 weights"),
