@@ -38,7 +38,7 @@ def gain_of(
     survive: str | None,
     parameters: Mapping[str, Any],
     felt: Mapping[str, float] | None,
-    copy: str | None = None,
+    copy: str | None,
 ) -> dict[str, float]:
     """Return the gain of the default scheme that meets targets, as a parameter; none if no target is stated.
 

@@ -1,6 +1,7 @@
 """What lowering the rank of a layer takes of it, and leaves of a pattern in it.
 
-A layer is the matrix of its outputs as rows, (o, f). Nothing is computed before it is asked for.
+A layer is the matrix of its outputs as rows, (o, f), a vector one of one column. Nothing is computed before it is
+asked for.
 """
 
 import math
@@ -46,7 +47,7 @@ class Spectrum:
 
     @property
     def _sides(self) -> tuple[int, int]:
-        outputs, *inputs = self._weights.shape(self._name)
+        outputs, *inputs = self._weights.shape(self._name) or (1,)
         return outputs, math.prod(inputs)
 
     @cached_property
@@ -55,7 +56,7 @@ class Spectrum:
 
         They are the eigenvalues of the product of the matrix with itself over its longer side.
         """
-        matrix = self._weights.tensor(self._name).detach().flatten(1)
+        matrix = self._weights.tensor(self._name).detach().reshape(self._sides)
         matrix = matrix if len(matrix) <= matrix.shape[1] else matrix.T
         product = torch.zeros(len(matrix), len(matrix), dtype=torch.float64, device=matrix.device)
         for piece in torch.split(matrix, _COLUMNS, dim=1):

@@ -253,6 +253,9 @@ def test_a_spectrum_says_what_lower_ranks_lose_and_keep() -> None:
             assert spectrum.lost(share) == pytest.approx(lost, rel=1e-4, abs=1e-9)
     assert Spectrum(weights, "wide.weight").kept(0.5) == pytest.approx(1 - 0.5 * (1 - 150 / 512))
     assert Spectrum(weights, "conv.weight").kept(0) == 1
+    for vector in (torch.ones(7), torch.tensor(2.0)):
+        spectrum = Spectrum(TensorWeights({"a": vector}), "a")
+        assert (spectrum.lost(0.9), spectrum.kept(0.9)) == (0, 1)
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
