@@ -11,7 +11,7 @@ from bench.attacks.base import DATA, Attack, AttackContext, Attacked, Cost, meas
 from bench.attacks.means import attacker_recipe, check_budget, drawn, means, train_or_diverge
 from cwwm.support.errors import BadInput
 from cwwm.training import train
-from cwwm.weights.carrier import classifier
+from cwwm.weights.carrier import classifiers
 from cwwm.weights.view import as_weights
 
 
@@ -94,10 +94,10 @@ class NewHead(Attack):
             torch.manual_seed(context.seed)
             model.reset_classifier(task.classes)  # type: ignore[operator]
         model.to(context.device)
-        head = classifier(as_weights(model)) or ""
-        stem = head.removesuffix("weight")
-        masks = {name: mask for name, mask in context.masks.items() if name != head}
-        chosen = (lambda name: name.startswith(stem)) if self.scope == "head" else None
+        heads = classifiers(as_weights(model))
+        stems = tuple(head.removesuffix("weight") for head in heads)
+        masks = {name: mask for name, mask in context.masks.items() if name not in heads}
+        chosen = (lambda name: name.startswith(stems)) if self.scope == "head" else None
         report = train(model, task.train, recipe, seed=context.seed, masks=masks, trainable=chosen)
         cost = Cost.of(report, 0.0)  # the new task's data are no part of the host's
         return Attacked(model, strength, {"lr": recipe.lr, "epochs": recipe.epochs}, masks, cost, task)

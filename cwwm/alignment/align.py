@@ -17,7 +17,7 @@ from cwwm.alignment.signs import signs
 from cwwm.alignment.similarity import LayerPair, dense
 from cwwm.alignment.sources import Source, find_sources
 from cwwm.alignment.transforms import ChannelTransform, Factors, axes, bring_back
-from cwwm.weights.carrier import classifier, prunable
+from cwwm.weights.carrier import classifiers, prunable
 from cwwm.weights.view import Weights
 
 _LARGEST = 1e15  # magnitude of a weight
@@ -114,7 +114,7 @@ def align(
     """
     sources = find_sources(owner, suspect, hidden or {})
     pairs = _pairs(owner, suspect, sources, hidden or {})
-    search = Search(pairs, classifier(owner), responses)
+    search = Search(pairs, set(classifiers(owner)), responses)
     shares = {name: search.match(found).share for name, found in search.found.items()}
     layers = {
         name: _layer(sources[name], search, search.found[name], share)

@@ -13,7 +13,7 @@ places layers that too few weights are left to place, and is pooled with the wei
 It only proposes: what is recognised in the end is said by weights alone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -92,13 +92,13 @@ class Search:
     """
 
     def __init__(
-        self, pairs: Sequence[LayerPair], classifier: str | None, responses: Responses | None = None
+        self, pairs: Sequence[LayerPair], classifiers: Container[str], responses: Responses | None = None
     ) -> None:
-        """Match `pairs`, in the model's order; the outputs of the layer `classifier` are the task's classes."""
+        """Match `pairs`, in the model's order; the outputs of the layers `classifiers` are the task's classes."""
         self.maps: list[ChannelMap] = []
         self.found: dict[str, Found] = {}
         self._fixed: set[int] = set()
-        self._classifier = classifier
+        self._classifiers = classifiers
         self._answers = weighted_answers(pairs, responses) if responses is not None else {}
         waiting = list(pairs)
         while waiting:
@@ -241,7 +241,7 @@ class Search:
 
     def _gives_classes(self, pair: LayerPair) -> bool:
         """Say whether the order of a layer's outputs is that of the task's classes."""
-        return pair.name == self._classifier and len(pair.owner) == len(pair.suspect)
+        return pair.name in self._classifiers and len(pair.owner) == len(pair.suspect)
 
     def _outputs(self, pair: LayerPair, inputs: Route) -> int:
         """Match the outputs of a layer whose inputs are known."""

@@ -1,5 +1,6 @@
 """cwwm inspect: the tensors of a checkpoint, and what carrier rules choose of them."""
 
+from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,19 +19,20 @@ def inspect(model: Path, json: Json = False) -> int:
     Exit codes: 0 it can be marked, or was exported from one that can; 2 it cannot be opened, or holds a tensor that
     no safetensors file can, which is named.
     """
-    from cwwm.weights.carrier import RULES, left_out, named_dtypes, no_carriers
+    from cwwm.weights.carrier import RULES, classifiers, left_out, named_dtypes, no_carriers
     from cwwm.weights.checkpoint import open_weights, require_writable
     from cwwm.weights.copies import copies_of
 
     weights = open_weights(model)
     layers, pools = _listed(weights), _pools(weights)
     copies = {label: len(copy.all_names()) for label, copy in copies_of(weights).items()}
+    answering = dict.fromkeys(classifiers(weights))
     lost, wide = left_out(weights, "all"), no_carriers(weights)
     if json:
-        print_json({"layers": layers, "carriers": pools, "tensors_left_out": lost, "no_carriers": wide,
-                    "copies": copies})  # fmt: skip
+        print_json({"layers": layers, "carriers": pools, "classifier": list(answering),
+                    "tensors_left_out": lost, "no_carriers": wide, "copies": copies})  # fmt: skip
     else:
-        rows = [(x["name"], x["kind"], x["shape"], x["dtype"], _remark(x)) for x in layers]
+        rows = [(x["name"], x["kind"], x["shape"], x["dtype"], _remark(x, answering)) for x in layers]
         print_table(("tensor", "kind", "shape", "dtype", ""), rows)
         print()
         print_table(("carrier", "weights", "is"), [(r, f"{n:,}", RULES[r]) for r, n in pools.items()])
@@ -63,12 +65,14 @@ def _described(weights: "Weights", name: str) -> dict[str, Any]:
     return described | {"finite": all_finite(weights.tensor(name))}
 
 
-def _remark(described: dict[str, Any]) -> str:
-    if "tied" in described:
-        return f"tied to {described['tied']}"
-    if described["finite"] is False:
-        return "NOT FINITE"
-    return str(described.get("unusual", ""))
+def _remark(described: dict[str, Any], answering: Container[str]) -> str:
+    remarks = {
+        "classifier": described["name"] in answering,
+        f"tied to {described.get('tied')}": "tied" in described,
+        "NOT FINITE": described["finite"] is False,
+        str(described.get("unusual")): "unusual" in described,
+    }
+    return ", ".join(remark for remark, holds in remarks.items() if holds)
 
 
 def _pools(weights: "Weights") -> dict[str, int]:

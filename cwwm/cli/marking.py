@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from cwwm.owner import Marked
     from cwwm.schemes import Scheme
 
+_FEW = 3  # layers that embed names one by one
+
 
 def keygen(
     output: Annotated[Path, typer.Option("-o", "--output", help="Key file to write, mode 0600.")],
@@ -115,16 +117,26 @@ def _tell(model: Path, scheme: "Scheme", marked: "Marked", json: bool) -> None:
     from cwwm.design.spread import said_blind
 
     blind, report = said_blind(scheme, marked.mark), dict(marked.mark.report)
+    layers = [layer.name for layer in marked.mark.carrier.layers] if marked.mark.carrier else []
     if json:
-        print_json({"files": [str(path) for path in marked.files], "without_original": blind, "report": report,
-                    "tensors_left_out": dict(marked.tensors_left_out)})  # fmt: skip
+        print_json({"files": [str(path) for path in marked.files], "without_original": blind, "layers": layers,
+                    "tensors_left_out": dict(marked.tensors_left_out), "report": report})  # fmt: skip
         return
+    _print_layers(layers)
     say_left_out(marked.tensors_left_out)
     _print_report(report)
     for path, advice in zip(marked.files, ("release this", "keep this", "publish this, dated, first"), strict=True):
         say(f"{path}: {advice}")
     say(f"{model}: keep this too, secret and bit for bit: the mark binds it, --original takes it")
     say(f"read without the original: {_blind_words(blind, model)}")
+
+
+def _print_layers(names: list[str]) -> None:
+    """Say which layers were chosen: all of few, the first and the last of many."""
+    if len(names) > _FEW:
+        say(f"layers: {len(names):,}, {names[0]} ... {names[-1]}")
+    elif names:
+        say(f"layers: {', '.join(names)}")
 
 
 def _blind_words(said: str, model: Path) -> str:

@@ -35,7 +35,7 @@ from cwwm.schemes.common.projected import TrainedEmbedding, TrainedScheme, keyed
 from cwwm.support.bounds import MOST_ENTRIES
 from cwwm.support.errors import BadInput
 from cwwm.training import Batch
-from cwwm.weights.carrier import Carrier, Layer, classifier, prunable
+from cwwm.weights.carrier import Carrier, Layer, classifiers, prunable
 from cwwm.weights.view import Weights
 
 FILTER = 256  # bits of the hash that filter
@@ -170,8 +170,8 @@ def _host_layer(weights: Weights, name: str) -> Layer:
     """Return the layer of that name, or the largest weight beside the classifier; of equal ones the first."""
     if name:
         return named_layer(weights, name)
-    last = classifier(weights)
-    layers = [Layer(name, weights.shape(name), weights.dtype(name)) for name in prunable(weights) if name != last]
+    answering, names = set(classifiers(weights)), prunable(weights)
+    layers = [Layer(n, weights.shape(n), weights.dtype(n)) for n in names if n not in answering]
     if not layers:
         raise BadInput("this model has no convolution or linear weight beside its classifier to host a mark")
     return max(layers, key=lambda layer: layer.size)

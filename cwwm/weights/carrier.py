@@ -20,6 +20,7 @@ from torch import Tensor
 from cwwm.support.bounds import text, whole
 from cwwm.support.errors import BadInput
 from cwwm.weights.dead import Dead
+from cwwm.weights.heads import heads
 from cwwm.weights.view import FLOAT_DTYPES, WEIGHT_DTYPES, TensorWeights, Weights
 from cwwm.weights.weight_kind import weight_kind
 
@@ -33,16 +34,14 @@ RULES = {
     "large": f"convolution and linear weights of layers with at least {LARGE_LAYER:,} weights",
     "conv": "convolution weights",
     "linear": "linear weights",
-    "body": "every convolution and linear weight but the classifier",
-    "classifier": "the weight of the last layer, which answers the classes",
+    "body": "every convolution and linear weight but those of rule classifier",
+    "classifier": "the weight of the last layer, which answers the classes; of several heads all of them",
     "wide": "convolution and linear weights of at least 16 inputs an output, no depthwise ones",
 }
 _CARRIERS = ", ".join(FLOAT_DTYPES)
 _SHOWN = 3  # tensors that are left out and named
 ALIVE = "alive:"  # leads a rule whose carrier leaves out what is said to be dead
 NOTHING_DEAD = Dead()
-
-_CLASSIFIER = re.compile(r"(^|\.)(classif\w*|fc|head|heads|head_dist|last_linear|lm_head|output)(\.\w+)*$")
 
 
 @dataclass(frozen=True)
@@ -271,10 +270,14 @@ def named_dtypes(tensors: Mapping[str, str]) -> str:
     return first + (f" and {len(tensors) - _SHOWN:,} more" if len(tensors) > _SHOWN else "")
 
 
+def classifiers(weights: Weights) -> list[str]:
+    """Return the names of the weights that answer the classes, the main head's first; see `cwwm.weights.heads`."""
+    return heads({name: weights.shape(name) for name in shaped_as_weights(weights)})
+
+
 def classifier(weights: Weights) -> str | None:
-    """Return the name of the classifier's weight: the last prunable weight with a classifier's name."""
-    named = [name for name in shaped_as_weights(weights) if _CLASSIFIER.search(name.rsplit(".", 1)[0])]
-    return named[-1] if named else None
+    """Return the name of the classifier's weight, the main one if there are several; None if there is none."""
+    return next(iter(classifiers(weights)), None)
 
 
 def _lost(rule: str, dead: Mapping[str, Dead] | None) -> Mapping[str, Dead]:
@@ -330,8 +333,8 @@ def _shaped(weights: Weights, rule: str) -> list[str] | None:
     if rule in ("conv", "linear"):
         return [name for name in names if weight_kind(name, weights.shape(name)) == rule]
     if rule in ("classifier", "body"):
-        last = classifier(weights)
-        return [name for name in names if (name == last) == (rule == "classifier")]
+        answering = set(classifiers(weights))
+        return [name for name in names if (name in answering) == (rule == "classifier")]
     shapes = {name: weights.shape(name) for name in names}
     if rule == "large":
         return [name for name, shape in shapes.items() if math.prod(shape) >= LARGE_LAYER]

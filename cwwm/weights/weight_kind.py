@@ -9,8 +9,8 @@ from torch import Tensor
 
 _WEIGHT = re.compile(r"(^|[._])weight$")
 _NOT_LINEAR = re.compile(
-    r"(^|[._])(embeddings?|embed|wte|wpe|emb|embed_tokens|token|tok|pos|position|cls|norm\w*|bn\w*)([._]|$)"
-    r"|relative|rel_pos|(token|position|word|pos|tok|type)_emb"
+    r"(^|[._])(embeddings?|embed|wte|wpe|emb|embed_tokens|token|tok|pos|position|norm\w*|bn\w*)([._]|$)"
+    r"|(^|[._])cls([._](?!predictions\.|classifier$)|$)|relative|rel_pos|(token|position|word|pos|tok|type)_emb"
 )
 
 

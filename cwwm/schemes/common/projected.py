@@ -26,7 +26,7 @@ from cwwm.schemes.common.keyed import match_evidence, pad_bits
 from cwwm.support.bounds import MOST_ENTRIES
 from cwwm.support.errors import BadInput, unknown_name
 from cwwm.training import Batch
-from cwwm.weights.carrier import Carrier, Layer, classifier, prunable
+from cwwm.weights.carrier import Carrier, Layer, classifiers, prunable
 from cwwm.weights.view import FLOAT_DTYPES, Weights, all_finite
 from cwwm.weights.weight_kind import weight_kind
 
@@ -298,8 +298,8 @@ def named_layer(weights: Weights, name: str) -> Layer:
 
 
 def _longest_layer(weights: Weights, bits: int) -> Layer:
-    last = classifier(weights)
-    layers = [Layer(name, weights.shape(name), weights.dtype(name)) for name in prunable(weights) if name != last]
+    answering, names = set(classifiers(weights)), prunable(weights)
+    layers = [Layer(n, weights.shape(n), weights.dtype(n)) for n in names if n not in answering]
     if not layers:
         raise BadInput("this model has no convolution or linear weight beside its classifier to host a mark")
     convolutions = [layer for layer in layers if weight_kind(layer.name, layer.shape) == "conv"]
