@@ -85,7 +85,7 @@ def chip_tail(weights: Floats, length: int, depth: float, seed: int, samples: in
 
 def _spreading(size: int, length: int, draw: np.random.Generator) -> Spreading:
     chips = draw.integers(0, 256, -(-size // 8), np.uint8)
-    return Spreading(length, chips, draw.integers(0, length, -(-size // length)))
+    return Spreading(length, lambda start, stop: chips[start:stop], draw.integers(0, length, -(-size // length)))
 
 
 def _tilt(trials: int, matched: int) -> float:

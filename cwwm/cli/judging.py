@@ -27,6 +27,7 @@ from cwwm.cli.reading import (
     finite,
     names_json,
     print_alignment,
+    print_missing,
     print_names,
     print_reader,
 )
@@ -59,7 +60,7 @@ def extract(
     if json:
         print_json({"ok": found.ok, "hex": bits_to_hex(found.bits), "text": bits_to_text(found.bits),
                     "erased": found.erased, "applicable": found.applicable, "reason": found.reason,
-                    "reader": reading.reader,
+                    "reader": reading.reader, "missing": reading.missing,
                     **names_json(reading.sighting, reading.copies, reading.tries),
                     **alignment_json(reading.alignment)})  # fmt: skip
         return DONE if found.ok else NO
@@ -67,6 +68,7 @@ def extract(
     told = {label: "message read" if ok else "no message" for label, ok in reading.copies.items()}
     print_names(reading.sighting, told, reading.tries)
     print_alignment(reading.alignment)
+    print_missing(reading.missing, reading.mark)
     if not found.applicable:
         say(f"not applicable: {found.reason}")
     elif not found.ok:
@@ -135,6 +137,7 @@ def verify(
                     "message_recovered": found.recovered, "statistics": all_finite(found.evidence.log10_p),
                     "details": dict(found.evidence.details), "innocents": all_finite(found.innocents),
                     "plugin": found.plugin or None, "reader": found.reader,
+                    "missing": found.missing,
                     **names_json(found.sighting, all_finite(found.copies), found.tries),
                     **alignment_json(found.alignment)})  # fmt: skip
     else:
@@ -142,6 +145,7 @@ def verify(
         told = {label: f"log10 p = {log10_p:.1f}" for label, log10_p in found.copies.items()}
         print_names(found.sighting, told, found.tries)
         print_alignment(found.alignment)
+        print_missing(found.missing, kept)
         if not found.extraction.applicable:
             say(f"not applicable: {found.extraction.reason}")
         for statistic, log10_p in found.evidence.log10_p.items():
@@ -158,7 +162,9 @@ def verify(
 
 
 def dispute(
-    suspect: Annotated[Path, typer.Argument(help="The model that both claim: safetensors, a torch file, or ONNX.")],
+    suspect: Annotated[
+        Path, typer.Argument(help="The model that both claim: safetensors, a torch file, shards, or ONNX.")
+    ],
     a: Annotated[Path, typer.Argument(metavar="FOLDER_A", help="What one party shows.")],
     b: Annotated[Path, typer.Argument(metavar="FOLDER_B", help="What the other party shows.")],
     date_a: Annotated[
@@ -177,7 +183,8 @@ def dispute(
 
     Each party hands the judge one folder with five files, or links to them: its secret key (any name ending in
     .key), the mark (.mark.json) and the commitment (.commitment.json) as cwwm embed named them, the message
-    (message.txt, or message.hex), and the unmarked checkpoint (original.safetensors, or original.pt).
+    (message.txt, or message.hex), and the unmarked checkpoint (original.safetensors, original.pt, or original, a
+    folder of shards).
 
     For example: mkdir alice; cp owner.key marked.mark.json marked.commitment.json alice/;
     cp model.safetensors alice/original.safetensors; echo "it is mine" > alice/message.txt

@@ -32,6 +32,7 @@ from cwwm.support.errors import BadInput
 if TYPE_CHECKING:
     from cwwm.owner import Marked
     from cwwm.schemes import Scheme
+    from cwwm.weights.view import Weights
 
 _FEW = 3  # layers that embed names one by one
 
@@ -55,7 +56,9 @@ def keygen(
 def embed(
     model: Path,
     key: KeyFile,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Marked checkpoint to write (.safetensors).")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Marked checkpoint to write: .safetensors, or a folder.")
+    ],
     message: Text = None,
     message_file: TextFile = None,
     hex: Hex = None,
@@ -83,6 +86,7 @@ def embed(
 
     Every layer that is wide enough is marked, without training, by changes far below the weights. Strength is
     planned (see cwwm plan) unless --set gives it. Targets that cost the answers more than the default are refused.
+    A folder of shards, or its .index.json, becomes a folder, with mark and commitment beside it.
     """
     from cwwm.owner import embed_file, load_owner_key, plan_scheme
     from cwwm.plugins import load_plugins
@@ -101,32 +105,36 @@ def embed(
         form = {"payload_bits": payload_bits} | ({"carrier": carrier} if carrier else {}) | given
         given |= gain_of(model, survive, form, felt, copy)
     targets = targets_of(payload_bits, survive if on_magnitudes else None, budget_energy, budget_depth)
-    planned = plan_scheme(model, scheme, targets, carrier, given, felt, copy)
-    if on_magnitudes:
-        planned = {"covert": covert, **planned}
-    made = make_scheme(scheme, planned)
-    if not made.weighs_layers:
-        refuse_photographs(scheme, images, network)
-    marked = embed_file(model, output, made, bits, owner, sensitivity=felt, copy=copy, force=force)
-    _tell(model, made, marked, json)
+
+    def planned(weights: "Weights") -> "Scheme":
+        parameters = plan_scheme(weights, scheme, targets, carrier, given, felt)
+        made = make_scheme(scheme, {"covert": covert, **parameters} if on_magnitudes else parameters)
+        if not made.weighs_layers:
+            refuse_photographs(scheme, images, network)
+        return made
+
+    marked = embed_file(model, output, planned, bits, owner, sensitivity=felt, copy=copy, force=force)
+    _tell(model, marked, json)
     return DONE
 
 
-def _tell(model: Path, scheme: "Scheme", marked: "Marked", json: bool) -> None:
+def _tell(model: Path, marked: "Marked", json: bool) -> None:
     """Say what was embedded, what to do with each file, and what the mark says without the original."""
     from cwwm.design.spread import said_blind
 
-    blind, report = said_blind(scheme, marked.mark), dict(marked.mark.report)
+    blind, report = said_blind(marked.scheme, marked.mark), dict(marked.mark.report)
     layers = [layer.name for layer in marked.mark.carrier.layers] if marked.mark.carrier else []
     if json:
         print_json({"files": [str(path) for path in marked.files], "without_original": blind, "layers": layers,
-                    "tensors_left_out": dict(marked.tensors_left_out), "report": report})  # fmt: skip
+                    "tensors_left_out": dict(marked.tensors_left_out), "copied": list(marked.copied),
+                    "files_left_out": list(marked.files_left_out), "report": report})  # fmt: skip
         return
     _print_layers(layers)
     say_left_out(marked.tensors_left_out)
     _print_report(report)
     for path, advice in zip(marked.files, ("release this", "keep this", "publish this, dated, first"), strict=True):
         say(f"{path}: {advice}")
+    _tell_rest(marked)
     say(f"{model}: keep this too, secret and bit for bit: the mark binds it, --original takes it")
     say(f"read without the original: {_blind_words(blind, model)}")
 
@@ -137,6 +145,14 @@ def _print_layers(names: list[str]) -> None:
         say(f"layers: {len(names):,}, {names[0]} ... {names[-1]}")
     elif names:
         say(f"layers: {', '.join(names)}")
+
+
+def _tell_rest(marked: "Marked") -> None:
+    """Say what of a folder beside its shards went along, and what did not."""
+    if marked.copied:
+        say(f"copied as they are: {', '.join(marked.copied)}")
+    if marked.files_left_out:
+        say(f"left out, since they may be unmarked weights or secrets: {', '.join(marked.files_left_out)}")
 
 
 def _blind_words(said: str, model: Path) -> str:

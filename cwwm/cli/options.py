@@ -13,8 +13,8 @@ KeyFile = Annotated[Path, typer.Option("--key", help="Key file made by cwwm keyg
 Suspect = Annotated[
     Path,
     typer.Argument(
-        help="Safetensors or a torch file; or ONNX, which takes --original or --reference, and pip install "
-        "'cwwm[onnx]'."
+        help="Safetensors, a torch file, a folder of shards or its .index.json, or one shard; or ONNX, which takes "
+        "--original or --reference, and pip install 'cwwm[onnx]'."
     ),
 ]
 Reference = Annotated[

@@ -9,6 +9,8 @@ import numpy as np
 from cwwm.support.console import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cwwm.alignment import Alignment
     from cwwm.ownership.mark import Mark
     from cwwm.ownership.sightings import Sighting
@@ -44,6 +46,12 @@ def print_reader(reader: str, mark: "Mark", original: Path | None, recovered: bo
     else:
         more = ""
     say(f"read: {reader}{more}")
+
+
+def print_missing(missing: "Sequence[str]", mark: "Mark") -> None:
+    """Say what a suspect lacks of the layers that the mark was made in."""
+    if missing and mark.carrier is not None:
+        say(f"missing: {len(missing)} of the mark's {len(mark.carrier.layers)} layers; {missing[0]}")
 
 
 def print_alignment(alignment: "Alignment | None") -> None:

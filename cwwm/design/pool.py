@@ -56,7 +56,7 @@ class Pool:
             BadInput: for non-finite weights or a pool whose quantile at T0 is zero.
         """
         names = list(dict.fromkeys([*(layer.name for layer in carrier.layers), *prunable(weights)]))
-        table = MagnitudeTable([weights.tensor(name) for name in names])
+        table = MagnitudeTable.of(weights, names)
         require_finite(table, names)
         members, everything = tuple(range(len(carrier.layers))), tuple(range(len(names)))
         pool_quantile(table, members, min(low))  # raises where the model is sparse already

@@ -13,6 +13,7 @@ import secrets
 import stat
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -28,6 +29,7 @@ NONCE_BYTES = 16
 SALT_BYTES = 32
 _MOST_BYTES = 4096  # of a key file, which has about 130
 _BLOCK_WORDS = 8192
+_BLOCKS_KEPT = 1024  # of 64 KiB: the bits of 500 million weights
 _FIRST_WORDS = 64  # squeezed at least: a short stream does not pay for a whole block
 _HEADERS = {"owner": "cwwm-key v1", "harness": "cwwm-harness-key v1"}
 T = TypeVar("T")
@@ -271,10 +273,14 @@ class Stream:
         """Return the next words of the block: those wanted, if it has so many left, and some more."""
         start = self._taken
         stop = min(_BLOCK_WORDS, start + max(wanted, start // 2, _FIRST_WORDS))  # SHAKE starts again each time
-        block = hashlib.shake_256(self._subkey + self._block.to_bytes(8, "little")).digest(8 * stop)
+        block = _squeezed(self._subkey, self._block, stop)
         full = stop == _BLOCK_WORDS
         self._block, self._taken = (self._block + 1, 0) if full else (self._block, stop)
         return np.frombuffer(block, "<u8", offset=8 * start).astype(np.uint64)
+
+    def packed(self) -> "Packed":
+        """Return fair bits without end, the same that `words` would give from the stream's start."""
+        return Packed(self._subkey)
 
     def bits(self, count: int) -> npt.NDArray[np.uint8]:
         """Return `count` fair bits, uint8 (count,)."""
@@ -318,6 +324,26 @@ class Stream:
         while len(drawn) < count:
             drawn = _distinct(np.concatenate([drawn, self.below(population, count - len(drawn))]))
         return drawn
+
+
+class Packed:
+    """The octets of a stream, each made when it is asked for: what lies in memory does not grow with the stream."""
+
+    def __init__(self, subkey: bytes) -> None:
+        """Take the stream's subkey."""
+        self._block = lru_cache(maxsize=_BLOCKS_KEPT)(lambda number: _squeezed(subkey, number, _BLOCK_WORDS))
+
+    def octets(self, start: int, stop: int) -> npt.NDArray[np.uint8]:
+        """Return octets `start` to `stop`, eight bits each, uint8 (stop - start,)."""
+        size = 8 * _BLOCK_WORDS
+        first = start // size
+        blocks = b"".join(self._block(number) for number in range(first, -(-stop // size)))
+        return np.frombuffer(blocks, np.uint8)[start - first * size : stop - first * size]
+
+
+def _squeezed(subkey: bytes, block: int, words: int) -> bytes:
+    """Return the first words of a block, 8 bytes each."""
+    return hashlib.shake_256(subkey + block.to_bytes(8, "little")).digest(8 * words)
 
 
 def _distinct(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

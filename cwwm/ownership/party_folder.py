@@ -33,7 +33,9 @@ class PartyFolder:
 
     @property
     def original(self) -> Path:
-        """The unmarked checkpoint, ``original.*``."""
+        """The unmarked checkpoint, ``original.*``, or a folder of shards named ``original``."""
+        if (self.path / "original").is_dir() and not self._all("original.*"):
+            return self.path / "original"
         return self._one("original.*", "the unmarked checkpoint that was marked, by this name")
 
     def commitment(self) -> Commitment | None:

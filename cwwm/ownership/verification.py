@@ -18,7 +18,13 @@ from cwwm.readers import READERS, Aligned, Blind, Informed, PerChannel, Reader, 
 from cwwm.schemes import Claim, Extraction, Scheme, scheme_of
 from cwwm.schemes.common.keyed import hidden_hosts
 from cwwm.support.errors import BadInput
-from cwwm.weights.carrier import host_digest, prunable, require_provable, weights_digest
+from cwwm.weights.carrier import (
+    host_digest,
+    host_digests,
+    prunable,
+    require_provable,
+    weights_digests,
+)
 from cwwm.weights.view import Weights
 from cwwm.weights.weight_kind import weight_kind
 
@@ -198,6 +204,7 @@ class Verification:
         sighting: the copy and the names of the suspect that speak most for the claim.
         copies: log10 p of the claim on each copy of the weights in the suspect, by label; empty if there is one.
         tries: how many copies and namings of the suspect were looked at; p counts them.
+        missing: why layers of the mark were not read; see `missing_layers`.
     """
 
     evidence: Evidence
@@ -211,6 +218,7 @@ class Verification:
     sighting: Sighting
     copies: Mapping[str, float]
     tries: int
+    missing: list[str]
 
 
 def verify(
@@ -254,6 +262,7 @@ def verify(
         sighting=read.sighting,
         copies=readings.of_copies(scheme, claim),
         tries=readings.seen.tries,
+        missing=missing_layers(read.sighting, claim.mark, read.alignment),
     )
 
 
@@ -263,17 +272,33 @@ def _plugin(scheme: Scheme) -> str:
     return "" if module.partition(".")[0] == __name__.partition(".")[0] else module
 
 
+def missing_layers(sighting: Sighting, mark: Mark, alignment: Alignment | None) -> list[str]:
+    """Return which layers of a mark a suspect lacks, each in a few words; none where an alignment finds them."""
+    if mark.carrier is None or sighting.weights.exported or alignment is not None:
+        return []
+    return list(mark.carrier.missing(sighting.weights).values())
+
+
 def copy_digest(weights: Weights) -> str:
     """Return what identifies a marked copy: SHA-256 of all its convolution and linear weights, by all their names.
 
     A file of safetensors holds each name's own copy of a tied tensor, and is the same copy.
     """
-    return weights_digest(weights, [n for n in weights.all_names() if weight_kind(n, weights.shape(n))])
+    return next(copy_digests(weights))
+
+
+def copy_digests(weights: Weights) -> Iterator[str]:
+    """Yield the same, and of large copies also what version 0.1.0 bound."""
+    return weights_digests(weights, [n for n in weights.all_names() if weight_kind(n, weights.shape(n))])
 
 
 def is_original(weights: Weights, mark: Mark) -> bool:
     """Say whether these are the tensors of the unmarked host that the mark's salt binds."""
-    return host_digest(weights) == mark.original
+    return mark.original in host_digests(weights)
+
+
+def _is_copy(weights: Weights, mark: Mark) -> bool:
+    return any(digest == mark.copy for digest in copy_digests(weights))
 
 
 def known_reference(weights: Weights, mark: Mark, name: str) -> Weights:
@@ -282,7 +307,7 @@ def known_reference(weights: Weights, mark: Mark, name: str) -> Weights:
     Raises:
         BadInput: for another reference, which could be fitted to a suspect.
     """
-    found = same_model(weights, mark, lambda w: mark.copy == copy_digest(w) or is_original(w, mark))
+    found = same_model(weights, mark, lambda w: _is_copy(w, mark) or is_original(w, mark))
     if found is None:
         raise BadInput(
             f"{name} is neither the copy that the mark was made in nor the original; give the file that cwwm embed "

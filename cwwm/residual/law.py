@@ -11,9 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import torch
+
 from cwwm.residual.spectrum import Spectrum
 from cwwm.weights.carrier import Layer
 from cwwm.weights.view import Weights
+
+_PIECE = 1 << 24  # weights that are looked at at once
 
 #: (a layer's own strength) -> SNR2 that it adds
 Change = Callable[["LayerStrength"], float]
@@ -86,9 +90,14 @@ class _Measured:
 
 
 def _measured(weights: Weights, layer: Layer) -> _Measured:
-    tensor = weights.tensor(layer.name).detach().float()
-    square = float(tensor.square().mean())
-    return _Measured(square, float(tensor.abs().max()) / math.sqrt(max(square, 1e-30)))
+    tensor = weights.tensor(layer.name).detach().reshape(-1)
+    squares, largest = 0.0, 0.0
+    for piece in torch.split(tensor, _PIECE):
+        values = piece.float()
+        squares += float(values.square().mean()) * len(values)
+        largest = max(largest, float(values.abs().max()))
+    square = squares / len(tensor)
+    return _Measured(square, largest / math.sqrt(max(square, 1e-30)))
 
 
 def pruned(rate: float) -> Change:

@@ -1,14 +1,18 @@
 """A suspect as the original lets it be read: in every layer what its weights say for a one, instead of them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
+import torch
 from torch import Tensor
 
 from cwwm.residual.expected import Expected
 from cwwm.residual.layer import ALL_STEPS, Steps, coefficients
 from cwwm.weights.view import Weights
 
+_ROWS = 1 << 24  # weights that are compared at once
+_KEPT = 1 << 26  # weights whose coefficients are all kept; of more, those of the layer that was read last
 _ALIKE = 0.35  # mean magnitude of the cosine of a layer's rows with the original's, from which on they are in place
 
 
@@ -34,7 +38,8 @@ class ResidualWeights(Weights):
             for name in expected
             if name in suspect and suspect.shape(name) == original.shape(name) and len(original.shape(name)) > 1
         }
-        self._read = lru_cache(maxsize=None)(
+        small = sum(math.prod(shape) for shape in self._shapes.values()) <= _KEPT
+        self._read = lru_cache(maxsize=None if small else 1)(
             lambda name: coefficients(suspect.tensor(name), original.tensor(name), expected[name], steps)
         )
 
@@ -56,21 +61,33 @@ class ResidualWeights(Weights):
 
 
 def in_place(suspect: Weights, original: Weights, names: Sequence[str]) -> bool:
-    """Say whether the rows of all these layers of a suspect still lie where the original has them."""
+    """Say whether the rows of all these layers of a suspect still lie where the original has them.
+
+    A suspect without tensors of its own names, one shard of several say, only lacks what it does not hold.
+    """
+    there = [name for name in names if name in suspect]
+    if len(there) < len(names) and not (there and all(name in original for name in suspect.names())):
+        return False
     return all(
-        name in suspect
-        and suspect.shape(name) == original.shape(name)
+        suspect.shape(name) == original.shape(name)
         and _likeness(suspect.tensor(name), original.tensor(name)) >= _ALIKE
-        for name in names
+        for name in there
     )
 
 
 def _likeness(suspect: Tensor, original: Tensor) -> float:
     """Return the mean magnitude of the cosine of rows, of those of which anything is left; 1 if nothing is."""
-    read = suspect.detach().float().nan_to_num(0.0, 0.0, 0.0).reshape(len(suspect), -1)
-    known = original.detach().to(read.device).float().reshape(len(original), -1)
+    rows = max(1, _ROWS // max(1, math.prod(suspect.shape[1:])))
+    pairs = zip(*(torch.split(t.detach(), rows) for t in (suspect, original)), strict=True)
+    cosines = torch.cat([_cosines(*pair) for pair in pairs])
+    return float(cosines.abs().mean()) if len(cosines) else 1.0
+
+
+def _cosines(suspect: Tensor, original: Tensor) -> Tensor:
+    """Return the cosines of rows of which anything is left, float32."""
+    read = suspect.float().nan_to_num(0.0, 0.0, 0.0).reshape(len(suspect), -1)
+    known = original.to(read.device).float().reshape(len(original), -1)
     norms = read.norm(dim=1) * known.norm(dim=1)
     left = norms > 0
-    if not bool(left.any()):
-        return 1.0
-    return float(((read * known).sum(1)[left] / norms[left]).abs().mean())
+    cosines: Tensor = (read * known).sum(1)[left] / norms[left]
+    return cosines

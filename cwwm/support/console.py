@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TextIO, cast
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -18,6 +19,7 @@ from cwwm.support.packages import missing_package
 
 DONE, NO, BAD_INPUT, FAILED = 0, 1, 2, 3
 INTERRUPTED = 130  # as shells have it
+_LONG = 500  # rows, beyond which a table is not fitted to the terminal
 
 # typer brings a copy of click in newer versions, whose errors are not those of the package click
 _UsageError = cast(
@@ -135,9 +137,25 @@ def print_json(value: Any) -> None:  # noqa: ANN401 (any JSON value)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
-    """Print a table on standard output; every cell by `str`, escaped as `say` does."""
+    """Print a table on standard output; every cell by `str`, escaped as `say` does.
+
+    A long one is set in columns as wide as they need, whatever the width of the terminal: that takes no time.
+    """
+    if len(rows) > _LONG:
+        _print_long(columns, [[escaped(str(cell)) for cell in row] for row in rows], title)
+        return
     table = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(escaped(str(cell)) for cell in row))
     width = None if sys.stdout.isatty() else 160
     Console(width=width, highlight=False, markup=False, emoji=False).print(table)
+
+
+def _print_long(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None) -> None:
+    lines = [columns, *rows]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    texts = (
+        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    )
+    print(*([title] if title else []), *(text.rstrip() for text in texts), sep="\n")

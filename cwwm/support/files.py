@@ -6,7 +6,9 @@ import json
 import math
 import os
 import secrets
+import shutil
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +18,7 @@ from cwwm.support.errors import BadInput, EnvironmentFault
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 MOST_JSON = 16 << 20  # bytes: a mark of 70,000 layers takes ten million
+_AT_ONCE = 1 << 30  # bytes: a file system that shares blocks takes any number
 _DEEPEST = 64  # levels of a JSON value
 _LARGEST = 1 << 63  # no number in a file is beyond it
 
@@ -103,6 +106,46 @@ def atomic_path(path: Path, *, mode: int = 0o644, exclusive: bool = False) -> It
             temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path`; on success sync it and all its files, and give it the name.
+
+    Raises:
+        EnvironmentFault: if it cannot be written.
+        BadInput: if `path` is there and is no empty folder.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for written in (*temporary.iterdir(), temporary):
+            sync(written)
+        create(temporary, path)
+        sync(path.parent)
+    except OSError as error:
+        if error.errno in _NO_ROOM or str(error.filename) == str(temporary):
+            raise write_fault(path, error) from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def copy_bytes(source: Path, target: Path) -> None:
+    """Write the bytes of a file to another name, anew if it is there.
+
+    Where the file system can, both share their blocks until one of them changes, and nothing is copied.
+    """
+    with source.open("rb") as read, target.open("wb") as written:
+        left = os.fstat(read.fileno()).st_size
+        try:
+            while left > 0 and (done := os.copy_file_range(read.fileno(), written.fileno(), min(left, _AT_ONCE))):
+                left -= done
+        except (AttributeError, OSError):  # not Linux, or two file systems
+            left = -1
+    if left:
+        shutil.copyfile(source, target)
+
+
 def write_fault(path: Path, error: Exception) -> EnvironmentFault:
     """Return the error for a file that cannot be written."""
     return EnvironmentFault(f"cannot write {path}: {_reason(error)}; choose another output folder")
@@ -124,8 +167,11 @@ def keep_mode(old: Path, new: Path) -> None:
 
 
 def create(temporary: Path, path: Path) -> None:
-    """Give a finished file its final name, which nobody may have taken; BadInput if somebody has."""
+    """Give a finished file, or folder, its final name, which nobody may have taken; BadInput if somebody has."""
     try:
+        if temporary.is_dir():
+            _create_folder(temporary, path)
+            return
         try:
             os.link(temporary, path)  # the name appears with all its bytes
         except OSError as error:
@@ -135,6 +181,17 @@ def create(temporary: Path, path: Path) -> None:
             os.replace(temporary, path)
     except FileExistsError as error:
         raise BadInput(f"{path} exists; it is never overwritten, choose another name") from error
+
+
+def _create_folder(temporary: Path, path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(path)
+    try:
+        os.rename(temporary, path)  # over nothing but an empty folder
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise FileExistsError(path) from error
+        raise
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644, exclusive: bool = False) -> None:
@@ -151,17 +208,33 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 (any JSON value)
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """Read a JSON object from `path`; BadInput, naming `what` it should have been, if it is none.
 
-    The file is regular and of bounded size and depth, and its numbers are finite and below 2^63.
+    The file is regular and of bounded size and depth, its numbers are finite and below 2^63, and no object names
+    one thing twice.
     """
     data = read_bounded(path, what, MOST_JSON)
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_no_number, parse_float=_real, parse_int=_whole)
+        value = json.loads(
+            data.decode("utf-8"),
+            parse_constant=_no_number,
+            parse_float=_real,
+            parse_int=_whole,
+            object_pairs_hook=_once,
+        )
     except (ValueError, RecursionError) as error:  # a decoding error is a ValueError, too
         raise BadInput(f"cannot read {what} {path}: {error}") from error
     if not isinstance(value, dict):
         raise BadInput(f"{path} is not a {what}: it holds no JSON object")
     if not _shallow(value):
         raise BadInput(f"cannot read {what} {path}: it is nested deeper than {_DEEPEST} levels")
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = Counter(names).most_common(1)[0][0]
+        raise ValueError(f"it names {twice[:80]!r} twice")
     return value
 
 

@@ -44,8 +44,8 @@ def appearing_together(paths: Sequence[Path]) -> Iterator[Path]:
     """Yield an empty folder beside `paths`; on success all files in it appear under these names, else none does.
 
     What is written there has the names of `paths`, which lie in one folder; some may be missing in the end. They
-    appear in the order of `paths`, so the last one never stands without the others. Files that are replaced keep
-    their modes.
+    appear in the order of `paths`, so the last one never stands without the others; it may be a folder. Files that
+    are replaced keep their modes.
 
     Raises:
         BadInput: if the folder cannot be written, or one of the names was taken or replaced meanwhile: of two
@@ -93,7 +93,7 @@ def undo_unfinished(paths: Sequence[Path]) -> None:
     with _locked(folder):
         for staging in folder.glob(f".{glob.escape(last)}.*.part"):
             if staging.is_dir() and not staging.is_symlink() and _is_left(staging):
-                if not _named(staging, paths[-1]):
+                if (staging / last).exists() and not _named(staging, paths[-1]):
                     for path in reversed(paths):
                         _put_back(staging, path)
                 shutil.rmtree(staging, ignore_errors=True)
@@ -118,11 +118,10 @@ def _named(staging: Path, path: Path) -> bool:
 
 def _put_back(staging: Path, path: Path) -> None:
     """Put back what stood under a name before a staged file took it."""
-    if not _named(staging, path):
-        return
-    if (kept := staging / _KEPT / path.name).exists():
+    kept = staging / _KEPT / path.name
+    if kept.exists() and (_named(staging, path) or not os.path.lexists(path)):  # a folder leaves before one comes
         os.replace(kept, path)
-    else:
+    elif _named(staging, path):
         path.unlink()
 
 
@@ -164,9 +163,7 @@ def _publish(staging: Path, paths: Sequence[Path], before: Sequence[_Seen | None
             if seen is None:
                 create(new, path)
             else:
-                _keep(path, kept / path.name)
-                keep_mode(kept / path.name, new)
-                os.replace(new, path)
+                _replace(path, kept / path.name, new)
             moved.append((path, seen))
     except BaseException:
         for path, seen in reversed(moved):
@@ -174,6 +171,21 @@ def _publish(staging: Path, paths: Sequence[Path], before: Sequence[_Seen | None
                 path.unlink(missing_ok=True)
             else:
                 os.replace(kept / path.name, path)
+        raise
+
+
+def _replace(path: Path, kept: Path, new: Path) -> None:
+    """Put `new` into the place of a file, which gets a second name, or of a folder, which must leave first."""
+    if not (new.is_dir() or path.is_dir()):
+        _keep(path, kept)
+        keep_mode(kept, new)
+        os.replace(new, path)
+        return
+    os.rename(path, kept)
+    try:
+        os.rename(new, path)
+    except BaseException:
+        os.rename(kept, path)
         raise
 
 

@@ -4,10 +4,9 @@ What counts as a weight is decided from names and shapes alone, so that a module
 safetensors file give the same carrier.
 """
 
-import hashlib
 import math
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -20,6 +19,7 @@ from torch import Tensor
 from cwwm.support.bounds import text, whole
 from cwwm.support.errors import BadInput
 from cwwm.weights.dead import Dead
+from cwwm.weights.digests import LARGE, flat_digest, tree_digest
 from cwwm.weights.heads import heads
 from cwwm.weights.view import FLOAT_DTYPES, WEIGHT_DTYPES, TensorWeights, Weights
 from cwwm.weights.weight_kind import weight_kind
@@ -142,12 +142,7 @@ class Carrier:
 
     def digest(self, weights: Weights) -> str:
         """Return SHA-256 of the pool: names, shapes and dtypes, then the raw bytes layer by layer."""
-        digest = hashlib.sha256(repr(self.layers).encode())
-        for layer in self.layers:
-            tensor = weights.stored(layer.name)
-            if tensor is not None:  # of what cannot be read the first line tells name, shape and dtype
-                digest.update(tensor.contiguous().cpu().reshape(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        return flat_digest(repr(self.layers), weights, [layer.name for layer in self.layers])
 
     def to_json(self) -> dict[str, Any]:
         """Return the carrier as a JSON object."""
@@ -200,7 +195,7 @@ class Placement:
             return torch.zeros(self._length)
         names = [self.carrier.layers[layer].name for layer, _, _ in parts]
         values = torch.cat(
-            [_flat_entries(weights.tensor(name), part[2]).float() for name, part in zip(names, parts, strict=True)]
+            [weights.entries(name, part[2]).float() for name, part in zip(names, parts, strict=True)]
         )
         slots = torch.cat([slots for _, slots, _ in parts]).to(values.device)
         return torch.zeros(self._length, device=values.device).index_copy_(0, slots, values)
@@ -211,18 +206,21 @@ class Placement:
             weights.write(self.carrier.layers[layer].name, inside, values[slots.to(values.device)])
 
 
-def _flat_entries(tensor: Tensor, index: Tensor) -> Tensor:
-    index = index.to(tensor.device)
-    if tensor.is_contiguous():
-        return tensor.view(-1)[index]
-    return tensor[torch.unravel_index(index, tensor.shape)]
-
-
 def weights_digest(weights: Weights, names: Sequence[str] | None = None) -> str:
-    """Return SHA-256 of these tensors, or of all: names, shapes, dtypes and bytes, in the order of the names."""
+    """Return SHA-256 of these tensors, or of all: names, shapes, dtypes and bytes, in the order of the names.
+
+    Tensors of more than `LARGE` bytes together are digested each; see `cwwm.weights.digests`.
+    """
+    return next(weights_digests(weights, names))
+
+
+def weights_digests(weights: Weights, names: Sequence[str] | None = None) -> Iterator[str]:
+    """Yield the same, and of large tensors also the one digest over all that version 0.1.0 bound."""
     chosen = sorted(weights.names() if names is None else names)
     layers = tuple(Layer(name, weights.shape(name), weights.dtype(name)) for name in chosen)
-    return Carrier("", layers).digest(weights)
+    if sum(math.prod(layer.shape) * getattr(torch, layer.dtype, torch.uint8).itemsize for layer in layers) > LARGE:
+        yield tree_digest(repr(layers), weights, chosen)
+    yield flat_digest(repr(layers), weights, chosen)
 
 
 def require_provable(carrier: Carrier) -> None:
@@ -237,7 +235,12 @@ def require_provable(carrier: Carrier) -> None:
 
 def host_digest(weights: Weights) -> str:
     """Return SHA-256 of all tensors of a host, buffers included: the same for a module, its state and its file."""
-    return weights_digest(weights if weights.module is None else TensorWeights(weights.module.state_dict()))
+    return next(host_digests(weights))
+
+
+def host_digests(weights: Weights) -> Iterator[str]:
+    """Yield the same, and of large hosts also what version 0.1.0 bound."""
+    return weights_digests(weights if weights.module is None else TensorWeights(weights.module.state_dict()))
 
 
 def shaped_as_weights(weights: Weights) -> list[str]:

@@ -8,11 +8,11 @@ import contextlib
 import json
 import math
 import mmap
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,10 +21,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cwwm.support.errors import BadInput
-from cwwm.support.files import atomic_path, open_regular
+from cwwm.support.files import atomic_path, copy_bytes, open_regular
 from cwwm.weights.copies import TorchWeights, chosen_copy, read_states
 from cwwm.weights.first_bytes import Form, form_of
 from cwwm.weights.onnx_file import open_onnx
+from cwwm.weights.shard_files import is_sharded
+from cwwm.weights.sharded import open_shards, rewriting_shards
 from cwwm.weights.torch_files import load_torch_file
 from cwwm.weights.view import Weights, dtype_name, require_readable, widened
 
@@ -52,6 +54,7 @@ _DTYPES = {
 _WRITABLE = frozenset(_DTYPES.values())
 # floats of which a byte holds more than one, or parts of two: what safetensors calls them, and other people
 _PACKED = {"F4": "float4_e2m1fn", "F6_E2M3": "float6_e2m3fn", "F6_E3M2": "float6_e3m2fn"}
+T = TypeVar("T")
 _MOST_HEADER = 32 << 20  # bytes: names and shapes of 200,000 tensors
 _MOST_AXES = 32
 _MOST_NAME = 1024  # characters of a tensor's name
@@ -83,6 +86,7 @@ class FileWeights(Weights):
         require_names(entries, path)
         _require_shapes(entries, path)
         self._entries = entries
+        self._made: dict[str, dict[str, Any]] = {}
 
     def names(self) -> Sequence[str]:
         """Return the names in the file's order."""
@@ -131,8 +135,34 @@ class FileWeights(Weights):
             shape
         )
 
+    def entries(self, name: str, index: Tensor) -> Tensor:
+        """Return entries of a tensor; of the file no more is read than the pages that they are in, all at once."""
+        require_readable(self, name)
+        entry = self._entries[name]
+        size = _DTYPES[entry["dtype"]].itemsize
+        begin, end = (self._start + offset for offset in entry["data_offsets"])
+        if begin % size or begin == end or not hasattr(mmap, "MADV_RANDOM"):
+            return super().entries(name, index)
+        first, page = begin - begin % mmap.PAGESIZE, mmap.PAGESIZE
+        places = begin + index.numpy() * size
+        self._map.madvise(mmap.MADV_RANDOM, first, end - first)
+        for place in (np.unique(places // page) * page).tolist():
+            self._map.madvise(mmap.MADV_WILLNEED, place, page)
+        found = widened(self.stored(name).view(-1)[index])
+        self._map.madvise(mmap.MADV_NORMAL, first, end - first)
+        return found
+
+    def remembered(self, name: str, what: str, make: Callable[[], T]) -> T:
+        """Return what `make` makes of a tensor, made once until the tensor is written to."""
+        made = self._made.setdefault(name, {})
+        if what not in made:
+            made[what] = make()
+        found: T = made[what]
+        return found
+
     def write(self, name: str, index: Tensor, values: Tensor) -> None:
         """Write entries through the mapping, byte by byte where the file does not align the tensor."""
+        self._made.pop(name, None)
         entry = self._entries[name]
         dtype = _DTYPES[entry["dtype"]]
         begin, end = (self._start + offset for offset in entry["data_offsets"])
@@ -150,7 +180,7 @@ class CopiedWeights(FileWeights):
         """Start to copy `source` to `target`; BadInput as `FileWeights`."""
         super().__init__(source)
         self._target = target
-        self._copying: Future[Path] | None = worker.submit(shutil.copyfile, source, target)
+        self._copying: Future[None] | None = worker.submit(copy_bytes, source, target)
 
     def write(self, name: str, index: Tensor, values: Tensor) -> None:
         """Write entries into the copy; tensors read from now on are the copy's."""
@@ -199,16 +229,18 @@ def open_weights(path: Path) -> Weights:
 
     First bytes say what a file is. Its suffix counts only where they say nothing, as in a damaged file.
 
+    A folder of shards, or its index (.index.json), is one checkpoint; see `cwwm.weights.shard_files`.
+
     Raises:
         BadInput: if the file is missing, damaged, or something else; it says what.
         ModuleNotFoundError: for an ONNX file without the package onnx.
     """
     form = form_of(path)
+    if form in (Form.FOLDER, Form.INDEX) or is_sharded(path):
+        return open_shards(path, open_weights)
     if form is Form.UNKNOWN:
         suffix = path.suffix.lower()
         form = Form.ONNX if suffix == ".onnx" else Form.TORCH if suffix in _TORCH_SUFFIXES else Form.SAFETENSORS
-    if form in (Form.FOLDER, Form.INDEX):
-        raise BadInput(f"{path} is {form.value}, not a checkpoint; give one file of it")
     if form is Form.ONNX:
         exported = open_onnx(path)
         require_names(exported.names(), path)
@@ -230,13 +262,31 @@ def rewriting(source: Path, target: Path, copy: str | None = None) -> Iterator[W
     """Yield writable weights of a copy of `source`; on success the copy becomes `target`, atomically.
 
     A safetensors source is copied byte for byte; a torch source is written as safetensors, each name of a tied
-    tensor with its own copy of it, marked alike. Of a file with several copies of its weights, those of the one
-    that `copy` names are yielded.
+    tensor with its own copy of it, marked alike; a folder of shards, or its index, becomes a folder. Of a
+    checkpoint with several copies of its weights, those of the one that `copy` names are yielded.
 
     Raises:
         BadInput: as `open_weights` and `chosen_copy`, if `target` cannot be written, for an ONNX file, or for a
             tensor that safetensors cannot hold.
     """
+    with ThreadPoolExecutor(1) as worker:  # waits for the copy even where marking fails
+        one = partial(_rewriting_file, worker=worker)
+        try:
+            if is_sharded(source):
+                with rewriting_shards(source, target, one) as weights:
+                    yield chosen_copy(weights, copy, str(source))
+            else:
+                with one(source, target, copy) as weights:
+                    yield weights
+        except BaseException:
+            worker.shutdown(wait=False, cancel_futures=True)  # shards not begun
+            raise
+
+
+@contextlib.contextmanager
+def _rewriting_file(
+    source: Path, target: Path, copy: str | None = None, *, worker: ThreadPoolExecutor
+) -> Iterator[Weights]:
     weights = open_weights(source)
     chosen = chosen_copy(weights, copy, str(source))
     if weights.exported:
@@ -245,10 +295,9 @@ def rewriting(source: Path, target: Path, copy: str | None = None) -> Iterator[W
         require_writable(chosen)
     with atomic_path(target) as temporary:
         if isinstance(weights, FileWeights):
-            with ThreadPoolExecutor(1) as worker:  # waits for the copy even where marking fails
-                copied = CopiedWeights(source, temporary, worker)
-                yield chosen_copy(copied, copy, str(source))
-                copied.flush()
+            copied = CopiedWeights(source, temporary, worker)
+            yield chosen_copy(copied, copy, str(source))
+            copied.flush()
         else:
             yield chosen
             save_file(_all_names(chosen), temporary, {"format": "pt"})  # as transformers asks for

@@ -6,13 +6,16 @@ names of their own (``ema.``, ``model_ema.``, ``_ema``) are told apart first.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from torch import Tensor
 
 from cwwm.support.errors import BadInput
 from cwwm.weights.view import Weights
+
+T = TypeVar("T")
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
@@ -85,6 +88,14 @@ class RenamedWeights(Weights):
     def unreadable(self, name: str) -> str:
         """Return what the model says of the tensor."""
         return self._stored.unreadable(self._names[name])
+
+    def entries(self, name: str, index: Tensor) -> Tensor:
+        """Return entries as they are stored."""
+        return self._stored.entries(self._names[name], index)
+
+    def remembered(self, name: str, what: str, make: Callable[[], T]) -> T:
+        """Return what is remembered of the tensor that is stored."""
+        return self._stored.remembered(self._names[name], what, make)
 
     def shape(self, name: str) -> Shape:
         """Return the shape as it is stored."""

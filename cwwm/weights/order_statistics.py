@@ -8,7 +8,7 @@ float32.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +16,64 @@ import torch
 from torch import Tensor
 
 from cwwm.support.errors import BadInput
+from cwwm.weights.digests import of_each
+from cwwm.weights.view import Weights
 
 _HIGH = 1 << 15  # upper 16 bits of |w|: the sign bit is gone
 _LOW = 1 << 16
 _INFINITE = 0x7F80  # bins from here on hold infinities and NaN
 _CHUNK = {"cpu": 1 << 17, "cuda": 1 << 25}
+_CHUNK_HALVES = {"cpu": 1 << 18, "cuda": 1 << 26}
 _FEW = 1 << 20  # up to this many magnitudes are sorted; more are counted in a table of the lower halves
 
 _Counted = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]  # bit patterns, ascending, and how often each
+
+
+@dataclass(frozen=True, eq=False)
+class UpperHalves:
+    """The upper halves of |w| that occur in a tensor, ascending, int64 (n,), and how often each does."""
+
+    bins: Tensor
+    counts: Tensor
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> "UpperHalves":
+        """Count those of a tensor."""
+        if tensor.numel() < _HIGH:  # thousands of small tensors: no table for each
+            halves = torch.cat([half.long().cpu() for half in _upper_halves(tensor)])
+            bins, counts = np.unique(halves.numpy(), return_counts=True)
+            return cls(torch.from_numpy(bins), torch.from_numpy(counts))
+        return cls.of_table(_high_counts(tensor))
+
+    @classmethod
+    def of_table(cls, table: Tensor) -> "UpperHalves":
+        """Return the counts of a table of all upper halves, int64 (2^15,)."""
+        bins = table.nonzero().view(-1)
+        return cls(bins, table[bins])
+
+    def without(self, values: Tensor) -> "UpperHalves":
+        """Return the counts less those of values that are in the tensor."""
+        return self.of_table(self.added_to(-_high_counts(values)))
+
+    def added_to(self, table: Tensor) -> Tensor:
+        """Add the counts to a table of all upper halves, int64 (2^15,), and return it."""
+        return table.index_add_(0, self.bins, self.counts)
+
+    def at(self, bins: Sequence[int]) -> Tensor:
+        """Return the counts of some upper halves, int64."""
+        wanted = torch.tensor(bins, dtype=torch.int64)
+        places = torch.searchsorted(self.bins, wanted).clamp(max=max(0, len(self.bins) - 1))
+        if not len(self.bins):
+            return torch.zeros_like(wanted)
+        return torch.where(self.bins[places] == wanted, self.counts[places], 0)
+
+    def total(self) -> int:
+        """Return the number of entries that count."""
+        return int(self.counts.sum())
+
+    def finite(self) -> bool:
+        """Say whether there is no infinity and no NaN."""
+        return not len(self.bins) or int(self.bins[-1]) < _INFINITE
 
 
 @dataclass(frozen=True)
@@ -41,21 +91,31 @@ class MagnitudeTable:
     Args:
         tensors: float32, float16 or bfloat16 tensors of any shape.
         excluded: for some tensors, values (float32, any number) that are in it but do not count.
+        counted: the first pass over each tensor, if it is made already.
     """
 
     tensors: Sequence[Tensor]
     excluded: Mapping[int, Tensor] = field(default_factory=dict)
+    counted: InitVar[Sequence[UpperHalves] | None] = None
 
-    def __post_init__(self) -> None:
+    @classmethod
+    def of(
+        cls, weights: Weights, names: Sequence[str], excluded: Mapping[int, Tensor] | None = None
+    ) -> "MagnitudeTable":
+        """Return the table of tensors of a model, without the first pass over those that the weights remember."""
+        counted = of_each(weights, names, "magnitudes", lambda name: UpperHalves.of(weights.tensor(name)))
+        return cls([weights.tensor(name) for name in names], excluded or {}, counted)
+
+    def __post_init__(self, counted: Sequence[UpperHalves] | None) -> None:
         """Make the first pass."""
-        self.high = [_high_counts(tensor) for tensor in self.tensors]
-        self._non_finite = [i for i, counts in enumerate(self.high) if int(counts[_INFINITE:].sum())]
+        self.high = list(map(UpperHalves.of, self.tensors) if counted is None else counted)
+        self._non_finite = [i for i, counts in enumerate(self.high) if not counts.finite()]
         for member, values in self.excluded.items():
-            self.high[member] -= _high_counts(values)
+            self.high[member] = self.high[member].without(values)
 
     def size(self, members: Sequence[int]) -> int:
         """Return how many magnitudes count in these tensors."""
-        return sum(int(self.high[member].sum()) for member in members)
+        return sum(self.high[member].total() for member in members)
 
     def non_finite(self) -> list[int]:
         """Return the tensors that hold an infinity or a NaN."""
@@ -89,15 +149,23 @@ class MagnitudeTable:
         highs = np.array([_locate(pool, rank)[0] for rank in ranks], np.int32)
         return ((highs << 16) | (_LOW // 2)).view(np.float32)
 
-    def _cumulated(self, members: Sequence[int]) -> Tensor:
-        counts = torch.zeros(_HIGH, dtype=torch.int64)
-        for member in members:
-            counts += self.high[member]
-        return counts.cumsum(0)
+    def _cumulated(self, members: Sequence[int]) -> UpperHalves:
+        """Return the upper halves of some tensors together, with how many magnitudes lie up to each."""
+        if len(members) == 1:
+            pool = self.high[members[0]]
+        else:
+            counts = torch.zeros(_HIGH, dtype=torch.int64)
+            for member in members:
+                self.high[member].added_to(counts)
+            pool = UpperHalves.of_table(counts)
+        return UpperHalves(pool.bins, pool.counts.cumsum(0))
 
     def _counted(self, member: int, bins: list[int]) -> _Counted:
         """Return the magnitudes of a tensor inside these bins, those excluded with a count less each."""
-        tensor, size = self.tensors[member], int(self.high[member][bins].sum())
+        tensor, found = self.tensors[member], self.high[member].at(bins)
+        if tensor.dtype is torch.bfloat16:  # its lower halves are empty
+            return np.array(bins, np.int32) << 16, found.numpy()
+        size = int(found.sum())
         excluded = self.excluded.get(member)
         if excluded is None:
             return _count_inside(tensor, bins, size)
@@ -116,17 +184,27 @@ def _patterns(tensor: Tensor) -> Iterator[Tensor]:
 
 def _high_counts(tensor: Tensor) -> Tensor:
     counts = torch.zeros(_HIGH, dtype=torch.int64, device=tensor.device)
-    for patterns in _patterns(tensor):
-        counts += torch.bincount(patterns >> 16, minlength=_HIGH)
+    for upper in _upper_halves(tensor):
+        counts += torch.bincount(upper, minlength=_HIGH)
     return counts.cpu()
 
 
-def _locate(cumulated: Tensor, rank: int) -> tuple[int, int]:
+def _upper_halves(tensor: Tensor) -> Iterator[Tensor]:
+    """Yield the upper halves of the bit patterns of |w| as int32 or int16; of bfloat16 there are no others."""
+    if tensor.dtype is torch.bfloat16:
+        flat = tensor.detach().reshape(-1).view(torch.int16)
+        yield from (chunk & 0x7FFF for chunk in torch.split(flat, _CHUNK_HALVES.get(flat.device.type, 1 << 22)))
+    else:
+        yield from (patterns >> 16 for patterns in _patterns(tensor))
+
+
+def _locate(cumulated: UpperHalves, rank: int) -> tuple[int, int]:
     """Return the upper half of the magnitude of this rank, and the rank that is left inside its bin."""
-    if not 1 <= rank <= int(cumulated[-1]):
-        raise BadInput(f"rank {rank} is outside 1..{int(cumulated[-1])}, the size of the pool")
-    high = int(torch.searchsorted(cumulated, rank))
-    return high, rank - (int(cumulated[high - 1]) if high else 0)
+    size = int(cumulated.counts[-1]) if len(cumulated.counts) else 0
+    if not 1 <= rank <= size:
+        raise BadInput(f"rank {rank} is outside 1..{size}, the size of the pool")
+    place = int(torch.searchsorted(cumulated.counts, rank))
+    return int(cumulated.bins[place]), rank - (int(cumulated.counts[place - 1]) if place else 0)
 
 
 def _count_inside(tensor: Tensor, bins: list[int], size: int) -> _Counted:

@@ -69,8 +69,9 @@ def find_thresholds(
     """
     names = list(dict.fromkeys([*(layer.name for layer in carrier.layers), *prunable(weights)]))
     values = hosts.gather(weights)
-    table = MagnitudeTable(
-        [weights.tensor(name) for name in names],
+    table = MagnitudeTable.of(
+        weights,
+        names,
         {layer: values[slots.to(values.device)] for layer, slots, _ in hosts.parts},
     )
     require_finite(table, names)

@@ -1,9 +1,11 @@
 """One view of a model's weights, whether they live in a module, a dictionary or a file."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from cwwm.support.errors import BadInput
 from cwwm.weights.weight_kind import tied_names
 
 FLOAT_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+T = TypeVar("T")
 #: floats of one byte, which are read as the float32 numbers that they stand for, and carry no mark
 SMALL_FLOATS = frozenset(
     {torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz, torch.float8_e8m0fnu}
@@ -84,6 +87,22 @@ class Weights(ABC):
     @abstractmethod
     def write(self, name: str, index: Tensor, values: Tensor) -> None:
         """Set the flat entries `index` (int64 (n,)) of a tensor to `values` (n,), cast to its dtype."""
+
+    def entries(self, name: str, index: Tensor) -> Tensor:
+        """Return the flat entries `index`, int64 (n,), of a tensor, in its dtype: (n,) on its device."""
+        tensor = self.tensor(name)
+        index = index.to(tensor.device)
+        if tensor.is_contiguous():
+            return tensor.view(-1)[index]
+        return tensor[torch.unravel_index(index, tensor.shape)]
+
+    def remembered(self, name: str, what: str, make: Callable[[], T]) -> T:
+        """Return what `make` makes of a tensor; weights that know when it changes make it once."""
+        return make()
+
+    def size(self, name: str) -> int:
+        """Return the tensor's number of entries."""
+        return math.prod(self.shape(name))
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the tensor's shape without reading it."""

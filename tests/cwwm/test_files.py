@@ -32,7 +32,8 @@ def _mode(path: Path) -> int:
 
 
 def _contents(folder: Path) -> dict[str, str]:
-    return {path.name: path.read_text() for path in folder.iterdir()}
+    """Return the text of every file, by its name in the folder; temporary folders that are left, too."""
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_replaced_file_keeps_its_mode(tmp_path: Path) -> None:
@@ -66,10 +67,9 @@ def _no_links(*_: object) -> None:
     raise PermissionError(1, "Operation not permitted")
 
 
-def _write(folder: Path, names: Sequence[str], text: str) -> None:
+def _write(folder: Path, names: Sequence[str], text: str, last: str = "file") -> None:
     with appearing_together([folder / name for name in NAMES]) as staging:
-        for name in names:
-            (staging / name).write_text(text)
+        _name(staging, names, text, last)
 
 
 def test_files_appear_together(tmp_path: Path) -> None:
@@ -132,36 +132,67 @@ def test_replaced_files_keep_their_modes(tmp_path: Path) -> None:
     assert _contents(tmp_path) == dict.fromkeys(NAMES, "new")
 
 
-_CALLS = ("link", "replace")  # by which files get their names
+_CALLS = ("link", "replace", "rename")  # by which files and folders get their names
 
 
 @pytest.mark.parametrize("moment", range(8))
 @pytest.mark.parametrize("before", [(), ("a",), NAMES])
+@pytest.mark.parametrize("last", ["file", "folder"])
 def test_killed_between_two_names_all_or_none_are_there_in_the_end(
-    before: Sequence[str], moment: int, tmp_path: Path
+    last: str, before: Sequence[str], moment: int, tmp_path: Path
 ) -> None:
     """A child dies before one of the calls of the system that name files; what comes after undoes what it did."""
-    _name(tmp_path, before, "old")
+    _name(tmp_path, before, "old", last)
     if child := os.fork():
         assert os.waitpid(child, 0)[1] == signal.SIGKILL
     else:
         _die_at(moment)
-        _write(tmp_path, NAMES, "new")
+        _write(tmp_path, NAMES, "new", last)
         os.kill(os.getpid(), signal.SIGKILL)  # so few calls
     undo_unfinished([tmp_path / name for name in NAMES])
-    found = _contents(tmp_path)
-    assert found in (dict.fromkeys(before, "old"), dict.fromkeys(NAMES, "new"))
-    _write(tmp_path, NAMES, "again")
-    assert _contents(tmp_path) == dict.fromkeys(NAMES, "again")
+    assert _contents(tmp_path) in (_named(before, "old", last), _named(NAMES, "new", last))
+    _write(tmp_path, NAMES, "again", last)
+    assert _contents(tmp_path) == _named(NAMES, "again", last)
 
 
-def _name(folder: Path, names: Sequence[str], text: str) -> None:
-    for name in names:
-        (folder / name).write_text(text)
+@pytest.mark.parametrize("before", [(), ("a",), NAMES])
+@pytest.mark.parametrize("failing", range(4))
+def test_where_a_folder_fails_to_get_its_name_none_changes(
+    failing: int, before: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _name(tmp_path, before, "old", "folder")
+    calls, rename = iter(range(failing, -9, -1)), os.rename
+
+    def failing_once(first: Path, second: Path) -> None:
+        if next(calls) == 0:
+            raise OSError(28, "No space left on device")
+        rename(first, second)
+
+    monkeypatch.setattr(os, "rename", failing_once)
+    renames = 2 if "c" in before else 1
+    if failing < renames:
+        with pytest.raises(OSError, match="No space left"):
+            _write(tmp_path, NAMES, "new", "folder")
+        assert _contents(tmp_path) == _named(before, "old", "folder")
+    else:
+        _write(tmp_path, NAMES, "new", "folder")
+        assert _contents(tmp_path) == _named(NAMES, "new", "folder")
+
+
+def _name(folder: Path, names: Sequence[str], text: str, last: str = "file") -> None:
+    for name, value in _named(names, text, last).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(value)
+
+
+def _named(names: Sequence[str], text: str, last: str) -> dict[str, str]:
+    """Return texts by name, where the last name may be a folder with two files."""
+    inside = {"file": ("c",), "folder": (f"c/{text}", "c/both")}[last]
+    return dict.fromkeys([name for one in names for name in (inside if one == "c" else (one,))], text)
 
 
 def _die_at(moment: int) -> None:
-    """Let this process die at a call of `os.link` or `os.replace`, the first having the number 0."""
+    """Let this process die at a call of `_CALLS`, the first having the number 0."""
     left = iter(range(moment, -1, -1))
 
     def dying(call: Callable[..., None]) -> Callable[..., None]:

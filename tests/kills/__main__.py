@@ -17,7 +17,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from tests.kills.bench_victims import Exports, Leaderboard, Pack, Parent, Run, Worker
-from tests.kills.owner_victims import Embed, Keygen, Replace, Rivals
+from tests.kills.owner_victims import Embed, EmbedShards, Keygen, Replace, Rivals
 from tests.kills.stage import Stage, set_stage
 from tests.kills.victim import Victim
 
@@ -29,6 +29,7 @@ VICTIMS: tuple[type[Victim], ...] = (
     Exports,
     Leaderboard,
     Embed,
+    EmbedShards,
     Replace,
     Keygen,
     Rivals,

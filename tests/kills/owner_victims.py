@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import stat
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -33,8 +34,8 @@ class Embed(Victim):
         return ("embed", self.stage.model, *options)
 
     def reset(self) -> None:
-        for path in self.files:
-            path.unlink(missing_ok=True)
+        for path in filter(Path.is_file, self.files):
+            path.unlink()
 
     def look(self) -> None:
         self.tally.left += len(self.parts())
@@ -87,6 +88,24 @@ class Replace(Embed):
         mark = load_mark(self.files[1])
         self.read()
         self.expect(mark.payload_bits == 128, "the mark is another")
+
+
+class EmbedShards(Embed):
+    """A mark made in a folder of shards: the folder, mark and commitment are there together, or none is."""
+
+    name = "embed, shards"
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.folder / f"marked{end}" for end in ("", ".mark.json", ".commitment.json")]
+
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        return ("embed", self.stage.shards, *super().arguments[2:])
+
+    def reset(self) -> None:
+        shutil.rmtree(self.files[0], ignore_errors=True)
+        super().reset()
 
 
 class Keygen(Victim):

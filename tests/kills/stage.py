@@ -27,12 +27,13 @@ class Stage:
 
     Attributes:
         zoo: folder of models.yaml and tiny.yaml. finished: output folder of an undisturbed run.
-        model: to be marked. key: its owner's.
+        model: to be marked. shards: the same model in two files. key: its owner's.
     """
 
     zoo: Path
     finished: Path
     model: Path
+    shards: Path
     key: Path
 
     @cached_property
@@ -52,6 +53,9 @@ def set_stage(folder: Path, finished: Path | None = None) -> Stage:
     torch.manual_seed(0)
     state = {f"layer{i}.weight": 0.05 * torch.randn(256, 512) for i in range(4)}
     save_file(state, folder / "model.safetensors", {"format": "pt"})
+    (folder / "shards").mkdir()
+    for number, names in enumerate((list(state)[:2], list(state)[2:]), 1):
+        save_file({name: state[name] for name in names}, folder / f"shards/model-{number:05}-of-00002.safetensors")
     Key(bytes(range(32))).save(folder / "stage.key")
     if finished is None:
         finished = folder / "finished"
@@ -59,7 +63,7 @@ def set_stage(folder: Path, finished: Path | None = None) -> Stage:
         run = start(zoo, folder / "said", "cwwm-bench", *arguments)
         run.join()
         assert run.exitcode == 0, (folder / "said").read_text()
-    return Stage(zoo, finished, folder / "model.safetensors", folder / "stage.key")
+    return Stage(zoo, finished, folder / "model.safetensors", folder / "shards", folder / "stage.key")
 
 
 def tables(folder: Path) -> Tables:

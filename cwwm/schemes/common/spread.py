@@ -32,6 +32,7 @@ from cwwm.weights.moments import carrier_deviation
 from cwwm.weights.sensitivity import layer_gains
 from cwwm.weights.view import FLOAT_DTYPES, Weights
 
+_SMALL = 1 << 25  # weights of a pool whose marked pieces are kept between looking and writing
 GAINS = "gains"  # of a mark's state
 
 
@@ -175,6 +176,7 @@ class SpreadEmbedding(Embedding):
         self.spreading = Spreading.keyed(self.streams, self.carrier.size, scheme.symbols)
         self._word = scheme.codeword(message, self.streams)
         self._gains = gains
+        self._pieces: dict[int, tuple[Tensor, Tensor]] = {}
 
     @cached_property
     def amplitudes(self) -> list[Tensor]:
@@ -209,7 +211,14 @@ class SpreadEmbedding(Embedding):
         return {"relative_gain": gain, "least_gain": gain * min(gammas), "most_gain": gain * max(gammas)}
 
     def _marked(self, index: int, start: int, stop: int, first: int) -> tuple[Tensor, Tensor]:
-        """Return a piece of a layer as it is and as it will be, in its own dtype."""
+        """Return a piece of a layer as it is and as it will be, in its own dtype; of a small pool made once."""
+        if self.carrier.size > _SMALL:
+            return self._made(index, start, stop, first)
+        if first not in self._pieces:
+            self._pieces[first] = self._made(index, start, stop, first)
+        return self._pieces[first]
+
+    def _made(self, index: int, start: int, stop: int, first: int) -> tuple[Tensor, Tensor]:
         layer = self.carrier.layers[index]
         before = layer.living(self.weights.tensor(layer.name))[start:stop]
         pattern = torch.from_numpy(self.spreading.pattern(first, stop - start, self._word))

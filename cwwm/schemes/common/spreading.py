@@ -4,7 +4,7 @@ Amplitudes are one for the whole carrier, or follow each channel: g gamma_l rms(
 layer that spares layers whose changes the answers feel (`cwwm.weights.sensitivity`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from cwwm.weights.view import Weights
 
 POOL, CHANNEL = "pool", "channel"
 _CHUNK = 1 << 20
+_ROWS = 1 << 22  # weights whose rows are looked at at once
 Reals = npt.NDArray[np.float64]
 
 
@@ -40,24 +41,27 @@ class Spreading:
 
     Attributes:
         length: n, coded bits.
-        chips: fair bits, packed, uint8 (ceil(N / 8),).
+        chips: (start, stop) -> those octets of fair bits, one a position, uint8 (stop - start,).
         offsets: keyed offset of each run, int64 (ceil(N / n),).
     """
 
     length: int
-    chips: npt.NDArray[np.uint8]
+    chips: Callable[[int, int], npt.NDArray[np.uint8]]
     offsets: npt.NDArray[np.int64]
 
     @classmethod
     def keyed(cls, streams: Streams, size: int, length: int) -> "Spreading":
         """Draw the spreading of a pool of `size` weights."""
-        chips = streams.stream("chips").words(-(-size // 64)).astype("<u8").view(np.uint8)
-        return cls(length, chips, streams.stream("offsets").below(length, -(-size // length)))
+        return cls(
+            length,
+            streams.stream("chips").packed().octets,
+            streams.stream("offsets").below(length, -(-size // length)),
+        )
 
     def signs(self, first: int, count: int) -> npt.NDArray[np.int8]:
         """Return the chips of the pool positions from `first` on, int8 (count,) of -1 and 1."""
         start, skip = first // 8, first % 8
-        bits = np.unpackbits(self.chips[start : (first + count + 7) // 8], bitorder="little").view(np.int8)
+        bits = np.unpackbits(self.chips(start, (first + count + 7) // 8), bitorder="little").view(np.int8)
         return np.asarray(2 * bits[skip : skip + count] - 1, np.int8)
 
     def pattern(self, first: int, count: int, word: Word) -> Reals:
@@ -114,9 +118,14 @@ class Amplitudes:
 
 def row_rms(weight: Tensor) -> Tensor:
     """Return the root mean square of each row's finite, non-zero weights, float64 (o,), on the CPU; 0 of none."""
-    flat = weight.detach().reshape(len(weight), -1).double().nan_to_num(0.0, 0.0, 0.0)
-    there = (flat != 0).sum(1).clamp(min=1)
-    return (flat.square().sum(1) / there).sqrt().cpu()
+    rows = weight.detach().reshape(len(weight), -1)
+    return torch.cat([_rms(piece) for piece in torch.split(rows, max(1, _ROWS // max(1, rows.shape[1])))])
+
+
+def _rms(rows: Tensor) -> Tensor:
+    finite = rows.double().nan_to_num(0.0, 0.0, 0.0)
+    there = (finite != 0).sum(1).clamp(min=1)
+    return (finite.square().sum(1) / there).sqrt().cpu()
 
 
 def rows_of(layer: Layer, numbers: Tensor) -> Tensor:
