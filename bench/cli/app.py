@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli import exports, regression
+from bench.cli.engines import Address, Engine, Shared, Slots, Slurm, wanted
 from bench.cli.options import (
     RUNS,
     Attacks,
@@ -180,8 +182,14 @@ def run(
         str | None, typer.Option("--cell-timeout", help="Time after which a cell has failed, such as 30m.")
     ] = None,
     plugin: Plugins = None,
+    engine: Engine = "inline",
+    address: Address = None,
+    shared: Shared = None,
+    slots: Slots = 16,
+    slurm: Slurm = None,
 ) -> int:
     """Run a suite, go on where an earlier run stopped, and print the leaderboard."""
+    from bench.execution.cluster.opening import opened
     from bench.execution.run_suite import Means, run_suite
     from bench.execution.time_budget import parse_budget
     from bench.records.store import RecordStore
@@ -189,22 +197,21 @@ def run(
     from bench.support.environment import choose_device, prepare
     from bench.support.output_lock import writing
 
-    deadline = _deadline(budget)
+    deadline, limit = _deadline(budget), parse_budget(cell_timeout, "--cell-timeout") if cell_timeout else None
     chosen = chosen_suite(suite, model, scheme, attack, seeds, payload, plugin)
-    folder, where = out or default_out(suite), choose_device(device)
-    limit = None if cell_timeout is None else parse_budget(cell_timeout, "--cell-timeout")
-    means = Means(
-        where,
-        threads,
-        jobs,
-        int(cache_gb * 2**30),
-        deadline,
-        plugins=tuple(plugin or ()),
-        cell_timeout=limit,
-    )
-    todo, record_store = cells(chosen, prepare(where, threads)), RecordStore(folder)
-    with writing(folder, "cwwm-bench run"):
-        done = run_suite(chosen, todo, record_store, means)
+    folder, plugins, stored = out or default_out(suite), tuple(plugin or ()), int(cache_gb * 2**30)
+    machines = wanted(engine, folder, address, shared, slots, slurm)
+    where = choose_device(device if machines.here else "cpu")
+    means = Means(where, threads, jobs, stored, deadline, plugins=plugins, cell_timeout=limit)
+    if not machines.here and (jobs > 1 or deadline or limit):
+        raise BadInput("--jobs, --budget and --cell-timeout are for --engine inline: drop them, or --engine")
+    with (
+        writing(folder, "cwwm-bench run"),
+        opened(machines, device, threads=threads, plugins=plugins, cache_bytes=stored, say=say) as cluster,
+    ):
+        conditions = cluster.machine.conditions if cluster else prepare(where, threads)
+        record_store = RecordStore(folder)
+        done = run_suite(chosen, cells(chosen, conditions), record_store, replace(means, cluster=cluster))
         unneeded = f", {done.unneeded} not needed" if done.unneeded else ""
         say(f"{done.run} cells run{unneeded}, {done.taken} taken from {folder}")
         _write_leaderboard(record_store, page=folder / "leaderboard.html")

@@ -1,14 +1,15 @@
 """One run of a suite into a folder: what is recorded is taken over, the rest is run, inside a budget if any."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
 import torch
 
-from bench.execution.executors import Place, Processes, Sequential
+from bench.execution.cluster.driver import Cluster
+from bench.execution.executors import Executor, Place, Processes, Sequential
 from bench.execution.model_factory import ModelFactory
 from bench.execution.preflight import preflight
 from bench.execution.progress import STOPPED, RunProgress, read_progress
@@ -36,6 +37,7 @@ class Means:
         durations: file of what cells took, kept between runs; None keeps it in the run's folder.
         plugins: modules that other processes must load as well.
         cell_timeout: seconds after which a cell has failed, or None; it takes another process, and no deadline.
+        cluster: machines that run all cells; None for this one.
     """
 
     device: torch.device
@@ -46,6 +48,7 @@ class Means:
     durations: Path | None = None
     plugins: tuple[str, ...] = ()
     cell_timeout: float | None = None
+    cluster: Cluster | None = None
 
     def __post_init__(self) -> None:
         """Refuse what does not go together."""
@@ -130,14 +133,20 @@ def run_suite(suite: Suite, cells: Sequence[Cell], record_store: RecordStore, me
     """
     if means.deadline is not None:
         cells = by_importance(cells, suite)
+    if means.cluster:
+        means.cluster.take_over(cells, record_store)
     waiting = pending(cells, record_store, stop=suite.stop)
     skip = SkipDecided(Stopping.of(cells, record_store), means.device) if suite.stop else skip_none
     suspects = _suspects(waiting, record_store)
     preflight(suite, record_store.folder, needed=bool(waiting))
     record_store.plan(suite.name, [cell.identity for cell in cells], suite.levels)
     taken, given_up = len(cells) - len(waiting), _given_up(cells, record_store)
+    cut: Sequence[Cell] = []
     with RunProgress(record_store.folder, suite.name, total=len(cells), taken=taken) as progress:
-        cut = _run(waiting, suspects, Executors(record_store, means, skip), progress)
+        if means.cluster:
+            _run_on(means.cluster.executor(record_store, cells, stop=suite.stop), waiting, progress)
+        else:
+            cut = _run(waiting, suspects, Executors(record_store, means, skip), progress)
     record_store.ensure_in_place()
     write_json(record_store.folder / "cut.json", {"cells": cut_rows(cut)})
     run = len(waiting) - len(cut) - progress.unneeded
@@ -159,15 +168,19 @@ def _suspects(waiting: Sequence[Cell], record_store: RecordStore) -> list[Cell]:
     return [cell for cell in waiting if last and last.state == STOPPED and cell.identity == last.cell]
 
 
+def _run_on(executor: Executor, cells: Iterable[Cell], progress: RunProgress) -> None:
+    """Run cells with one executor, and show each record."""
+    for record in executor.run(cells, progress):
+        progress.finished(record)
+
+
 def _run(
     waiting: Sequence[Cell], suspects: Sequence[Cell], executors: Executors, progress: RunProgress
 ) -> Sequence[Cell]:
     """Run cells, and return those that were cut. Suspects come first, each in a process of its own."""
     apart = waiting if executors.all_apart else suspects
-    for record in executors.apart().run(apart, progress):
-        progress.finished(record)
+    _run_on(executors.apart(), apart, progress)
     rest = [] if apart is waiting else [cell for cell in waiting if cell not in suspects]
     budgeted = executors.budget(rest)
-    for record in executors.here(progress).run(budgeted, progress):
-        progress.finished(record)
+    _run_on(executors.here(progress), budgeted, progress)
     return budgeted.cut

@@ -11,15 +11,22 @@ The rule looks at records of the same run that come before, and at nothing else.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from bench.metrics.tiers import Tier, holds_a_move, tier
 from bench.records.record import Record
 from bench.records.schema import Row, TrainedResult
-from bench.records.store import RecordStore
 from bench.suite.cell import Cell
 from cwwm.readers import find_reader
 
 _LAST: Tier = 3
+
+
+class Records(Protocol):
+    """Where records are."""
+
+    def read(self, identity: str) -> Record | None:
+        """Return the record of a cell, or None if it has none."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +38,11 @@ class Stopping:
         runs: the cells of each mark, by its identity and reader, in the order in which they are run.
     """
 
-    record_store: RecordStore
+    record_store: Records
     runs: Mapping[tuple[str, str], Sequence[Cell]]
 
     @classmethod
-    def of(cls, cells: Iterable[Cell], record_store: RecordStore) -> "Stopping":
+    def of(cls, cells: Iterable[Cell], record_store: Records) -> "Stopping":
         """Return the rule for the cells of a suite."""
         runs: dict[tuple[str, str], list[Cell]] = {}
         for cell in cells:

@@ -78,6 +78,30 @@ def one_at_a_time(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def held_if_free(path: Path) -> Iterator[bool]:
+    """Hold a lock that goes with its process, if nobody has it; yield whether that is so.
+
+    It is free to everybody on a file system without locks.
+
+    Raises:
+        EnvironmentFault: if the file of the lock cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _locked(path)
+    except OSError as error:
+        raise EnvironmentFault(f"cannot write {path.parent}: {error.strerror}") from error
+    except BadInput:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
 def _waited_for(path: Path) -> int:
     while True:
         try:
