@@ -87,6 +87,8 @@ def probe(engine: Engine, shared: SharedFolder, place: Place, say: Callable[[str
     machines = _all(engine, [Call(answer, argument, node=node) for node in nodes])
     for machine in machines:
         _check(machine, shared, content)
+    for name in (f"probe/{nonce}", *(machine.said for machine in machines)):
+        shared.remove(name)
     return _one_kind(machines)
 
 

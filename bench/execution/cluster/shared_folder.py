@@ -48,6 +48,9 @@ class SharedFolder(Protocol):
     def put(self, path: Path, name: str) -> None:
         """Copy a file of this machine under a name, or over the one that has it."""
 
+    def remove(self, name: str) -> None:
+        """Remove a file, if there is one."""
+
     def turn(self, name: str) -> contextlib.AbstractContextManager[None]:
         """Wait until nobody else is in this turn, where the folder has locks."""
 
@@ -108,6 +111,10 @@ class PathFolder:
         """Copy a file of this machine under a name, or over the one that has it."""
         with atomic_path(self.path / name) as temporary:
             shutil.copyfile(path, temporary)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if there is one."""
+        (self.path / name).unlink(missing_ok=True)
 
     def turn(self, name: str) -> contextlib.AbstractContextManager[None]:
         """Wait until nobody else is in this turn, where the file system has locks."""
@@ -179,6 +186,11 @@ class UrlFolder:
         """Copy a file of this machine under a name, or over the one that has it."""
         with self._beside(name) as temporary:
             self._files.put_file(str(path), temporary)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if there is one."""
+        with contextlib.suppress(FileNotFoundError):
+            self._files.rm_file(self._at(name))
 
     @contextlib.contextmanager
     def turn(self, name: str) -> Iterator[None]:

@@ -77,7 +77,7 @@ class Answer:
     """
 
     kind: Literal["done", "busy", "differs", "fault", "refused"]
-    ended: Sequence[tuple[str, str, str]] = ()
+    ended: tuple[tuple[str, str, str], ...] = ()
     text: str = ""
 
     def to_text(self) -> str:

@@ -62,7 +62,7 @@ def _answer(request: Request) -> Answer:
         limit_memory(request.place.device, request.share)
         ended = list(_run(cells, request.before, request.place, shared))
         note_peak(request.place.device, cells[0].host.model.name, shared)
-    return Answer("done", [(r.identity, r.status, str(digest_of(r))) for r in ended])
+    return Answer("done", tuple((r.identity, r.status, str(digest_of(r))) for r in ended))
 
 
 def _run(
