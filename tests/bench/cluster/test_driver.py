@@ -1,4 +1,4 @@
-"""Workers that are lost, drivers that are stopped, two of them at one folder: the records are those of one process."""
+"""Workers that are lost, drivers that are stopped, two at one folder: the records are those of one process."""
 
 import sys
 from collections.abc import Hashable, Iterator, Sequence

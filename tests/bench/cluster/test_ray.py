@@ -1,4 +1,4 @@
-"""Suites on a Ray cluster of this machine, whose workers, nodes and drivers are killed: the records of one process."""
+"""Suites on a Ray cluster, whose workers, nodes and drivers are killed: the records are those of one process."""
 
 import functools
 import os
@@ -14,50 +14,16 @@ from bench.records.store import RecordStore
 from bench.verification.comparison import reproducible
 from bench.verification.submission import inspect
 from cwwm.schemes import SCHEMES
+from tests.bench.cluster.ray_nodes import Nodes
 from tests.bench.cluster.synthetic import NAME, write
 from tests.kills.stage import tables
 from tests.processes import start, until, with_models_of
 from tests.tiny_suite import SUITE
 
 pytestmark = pytest.mark.programs
-cluster_utils = pytest.importorskip("ray.cluster_utils")
+pytest.importorskip("ray")
 
 Bench = Callable[..., int]
-MEMORY = 80 << 20  # bytes of each node's object store, which nothing is put into
-
-
-class Nodes:
-    """A cluster of nodes with one processor each; the head has none."""
-
-    def __init__(self) -> None:
-        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": MEMORY}
-        self._cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
-        self.address: str = self._cluster.address
-        self.nodes: list[object] = []
-
-    def grow(self, count: int) -> None:
-        """Add nodes until there are so many."""
-        while len(self.nodes) < count:
-            self.nodes.append(self._cluster.add_node(num_cpus=1, object_store_memory=MEMORY))
-        self._cluster.wait_for_nodes()
-
-    def remove_node_of(self, worker: int) -> None:
-        """Remove the node on which a worker runs, with all its processes at once."""
-        node = next(node for node in self.nodes if _raylet(node) == _parent(worker))
-        self.nodes.remove(node)
-        self._cluster.remove_node(node, allow_graceful=False)
-
-    def end(self) -> None:
-        self._cluster.shutdown()
-
-
-def _raylet(node: object) -> int:
-    (raylet,) = node.all_processes["raylet"]  # type: ignore[attr-defined]
-    return int(raylet.process.pid)
-
-
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +53,7 @@ def arguments(suite: Path, place: Path, nodes: Nodes, out: str = "out") -> list[
 
 
 def begin(tiny: Path, place: Path, nodes: Nodes, suite: Path, out: str = "out") -> Callable[[], str]:
-    """Begin a run with the plugin in a process of its own; return what waits for its end and says what it printed."""
+    """Begin a run with the plugin in a process of its own; return what waits for its end and gives what it said."""
     options = (*arguments(suite, place, nodes, out)[1:], "--plugin", NAME)
     said = place / f"said {out}"
     process = start(tiny, said, "cwwm-bench", "run", *options, first=functools.partial(os.chdir, place))
