@@ -1,4 +1,4 @@
-"""A model of a run of 10,000 cells on 64 GPUs, from what cells took here: how busy they are, the tail, what bounds it.
+"""A model of 10,000 cells on 64 GPUs, from what cells took here: how busy they are, the tail, what bounds it.
 
 Run it with ``python -m bench.studies.scaling results/scaling/durations.json -o results/scaling.md``. The file says
 what cells took in runs on one machine (``durations.json`` of a run, several of them together with ``--gather``).
@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 from tabulate import tabulate
 
-from bench.execution.cluster.schedule import Job, Schedule, longest_first, simulate
+from bench.execution.cluster.schedule import Job, Schedule, as_driven, longest_first, simulate
 from bench.studies.output import Output, publish
 from cwwm.support.console import DONE, run_app
 from cwwm.support.errors import BadInput
@@ -34,6 +34,7 @@ class Mark:
     """A marked model of the workload: its network, and the seconds of it and of all its cells."""
 
     model: str
+    kind: str
     seconds: float
     cells: int
 
@@ -54,7 +55,7 @@ class Workload:
         jobs, there = list[Job](), 0
         for seed in count():
             for mark in self.marks:
-                jobs.append(Job(f"{mark.model} #{seed}", self.making[mark.model], mark.seconds))
+                jobs.append(Job(f"{mark.model} #{seed}", self.making[mark.model], mark.seconds, mark.kind))
                 there += mark.cells
             if there >= cells:
                 return jobs
@@ -74,7 +75,9 @@ def workload(seconds: dict[_Kind, float]) -> Workload:
             if made == what:
                 own = taken if made != "host" else max(0.0, taken - making[model])
                 marks[model, scheme, payload][attack] = own
-    return Workload([Mark(key[0], sum(own.values()), len(own)) for key, own in sorted(marks.items())], making)
+    return Workload(
+        [Mark(key[0], str(key), sum(own.values()), len(own)) for key, own in sorted(marks.items())], making
+    )
 
 
 def _making(seconds: dict[_Kind, float]) -> dict[str, float]:
@@ -111,7 +114,11 @@ def report(hardware: str, load: Workload) -> str:
     own = sorted(job.own for job in jobs)
     rows = [
         (name, slots, *_row(simulate(order, slots, OVERHEAD)))
-        for name, order in (("as listed", jobs), ("longest first", longest_first(jobs)))
+        for name, order in (
+            ("as listed", jobs),
+            ("driver's", as_driven(jobs)),
+            ("longest first", longest_first(jobs)),
+        )
         for slots in SLOTS
     ]
     head = (
@@ -121,16 +128,17 @@ def report(hardware: str, load: Workload) -> str:
         (
             "# A model of 10,000 cells on many GPUs",
             "",
-            f"{cells:,} cells in {len(jobs)} tasks, a marked model each, with {len({j.host for j in jobs})} networks "
-            f"({', '.join(sorted(load.making))}). A task takes {median(own) / 60:.1f} minutes in the median and "
-            f"{own[-1] / 60:.1f} at most, and {OVERHEAD:g} second beside; a network "
-            f"{min(load.making.values()):.0f} to {max(load.making.values()):.0f} seconds. All of it as cells took on "
-            f"{hardware}, beside other work: no time here is that of a GPU. Shares and the bound hold where another "
-            "machine is faster by one factor for every cell.",
+            f"{cells:,} cells in {len(jobs)} tasks, a marked model each, with {len({j.host for j in jobs})} "
+            f"networks ({', '.join(sorted(load.making))}). A task takes {median(own) / 60:.1f} minutes in the "
+            f"median and {own[-1] / 60:.1f} at most, and {OVERHEAD:g} second beside; a network "
+            f"{min(load.making.values()):.0f} to {max(load.making.values()):.0f} seconds. All of it as cells took "
+            f"on {hardware}, beside other work: no time here is that of a GPU. Shares and the bound hold where "
+            "another machine is faster by one factor for every cell.",
             "",
-            "A slot runs one task; a GPU has as many as tasks fit into its memory. The tail begins when the first slot "
-            "has nothing more to do. The longest way is a network and the longest task on it: no number of slots "
-            "shortens it.",
+            "A slot runs one task; a GPU has as many as tasks fit into its memory. The tail begins when the first "
+            "slot has nothing more to do. The longest way is a network and the longest task on it: no number of "
+            "slots shortens it. The driver's order is one task of each kind (network, scheme, payload), then the "
+            "longest first; before these are measured it knows nothing of them.",
             "",
             tabulate(rows, head, "github", disable_numparse=True),
             "",

@@ -11,8 +11,16 @@ import torch
 
 from bench.execution.cluster.artefacts import is_shared
 from bench.execution.cluster.engine import Call, Ended, Engine
-from bench.execution.cluster.laws import Task, after_loss, gpu_share, to_begin, with_more_memory, without
-from bench.execution.cluster.memory import read_peak
+from bench.execution.cluster.laws import (
+    Task,
+    after_loss,
+    gpu_share,
+    longest_first,
+    to_begin,
+    with_more_memory,
+    without,
+)
+from bench.execution.cluster.notes import kind_of, read_peak, read_seconds
 from bench.execution.cluster.probing import Machine
 from bench.execution.cluster.shared_folder import SharedFolder
 from bench.execution.cluster.shared_records import SharedRecords, digest_of
@@ -99,7 +107,10 @@ class _Drive:
         self._cells = {cell.identity: cell for cell in cells}
         self._before = {cell.identity: digest_of(self._store.read(cell.identity)) for cell in cells}
         self._of_mark = _by_mark(remote.beside or cells)
+        self._seconds: dict[str, float] = {}
         self._waiting = [self._task(own) for own in _by_mark(cells).values()]
+        for kind in {task.kind for task in self._waiting}:
+            self._learn(kind)
         self._in_flight: dict[Hashable, Task] = {}
         self._ready: set[str] = set()
 
@@ -116,7 +127,15 @@ class _Drive:
         host = cells[0].host
         shared = "" if host.untrained else host.identity("control")
         names = tuple(cell.identity for cell in cells)
-        return Task(cells[0].mark.identity, shared, host.model.name, names, self._share(host.model.name))
+        kind, share = kind_of(cells[0].mark), self._share(host.model.name)
+        return Task(cells[0].mark.identity, shared, host.model.name, names, kind, share)
+
+    def _learn(self, kind: str) -> None:
+        """Note how long a kind of task takes, and let the longest begin first."""
+        seconds = read_seconds(kind, self._shared)
+        if seconds is not None:
+            self._seconds[kind] = seconds
+            self._waiting = longest_first(self._waiting, self._seconds)
 
     def _share(self, model: str) -> float:
         """Return what a task on a model may claim."""
@@ -187,6 +206,7 @@ class _Drive:
         left = without(task, (*found, *(more.cells if more else ())))
         if left is not None:  # a file system may show a new file late
             yield from self._lost(replace(left, rests=time.monotonic() + _REST), "its records are not to be seen")
+        self._learn(task.kind)
         self._claim_anew(task.model)
 
     def _claim_anew(self, model: str) -> None:

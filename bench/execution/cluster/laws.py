@@ -20,7 +20,7 @@ class Task:
     Attributes:
         mark: identity of the marked model. host: identity of its unmarked control, which tasks share; empty where
             nothing is trained. model: its name.
-        cells: identities, in order.
+        cells: identities, in order. kind: of tasks that take alike long.
         share: of a GPU, or of the processors of a task. doubled: its memory did not do, and it has more now.
         suspect: the cell whose worker was lost last. losses: how often in a row it was.
         rests: the time before which it is not to begin.
@@ -30,6 +30,7 @@ class Task:
     host: str
     model: str
     cells: tuple[str, ...]
+    kind: str = ""
     share: float = 1.0
     doubled: bool = False
     suspect: str = ""
@@ -66,6 +67,15 @@ def to_begin(
         makes.add(task.host)
         taken += task.share
     return chosen
+
+
+def longest_first(waiting: Sequence[Task], seconds: Mapping[str, float]) -> list[Task]:
+    """Return tasks in the order in which they are to begin: a long one that begins last keeps all others waiting.
+
+    Args:
+        waiting: tasks. seconds: of a cell, by the kind of task; tasks of a kind that is not known come first.
+    """
+    return sorted(waiting, key=lambda task: -len(task.cells) * seconds.get(task.kind, math.inf))
 
 
 def gpu_share(peak: int | None, card: int | None) -> float:

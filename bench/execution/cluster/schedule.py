@@ -12,11 +12,13 @@ class Job:
     Attributes:
         host: which the tasks of one network share; its first task makes it, and the others wait for that.
         making: seconds of that. own: seconds of all else.
+        kind: of tasks that take alike long.
     """
 
     host: str
     making: float
     own: float
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,3 +78,12 @@ def simulate(jobs: Sequence[Job], slots: int, overhead: float = 0.0) -> Schedule
 def longest_first(jobs: Sequence[Job]) -> list[Job]:
     """Return jobs in the order of their length, the longest first."""
     return sorted(jobs, key=lambda job: -job.own)
+
+
+def as_driven(jobs: Sequence[Job]) -> list[Job]:
+    """Return jobs in a driver's order: one of each kind as they are listed, then the longest first."""
+    first = {job.kind: number for number, job in reversed(list(enumerate(jobs)))}
+    new = sorted(first.values())
+    return [jobs[number] for number in new] + longest_first(
+        [job for n, job in enumerate(jobs) if n not in set(new)]
+    )

@@ -2,14 +2,16 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from functools import cache
+from statistics import mean
 from typing import Any
 
 import torch
 
 from bench.execution.cluster.artefacts import SharedArtefacts, node_cache
-from bench.execution.cluster.memory import limit_memory, note_peak
+from bench.execution.cluster.notes import kind_of, limit_memory, note_peak, note_seconds
 from bench.execution.cluster.shared_folder import SharedFolder, open_shared
 from bench.execution.cluster.shared_records import SharedRecords, digest_of
 from bench.execution.cluster.task import Answer, Place, Request, cell_of
@@ -61,14 +63,20 @@ def _answer(request: Request) -> Answer:
             return Answer("busy")
         limit_memory(request.place.device, request.share)
         ended = list(_run(cells, request.before, request.place, shared))
+        taken = [seconds for _, seconds in ended if seconds is not None]
+        if taken:
+            note_seconds(kind_of(cells[0].mark), mean(taken), shared)
         note_peak(request.place.device, cells[0].host.model.name, shared)
-    return Answer("done", tuple((r.identity, r.status, str(digest_of(r))) for r in ended))
+    return Answer("done", tuple((r.identity, r.status, str(digest_of(r))) for r, _ in ended))
 
 
 def _run(
     cells: list[Cell], before: Mapping[str, str | None], place: Place, shared: SharedFolder
-) -> Iterator[Record]:
-    """Yield the record of each cell that is to be run, once it is in the shared folder."""
+) -> Iterator[tuple[Record, float | None]]:
+    """Yield the record of each cell that is to be run, once it is in the shared folder, and the seconds it took.
+
+    These are None where somebody else has run it.
+    """
     records, factory = SharedRecords(shared), _factory(place.shared, place.device, place.cache_bytes)
     skip: Skip = skip_none
     if place.stop:
@@ -78,9 +86,11 @@ def _run(
             continue
         now = records.read(cell.identity)
         if now is not None and digest_of(now) != before[cell.identity]:
-            yield now
-        else:
-            yield records.settle(skip(cell) or next_record(cell, now, factory), now)
+            yield now, None
+            continue
+        began = time.monotonic()
+        record = records.settle(skip(cell) or next_record(cell, now, factory), now)
+        yield record, time.monotonic() - began
 
 
 @cache

@@ -13,6 +13,7 @@ from bench.execution.cluster.laws import (
     Task,
     after_loss,
     gpu_share,
+    longest_first,
     to_begin,
     with_more_memory,
     without,
@@ -97,6 +98,14 @@ def test_the_share_of_a_gpu_is_measured_memory_rounded_up_to_eighths(
     peak: int | None, card: int | None, share: float
 ) -> None:
     assert gpu_share(peak, card) == share
+
+
+def test_the_longest_task_begins_first_once_its_kind_is_known() -> None:
+    kinds = [replace(task, kind=kind) for task, kind in zip(tasks(4, 0, 3), "abca", strict=True)]
+    assert longest_first(kinds, {}) == kinds
+    short = replace(kinds[3], cells=kinds[3].cells[:1])
+    order = longest_first([*kinds[:3], short], {"a": 1.0, "b": 2.0})
+    assert [(task.kind, len(task.cells)) for task in order] == [("c", 3), ("b", 3), ("a", 3), ("a", 1)]
 
 
 def test_too_little_memory_doubles_the_claim_once() -> None:

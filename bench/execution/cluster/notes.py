@@ -1,10 +1,11 @@
-"""How much of a GPU the tasks of a model take: measured by each, kept in the shared folder, a bound for more."""
+"""What tasks took, kept in the shared folder for those after them: memory of a GPU by model, seconds by kind."""
 
 import json
 
 import torch
 
 from bench.execution.cluster.shared_folder import SharedFolder
+from bench.suite.cell import MarkSpec
 from cwwm.support.seeds import identity
 
 
@@ -32,3 +33,20 @@ def read_peak(model: str, shared: SharedFolder) -> int | None:
 
 def _name(model: str) -> str:
     return f"memory/{identity(model=model)}.json"
+
+
+def kind_of(mark: MarkSpec) -> str:
+    """Return what tells how long a task takes: the network, the scheme and the payload, but no seed."""
+    scheme = mark.scheme
+    return identity(model=mark.host.model.name, scheme=scheme.label, name=scheme.name, payload=mark.payload)
+
+
+def note_seconds(kind: str, seconds: float, shared: SharedFolder) -> None:
+    """Keep the seconds that a cell of a kind of task took in the mean; the last task's stay."""
+    shared.write(f"seconds/{kind}.json", json.dumps({"seconds_a_cell": seconds}).encode())
+
+
+def read_seconds(kind: str, shared: SharedFolder) -> float | None:
+    """Return the seconds of a cell of a kind of task; None before the first."""
+    noted = shared.read(f"seconds/{kind}.json")
+    return None if noted is None else float(json.loads(noted)["seconds_a_cell"])
