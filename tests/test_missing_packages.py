@@ -52,6 +52,8 @@ def test_lists_and_plans_take_no_scikit_learn(tmp_path: Path) -> None:
         ("tabulate", "tabulate", ("leaderboard", str(ROOT / "results" / "smoke"))),
         ("timm", "timm", ("plan", "smoke")),
         ("pyarrow", "pyarrow", ("export", str(ROOT / "results" / "smoke"), "--to", "parquet", "--folder", "out")),
+        ("ray", "ray", ("run", "smoke", "--engine", "ray")),
+        ("submitit", "submitit", ("run", "smoke", "--engine", "slurm")),
     ],
 )
 def test_a_command_names_the_package_that_it_misses(
@@ -61,7 +63,7 @@ def test_a_command_names_the_package_that_it_misses(
     assert done.returncode == 2, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("compared with")]
     assert line.startswith(f"cwwm-bench: this needs the package {package}, which is not installed: pip install ")
-    assert line.endswith((package, "'cwwm[bench]'", "'cwwm[parquet]'")), line
+    assert line.endswith((package, *(f"'cwwm[{extra}]'" for extra in ("bench", "parquet", "ray", "slurm")))), line
 
 
 def test_the_owner_s_commands_take_no_package_of_an_extra(tmp_path: Path) -> None:
