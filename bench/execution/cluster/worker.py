@@ -1,7 +1,10 @@
 """The work of one task, whichever engine calls it: it runs cells, and leaves their records in the shared folder."""
 
+import contextlib
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -62,7 +65,8 @@ def _answer(request: Request) -> Answer:
         if not free:
             return Answer("busy")
         limit_memory(request.place.device, request.share)
-        ended = list(_run(cells, request.before, request.place, shared))
+        with _signals_end_it():
+            ended = list(_run(cells, request.before, request.place, shared))
         taken = [seconds for _, seconds in ended if seconds is not None]
         if taken:
             note_seconds(kind_of(cells[0].mark), mean(taken), shared)
@@ -91,6 +95,23 @@ def _run(
         began = time.monotonic()
         record = records.settle(skip(cell) or next_record(cell, now, factory), now)
         yield record, time.monotonic() - began
+
+
+@contextlib.contextmanager
+def _signals_end_it() -> Iterator[None]:
+    """Let the signals by which engines end a worker do so at once: a cell in hand is lost, and has not failed.
+
+    Engines would raise SystemExit in the middle of the cell, and the record of that would be a failure.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    own = {number: signal.signal(number, lambda *_: os._exit(1)) for number in (signal.SIGTERM, signal.SIGUSR2)}
+    try:
+        yield
+    finally:
+        for number, handler in own.items():
+            signal.signal(number, handler)
 
 
 @cache
