@@ -23,7 +23,7 @@ Shared = Annotated[
     str | None,
     typer.Option("--shared", help="Folder or URL that all machines of the engine reach; default OUT/shared."),
 ]
-Slots = Annotated[int, typer.Option("--slots", min=1, help="Jobs of Slurm that may run at once.")]
+Slots = Annotated[int, typer.Option("--slots", min=1, help="Jobs of Slurm that may be queued or run at once.")]
 Slurm = Annotated[
     list[str] | None,
     typer.Option("--slurm", help="KEY=VALUE of Slurm's jobs, such as partition=gpu; cluster=local tries it here."),

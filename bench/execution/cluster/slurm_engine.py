@@ -10,6 +10,7 @@ import submitit
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
 from bench.execution.cluster.engine import Call, Ended
+from bench.execution.cluster.laws import IN_FLIGHT
 from cwwm.support.errors import BadInput
 
 LOCAL = "local"
@@ -26,7 +27,7 @@ class SlurmEngine:
         """Keep what submitit writes in a folder that all nodes share.
 
         Args:
-            folder: shared. slots: jobs that may run at once.
+            folder: shared. slots: jobs that may be queued or run at once.
             parameters: of the jobs: those of submitit (timeout_min, mem_gb, cpus_per_task, gpus_per_node) and of
                 sbatch (partition, account, qos, constraint, ...); ``cluster=local`` takes processes of this host.
 
@@ -41,8 +42,7 @@ class SlurmEngine:
             )
         self._slots, self._gpus = slots, "gpus_per_node" in given
         self._executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
-        own = {"slurm_array_parallelism": slots} if cluster == "slurm" else {}
-        self._update({"timeout_min": _MINUTES, **own, **_named(given)})
+        self._update({"timeout_min": _MINUTES, **_named(given)})
         self._jobs: set[Any] = set()
 
     def _update(self, parameters: Mapping[str, Any]) -> None:
@@ -64,8 +64,8 @@ class SlurmEngine:
         self._update({"cpus_per_task": threads} | ({"gpus_per_node": 1} if device == "cuda" else {}))
 
     def slots(self) -> float:
-        """Return the jobs that may run at once."""
-        return float(self._slots)
+        """Return what lets no more jobs be handed over than may run: Slurm begins all of them where it has room."""
+        return self._slots / IN_FLIGHT
 
     def submit(self, calls: Sequence[Call]) -> Sequence[Hashable]:
         """Hand calls over as one array."""
