@@ -19,6 +19,7 @@ from bench.execution.cluster.task import Place, Request
 from bench.execution.cluster.worker import work
 from bench.execution.executors import Sequential
 from bench.execution.model_factory import ModelFactory
+from bench.models.registry import ZOO_VARIABLE
 from bench.records.store import RecordStore
 from bench.suite.cell import Cell
 from bench.support.artifact_store import ArtefactStore
@@ -48,6 +49,7 @@ def test_nothing_is_lost(
     nodes: Nodes, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CWWM_NODE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv(ZOO_VARIABLE, str(tiny / "models.yaml"))
     monkeypatch.syspath_prepend(str(tmp_path))
     suite = write(tmp_path, CELLS // OF_MARK, OF_MARK)
     on = ("--engine", "ray", "--address", nodes.address, "--shared", tmp_path / "shared", "--plugin", NAME)
