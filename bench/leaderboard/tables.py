@@ -254,7 +254,13 @@ def speed_table(points: Sequence[Point]) -> Table:
     return ["model", "scheme", "bits", *times], rows
 
 
-def _spread(values: Sequence[float]) -> str:
-    """Return the median and, of several values, the least and the largest."""
+def _spread(measured: Sequence[float | None]) -> str:
+    """Return the median and, of several values, the least and the largest; a dash where nothing was measured.
+
+    A mark in a finished model takes no step of training.
+    """
+    values = [value for value in measured if value is not None]
+    if not values:
+        return "-"
     middle = f"{median(values):.2f}"
     return middle if len(values) < 2 else f"{middle} [{min(values):.2f}, {max(values):.2f}]"

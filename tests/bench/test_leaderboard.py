@@ -11,6 +11,7 @@ from bench.leaderboard.capacity import capacities, capacity_tables
 from bench.leaderboard.detection import detection_table, flagged
 from bench.leaderboard.levels import at_levels, levels_table
 from bench.leaderboard.points import gather
+from bench.leaderboard.tables import speed_table
 from bench.records.store import Levels, RecordStore
 from cwwm.support.console import run_app
 from tests.bench.invented import many, record, record_store_of, refused, typed
@@ -144,3 +145,10 @@ def test_an_archived_folder_says_so_above_its_tables_until_it_is_run_again(tmp_p
     record_store.plan("mine", [made["identity"] for made in records])
     assert record_store.archived is None
     assert run_app(app, "cwwm-bench", ["archive", str(tmp_path), "--reason", "none"]) == 2
+
+
+def test_marks_in_finished_models_have_no_overhead_of_training() -> None:
+    trained, finished = (record(scheme, 256, "magnitude", 0.5) for scheme in ("trained", "finished"))
+    finished["timing"]["step_ratio"] = None
+    _, rows = speed_table(gather(typed([trained, finished])))
+    assert {row[1]: row[5] for row in rows} == {"trained": "1.00", "finished": "-"}
