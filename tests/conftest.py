@@ -1,5 +1,6 @@
 """What tests of both packages share: one torch thread, a harness key, a small network and its weights."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -31,6 +32,16 @@ class TinyNet(nn.Module):
         x = torch.relu(self.conv2(x)) + self.pos_embed
         logits: Tensor = self.head(nn.functional.adaptive_avg_pool2d(x, 2).flatten(1))
         return logits
+
+
+@pytest.fixture
+def accelerator() -> torch.device:
+    """Return the CUDA device; DEVICE=cpu rehearses tests marked `cuda` on the CPU, where all of it is trivial."""
+    if os.environ.get("DEVICE") == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device (DEVICE=cpu rehearses this on the CPU)")
+    return torch.device("cuda")
 
 
 @pytest.fixture

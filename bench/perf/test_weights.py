@@ -3,9 +3,6 @@
 The device is DEVICE (auto, cpu, cuda); its queue is drained before a clock is read.
 """
 
-from collections.abc import Callable, Iterator
-from typing import TypeVar
-
 import numpy as np
 import pytest
 import torch
@@ -13,19 +10,13 @@ from torch import Tensor, nn
 
 from bench.attacks.base import AttackContext
 from bench.attacks.pruning import MagnitudePruning
-from bench.data.registry import load
-from bench.models.registry import HostRecipe
-from bench.perf.conftest import BesideNaive
+from bench.perf.conftest import BesideNaive, drained, millions
 from bench.perf.naive import naive_curve, naive_embed, naive_extract, naive_masks
 from cwwm.ownership.keys import Key
 from cwwm.schemes import EmbedContext, embed, make_scheme
 from cwwm.schemes.constant_weight import ConstantWeight
-from cwwm.support.timing import synchronise
-from cwwm.training import Recipe
 from cwwm.weights.order_statistics import MagnitudeTable, Rank, pruned_count
 from cwwm.weights.view import ModuleWeights
-
-Result = TypeVar("Result")
 
 NONCE = bytes(16)
 KEY = Key.for_harness(purpose="perf")
@@ -33,64 +24,11 @@ MESSAGE = np.random.default_rng(0).integers(0, 2, 256, dtype=np.uint8)
 RATES = [float(rate) for rate in np.linspace(0.05, 0.99, 20)]
 
 
-def resnet50_shapes() -> Iterator[tuple[int, ...]]:
-    """Yield the shapes of ResNet-50's convolutions and its classifier (He et al. 2016, table 1)."""
-    yield 64, 3, 7, 7
-    channels = 64
-    for blocks, width in ((3, 64), (4, 128), (6, 256), (3, 512)):
-        for block in range(blocks):
-            yield from ((width, channels, 1, 1), (width, width, 3, 3), (4 * width, width, 1, 1))
-            if block == 0:
-                yield 4 * width, channels, 1, 1
-            channels = 4 * width
-    yield 1000, 2048
-
-
-class Holder(nn.Module):
-    """A layer that has a weight and computes nothing."""
-
-    def __init__(self, weight: Tensor) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(weight, requires_grad=False)
-
-
-@pytest.fixture(scope="module")
-def weights_on_cpu() -> nn.Module:
-    generator = torch.Generator().manual_seed(0)
-    return nn.Sequential(
-        *(
-            Holder(torch.randn(shape, generator=generator) * (2 / np.prod(shape[1:])) ** 0.5)
-            for shape in resnet50_shapes()
-        )
-    )
-
-
-@pytest.fixture
-def model(weights_on_cpu: nn.Module, device: torch.device) -> nn.Module:
-    return weights_on_cpu.to(device)
-
-
-@pytest.fixture
-def tensors(model: nn.Module) -> dict[str, Tensor]:
-    return {name: parameter.detach() for name, parameter in model.named_parameters()}
-
-
 @pytest.fixture
 def scheme() -> ConstantWeight:
     made = make_scheme("cwc", {})
     assert isinstance(made, ConstantWeight)
     return made
-
-
-def drained(call: Callable[[], Result], device: torch.device) -> Callable[[], Result]:
-    """Return `call` with the device's queue drained after it."""
-
-    def wait() -> Result:
-        result = call()
-        synchronise(device)
-        return result
-
-    return wait
 
 
 def test_embed(
@@ -113,7 +51,7 @@ def test_embed(
     streams = mark.streams(KEY)
     naive()
     assert np.array_equal(scheme.extract(ModuleWeights(model), KEY, mark).bits, MESSAGE)
-    beside_naive("embed 256 bits in 25.5 M", ours=drained(ours, device), naive=drained(naive, device))
+    beside_naive(f"embed 256 bits in {millions(model)}", ours=drained(ours, device), naive=drained(naive, device))
 
 
 def test_extract(
@@ -138,13 +76,15 @@ def test_extract(
     assert np.array_equal(found.bits, MESSAGE)
     assert np.array_equal(naive(), scheme.code.decode(scheme.codeword(MESSAGE, streams).astype(np.float64)).bits)
     beside_naive(
-        "extract 256 bits from 25.5 M",
+        f"extract 256 bits from {millions(model)}",
         ours=drained(lambda: scheme.extract(weights, KEY, mark), device),
         naive=drained(naive, device),
     )
 
 
-def test_thresholds_of_a_curve(beside_naive: BesideNaive, tensors: dict[str, Tensor], device: torch.device) -> None:
+def test_thresholds_of_a_curve(
+    beside_naive: BesideNaive, model: nn.Module, tensors: dict[str, Tensor], device: torch.device
+) -> None:
     size = sum(tensor.numel() for tensor in tensors.values())
     ranks = [pruned_count(rate, size) for rate in RATES]
     everything = tuple(range(len(tensors)))
@@ -156,18 +96,19 @@ def test_thresholds_of_a_curve(beside_naive: BesideNaive, tensors: dict[str, Ten
         return naive_curve(tensors, ranks)
 
     assert ours() == naive()
-    beside_naive("thresholds of 20 rates, 25.5 M", ours=drained(ours, device), naive=drained(naive, device))
+    beside_naive(
+        f"thresholds of 20 rates, {millions(model)}", ours=drained(ours, device), naive=drained(naive, device)
+    )
 
 
-def test_masks_of_a_rate(beside_naive: BesideNaive, model: nn.Module, device: torch.device) -> None:
+def test_masks_of_a_rate(
+    beside_naive: BesideNaive, model: nn.Module, pruning: AttackContext, device: torch.device
+) -> None:
     """Beside torch.nn.utils.prune.global_unstructured, at one rate."""
-    recipe = HostRecipe(mark=Recipe(epochs=1))  # pruning asks for none, nor for data
-    context = AttackContext(load("digits", size=8), recipe, 0, device, lambda name: load(name, size=8))
-
     removed = pruned_count(0.9, sum(parameter.numel() for parameter in model.parameters()))
 
     def ours() -> dict[str, Tensor]:
-        return next(MagnitudePruning().masks(model, [0.9], context))
+        return next(MagnitudePruning().masks(model, [0.9], pruning))
 
     def naive() -> dict[str, Tensor]:
         return naive_masks(model, removed)
@@ -175,4 +116,4 @@ def test_masks_of_a_rate(beside_naive: BesideNaive, model: nn.Module, device: to
     expected, found = naive(), ours()
     # Ties at the cut may fall differently, never in number.
     assert sum(int(mask.sum()) for mask in found.values()) == sum(int(mask.sum()) for mask in expected.values())
-    beside_naive("masks of one rate, 25.5 M", ours=drained(ours, device), naive=drained(naive, device))
+    beside_naive(f"masks of one rate, {millions(model)}", ours=drained(ours, device), naive=drained(naive, device))

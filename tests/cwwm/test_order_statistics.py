@@ -13,9 +13,8 @@ from cwwm.support.errors import BadInput
 from cwwm.weights.order_statistics import MagnitudeTable, Rank, at_most, next_above, pruned_count
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 by_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
-by_device = pytest.mark.parametrize("device", DEVICES)
+by_device = pytest.mark.parametrize("where", ["cpu", pytest.param("accelerator", marks=pytest.mark.cuda)])
 quick = settings(max_examples=40, deadline=None)
 
 
@@ -73,9 +72,10 @@ def test_excluded_values_do_not_count(pool: list[Tensor], data: st.DataObject) -
 @by_dtype
 @pytest.mark.parametrize("spread", [None, 3], ids=["normal", "ties"])
 def test_a_pool_of_several_chunks_and_more_picks_than_are_sorted(
-    dtype: torch.dtype, spread: int | None, device: str
+    dtype: torch.dtype, spread: int | None, where: str, request: pytest.FixtureRequest
 ) -> None:
     """Three values in 1.2 million weights put all of them into the bins asked for: they are counted in a table."""
+    device = request.getfixturevalue(where) if where == "accelerator" else where
     generator = torch.Generator().manual_seed(0)
     large = torch.randn(1_200_000, generator=generator)
     if spread:

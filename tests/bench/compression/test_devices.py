@@ -179,11 +179,11 @@ def test_one_seed_one_result() -> None:
     assert not torch.equal(first, other)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_one_seed_one_result_on_every_device() -> None:
+@pytest.mark.cuda
+def test_one_seed_one_result_on_every_device(accelerator: torch.device) -> None:
     codes, device = draw_codes(9), Device(sigma=0.1, stuck=0.01, column_gain=0.05)
-    there = read_back(program(codes.cuda(), 9, device, generator()))
-    assert there.is_cuda
+    there = read_back(program(codes.to(accelerator), 9, device, generator()))
+    assert there.device.type == accelerator.type
     assert torch.allclose(there.cpu(), read_back(program(codes, 9, device, generator())), atol=1e-3)
 
 
