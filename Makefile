@@ -8,17 +8,23 @@ N ?= 100000
 SEED ?= 0
 JOBS ?= auto
 OUT ?= results/smoke
+PROFILE ?= full
 FORMATS ?= oss-v3 bmf gha junit parquet
 # of the host that wheels are for; what it has already is left out
 PYTHON_VERSION ?= 3.12
 ARCH ?= x86_64
 WHEELS ?= scikit-learn pydantic gmpy2 reedsolo tabulate
+# what `make gpu` runs its tests with
+TEST_WHEELS ?= pytest pytest-benchmark hypothesis
 THERE := numpy scipy
 # without what they ask for, which is torch or not needed: the photographs of data set textures, and channel groups
 ALONE ?= scikit-image torch-pruning
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# `make gpu` takes .venv, or the host's own Python with the wheels that were carried there, where these are and no .venv
+CARRIED := build/carried
+HOST := $(if $(wildcard $(STAMP)),,$(wildcard build/wheels/*.whl))
 # one torch thread a process: two beside a busy neighbour are slower than one
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --maxprocesses 8 --dist worksteal --benchmark-disable
 
@@ -37,7 +43,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup bench test test-programs test-slow test-lowest check-results fuzz kills golden portable nightly export nightly-speed perf \
+.PHONY: help setup bench test test-programs test-slow test-lowest check-results fuzz kills golden portable nightly export nightly-speed perf gpu \
 	lint docs coverage wheels screenshots clean
 
 help:
@@ -50,6 +56,7 @@ help:
 	@echo "make portable   digests of portable numerics against the committed ones; with QEMU also on emulated processors"
 	@echo "make kills      commands killed N=60 times at random moments from SEED=0 on; nothing may be lost or half-written"
 	@echo "make perf       speed of the library beside the naive way; make lint; make coverage"
+	@echo "make gpu        tests, timings and suite nightly on a GPU, in nine minutes, into OUT=results/gpu; DEVICE=cpu PROFILE=tiny"
 	@echo "make docs       the documentation as pages, under build/docs; links are checked"
 	@echo "make screenshots  pictures of the leaderboard page for docs/images; takes Chromium"
 	@echo "make test-lowest  quick tests of cwwm, and of what reads and tabulates in bench, on the oldest versions allowed"
@@ -114,7 +121,19 @@ coverage: setup
 	$(BIN)/pytest -m "not slow and not results" --cov=cwwm --cov=bench --cov-report=term-missing:skip-covered
 
 perf: setup
-	DEVICE=$(DEVICE) TABLE=results/runs/speed.md $(BIN)/pytest bench/perf
+	DEVICE=$(DEVICE) PROFILE=$(PROFILE) TABLE=results/runs/speed.md $(BIN)/pytest bench/perf
+
+# the host keeps what it has: the wheels lie in a folder of their own
+$(CARRIED)/.installed: $(HOST)
+	rm -rf $(CARRIED)
+	$(PYTHON) -m pip install --quiet --no-index --no-deps --target $(CARRIED) $(HOST)
+	@touch $@
+
+gpu: DEVICE := $(if $(filter file,$(origin DEVICE)),cuda,$(DEVICE))
+gpu: OUT := $(if $(filter file,$(origin OUT)),results/gpu,$(OUT))
+gpu: $(if $(HOST),$(CARRIED)/.installed,setup)
+	$(if $(HOST),PYTHONPATH=$(abspath $(CARRIED)) $(PYTHON),$(BIN)/python) -m bench.hardware_run \
+		--device $(DEVICE) --profile $(PROFILE) --out $(OUT)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -140,7 +159,7 @@ test-lowest:
 
 wheels:
 	rm -rf build/wheels
-	$(PYTHON) -m pip download $(FOR_HOST) $(WHEELS)
+	$(PYTHON) -m pip download $(FOR_HOST) $(WHEELS) $(TEST_WHEELS)
 	$(if $(ALONE),$(PYTHON) -m pip download --no-deps $(FOR_HOST) $(ALONE))
 	rm -f $(THERE:%=build/wheels/%-*.whl)
 	@du -sh build/wheels

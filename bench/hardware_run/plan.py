@@ -39,10 +39,10 @@ class Profile:
 
 
 PROFILES: Mapping[str, Profile] = {
-    "full": Profile(60, 60, 70, 305, 15, 270, ("nightly",)),
+    "full": Profile(70, 50, 70, 305, 15, 270, ("nightly",)),
     # the same steps on networks and weights that a CPU does in two minutes
     "tiny": Profile(
-        100, 100, 100, 120, 30, 100,
+        120, 100, 120, 130, 30, 100,
         ("smoke", "--model", "test_resnet-40", "--scheme", "cwc", "--attack", "magnitude", "--seeds", "1"),
     ),
 }  # fmt: skip
