@@ -38,7 +38,7 @@ def _gpu(device: torch.device) -> dict[str, Any]:
         "multiprocessors": found.multi_processor_count,
         "capability": f"{found.major}.{found.minor}",
         "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         "count": torch.cuda.device_count(),
     }
 

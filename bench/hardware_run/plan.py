@@ -42,7 +42,7 @@ PROFILES: Mapping[str, Profile] = {
     "full": Profile(70, 50, 70, 305, 15, 270, ("nightly",)),
     # the same steps on networks and weights that a CPU does in two minutes
     "tiny": Profile(
-        120, 100, 120, 130, 30, 100,
+        150, 90, 110, 120, 40, 90,
         ("smoke", "--model", "test_resnet-40", "--scheme", "cwc", "--attack", "magnitude", "--seeds", "1"),
     ),
 }  # fmt: skip

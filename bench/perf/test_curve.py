@@ -37,9 +37,7 @@ def test_curve(beside_floor: BesideFloor, scale: str, pruning: AttackContext, de
             rows.append((accuracy(item.model, data.test).correct, scheme.evidence(found, claim).combined))
         return rows
 
-    proofs = [proof for _, proof in curve()]
-    assert proofs[0] < -12
-    assert proofs[0] < proofs[-1]
+    assert curve()[0][1] < -12  # the mildest strength leaves a proof
     beside_floor(
         f"curve of {count} strengths, {name}",
         ours=drained(curve, device),
