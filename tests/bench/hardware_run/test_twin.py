@@ -34,7 +34,7 @@ def test_every_step_is_done_on_the_cpu(tmp_path: Path) -> None:
     for said in (
         "informed",
         "a copy of all weights",
-        "training steps with uchida",
+        "training steps of test_resnet, uchida",
         "curve of",
         "0 failures, 0 errors",
     ):
