@@ -16,7 +16,8 @@ from bench.support.git import ROOT
 def test_every_step_is_done_on_the_cpu(tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ("--device", "cpu", "--profile", "tiny", "--out", str(out))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path}
     command = [sys.executable, "-m", "bench.hardware_run", *arguments]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     page = (out / "README.md").read_text()
