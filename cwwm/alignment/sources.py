@@ -76,8 +76,12 @@ def names_by_content(owner: Weights, suspect: Weights, hidden: Mapping[str, Tens
         Names in the suspect by the owner's, of layers that changed places; empty where content is not clear.
     """
     both = [name for name in prunable(owner) if name in suspect and suspect.shape(name) == owner.shape(name)]
+    groups = defaultdict[Shape, list[str]](list)  # a matrix of the transposed shape is another layer here
+    for name in both:
+        if _is_weight(suspect, name):
+            groups[owner.shape(name)].append(name)
     found = dict[str, str]()
-    for names in _by_shape([name for name in both if _is_weight(suspect, name)], owner).values():
+    for names in groups.values():
         found |= _exchanged(names[:_MOST], owner, suspect, hidden)
     return found
 

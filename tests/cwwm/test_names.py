@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from cwwm.alignment.sources import names_by_content
 from cwwm.commitment import Commitment
 from cwwm.ownership.dispute import Party, dispute
 from cwwm.ownership.evidence import Tried
@@ -157,6 +158,18 @@ def test_renamed_tensors_are_matched_by_content_against_the_original(exported: s
     renamed = found.alignment.tensors["renamed"] if found.alignment else 0
     assert (renamed, found.sighting.exchanged) == ((3, 0) if exported == "by number" else (0, 2))
     assert found.tries == 1
+
+
+def test_a_stranger_s_layers_of_transposed_shapes_are_not_compared() -> None:
+    """Both matrices of an MLP have one shape in either order; a stranger's are like neither."""
+    shapes = {"up.weight": (96, 24), "down.weight": (24, 96), "up2.weight": (96, 24), "down2.weight": (24, 96)}
+    draw = torch.Generator().manual_seed(0)
+    mine, theirs = ({name: torch.randn(shape, generator=draw) for name, shape in shapes.items()} for _ in range(2))
+    assert names_by_content(TensorWeights(mine), TensorWeights(theirs), {}) == {}
+    changed = {**theirs, "up.weight": mine["up2.weight"], "up2.weight": mine["up.weight"]}
+    assert names_by_content(TensorWeights(mine), TensorWeights(changed), {}) == {
+        "up.weight": "up2.weight", "up2.weight": "up.weight"
+    }  # fmt: skip
 
 
 def test_a_dispute_sees_through_prefixes(tmp_path: Path) -> None:
