@@ -182,6 +182,8 @@ def _outputs(source: Path, target: Path) -> tuple[Path, Path, Path]:
     """Return where model, mark and commitment go; BadInput for a file where a folder is needed, or the reverse."""
     if not is_sharded(source):
         if target.suffix != ".safetensors":
+            if not os.path.lexists(source):
+                raise BadInput(f"no checkpoint at {source}; a model of a hub is downloaded first: give its folder")
             raise BadInput(f"the output is safetensors; name it {target.with_suffix('.safetensors')}")
         return target, mark_path(target), commitment_path(target)
     target = target if target.name not in ("", "..") else target.resolve()

@@ -1,5 +1,6 @@
 """cwwm extract, verify and dispute: what a suspect says, whether it proves, and who marked first."""
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,6 +34,7 @@ from cwwm.cli.reading import (
 )
 from cwwm.ownership.message import bits_to_hex, bits_to_text
 from cwwm.support.console import DONE, NO, print_json, say
+from cwwm.support.errors import BadInput
 
 if TYPE_CHECKING:
     from cwwm.ownership.verification import Verification
@@ -49,11 +51,11 @@ def extract(
     json: Json = False,
 ) -> int:
     """Read the message from a suspect checkpoint. It is no proof: see verify."""
-    from cwwm.owner import load_owner_key, mark_path, read_file
+    from cwwm.owner import load_owner_key, read_file
     from cwwm.plugins import load_plugins
 
     load_plugins(plugin or ())
-    mark = mark or mark_path(reference or suspect)
+    mark = mark or _beside(reference or suspect)
     secret = load_owner_key(key)
     reading = read_file(suspect, secret, mark, reference=reference, original=original, per_channel=per_channel)
     found = reading.extraction
@@ -78,6 +80,16 @@ def extract(
         say(f"hex:  {bits_to_hex(found.bits)}")
         say("this is no proof: see cwwm verify")
     return DONE if found.ok else NO
+
+
+def _beside(model: Path) -> Path:
+    """Return the mark file beside a checkpoint; BadInput if it is not there, as beside most suspects."""
+    from cwwm.owner import mark_path
+
+    path = mark_path(model)
+    if not os.path.lexists(path):
+        raise BadInput(f"no mark file at {path}; give the one that cwwm embed wrote as --mark")
+    return path
 
 
 def verify(

@@ -152,7 +152,8 @@ def _tell_rest(marked: "Marked") -> None:
     if marked.copied:
         say(f"copied as they are: {', '.join(marked.copied)}")
     if marked.files_left_out:
-        say(f"left out, since they may be unmarked weights or secrets: {', '.join(marked.files_left_out)}")
+        names = ", ".join(marked.files_left_out)
+        say(f"left out, since they may be unmarked weights or secrets; copy by hand what the model needs: {names}")
 
 
 def _blind_words(said: str, model: Path) -> str:

@@ -324,7 +324,10 @@ def known_original(weights: Weights, mark: Mark, name: str) -> Weights:
     """
     found = same_model(weights, mark, lambda w: is_original(w, mark))
     if found is None:
-        raise BadInput(f"{name} is another model than the one that the mark was made from: its digest differs")
+        raise BadInput(
+            f"{name} is another model than the one that the mark was made from: its digest differs; give what cwwm "
+            "embed read, as it was: no cast, trained or marked copy"
+        )
     for reason in mark.carrier.missing(found).values() if mark.carrier else ():
         raise BadInput(f"the mark is damaged: {name} has not the layers that it names, for {reason}")
     return found

@@ -159,7 +159,7 @@ OTHERS: dict[str, tuple[Callable[[], object], tuple[str, ...], str]] = {
     "rounded": (_rounded, ELSE, "its digest differs"),
     "truncated": (_truncated, ELSE, "else.safetensors is truncated"),
     "absent": (_nothing, ELSE, "no checkpoint at else.safetensors"),
-    "the marked copy": (_nothing, ("--original", "marked.safetensors"), "its digest differs"),
+    "the marked copy": (_nothing, ("--original", "marked.safetensors"), "no cast, trained or marked copy"),
     "per channel": (_nothing, (*ORIGINAL, "--per-channel"), "give one of them or --per-channel"),
 }
 
