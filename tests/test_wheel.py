@@ -7,24 +7,14 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.programs
+from tests.built_wheel import built_wheel, installed_wheel
 
-ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.programs
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel from a copy of the tracked files, so that no leftover of this checkout helps."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout
-    for name in files.decode().split("\0"):
-        if name and (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((ROOT / name).read_bytes())
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(source)]
-    subprocess.run(command, check=True, capture_output=True)
-    (built,) = out.glob("cwwm-*.whl")
-    return built
+    return built_wheel(tmp_path_factory)
 
 
 def test_the_wheel_holds_both_packages_zoo_and_suites(wheel: Path) -> None:
@@ -36,10 +26,8 @@ def test_the_wheel_holds_both_packages_zoo_and_suites(wheel: Path) -> None:
     assert not any(name.startswith(("tests/", "results/")) for name in names)
 
 
-def test_the_installed_wheel_works_elsewhere(wheel: Path, tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
-    subprocess.run(install, check=True, capture_output=True)
+def test_the_installed_wheel_works_elsewhere(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
+    site = installed_wheel(tmp_path_factory)
     script = (
         f"import sys; sys.path.insert(0, {str(site)!r})\n"
         "import bench, cwwm\n"
