@@ -1,0 +1,48 @@
+"""What the threat model says of the default mark, read against the original: from its study."""
+
+import re
+
+from tests.figures.registry import claim, holds
+from tests.figures.sources import table, words
+
+MODEL, STUDY = "docs/threat-model.md", "informed.md"
+DARE, SHAPED, TRAINED = "DARE against the public base", "noise-shaped", "svd + finetune"
+WIDE = ("test_resnet-40", "test_convnext2")
+
+
+def removal(host: str) -> tuple[str, int, float]:
+    """Return the first removal that the study names of a host: attack, share of the images in %, of a training."""
+    found = re.search(
+        rf"\*\*{host}\*\*, of \d+ suspects: (.+?) at \S+ \(tier \d, (\d+)% of the images, (\S+) times", words(STUDY)
+    )
+    assert found, host
+    return found[1], int(found[2]), float(found[3])
+
+
+def lost(attack: str) -> list[str]:
+    """Return the hosts on which an attack removes the message at its greatest strength."""
+    rows = [row for row in table(STUDY, "host") if row[1] == attack]
+    return [row[0] for row in rows if row[-1] == "lost" and row[2] == rows[-1][2]]
+
+
+@claim(
+    MODEL,
+    "`spread-cwc` comes back from {} of {} attacked ones, on a residual network, a ConvNeXt and a transformer",
+)
+def recovered() -> list[str]:
+    rows = table(STUDY, "host")
+    holds({row[0] for row in rows} == {*WIDE, "test_vit"}, "these are the hosts")
+    return [str(sum(row[-1] == "recovered" for row in rows)), str(len(rows))]
+
+
+@claim(MODEL, "it takes {} % of the images and at most {} % of a training.")
+def cheapest() -> list[str]:
+    found = [removal(host) for host in WIDE]
+    holds(all(attack == SHAPED for attack, _, _ in found), "shaped noise is the cheapest on both")
+    holds(removal("test_vit")[:2] == (DARE, 0), "the base alone is enough for the transformer")
+    holds(lost(DARE) == ["test_vit"], "only there")
+    holds(
+        sorted(lost(TRAINED)) == sorted([*WIDE, "test_vit"]), "low rank and a whole training remove it everywhere"
+    )
+    (images,) = {images for _, images, _ in found}
+    return [str(images), f"{100 * max(share for _, _, share in found):.0f}"]
