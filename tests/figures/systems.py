@@ -1,0 +1,61 @@
+"""What the README says of the pilot of the board of systems: from its records."""
+
+from bench.leaderboard.ranking import Standing
+from tests.figures.encodings import value
+from tests.figures.registry import claim, holds, word
+from tests.figures.sources import standings
+
+PAGE, PILOT, SYSTEMS = "README.md", "systems-pilot", 1
+LEADERS = ("spread-polar tuned informed", "spread-cwc tuned informed")
+ALIGNED = ("spread-spectrum tuned aligned", "fixed-weights tuned aligned")
+
+
+def lines() -> dict[str, Standing]:
+    """Return the ranked lines of the board by scheme."""
+    return {found.scheme: found for found in standings(PILOT, 256, SYSTEMS) if found.rank is not None}
+
+
+def answers(scheme: str) -> float:
+    """Return the share of answers that a line keeps, in %."""
+    kept = lines()[scheme].answers
+    assert kept is not None
+    return 100 * kept.value
+
+
+@claim(
+    PAGE, "At one point lost up to tier 2 {} lines keep every message: `spread-cwc` and its sibling `spread-polar`,"
+)
+def keep_every_message() -> list[str]:
+    best = {scheme for scheme, found in lines().items() if value(found) == 1}
+    holds(best == {*LEADERS, *ALIGNED}, "just these keep every message")
+    return [word(len(best))]
+
+
+@claim(PAGE, "The first two keep {} % of the answers or more, spread spectrum {} %.")
+def kept_answers() -> list[str]:
+    return [f"{min(map(answers, LEADERS)):.1f}", f"{answers(ALIGNED[0]):.1f}"]
+
+
+@claim(PAGE, "`protected-cwc` keeps {} of its messages; copies averaged by customers remove it.")
+def protected() -> list[str]:
+    found = lines()["protected-cwc aligned"]
+    removing = [row.attack for run in found.embedded if (row := run.removal((0, 1, 2)))]
+    holds("collude average" in removing, f"averages remove it: {removing}")
+    return [f"{value(found):.2f}"]
+
+
+@claim(PAGE, "Again few runs: {} lines share the first place.")
+def first() -> list[str]:
+    return [word(sum(found.place == "1=" for found in lines().values()))]
+
+
+@claim(
+    PAGE,
+    "and distillation were run, no line keeps more than {}, and distillation removes both leaders in every run.",
+)
+def with_tier_3() -> list[str]:
+    for scheme in LEADERS:
+        runs = lines()[scheme].embedded
+        gone = [any(row.attack == "distill" and not row.row.recovered for row in run.rows) for run in runs]
+        holds(all(gone), f"distillation removes {scheme} in every run")
+    return [f"{max(value(found, full=True) for found in lines().values() if found.full is not None):.2f}"]
