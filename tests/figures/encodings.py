@@ -18,14 +18,14 @@ def value(found: Standing, *, full: bool = False) -> float:
     return estimate.value
 
 
-def ranked(suite: str = SUITE) -> list[Standing]:
-    """Return the lines at 256 bits that have a rank, best first."""
-    return [found for found in standings(suite, 256) if found.rank is not None]
+def ranked(suite: str = SUITE, board: int = 0) -> list[Standing]:
+    """Return the lines of a board at 256 bits that have a rank, best first."""
+    return [found for found in standings(suite, 256, board) if found.rank is not None]
 
 
-def first(payload: int, suite: str = SUITE) -> int:
+def first(payload: int, suite: str = SUITE, board: int = 0) -> int:
     """Return how many lines share the first place."""
-    return sum(found.place == "1=" for found in standings(suite, payload))
+    return sum(found.place == "1=" for found in standings(suite, payload, board))
 
 
 @claim(

@@ -1,9 +1,8 @@
 """What the README says of the pilot of the board of systems: from its records."""
 
 from bench.leaderboard.ranking import Standing
-from tests.figures.encodings import value
+from tests.figures.encodings import first, ranked, value
 from tests.figures.registry import claim, holds, word
-from tests.figures.sources import standings
 
 PAGE, PILOT, SYSTEMS = "README.md", "systems-pilot", 1
 LEADERS = ("spread-polar tuned informed", "spread-cwc tuned informed")
@@ -12,7 +11,7 @@ ALIGNED = ("spread-spectrum tuned aligned", "fixed-weights tuned aligned")
 
 def lines() -> dict[str, Standing]:
     """Return the ranked lines of the board by scheme."""
-    return {found.scheme: found for found in standings(PILOT, 256, SYSTEMS) if found.rank is not None}
+    return {found.scheme: found for found in ranked(PILOT, SYSTEMS)}
 
 
 def answers(scheme: str) -> float:
@@ -45,8 +44,8 @@ def protected() -> list[str]:
 
 
 @claim(PAGE, "Again few runs: {} lines share the first place.")
-def first() -> list[str]:
-    return [word(sum(found.place == "1=" for found in lines().values()))]
+def share_the_first_place() -> list[str]:
+    return [word(first(256, PILOT, SYSTEMS))]
 
 
 @claim(
