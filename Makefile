@@ -134,7 +134,7 @@ gpu: DEVICE := $(if $(filter file,$(origin DEVICE)),cuda,$(DEVICE))
 gpu: OUT := $(if $(filter file,$(origin OUT)),results/gpu,$(OUT))
 gpu: $(if $(HOST),$(CARRIED)/.installed,setup)
 	$(if $(HOST),PYTHONPATH=$(abspath $(CARRIED)) $(PYTHON),$(BIN)/python) -m bench.hardware_run \
-		--device $(DEVICE) --profile $(PROFILE) --out $(OUT)
+		--device $(DEVICE) --profile $(PROFILE) --out $(OUT) $(if $(filter file,$(origin BUDGET)),,--budget $(BUDGET))
 
 lint: setup
 	$(BIN)/ruff check .

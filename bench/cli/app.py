@@ -175,7 +175,7 @@ def run(
     threads: Threads = 1,
     numerics: Numerics = None,
     out: Out = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes, on the CPU only; timings are then shared.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes, on one GPU too; timings are then shared.")] = 1,
     cache_gb: Annotated[float, typer.Option(help="Bound on stored models; the least used go first.")] = 20.0,
     budget: Budget = None,
     cell_timeout: Annotated[

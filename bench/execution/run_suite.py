@@ -31,9 +31,9 @@ class Means:
     """What a run may use.
 
     Attributes:
-        device: where. threads: of torch. jobs: processes, more than one on the CPU only.
+        device: where. threads: of torch. jobs: processes; several share the device, and its timings.
         cache_bytes: bound on stored models.
-        deadline: of `time.monotonic`, or None; it needs one process.
+        deadline: of `time.monotonic`, or None.
         durations: file of what cells took, kept between runs; None keeps it in the run's folder.
         plugins: modules that other processes must load as well.
         cell_timeout: seconds after which a cell has failed, or None; it takes another process, and no deadline.
@@ -52,12 +52,6 @@ class Means:
 
     def __post_init__(self) -> None:
         """Refuse what does not go together."""
-        if self.jobs > 1 and self.device.type != "cpu":
-            raise BadInput(
-                f"--jobs {self.jobs} is for the CPU; a GPU runs one process: add --device cpu, or drop --jobs"
-            )
-        if self.jobs > 1 and self.deadline is not None:
-            raise BadInput(f"--budget paces one process, not {self.jobs}: drop --jobs, or --budget")
         if self.cell_timeout is not None and self.deadline is not None:
             raise BadInput("--cell-timeout and --budget do not go together: drop one of the two")
 
@@ -101,7 +95,8 @@ class Executors:
         place = Place(self.record_store.folder, means.cache_bytes, means.threads, means.plugins, means.device.type)
         left = None if means.deadline is None else max(1.0, means.deadline - time.monotonic())
         timeout, begin = means.cell_timeout or left, partial(self.durations.begin, store=self._store)
-        return Processes(self.record_store, place, means.jobs, timeout, self.skip, begin)
+        paced = self.budget(()).may_begin
+        return Processes(self.record_store, place, means.jobs, timeout, self.skip, begin, paced)
 
     def here(self, progress: RunProgress) -> Sequential:
         """Return what runs cells in this process."""
@@ -168,10 +163,13 @@ def _suspects(waiting: Sequence[Cell], record_store: RecordStore) -> list[Cell]:
     return [cell for cell in waiting if last and last.state == STOPPED and cell.identity == last.cell]
 
 
-def _run_on(executor: Executor, cells: Iterable[Cell], progress: RunProgress) -> None:
-    """Run cells with one executor, and show each record."""
+def _run_on(executor: Executor, cells: Iterable[Cell], progress: RunProgress) -> set[str]:
+    """Run cells with one executor, show each record, and return whose there are."""
+    done = set()
     for record in executor.run(cells, progress):
         progress.finished(record)
+        done.add(record.identity)
+    return done
 
 
 def _run(
@@ -179,8 +177,7 @@ def _run(
 ) -> Sequence[Cell]:
     """Run cells, and return those that were cut. Suspects come first, each in a process of its own."""
     apart = waiting if executors.all_apart else suspects
-    _run_on(executors.apart(), apart, progress)
+    done = _run_on(executors.apart(), apart, progress)
     rest = [] if apart is waiting else [cell for cell in waiting if cell not in suspects]
-    budgeted = executors.budget(rest)
-    _run_on(executors.here(progress), budgeted, progress)
-    return budgeted.cut
+    done |= _run_on(executors.here(progress), executors.budget(rest), progress)
+    return [cell for cell in waiting if cell.identity not in done]

@@ -143,7 +143,7 @@ def _known(path: Path, hardware: str) -> list[_Cell]:
 
 
 class TimeBudget:
-    """Hands out cells in order while they are expected to end in time; what is left then is `cut`."""
+    """Says which cells may begin, and hands them out in order while they are expected to end in time."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class TimeBudget:
         clock: Callable[[], float] = time.monotonic,
         skip: Skip = skip_none,
     ) -> None:
-        """TimeBudget `cells` towards `deadline`, a time of `clock`; those that `skip` gives a record take none."""
+        """Pace `cells` towards `deadline`, a time of `clock`; those that `skip` gives a record take no time."""
         self._waiting = deque(cells)
         self._deadline, self._durations, self._store, self._clock = deadline, durations, store, clock
         self._skip = skip
@@ -165,16 +165,15 @@ class TimeBudget:
             if self._skip(self._waiting[0]) is not None:
                 yield self._waiting.popleft()
                 continue
-            kind, began = Kind.of(self._waiting[0], self._store), self._clock()
-            if began + self._durations.expected(kind) > self._deadline:
+            if not self.may_begin(self._waiting[0]):
                 return
+            kind, began = Kind.of(self._waiting[0], self._store), self._clock()
             yield self._waiting.popleft()
             self._durations.add(kind, self._clock() - began)
 
-    @property
-    def cut(self) -> list[Cell]:
-        """Return the cells that were not handed out."""
-        return list(self._waiting)
+    def may_begin(self, cell: Cell) -> bool:
+        """Say whether a cell that begins now is expected to end in time."""
+        return self._clock() + self._durations.expected(Kind.of(cell, self._store)) <= self._deadline
 
 
 def cut_rows(cut: Sequence[Cell]) -> list[Mapping[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from bench.execution.time_budget import parse_budget
 from bench.hardware_run.facts import facts
 from bench.hardware_run.page import PAGE, page
 from bench.hardware_run.plan import CUDA_TESTS, Step, find_profile, plan
@@ -35,16 +36,20 @@ def run(
     out: Annotated[Path, typer.Option("--out", help="Folder of the run; an earlier run there goes.")] = Path(
         "results/gpu"
     ),
+    budget: Annotated[
+        str | None, typer.Option(help="Time of the suite, such as 60s, if less than the profile's.")
+    ] = None,
 ) -> int:
     """Run tests, timings and a suite on one device within nine minutes; exit with 3 if a step failed."""
     began = time.monotonic()
     find_profile(profile)
+    seconds = parse_budget(budget) if budget else None
     if not (ROOT / CUDA_TESTS[0]).exists():
         raise BadInput("this runs tests of the checkout; run it in one: make gpu")
     where, folder = choose_device(device), out.absolute()
     with writing(folder, NAME), tempfile.TemporaryDirectory(prefix="hardware-run-") as scratch:
         known = facts(where, profile)
-        steps = plan(profile, where.type, folder, Path(scratch, "suite"))
+        steps = plan(profile, where.type, folder, Path(scratch, "suite"), seconds)
         clear(folder, steps)
         write_json(folder / FACTS, known)
         outcomes = list(run_steps(steps, folder, _say, began=began))

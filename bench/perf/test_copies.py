@@ -5,7 +5,7 @@ Extraction is timed blind, from the suspect alone, and informed, against the unm
 
 import copy
 from collections.abc import Callable
-from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from bench.attacks.pruning import MagnitudePruning
 from bench.perf.conftest import BesideFloor, drained, millions
 from cwwm.ownership.keys import Key
 from cwwm.readers import find_reader, view_of
-from cwwm.schemes import EmbedContext, Extraction, embed, make_scheme
+from cwwm.schemes import EmbedContext, Extraction, Scheme, embed, make_scheme
 from cwwm.weights.order_statistics import MagnitudeTable, Rank, pruned_count
 from cwwm.weights.view import ModuleWeights, TensorWeights
 
@@ -25,7 +25,13 @@ KEY = Key.for_harness(purpose="perf")
 MESSAGE = np.random.default_rng(0).integers(0, 2, 256, dtype=np.uint8)
 RATES = [float(rate) for rate in np.linspace(0.05, 0.99, 20)]
 COPY = "a copy of all weights"
-
+#: scheme, reader, options
+READ: list[tuple[str, str, dict[str, Any]]] = [
+    ("cwc", "blind", {}),
+    ("cwc", "informed", {}),
+    ("spread-cwc", "blind", {"gain": 0.1}),
+    ("spread-cwc", "informed", {"gain": 0.01}),
+]
 
 BesideCopy = Callable[[str, Callable[[], object]], None]
 
@@ -47,13 +53,15 @@ def beside_copy(beside_floor: BesideFloor, tensors: dict[str, Tensor], device: t
 def readings(model: nn.Module, device: torch.device) -> dict[str, Callable[[], Extraction]]:
     """Return how a marked model is read: blind, and against the original."""
     original = TensorWeights({name: parameter.detach().clone() for name, parameter in model.named_parameters()})
-    scheme, weights = make_scheme("cwc", {}), ModuleWeights(copy.deepcopy(model))
-    _, mark = embed(scheme, weights, MESSAGE, KEY, EmbedContext(device=device, nonce=bytes(16)))
 
-    def read(name: str) -> Extraction:
-        return view_of(find_reader(name), scheme, weights, KEY, mark, original).extraction(scheme, KEY, mark)
+    def reading(scheme: Scheme, reader: str) -> Callable[[], Extraction]:
+        weights = ModuleWeights(copy.deepcopy(model))
+        _, mark = embed(scheme, weights, MESSAGE, KEY, EmbedContext(device=device, nonce=bytes(16)))
+        return lambda: view_of(find_reader(reader), scheme, weights, KEY, mark, original).extraction(
+            scheme, KEY, mark
+        )
 
-    return {name: partial(read, name) for name in ("blind", "informed")}
+    return {f"{name}, {reader}": reading(make_scheme(name, options), reader) for name, reader, options in READ}
 
 
 def test_thresholds(beside_copy: BesideCopy, model: nn.Module, tensors: dict[str, Tensor]) -> None:
@@ -75,7 +83,7 @@ def test_masks(beside_copy: BesideCopy, model: nn.Module, pruning: AttackContext
     beside_copy(f"masks of one rate, {millions(model)}", masks)
 
 
-@pytest.mark.parametrize("name", ["blind", "informed"])
+@pytest.mark.parametrize("name", [f"{name}, {reader}" for name, reader, _ in READ])
 def test_extraction(
     name: str, beside_copy: BesideCopy, model: nn.Module, readings: dict[str, Callable[[], Extraction]]
 ) -> None:

@@ -1,5 +1,6 @@
-"""What must hold where there is a GPU: the same mark, read alike on both devices. Not yet run on one."""
+"""What must hold where there is a GPU: the same mark, read alike on both devices, and the same records again."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,22 @@ from torch import nn
 from bench.attacks import make_attack
 from bench.data import load
 from bench.data.dataset import Split
+from bench.execution.run_suite import Means, run_suite
 from bench.models.registry import build_model, find_models
+from bench.records.store import RecordStore
 from bench.studies.symmetry import ATTACKS, attacker, randomised
-from cwwm.codes import Bits
+from bench.suite import load_suite, narrow
+from bench.suite.expand import cells
+from bench.support.environment import prepare
+from bench.verification.comparison import reproducible
+from cwwm.codes import Bits, Check
+from cwwm.codes.multilevel import MultilevelPolar
+from cwwm.codes.polar import PolarCode
 from cwwm.ownership.keys import Key, Stream
 from cwwm.ownership.mark import Mark
 from cwwm.readers import find_reader, view_of
 from cwwm.schemes import EmbedContext, Extraction, Scheme, embed, make_scheme
+from cwwm.schemes.common.keyed import keyed_check
 from cwwm.training import Recipe, train
 from cwwm.weights.order_statistics import MagnitudeTable, Rank
 from cwwm.weights.view import TensorWeights, Weights, as_weights
@@ -27,7 +37,7 @@ pytestmark = pytest.mark.cuda
 K = 64
 KEY, MESSAGE = Key.for_harness(test="cuda"), Stream(bytes(32)).bits(K)
 ENCODINGS = [case for case in CASES if case[0] not in CONTROLS]
-INFORMED = ("cwc", "protected-cwc", "sign-repetition", "spread-spectrum", "tattooed")
+INFORMED = ("cwc", "protected-cwc", "sign-repetition", "spread-spectrum", "spread-cwc", "tattooed")
 Case = tuple[str, dict[str, Any]]
 
 
@@ -86,6 +96,45 @@ def test_a_mark_is_trained_in(name: str, accelerator: torch.device) -> None:
     found = scheme.extract(embedding.weights, KEY, embedding.finish())
     assert found.applicable, found.reason
     assert len(found.bits) == K
+
+
+def test_words_of_the_polar_code_are_decoded_alike_on_both_devices(accelerator: torch.device) -> None:
+    code, random = PolarCode(payload_bits=K, length=512), np.random.default_rng(0)
+    check = keyed_check(KEY.choices(bytes(16)), code.check_bits)
+    words = 2.0 * np.array([code.encode(random.integers(0, 2, K, dtype=np.uint8), check) for _ in range(40)]) - 1
+    half_lost = words * np.sqrt(130 / 512) + random.standard_normal(words.shape)
+    assert_decoded_alike(code, torch.from_numpy(half_lost), check, accelerator)
+
+
+def test_words_of_the_multilevel_code_are_decoded_alike_on_both_devices(accelerator: torch.device) -> None:
+    code, random = MultilevelPolar(payload_bits=K, symbols=32, rows=256), np.random.default_rng(0)
+    check = keyed_check(KEY.choices(bytes(16)), code.check_bits)
+    half_lost = random.standard_normal((40, code.symbols, code.rows), dtype=np.float32)
+    for values in half_lost:
+        places, signs = code.encode(random.integers(0, 2, K, dtype=np.uint8), check)
+        values[np.arange(code.symbols), places] += signs * np.float32(np.sqrt(130 / code.symbols))
+    assert_decoded_alike(code, torch.from_numpy(half_lost), check, accelerator)
+
+
+def assert_decoded_alike(
+    code: PolarCode | MultilevelPolar, values: torch.Tensor, check: Check, device: torch.device
+) -> None:
+    here, there = (code.decode_many(where, [check] * len(where)) for where in (values.numpy(), values.to(device)))
+    assert {found.ok for found in here} == {True, False}
+    for one, other in zip(here, there, strict=True):
+        assert np.array_equal(one.bits, other.bits)
+        assert (one.ok, one.candidates) == (other.ok, other.candidates)
+
+
+def test_processes_that_share_a_device_give_the_records_of_one(accelerator: torch.device, tmp_path: Path) -> None:
+    chosen = narrow(load_suite("smoke"), models=["test_resnet-40"], schemes=["cwc"], attacks=["magnitude"])
+    planned, found = cells(chosen, prepare(accelerator, 1)), []
+    for jobs in (1, 2):
+        record_store = RecordStore(tmp_path / str(jobs))
+        assert run_suite(chosen, planned, record_store, Means(accelerator, jobs=jobs)).run == len(planned)
+        found.append({record.identity: reproducible(record) for record in record_store.records()})
+    assert len(found[0]) == len(planned) > 1
+    assert found[0] == found[1]
 
 
 def test_order_statistics_are_equal_on_both_devices(accelerator: torch.device) -> None:

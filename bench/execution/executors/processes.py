@@ -39,6 +39,7 @@ class Processes:
         skip: gives the record of a cell that need not be run; asked when a worker would take it.
         begin: gives what is told the seconds of a cell that a worker takes, once it is done; a wait for a model
             that another worker makes counts.
+        may_begin: says whether there is time for a cell; from the first that has none on, no more are begun.
     """
 
     record_store: RecordStore
@@ -47,6 +48,7 @@ class Processes:
     cell_timeout: float | None = None
     skip: Skip = skip_none
     begin: Callable[[Cell], Callable[[float], None]] = lambda cell: lambda seconds: None
+    may_begin: Callable[[Cell], bool] = lambda cell: True
 
     def run(self, cells: Iterable[Cell], watch: Watch = SILENT) -> Iterator[Record]:
         """Run cells; see `Executor.run`."""
@@ -75,6 +77,7 @@ class _Pool:
         )
         self._watch, self._alone, self._skip = watch, executor.jobs == 1, executor.skip
         self._begin, self._ended = executor.begin, dict[Worker, Callable[[float], None]]()
+        self._may_begin, self._over = executor.may_begin, False
         self._groups = deque(_by_mark(cells))
         self._again: deque[Cell] = deque()
         self._workers: dict[Worker, deque[Cell]] = {}
@@ -97,8 +100,8 @@ class _Pool:
             self._workers.popitem()[0].end()
 
     def _start(self, group: deque[Cell]) -> None:
-        """Start a worker for a group, or for what waits; none if nothing does."""
-        if group or self._groups or self._again:
+        """Start a worker for a group, or for what waits; none if nothing does, or there is no time."""
+        if not self._over and (group or self._groups or self._again):
             self._workers[Worker(self._place)] = group
 
     def _hear(self, worker: Worker) -> Iterator[Record]:
@@ -122,6 +125,9 @@ class _Pool:
         """
         while (cell := self._next(self._workers[worker])) is not None:
             if (record := self._skip(cell)) is None:
+                if not self._may_begin(cell):
+                    self._over = True
+                    break
                 self._ended[worker] = self._begin(cell)
                 worker.take(cell, self._record_store.read(cell.identity))
                 if self._alone:  # else no cell is the one in hand
@@ -133,7 +139,12 @@ class _Pool:
         worker.end()
 
     def _next(self, group: deque[Cell]) -> Cell | None:
-        """Take the next cell of a worker's group, of another one, or of what is tried again, if there is any."""
+        """Take the next cell of a worker's group, of another one, or of what is tried again.
+
+        None if there is none, or no time for more.
+        """
+        if self._over:
+            return None
         if not group and self._groups:
             group.extend(self._groups.popleft())
         if not group and self._again:

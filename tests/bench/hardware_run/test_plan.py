@@ -56,6 +56,16 @@ def test_all_files_of_tests_marked_cuda_and_of_timings_with_a_device_are_run() -
     assert {path.relative_to(ROOT).as_posix() for path in timed} == {*WEIGHTS, *NETWORKS}
 
 
+def test_a_smaller_budget_shortens_the_suite_and_a_larger_one_changes_nothing() -> None:
+    whole = steps("full")
+    shorter = plan("full", "cuda", Path("/out"), Path("/scratch"), budget=60)
+    assert [step.limit for step in shorter if step.name != "suite"] == [s.limit for s in whole if s.name != "suite"]
+    (suite,), (whole_suite,) = ([step for step in planned if step.name == "suite"] for planned in (shorter, whole))
+    assert suite.command[suite.command.index("--budget") + 1] == "60s"
+    assert suite.limit - 60 == whole_suite.limit - PROFILES["full"].budget
+    assert plan("full", "cuda", Path("/out"), Path("/scratch"), budget=1e4) == whole
+
+
 @every_profile
 def test_the_suite_of_a_profile_is_there(profile: str) -> None:
     assert load_suite(PROFILES[profile].arguments[0]).models
@@ -67,6 +77,7 @@ def test_the_suite_of_a_profile_is_there(profile: str) -> None:
         (("--profile", "fulll"), "profile 'fulll'"),
         (("--device", "tpu"), "device is auto, cpu or cuda, not 'tpu'"),
         (("--device", "cuda"), "no CUDA device is available to torch"),
+        (("--budget", "60"), "--budget is a number with a unit"),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_one_line_before_anything_is_written(
