@@ -93,8 +93,7 @@ class Executors:
         """Return what runs cells in processes of their own."""
         means = self.means
         place = Place(self.record_store.folder, means.cache_bytes, means.threads, means.plugins, means.device.type)
-        left = None if means.deadline is None else max(1.0, means.deadline - time.monotonic())
-        timeout, begin = means.cell_timeout or left, partial(self.durations.begin, store=self._store)
+        timeout, begin = means.cell_timeout or self._left, partial(self.durations.begin, store=self._store)
         paced = self.budget(()).may_begin
         return Processes(self.record_store, place, means.jobs, timeout, self.skip, begin, paced)
 
@@ -113,6 +112,12 @@ class Executors:
         """Return what cells took, to which is added."""
         path = self.means.durations or self.record_store.folder / DURATIONS
         return Durations(path, hardware(self.means.device))
+
+    @property
+    def _left(self) -> float | None:
+        """Return the seconds that one suspect may take; None where no time is set, or no cell is suspected more."""
+        deadline = self.means.deadline
+        return None if deadline is None or self.all_apart else max(1.0, deadline - time.monotonic())
 
     @property
     def _store(self) -> ArtefactStore:

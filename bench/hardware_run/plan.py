@@ -39,7 +39,7 @@ class Profile:
 
 
 PROFILES: Mapping[str, Profile] = {
-    "full": Profile(120, 60, 75, 240, 15, 210, ("nightly", "--jobs", "8")),
+    "full": Profile(100, 90, 75, 225, 20, 190, ("nightly", "--jobs", "8")),
     # the same steps on networks and weights that a CPU does in two minutes
     "tiny": Profile(
         150, 90, 110, 120, 40, 90,
@@ -101,7 +101,9 @@ def plan(name: str, device: str, folder: Path, scratch: Path, budget: float | No
 
 def _tests(profile: Profile, means: Mapping[str, str], folder: Path) -> Step:
     report = ("--junit-xml", str(folder / "tests.xml"))
-    command = _python("pytest", "-q", "-p", "no:cacheprovider", "-m", "cuda", *report, *CUDA_TESTS)
+    command = _python(
+        "pytest", "-q", "-p", "no:cacheprovider", "--durations=20", "-m", "cuda", *report, *CUDA_TESTS
+    )
     return Step("tests", f"tests marked cuda, on {means['DEVICE']}", profile.tests, command, ("tests.xml",), means)
 
 
@@ -109,7 +111,8 @@ def _speed(
     name: str, about: str, limit: float, files: tuple[str, ...], means: Mapping[str, str], folder: Path
 ) -> Step:
     table, results = f"speed-{name}.md", f"speed-{name}.json"
-    command = _python("pytest", "-p", "no:cacheprovider", "--benchmark-json", str(folder / results), *files)
+    report = ("--durations=0", "--benchmark-max-time=0.5", "--benchmark-json", str(folder / results))
+    command = _python("pytest", "-p", "no:cacheprovider", *report, *files)
     return Step(name, about, limit, command, (table, results), {**means, "TABLE": str(folder / table)})
 
 

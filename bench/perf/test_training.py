@@ -22,7 +22,7 @@ from cwwm.weights.view import as_weights
 KEY = Key.for_harness(purpose="perf")
 CONTROLS = ("none", "wrong-key")
 #: network, pixels, steps of 64 images
-SIZES = {"cuda": ("resnet18", 32, 16), "cpu": ("test_resnet", 32, 8), "tiny": ("test_resnet", 16, 2)}
+SIZES = {"cuda": ("resnet18", 32, 8), "cpu": ("test_resnet", 32, 8), "tiny": ("test_resnet", 16, 2)}
 PAYLOAD = 64  # carriers of 10 classes hold no 256 bits
 FEWER = {"structural": 16}  # the widths of the smallest network hold 20
 BATCH = 64

@@ -9,6 +9,7 @@ from typing import Any
 import numpy
 import torch
 
+from bench.support.determinism import be_deterministic
 from bench.support.numerics import processor_facts, processor_name
 from cwwm.support.errors import BadInput
 
@@ -32,9 +33,7 @@ def prepare(device: torch.device, threads: int) -> dict[str, Any]:
     """
     torch.set_num_threads(threads)
     if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.benchmark = False
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        be_deterministic()
     import timm
 
     made_with = {"device": device.type, "threads": threads, "torch": torch.__version__, "timm": timm.__version__}

@@ -12,7 +12,7 @@ from bench.attacks import make_attack
 from bench.data import load
 from bench.data.dataset import Split
 from bench.execution.run_suite import Means, run_suite
-from bench.models.registry import build_model, find_models
+from bench.models.registry import ModelSpec, build_model, find_models
 from bench.records.store import RecordStore
 from bench.studies.symmetry import ATTACKS, attacker, randomised
 from bench.suite import load_suite, narrow
@@ -38,6 +38,7 @@ K = 64
 KEY, MESSAGE = Key.for_harness(test="cuda"), Stream(bytes(32)).bits(K)
 ENCODINGS = [case for case in CASES if case[0] not in CONTROLS]
 INFORMED = ("cwc", "protected-cwc", "sign-repetition", "spread-spectrum", "spread-cwc", "tattooed")
+SUMMED = ("spread-cwc",)  # divided by standard deviations, which are summed in another order there
 Case = tuple[str, dict[str, Any]]
 
 
@@ -67,7 +68,10 @@ def test_a_mark_is_read_alike_on_both_devices(case: Case, accelerator: torch.dev
     there, here = (scheme.extract(suspect, KEY, mark) for suspect in (weights, on_cpu(weights)))
     assert whole(there)
     assert whole(here)
-    assert np.array_equal(here.reliabilities, there.reliabilities)
+    if case[0] in SUMMED:
+        np.testing.assert_allclose(here.reliabilities, there.reliabilities, rtol=1e-4, atol=1e-4)
+    else:
+        assert np.array_equal(here.reliabilities, there.reliabilities)
 
 
 @pytest.mark.parametrize("case", [case for case in ENCODINGS if case[0] in INFORMED], ids=str)
@@ -82,6 +86,22 @@ def test_a_mark_is_read_alike_against_the_original(case: Case, accelerator: torc
     assert whole(there)
     assert whole(here)
     np.testing.assert_allclose(here.reliabilities, there.reliabilities, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("spec", load_suite("nightly").models, ids=lambda spec: spec.name)
+def test_a_network_of_the_nightly_suite_trains_to_the_same_weights_again(
+    spec: ModelSpec, accelerator: torch.device
+) -> None:
+    prepare(accelerator, 1)
+    data = load(spec.data, size=spec.size, device=accelerator)
+    some = Split(data.train.x[:64], data.train.y[:64])
+    trained = []
+    for _ in range(2):
+        host = build_model(spec, data.classes, 0).to(accelerator)
+        train(host, some, Recipe(epochs=2, batch_size=32, shift=4, flip=True), seed=0)
+        trained.append(host.state_dict())
+    for tensor_name, tensor in trained[0].items():
+        assert torch.equal(tensor, trained[1][tensor_name]), tensor_name
 
 
 @pytest.mark.parametrize("name", sorted(TRAINED))
