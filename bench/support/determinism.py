@@ -45,7 +45,7 @@ def pooling_backward(gradient: Tensor, inputs: Tensor) -> Tensor:
 
 
 def averages(inputs: int, outputs: int) -> Tensor:
-    """Return the matrix, float64 (outputs, inputs), whose row averages a window: i n / m to (i + 1) n / m, outwards."""
+    """Return the matrix, float64 (outputs, inputs): row i averages the window from i n / m to (i + 1) n / m."""
     matrix = torch.zeros(outputs, inputs, dtype=torch.float64)
     for row in range(outputs):
         first, end = row * inputs // outputs, -(-(row + 1) * inputs // outputs)
