@@ -115,8 +115,9 @@ class MagnitudePruning(Pruning):
 def _cut(tensors: dict[str, Tensor], count: int, threshold: float) -> dict[str, Tensor]:
     """Return masks that remove exactly `count` entries: all below the threshold, then ties in order."""
     magnitudes = {name: tensor.float().abs() for name, tensor in tensors.items()}
-    below = sum(int((m < threshold).sum()) for m in magnitudes.values())
-    ties = count - below
+    # one wait for the device, not one a tensor
+    below = torch.stack([(m < threshold).sum() for m in magnitudes.values()]).sum() if magnitudes else 0
+    ties = count - int(below)
     masks = {}
     for name, m in magnitudes.items():
         mask = m >= threshold

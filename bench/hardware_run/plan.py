@@ -39,7 +39,7 @@ class Profile:
 
 
 PROFILES: Mapping[str, Profile] = {
-    "full": Profile(100, 90, 75, 225, 20, 190, ("nightly", "--jobs", "8")),
+    "full": Profile(100, 100, 75, 215, 20, 180, ("nightly",)),
     # the same steps on networks and weights that a CPU does in two minutes
     "tiny": Profile(
         150, 90, 110, 120, 40, 90,

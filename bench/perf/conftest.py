@@ -4,6 +4,7 @@ DEVICE (auto, cpu, cuda) says where, PROFILE (full, tiny) how large the networks
 """
 
 import os
+import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,11 @@ def _chosen_profile() -> str:
     if name not in _NARROWER:
         raise BadInput(f"PROFILE is {' or '.join(_NARROWER)}, not '{name}'")
     return name
+
+
+def pytest_benchmark_generate_machine_info() -> dict[str, str]:
+    """Say what a reader of the results needs, and nothing else of the machine."""
+    return {"hardware": _hardware(), "python": platform.python_version()}
 
 
 def pytest_report_header() -> str:

@@ -1,14 +1,15 @@
 """Exact order statistics of weight magnitudes, for many ranks and many sets of tensors in two passes.
 
 The bit pattern of a non-negative float32 grows with its value, so a histogram of the upper 16 bits finds
-the bin of every rank, and a second pass over those bins alone finds the value: no copy of the weights, a
-memory that does not grow with them, the same code on CPU and GPU. float16 and bfloat16 widen exactly to
-float32.
+the bin of every rank, and a second pass over those bins alone finds the value: no copy of the weights, and a
+memory that does not grow with them. float16 and bfloat16 widen exactly to float32. A GPU sorts a copy
+instead where nothing is excluded: two passes are some twenty small kernels a tensor, and take ten times as long.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ _LOW = 1 << 16
 _INFINITE = 0x7F80  # bins from here on hold infinities and NaN
 _CHUNK = {"cpu": 1 << 17, "cuda": 1 << 25}
 _CHUNK_HALVES = {"cpu": 1 << 18, "cuda": 1 << 26}
+_SORTED = 1 << 28  # up to this many magnitudes on a GPU are sorted: with their indices 12 bytes each, twice
 _FEW = 1 << 20  # up to this many magnitudes are sorted; more are counted in a table of the lower halves
 
 _Counted = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]  # bit patterns, ascending, and how often each
@@ -67,10 +69,6 @@ class UpperHalves:
             return torch.zeros_like(wanted)
         return torch.where(self.bins[places] == wanted, self.counts[places], 0)
 
-    def total(self) -> int:
-        """Return the number of entries that count."""
-        return int(self.counts.sum())
-
     def finite(self) -> bool:
         """Say whether there is no infinity and no NaN."""
         return not len(self.bins) or int(self.bins[-1]) < _INFINITE
@@ -107,19 +105,30 @@ class MagnitudeTable:
         return cls([weights.tensor(name) for name in names], excluded or {}, counted)
 
     def __post_init__(self, counted: Sequence[UpperHalves] | None) -> None:
-        """Make the first pass."""
-        self.high = list(map(UpperHalves.of, self.tensors) if counted is None else counted)
-        self._non_finite = [i for i, counts in enumerate(self.high) if not counts.finite()]
-        for member, values in self.excluded.items():
-            self.high[member] = self.high[member].without(values)
+        """Keep the first pass that was made."""
+        self._counted_before = counted
+
+    @cached_property
+    def _all(self) -> list[UpperHalves]:
+        """Return what the first pass counts, excluded values with the others; made when it is first needed."""
+        before = self._counted_before
+        return list(map(UpperHalves.of, self.tensors) if before is None else before)
+
+    @cached_property
+    def high(self) -> list[UpperHalves]:
+        """Return what counts of each tensor."""
+        excluded = self.excluded
+        return [all_.without(excluded[i]) if i in excluded else all_ for i, all_ in enumerate(self._all)]
 
     def size(self, members: Sequence[int]) -> int:
         """Return how many magnitudes count in these tensors."""
-        return sum(self.high[member].total() for member in members)
+        return sum(
+            self.tensors[i].numel() - (self.excluded[i].numel() if i in self.excluded else 0) for i in members
+        )
 
     def non_finite(self) -> list[int]:
         """Return the tensors that hold an infinity or a NaN."""
-        return self._non_finite
+        return [i for i, counts in enumerate(self._all) if not counts.finite()]
 
     def kth(self, questions: Sequence[Rank]) -> list[float]:
         """Return the magnitude that each question asks for; one more pass over the tensors concerned.
@@ -127,6 +136,8 @@ class MagnitudeTable:
         Raises:
             BadInput: for a rank outside 1..size.
         """
+        if self._is_sorted(questions):
+            return kth_by_sorting(self.tensors, questions)
         pools = {question.members: self._cumulated(question.members) for question in questions}
         found = [_locate(pools[question.members], question.rank) for question in questions]
         wanted: dict[int, set[int]] = {}
@@ -138,6 +149,12 @@ class MagnitudeTable:
             _value([_of_bin(counted[member], high) for member in question.members], high, rest)
             for question, (high, rest) in zip(questions, found, strict=True)
         ]
+
+    def _is_sorted(self, questions: Sequence[Rank]) -> bool:
+        """Say whether all that is asked for lies on a GPU, is small enough to be sorted, and counts."""
+        members = {member for question in questions for member in question.members}
+        on_gpu = all(self.tensors[member].device.type == "cuda" for member in members)
+        return on_gpu and not members & self.excluded.keys() and self.size(sorted(members)) <= _SORTED
 
     def near(self, members: Sequence[int], ranks: Sequence[int]) -> npt.NDArray[np.float32]:
         """Return the magnitudes of these ranks over `members` to within 0.4 %, without a pass over the weights.
@@ -175,6 +192,32 @@ class MagnitudeTable:
         return patterns, counts
 
 
+def kth_by_sorting(tensors: Sequence[Tensor], questions: Sequence[Rank]) -> list[float]:
+    """Return the magnitude that each question asks for; see `MagnitudeTable.kth`.
+
+    Each set of members is copied and sorted once, and read once.
+    """
+    asked: dict[tuple[int, ...], list[int]] = {}
+    for question in questions:
+        asked.setdefault(question.members, []).append(question.rank)
+    answers = {members: iter(_at_ranks([tensors[i] for i in members], ranks)) for members, ranks in asked.items()}
+    return [next(answers[question.members]) for question in questions]
+
+
+def _at_ranks(tensors: Sequence[Tensor], ranks: Sequence[int]) -> list[float]:
+    magnitudes = torch.cat([tensor.detach().reshape(-1).float() for tensor in tensors]).abs_()
+    for rank in ranks:
+        _require_rank(rank, len(magnitudes))
+    ordered = magnitudes.sort().values
+    found: list[float] = ordered[torch.tensor(ranks, device=ordered.device) - 1].tolist()
+    return found
+
+
+def _require_rank(rank: int, size: int) -> None:
+    if not 1 <= rank <= size:
+        raise BadInput(f"rank {rank} is outside 1..{size}, the size of the pool")
+
+
 def _patterns(tensor: Tensor) -> Iterator[Tensor]:
     """Yield the bit patterns of |w| as int32, a chunk at a time."""
     flat = tensor.detach().reshape(-1)
@@ -201,8 +244,7 @@ def _upper_halves(tensor: Tensor) -> Iterator[Tensor]:
 def _locate(cumulated: UpperHalves, rank: int) -> tuple[int, int]:
     """Return the upper half of the magnitude of this rank, and the rank that is left inside its bin."""
     size = int(cumulated.counts[-1]) if len(cumulated.counts) else 0
-    if not 1 <= rank <= size:
-        raise BadInput(f"rank {rank} is outside 1..{size}, the size of the pool")
+    _require_rank(rank, size)
     place = int(torch.searchsorted(cumulated.counts, rank))
     return int(cumulated.bins[place]), rank - (int(cumulated.counts[place - 1]) if place else 0)
 

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cwwm.support.errors import BadInput
-from cwwm.weights.order_statistics import MagnitudeTable, Rank, at_most, next_above, pruned_count
+from cwwm.weights.order_statistics import (
+    MagnitudeTable,
+    Rank,
+    at_most,
+    kth_by_sorting,
+    next_above,
+    pruned_count,
+)
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 by_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -49,6 +56,7 @@ def test_every_rank_is_what_sorting_says(pool: list[Tensor], data: st.DataObject
         expected.append(values[rank - 1])
     table = MagnitudeTable(pool)
     assert table.kth(questions) == expected
+    assert kth_by_sorting(pool, questions) == expected, "what a GPU does"
     assert [table.size(q.members) for q in questions] == [
         sum(pool[i].numel() for i in q.members) for q in questions
     ]
@@ -116,6 +124,8 @@ def test_a_rank_outside_the_pool_is_bad_input(rank: int) -> None:
     table = MagnitudeTable([torch.ones(2, 3)], {0: torch.ones(1)})
     with pytest.raises(BadInput, match=rf"rank {rank} is outside 1\.\.5"):
         table.kth([Rank((0,), 1), Rank((0,), rank)])
+    with pytest.raises(BadInput, match=rf"rank {rank} is outside 1\.\.5"):
+        kth_by_sorting([torch.ones(5)], [Rank((0,), 1), Rank((0,), rank)])
 
 
 @by_dtype
