@@ -37,11 +37,10 @@ def csv_row(point: Point) -> list[object]:
     low, high = point.exact_interval
     hits, total = point.exact
     timing = [
-        point.median(lambda run: run.record.timing.embed_ms),
-        point.median(lambda run: run.row.timing.extract_ms),
-        point.median(lambda run: run.row.timing.attack_s),
-        point.median(lambda run: run.record.timing.step_ratio or 0.0),
-        *(median(getattr(run.record.timing, name) or 0 for run in point.runs) for name in TIMING_COLUMNS[4:]),
+        [run.record.timing.embed_ms for run in point.runs],
+        [run.row.timing.extract_ms for run in point.runs],
+        [run.row.timing.attack_s for run in point.runs],
+        *([getattr(run.record.timing, name) for run in point.runs] for name in TIMING_COLUMNS[3:]),
     ]
     return [
         point.model, point.scheme, point.payload, point.attack, f"{point.strength:g}", total,
@@ -60,13 +59,19 @@ def csv_row(point: Point) -> list[object]:
         number_text(point.mean(lambda run: run.record.marked.energy), ".4e"),
         number_text(point.mean(lambda run: run.record.marked.noise_floor), ".4e"),
         number_text(point.mean(lambda run: run.row.achieved.sparsity), ".5f"),
-        *(f"{value:.4g}" for value in timing),
+        *map(_median, timing),
     ]  # fmt: skip
 
 
 def validation_lost(run: RunRow) -> float | None:
     """Return the accuracy that an attack cost on validation, points; None where that was not measured."""
     return run.record.validation_lost(run.row)
+
+
+def _median(values: Iterable[float | None]) -> str:
+    """Return the median of the values that there are: a finished model takes no steps, a CPU tells no memory."""
+    there = [value for value in values if value is not None]
+    return number_text(median(there) if there else None, ".4g")
 
 
 def _largest(values: Iterable[float]) -> str:

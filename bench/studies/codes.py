@@ -29,6 +29,7 @@ from cwwm.codes.multilevel import MultilevelPolar, default_form
 from cwwm.codes.polar import PolarCode
 from cwwm.ownership.keys import Key
 from cwwm.schemes.common.keyed import keyed_check
+from cwwm.schemes.common.outer import KeyedWalsh
 from cwwm.support.console import DONE, run_app
 from cwwm.support.seeds import derive_seed
 
@@ -167,7 +168,9 @@ def reed_solomon(payload_bits: int, symbols: int) -> Rival:
 def multilevel(payload_bits: int, paths: int = 32, weights: int = 10**7) -> Rival:
     """Return signed symbols of the rows that so many weights allow, a multilevel polar code across them."""
     symbols, rows = default_form(payload_bits, weights)
-    code = MultilevelPolar(payload_bits=payload_bits, symbols=symbols, rows=rows, paths=paths)
+    code = MultilevelPolar(
+        payload_bits=payload_bits, symbols=symbols, rows=rows, check_bits=KeyedWalsh.check_bits, paths=paths
+    )
     check = keyed_check(_STREAMS, code.check_bits)
 
     def read(messages: Bits, snr: float, draw: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -269,11 +272,12 @@ check, {words} words at each SNR2 in steps of {STEP - 1:.0%}: shares are known t
 the normal approximation for the best binary code of as many positions and bits (Polyanskiy, Poor and Verdu
 2010); dB are from there to 90 %. Symbols of Reed-Solomon and of the multilevel code are one of orthogonal
 directions each, the latter's with a sign; their positions are those directions, and their limit is that of any
-code, of any length and amplitudes: the same authors' converse of 2011. A check is sent with the message: of 8 bits
-by the multilevel code, of 24 or 32 by the others. The multilevel code accepts a word by its correlation T, from
-T^2 = 2 ln 2 (bits + 32) on, and so a false message with probability 2^-32 at most, where the polar code's check
-leaves 2^-19. That alone refuses one true word of ten at {_accepted(64):.0f}, {_accepted(256):.0f} and
-{_accepted(1024):.0f} for 64, 256 and 1,024 bits. The own law is what `survival` uses.
+code, of any length and amplitudes: the same authors' converse of 2011. A check is sent with the message: of
+{KeyedWalsh.check_bits} bits by the multilevel code, as in `spread-cwc`, of 24 or 32 by the others. The multilevel
+code accepts a word by its correlation T, from T^2 = 2 ln 2 (bits + 32) on, and so a false message with probability
+2^-32 at most, where the polar code's check leaves 2^-19. That alone refuses one true word of ten at
+{_accepted(64):.0f}, {_accepted(256):.0f} and {_accepted(1024):.0f} for 64, 256 and 1,024 bits.
+The own law is what `survival` uses.
 Milliseconds are of the processor, for decoding: a word by itself, and in batches of {_AT_ONCE}.
 {measured_on(device)}, one thread.
 

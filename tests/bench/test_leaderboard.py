@@ -1,5 +1,6 @@
 """The leaderboard of invented records: capacity, rankings by payload, and pictures of few and of many schemes."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 from bench.cli.app import app
 from bench.leaderboard import texts, write
 from bench.leaderboard.capacity import capacities, capacity_tables
+from bench.leaderboard.csv_table import csv_text
 from bench.leaderboard.detection import detection_table, flagged
 from bench.leaderboard.levels import at_levels, levels_table
 from bench.leaderboard.points import gather
@@ -150,5 +152,8 @@ def test_an_archived_folder_says_so_above_its_tables_until_it_is_run_again(tmp_p
 def test_marks_in_finished_models_have_no_overhead_of_training() -> None:
     trained, finished = (record(scheme, 256, "magnitude", 0.5) for scheme in ("trained", "finished"))
     finished["timing"]["step_ratio"] = None
-    _, rows = speed_table(gather(typed([trained, finished])))
+    points = gather(typed([trained, finished]))
+    _, rows = speed_table(points)
     assert {row[1]: row[5] for row in rows} == {"trained": "1.00", "finished": "-"}
+    lines = csv.DictReader(csv_text(points).splitlines())
+    assert {line["scheme"]: line["step_ratio"] for line in lines} == {"trained": "1", "finished": "-"}

@@ -22,9 +22,9 @@ from cwwm.schemes.common.spreading import (
     POOL,
     Amplitudes,
     Spreading,
+    of_their_rows,
     pieces,
     row_rms,
-    rows_of,
 )
 from cwwm.support.errors import BadInput
 from cwwm.weights.carrier import Carrier, Layer
@@ -149,7 +149,7 @@ class _Filter:
         values = self._flat[start:stop].float()
         finite = torch.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).cpu().double()
         if not self._plain:
-            finite = finite * self._rows[rows_of(layer, torch.arange(start, stop))]
+            finite *= of_their_rows(layer, self._rows, start, stop)
         return np.asarray(finite.numpy(), np.float64)
 
 
@@ -222,7 +222,7 @@ class SpreadEmbedding(Embedding):
         layer = self.carrier.layers[index]
         before = layer.living(self.weights.tensor(layer.name))[start:stop]
         pattern = torch.from_numpy(self.spreading.pattern(first, stop - start, self._word))
-        added = self.amplitudes[index][rows_of(layer, torch.arange(start, stop))] * pattern
+        added = of_their_rows(layer, self.amplitudes[index], start, stop) * pattern
         after = (before.double() + added.to(before.device)).to(FLOAT_DTYPES[layer.dtype])
         return before, after
 

@@ -4,6 +4,7 @@ Amplitudes are one for the whole carrier, or follow each channel: g gamma_l rms(
 layer that spares layers whose changes the answers feel (`cwwm.weights.sensitivity`).
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from cwwm.codes import Word
 from cwwm.ownership.keys import Streams
-from cwwm.weights.carrier import Carrier, Layer
+from cwwm.weights.carrier import NOTHING_DEAD, Carrier, Layer
 from cwwm.weights.moments import carrier_deviation
 from cwwm.weights.view import Weights
 
@@ -128,6 +129,15 @@ def _rms(rows: Tensor) -> Tensor:
     return (finite.square().sum(1) / there).sqrt().cpu()
 
 
-def rows_of(layer: Layer, numbers: Tensor) -> Tensor:
-    """Return the row, int64, of weights of the pool by their numbers in a layer, int64."""
-    return layer.places(numbers).div(int(np.prod(layer.shape[1:])), rounding_mode="floor")
+def of_their_rows(layer: Layer, values: Tensor, start: int, stop: int) -> Tensor:
+    """Return what each weight's row has, of the weights of the pool by their numbers in a layer.
+
+    Args:
+        layer: of the pool. values: one a row of the layer, (o,).
+        start, stop: the first number, and the one after the last.
+    """
+    long = math.prod(layer.shape[1:])
+    if layer.dead != NOTHING_DEAD:
+        return values[layer.places(torch.arange(start, stop)).div(long, rounding_mode="floor")]
+    first, end = start // long, -(-stop // long)
+    return values[first:end].repeat_interleave(long)[start - first * long : stop - first * long]
