@@ -1,6 +1,5 @@
 """The map of survival: which share of a scheme's runs keeps the message under each attack alone, tier by tier."""
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +13,14 @@ from bench.support.plain_text import in_picture
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_COLOURS = "cividis"
 # all in inches
 _WIDTH = 8.0  # 800 pixels at the resolution of pictures here
 _WIDEST = 0.5  # a field
 _HIGH = 0.19
 _LETTER = 0.068  # a character of a scheme's name
-_UPRIGHT, _LINE = 0.058, 32  # a character of an attack's name, and how many of them stand in a line
-_BELOW, _HEAD = 0.25, 0.4  # between boards, and for the title
+_UPRIGHT, _MOST = 0.058, 44  # a character of an attack's name, and how many of them are shown
+_BELOW, _HEAD = 0.25, 0.6  # between boards, and for the title and the key of the colours
 
 
 def draw_map(boards: Sequence[Board], title: str) -> "Figure":
@@ -30,7 +30,7 @@ def draw_map(boards: Sequence[Board], title: str) -> "Figure":
     ranked = [(board, rank(board), columns_of(board.runs)) for board in boards]
     left = 0.2 + _LETTER * max(len(_name(s)) for _, standings, _ in ranked for s in standings)
     longest = max(len(column.title) for _, _, columns in ranked for column in columns)
-    above = 0.3 + _UPRIGHT * min(_LINE, longest)
+    above = 0.3 + _UPRIGHT * min(_MOST, longest)
     height = _HEAD + sum(above + _HIGH * len(standings) + _BELOW for _, standings, _ in ranked)
     figure, top = Figure(figsize=(_WIDTH, height)), height - _HEAD
     for board, standings, columns in ranked:
@@ -42,18 +42,32 @@ def draw_map(boards: Sequence[Board], title: str) -> "Figure":
         figure.text(0.1 / _WIDTH, (top - above + 0.08) / height, about, fontsize=8)
         top -= above + panel + _BELOW
     text = f"{in_picture(title)}: runs that keep the message if the attacker may lose 1 point, by tier and attack"
-    figure.text(0.1 / _WIDTH, 1 - 0.5 * _HEAD / height, text, fontsize=8.5, va="center")
+    figure.text(0.1 / _WIDTH, 1 - 0.3 * _HEAD / height, text, fontsize=8.5, va="center")
+    _key(figure, 1 - 0.75 * _HEAD / height, height)
     return figure
+
+
+def _key(figure: "Figure", middle: float, height: float) -> None:
+    """Draw what the colours mean, in one line around `middle`, a share of the figure's height in inches."""
+    axis = figure.add_axes((0.95 / _WIDTH, middle - 0.06 / height, 0.8 / _WIDTH, 0.12 / height))
+    axis.imshow(np.linspace(0, 1, 64)[None], cmap=_COLOURS, vmin=0, vmax=1, aspect="auto")
+    axis.set_axis_off()
+    for at, text in ((0.1, "no run keeps it"), (1.8, "all do; white: no run met the attack; lines part the tiers")):
+        figure.text(at / _WIDTH, middle, text, fontsize=7, va="center")
 
 
 def _name(standing: Standing) -> str:
     return f"{standing.place} {standing.scheme}"
 
 
+def _shortened(name: str) -> str:
+    return name if len(name) <= _MOST else f"{name[: _MOST - 1]}…"
+
+
 def _panel(axis: Any, standings: Sequence[Standing], columns: Sequence[Column]) -> None:  # noqa: ANN401
-    axis.imshow(_shares(standings, columns), cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    axis.imshow(_shares(standings, columns), cmap=_COLOURS, vmin=0, vmax=1, aspect="auto")
     axis.set_yticks(range(len(standings)), [in_picture(_name(s)) for s in standings], fontsize=7)
-    names = [textwrap.fill(in_picture(column.title), _LINE) for column in columns]
+    names = [_shortened(in_picture(column.title)) for column in columns]
     axis.set_xticks(range(len(columns)), names, fontsize=7, rotation=90)
     axis.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
     axis.set_xticks(np.arange(0.5, len(columns) - 1), minor=True)
