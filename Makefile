@@ -114,7 +114,7 @@ kills: setup
 	N=$(N) SEED=$(SEED) OMP_NUM_THREADS=1 $(BIN)/python -m tests.kills
 
 screenshots: setup
-	CWWM_BROWSER_TESTS=required CWWM_SCREENSHOTS_OF=encodings $(BIN)/pytest tests/bench/page/test_screenshots.py
+	CWWM_BROWSER_TESTS=required CWWM_SCREENSHOTS_OF=systems-pilot $(BIN)/pytest tests/bench/page/test_screenshots.py
 	mkdir -p docs/images
 	cp results/runs/page/leaderboard-*.png docs/images/
 

@@ -43,13 +43,21 @@ class Board:
         """Return the payloads of its runs, in bits."""
         return sorted({run.payload for run in self.runs})
 
+    @property
+    def schemes(self) -> set[str]:
+        """Return the labels of its entries."""
+        return {run.scheme for run in self.runs}
+
     def at(self, payload: int) -> "Board":
         """Return the board of one payload."""
         return replace(self, runs=tuple(run for run in self.runs if run.payload == payload))
 
 
 def boards_of(runs: Sequence[Run]) -> list[Board]:
-    """Return the boards of a suite: one where no entry has a reader that takes more than the suspect."""
+    """Return the boards of a suite, that with most schemes first.
+
+    It is one where no entry has a reader that takes more than the suspect.
+    """
     blind = [run for run in runs if not _is_read_with_help(run)]
     helped = [run for run in runs if _is_read_with_help(run)]
     better = {_encoding(run) for run in helped}
@@ -61,7 +69,9 @@ def boards_of(runs: Sequence[Run]) -> list[Board]:
     systems = Board(
         "systems", "every scheme with the best reading its owner has, attackers of tiers 0 to 3", FREE, tuple(best)
     )
-    return [board for board in (encodings, systems) if board.runs] if helped else [encodings]
+    if not helped:
+        return [encodings]
+    return sorted((board for board in (encodings, systems) if board.runs), key=lambda board: -len(board.schemes))
 
 
 def _is_read_with_help(run: Run) -> bool:

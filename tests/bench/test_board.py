@@ -215,7 +215,8 @@ def test_an_attack_that_hides_a_move_counts_where_moves_do() -> None:
     hidden = [attacked("a", "permute + finetune", Outcome(3, False, 0.0), model=m, seed=s) for m, s in HOSTS]
     helped = [attacked("b", "permute + finetune", Outcome(3, True, 0.0), reader="aligned")]
     helped[0]["recipe"]["scheme"] = {"name": "other", "parameters": {}}
-    encodings, systems = boards_of(runs(*everywhere("a", STANDS), *hidden, *helped))
+    systems, encodings = boards_of(runs(*everywhere("a", STANDS), *hidden, *helped))
+    assert (systems.name, encodings.name) == ("systems", "encodings"), "first the one with more schemes"
     of_a = (run for run in systems.runs if run.scheme == "a")
     assert {removal_loss(run, (1, 2, 3)) for run in encodings.runs} == {np.inf}
     assert {removal_loss(run, (1, 2, 3)) for run in of_a} == {0.0}

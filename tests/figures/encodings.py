@@ -18,12 +18,12 @@ def value(found: Standing, *, full: bool = False) -> float:
     return estimate.value
 
 
-def ranked(suite: str = SUITE, board: int = 0) -> list[Standing]:
+def ranked(suite: str = SUITE, board: str = "encodings") -> list[Standing]:
     """Return the lines of a board at 256 bits that have a rank, best first."""
     return [found for found in standings(suite, 256, board) if found.rank is not None]
 
 
-def first(payload: int, suite: str = SUITE, board: int = 0) -> int:
+def first(payload: int, suite: str = SUITE, board: str = "encodings") -> int:
     """Return how many lines share the first place."""
     return sum(found.place == "1=" for found in standings(suite, payload, board))
 

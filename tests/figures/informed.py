@@ -35,7 +35,7 @@ def recovered() -> list[str]:
     return [str(sum(row[-1] == "recovered" for row in rows)), str(len(rows))]
 
 
-@claim("README.md", "which takes {} % of the images and at most {} % of a training and worked on a residual network")
+@claim("README.md", "which takes {} % of the images and at most {} % of a training and worked on")
 @claim(MODEL, "it takes {} % of the images and at most {} % of a training.")
 def cheapest() -> list[str]:
     found = [removal(host) for host in WIDE]

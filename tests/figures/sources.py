@@ -44,13 +44,14 @@ def boards(folder: str) -> tuple[Board, ...]:
 
 
 @cache
-def standings(folder: str, payload: int, board: int = 0) -> tuple[Standing, ...]:
-    """Return the ranking of a board at a payload."""
-    return tuple(rank(boards(folder)[board].at(payload)))
+def standings(folder: str, payload: int, board: str = "encodings") -> tuple[Standing, ...]:
+    """Return the ranking of a board, by its name, at a payload."""
+    (found,) = (one for one in boards(folder) if one.name == board)
+    return tuple(rank(found.at(payload)))
 
 
 def standing(folder: str, scheme: str, payload: int = 256) -> Standing:
-    """Return the line of a scheme on the first board."""
+    """Return the line of a scheme on the board of encodings."""
     (found,) = (one for one in standings(folder, payload) if one.scheme == scheme)
     return found
 

@@ -4,7 +4,7 @@ from bench.leaderboard.ranking import Standing
 from tests.figures.encodings import first, ranked, value
 from tests.figures.registry import claim, holds, word
 
-PAGE, PILOT, SYSTEMS = "README.md", "systems-pilot", 1
+PAGE, PILOT, SYSTEMS = "README.md", "systems-pilot", "systems"
 LEADERS = ("spread-polar tuned informed", "spread-cwc tuned informed")
 ALIGNED = ("spread-spectrum tuned aligned", "fixed-weights tuned aligned")
 
