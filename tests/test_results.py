@@ -9,6 +9,7 @@ import pytest
 
 from bench.cli.app import app
 from bench.records.store import RecordStore
+from bench.studies.ranking_change import app as ranking_change
 from bench.verification.rebuild import rebuilt
 from cwwm.support.console import run_app
 
@@ -59,6 +60,15 @@ def test_archived_pages_say_so_at_their_head() -> None:
     assert studies.keys() == pages_here, "give each page a line in results/README.md"
     noted = {name for name in studies if (RESULTS / name).read_text().split("\n")[2].startswith("> Archived on ")}
     assert noted == {name for name, label in studies.items() if label == "archived"} - {"compression.md"}
+
+
+@pytest.mark.parametrize(
+    ("pilot", "page"), [("encodings-pilot", "ranking-change"), ("systems-pilot", "ranking-change-systems")]
+)
+def test_the_ranking_by_both_metrics_follows_from_the_records(pilot: str, page: str, tmp_path: Path) -> None:
+    made = tmp_path / "page.md"
+    assert run_app(ranking_change, "study", [str(RESULTS / pilot), "-o", str(made)]) == 0
+    assert made.read_text() == (RESULTS / f"{page}.md").read_text()
 
 
 def test_there_are_committed_results() -> None:
