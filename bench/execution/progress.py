@@ -12,8 +12,7 @@ from types import TracebackType
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Group
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -24,6 +23,7 @@ from bench.records.schema import NOT_NEEDED
 from bench.suite.cell import Cell
 from bench.support.plain_text import plain
 from bench.support.untrusted_io import read_object
+from cwwm.support.console import clock, live_view
 from cwwm.support.errors import BadInput, EnvironmentFault
 from cwwm.support.files import write_json
 
@@ -131,13 +131,8 @@ def _mood(progress: Progress) -> str:
 
 def _rate(progress: Progress) -> str:
     if progress.per_minute is None or progress.left is None:
-        return f"{_clock(progress.seconds)} gone"
-    return f"{progress.per_minute:.3g} a minute, {_clock(progress.seconds)} gone, {_clock(progress.left)} left"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+        return f"{clock(progress.seconds)} gone"
+    return f"{progress.per_minute:.3g} a minute, {clock(progress.seconds)} gone, {clock(progress.left)} left"
 
 
 class RunProgress:
@@ -147,8 +142,7 @@ class RunProgress:
         """Prepare for a run into `folder` of `total` cells, `taken` of them recorded before."""
         self.progress, self.unneeded = Progress(suite, total, taken), 0
         self._path, self._start, self._cell = progress_path(folder), time.perf_counter(), ""
-        console = Console(stderr=True, highlight=False)
-        self._live = Live(console=console, get_renderable=self._view) if sys.stderr.isatty() else None
+        self._live = live_view(self._view)
 
     @property
     def failed(self) -> int:

@@ -2,8 +2,9 @@
 
 A definition is a function, a class or what a module assigns to a name. It counts by its syntax tree
 (`bench.support.syntax`), in which a name of another definition stands for that one's digest. So comments,
-docstrings, annotations, blank lines and the order of definitions change nothing, nor does it to move or rename a
-module or a function, to add what nothing names, or to edit another attack, scheme or table.
+docstrings, annotations, blank lines, the order of definitions and statements that only tell how far the work is
+change nothing, nor does it to move or rename a module or a function, to add what nothing names, or to edit another
+attack, scheme or table.
 
 - A class counts whole, with its bases. What an argument is, and so which methods are called on it, is not followed:
   whoever makes the object brings its class, or it is a root.
@@ -23,7 +24,7 @@ from functools import cache
 from bench.support.collection import no_collection
 from bench.support.definitions import Definitions
 from bench.support.modules import Modules
-from bench.support.syntax import Definition
+from bench.support.syntax import TOLD, Definition
 
 #: What is named and not followed, with what stands for it: registries, what has a digest of its own, and what can
 #: not change a result: where values are part of the identity themselves, or no result is read from.
@@ -46,6 +47,7 @@ STOPS = {
     "bench.support.environment:environment": "environment",
     "bench.support.environment:OthersLoad": "load",
     "cwwm.support.timing:Stopwatch": "stopwatch",
+    "cwwm.support.progress:tell": TOLD,
 }
 
 

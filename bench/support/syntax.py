@@ -1,7 +1,8 @@
 """Writes a definition down as what can change a result: its syntax tree, and which other definitions it names.
 
-Left out are comments, docstrings and other bare constants, annotations, import lines, and the names of modules. A
-name that was imported, or that its module defines, is replaced by what it stands for.
+Left out are comments, docstrings and other bare constants, annotations, import lines, the names of modules, and
+statements that only tell how far the work is. A name that was imported, or that its module defines, is replaced by
+what it stands for.
 """
 
 import ast
@@ -26,6 +27,7 @@ class Definition:
 
 
 EFFECTS = "<effects>"  # in place of a name
+TOLD = "progress"  # in place of what tells how far the work is
 Part = str | Definition
 
 #: what a name of a module stands for, followed through imports and by further attributes, in parts
@@ -36,6 +38,15 @@ Unnamed = Callable[[Module, Imported], list[Part]]
 _RUNTIME = {"ClassVar", "InitVar", "KW_ONLY"}  # annotations that change what a dataclass makes of a field
 _UNSEEN = ("annotation", "returns", "type_params")
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_HARMLESS = (
+    ast.Name,
+    ast.Attribute,
+    ast.Subscript,
+    ast.Constant,
+    ast.JoinedStr,
+    ast.FormattedValue,
+    ast.expr_context,
+)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
@@ -91,6 +102,8 @@ class Writer:
             return
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             return
+        if self._tells(node, scope):
+            return
         if is_for_types(node):
             self._each(getattr(node, "orelse", []), scope)
         elif isinstance(node, ast.Name | ast.Attribute):
@@ -112,6 +125,16 @@ class Writer:
         else:
             self._plain(node, scope)
 
+    def _tells(self, node: object, scope: Scope) -> bool:
+        """Say whether a statement only tells how far the work is, of names, their attributes and lengths."""
+        call = node.value if isinstance(node, ast.Expr) else None
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.keywords:
+            return False
+        if self._name(call.func, [], scope) != [TOLD]:
+            return False
+        inside = [part for argument in call.args for part in ast.walk(argument)]
+        return all(_is_len(part) if isinstance(part, ast.Call) else isinstance(part, _HARMLESS) for part in inside)
+
     def _plain(self, node: ast.AST, scope: Scope) -> None:
         if isinstance(node, ast.Assign) and len(node.targets) == 1:  # written as an annotated one is
             self._list("Assign", [node.targets[0], node.value], scope)
@@ -125,7 +148,8 @@ class Writer:
         if isinstance(value, list):
             self.parts.append(f"{name}[")
             for item in value:
-                self._value("", item, scope)
+                if not self._tells(item, scope):
+                    self._value("", item, scope)
             self.parts.append("]")
         elif isinstance(value, ast.AST):
             self.parts.append(name)
@@ -223,6 +247,10 @@ class Writer:
         if node.id in scope.names:
             return plain
         return self._follow(self._module, node.id, attributes) or plain
+
+
+def _is_len(call: ast.Call) -> bool:
+    return isinstance(call.func, ast.Name) and call.func.id == "len"
 
 
 @cache

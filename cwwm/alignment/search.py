@@ -34,6 +34,7 @@ from cwwm.alignment.similarity import (
     row_cosines,
 )
 from cwwm.alignment.transforms import axes, bring_back
+from cwwm.support.progress import tell
 
 IMAGE_CHANNELS = 4  # at most: the inputs of a network's first layers, whose order nobody can change
 RECOGNISED = 0.25  # share of channels that must stand out; of an unrelated layer at most 0.05 do
@@ -101,6 +102,7 @@ class Search:
         self._classifiers = classifiers
         self._answers = weighted_answers(pairs, responses) if responses is not None else {}
         waiting = list(pairs)
+        tell("layers placed", 0, len(pairs))
         while waiting:
             left = self._place_some(waiting)
             if len(left) == len(waiting):
@@ -120,6 +122,7 @@ class Search:
 
     def _place(self, pair: LayerPair, least: float) -> bool:
         """Place one layer if its inputs, or else its outputs, are known; say whether it could be done."""
+        tell(f"layers placed, now {pair.name}", len(self.found))
         if pair.depthwise:
             return self._place_depthwise(pair)
         inputs = self._best_inputs(pair, least)
@@ -292,6 +295,7 @@ class Search:
         for _ in range(_PASSES):
             changed = False
             for site, where in enumerate(members):
+                tell("matchings of channels solved again", site, len(members))
                 if site in self._fixed or not where:
                     continue
                 match = assign(self._pooled(site, where, self._answers))
@@ -363,6 +367,7 @@ class Search:
         The few weights of a depthwise kernel tell no channel apart: such a layer is recognised by all that share
         its channels, if its kernels agree with the matching at all.
         """
+        tell(f"layers placed, now checking {found.pair.name}", len(self.found), len(self.found))
         if found.inputs is None:
             known = self.maps[found.outputs]
             agrees = _diagonal_score(_kernels_under(found.pair, known), known) > _AGREES

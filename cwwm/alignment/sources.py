@@ -15,6 +15,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from cwwm.support.progress import tell
 from cwwm.weights.carrier import prunable
 from cwwm.weights.view import WEIGHT_DTYPES, Weights
 
@@ -92,6 +93,7 @@ def _exchanged(
     """Return which of the layers of one shape changed places."""
     if len(names) < 2:
         return {}
+    tell(f"layers sought in each other's places, {names[0]} and others of its shape", 0, len(names))
     mine = {name: _some(_rows(owner, name, hidden)) for name in names}
     theirs = {name: _some(Source(name).tensor(suspect)) for name in names}
     unlike = [name for name in names if _likeness(mine[name], theirs[name]) < _CLEAR]
@@ -139,6 +141,7 @@ def _by_content(
         likeness = np.empty((len(mine), len(theirs)))
         ways = dict[tuple[int, int], Source]()
         for row, name in enumerate(mine):
+            tell(f"layers of shape {shape} sought by content, now {name}", row, len(mine))
             rows = _rows(owner, name, hidden)
             for column, other in enumerate(theirs):
                 likeness[row, column], ways[row, column] = _best(rows, other, suspect)

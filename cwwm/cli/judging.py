@@ -32,6 +32,7 @@ from cwwm.cli.reading import (
     print_names,
     print_reader,
 )
+from cwwm.cli.status_line import status_line
 from cwwm.ownership.message import bits_to_hex, bits_to_text
 from cwwm.support.console import DONE, NO, print_json, say
 from cwwm.support.errors import BadInput
@@ -57,7 +58,8 @@ def extract(
     load_plugins(plugin or ())
     mark = mark or _beside(reference or suspect)
     secret = load_owner_key(key)
-    reading = read_file(suspect, secret, mark, reference=reference, original=original, per_channel=per_channel)
+    with status_line():
+        reading = read_file(suspect, secret, mark, reference=reference, original=original, per_channel=per_channel)
     found = reading.extraction
     if json:
         print_json({"ok": found.ok, "hex": bits_to_hex(found.bits), "text": bits_to_text(found.bits),
@@ -134,15 +136,9 @@ def verify(
         per_channel=per_channel,
         innocents=tuple(innocent or ()),
     )
-    found = verify_file(
-        suspect,
-        load_owner_key(key),
-        mark,
-        message_of(message, message_file, hex, kept.payload_bits),
-        files,
-        rate=fpr,
-        tried=Tried.parse(tried),
-    )
+    claimed, others = message_of(message, message_file, hex, kept.payload_bits), Tried.parse(tried)
+    with status_line():
+        found = verify_file(suspect, load_owner_key(key), mark, claimed, files, rate=fpr, tried=others)
     verdict = found.verdict
     if json:
         print_json({"proven": verdict.proven, "log10_p": finite(verdict.log10_p), "reason": verdict.reason,
@@ -218,7 +214,8 @@ def dispute(
 
     load_plugins(plugin or ())
     days = (date_a and date_a.date(), date_b and date_b.date())
-    found = dispute_files(suspect, (a, b), committed=days, rate=fpr, tried=Tried.parse(tried))
+    with status_line():
+        found = dispute_files(suspect, (a, b), committed=days, rate=fpr, tried=Tried.parse(tried))
     parties = {"A": found.a, "B": found.b}
     if json:
         print_json({"first": found.first, "reason": found.reason, "dates": found.dates or None,

@@ -19,7 +19,7 @@ from cwwm.ownership.evidence import PROOF_RATE, Tried
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
 from cwwm.ownership.message import text_to_bits
-from cwwm.ownership.verification import Exhibits, Verification, verify
+from cwwm.ownership.verification import SUSPECT, Exhibits, Verification, verify
 from cwwm.schemes import Claim
 from cwwm.support.errors import BadInput
 from cwwm.weights.view import Weights, as_weights
@@ -144,8 +144,10 @@ def _require_two(a: Party, b: Party) -> None:
 def _standing(name: Name, party: Party, suspect: Weights, other: Party, rate: float, tried: Tried) -> Standing:
     with naming(name):
         claim, elsewhere = (
-            verify(model, party.claim, party.exhibits, rate=rate, tried=tried)
-            for model in (suspect, other.original)
+            verify(
+                model, party.claim, party.exhibits, rate=rate, tried=tried, called=f"claim of {name} on {called}"
+            )
+            for model, called in ((suspect, SUSPECT), (other.original, "the other's original"))
         )
     return Standing(claim, elsewhere)
 

@@ -18,6 +18,7 @@ from cwwm.readers import READERS, Aligned, Blind, Informed, PerChannel, Reader, 
 from cwwm.schemes import Claim, Extraction, Scheme, scheme_of
 from cwwm.schemes.common.keyed import hidden_hosts
 from cwwm.support.errors import BadInput
+from cwwm.support.progress import begin
 from cwwm.weights.carrier import (
     host_digest,
     host_digests,
@@ -28,6 +29,7 @@ from cwwm.weights.carrier import (
 from cwwm.weights.view import Weights
 from cwwm.weights.weight_kind import weight_kind
 
+SUSPECT = "the suspect"  # where no name is known
 INNOCENT = -2.0  # log10 of the p-value above which a claim has nothing to do with a model
 _SAME_CHANNEL = 0.9  # least cosine of a filter of the marked copy with the original's in its place
 
@@ -144,10 +146,17 @@ class Look:
         confirmed = found.ok and scheme.written(mark).follows_from(key, found.bits)
         return One(sighting, found, view.alignment, confirmed)
 
-    def read_all(self, scheme: Scheme, suspect: Weights, key: Key, mark: Mark) -> "Readings":
-        """Return what each copy of a suspect says, under the names that fit; see `cwwm.ownership.sightings`."""
-        seen = sightings(suspect, mark)
-        return Readings(seen, tuple(self.read(scheme, sighting, key, mark) for sighting in seen.found))
+    def read_all(self, scheme: Scheme, suspect: Weights, key: Key, mark: Mark, called: str = SUSPECT) -> "Readings":
+        """Return what each copy of a suspect says, under the names that fit; see `cwwm.ownership.sightings`.
+
+        `called` is what progress is told of.
+        """
+        seen, found = sightings(suspect, mark), list[One]()
+        for number, sighting in enumerate(seen.found, 1):
+            several = f", {sighting.label} ({number} of {len(seen.found)})" if len(seen.found) > 1 else ""
+            begin(called + several)
+            found.append(self.read(scheme, sighting, key, mark))
+        return Readings(seen, found)
 
     def counted(self, tried: Tried) -> Tried:
         """Return what was tried, with the choice of this look: blind, and without an alignment, were the others."""
@@ -222,7 +231,13 @@ class Verification:
 
 
 def verify(
-    suspect: Weights, claim: Claim, exhibits: Exhibits, *, rate: float = PROOF_RATE, tried: Tried | None = None
+    suspect: Weights,
+    claim: Claim,
+    exhibits: Exhibits,
+    *,
+    rate: float = PROOF_RATE,
+    tried: Tried | None = None,
+    called: str = SUSPECT,
 ) -> Verification:
     """Judge the claim that `suspect` carries its message.
 
@@ -235,6 +250,7 @@ def verify(
         exhibits: what else is shown, and what the judge holds against it.
         rate: false-positive rate that a proof may have, in (0, 1).
         tried: all else that the claimant tried.
+        called: what the suspect is called where progress is told.
 
     Raises:
         BadInput: for a rate outside (0, 1), a message of another length, a key that did not make the mark, a mark
@@ -244,7 +260,7 @@ def verify(
     exhibits = _sound(claim, exhibits, rate)
     scheme, tried = scheme_of(claim.mark), tried or Tried()
     look = exhibits.look(scheme)
-    readings = look.read_all(scheme, suspect, claim.key, claim.mark)
+    readings = look.read_all(scheme, suspect, claim.key, claim.mark, called)
     read, evidence = readings.strongest(scheme, claim)
     innocents = dict(_on_innocents(look, scheme, suspect, claim, exhibits.innocents))
     objections = [*_objections(scheme, claim, exhibits), *_fits(innocents)]
@@ -408,7 +424,7 @@ def _on_innocents(
     for name, model in innocents.items():
         if digests & _digests(model, claim.mark, name):
             raise BadInput(f"{name} is the suspect itself; an innocent model is one that cannot carry the mark")
-        readings = look.read_all(scheme, model, claim.key, claim.mark)
+        readings = look.read_all(scheme, model, claim.key, claim.mark, name)
         read, evidence = readings.strongest(scheme, claim)
         if all(one.alignment is None and not one.extraction.applicable for one in readings.all):
             reason = read.extraction.reason

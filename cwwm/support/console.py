@@ -6,12 +6,13 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO, cast
 
 import typer
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.table import Table
 
 from cwwm.support.errors import BadInput
@@ -129,6 +130,23 @@ def escaped(text: str) -> str:
 def say(line: str) -> None:
     """Print one line on standard output, whatever names from files are in it; see `escaped`."""
     print(escaped(line))
+
+
+def clock(seconds: float) -> str:
+    """Return a time as minutes and seconds, with hours if there are any."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+
+
+def live_view(picture: Callable[[], RenderableType], *, transient: bool = False) -> Live | None:
+    """Return what keeps a picture up to date on standard error; None where that is no terminal.
+
+    What is printed on standard output meanwhile goes there. A `transient` picture is gone in the end.
+    """
+    if not sys.stderr.isatty():
+        return None
+    console = Console(stderr=True, highlight=False)
+    return Live(console=console, get_renderable=picture, transient=transient, redirect_stdout=False)
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 (any JSON value)

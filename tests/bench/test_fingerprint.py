@@ -57,6 +57,11 @@ SAME: dict[str, list[Change]] = {
     ],
     "a private function by another name": [("cwwm/training.py", r"\b_cross_entropy\b", "_loss_by_class")],
     "a function that nothing calls": [("cwwm/ownership/keys.py", r"\Z", "def unused():\n    return 1\n")],
+    "what tells how far the work is": [
+        ("cwwm/training.py", r"import torch\n", "import torch\nfrom cwwm.support.progress import tell\n"),
+        ("cwwm/training.py", r"( +)step \+= 1\n", r'\1tell(f"steps, now {step}", len(model.state))\n\g<0>'),
+        ("cwwm/training.py", r"( +)total = .*\n", r'\g<0>\1tell("steps", 0, total)\n'),
+    ],
     "another scheme": [("cwwm/schemes/uchida.py", r"\Z", "A = 1\n"), ("cwwm/schemes/sign_erasure.py", "0.9", "0.8")],
     "another attack and a table": [
         ("bench/attacks/noise.py", "def apply", "def applied"),
@@ -76,6 +81,13 @@ OTHER: dict[str, tuple[list[Change], set[str]]] = {
     "the order of statements": (
         [("cwwm/training.py", r"(    optimizer.zero_grad\(.*\n)(    \(loss if .*\n)", r"\2\1")], TRAINING),
     "a constant of a scheme's module": ([("cwwm/schemes/protected_cwc.py", "36 / 160", "37 / 160")], {"protected"}),
+    "what does more than tell": (
+        [
+            ("cwwm/training.py", r"import torch\n", "import torch\nfrom cwwm.support.progress import tell\n"),
+            ("cwwm/training.py", r"( +)step \+= 1\n", r'\1tell("steps", optimizer.step())\n\g<0>'),
+        ],
+        TRAINING,
+    ),
     "a statement of a module": ([("cwwm/training.py", r"\Z", "torch.set_default_dtype(torch.float64)\n")], RESULTS),
     "a statement of a package": ([("cwwm/__init__.py", r"\Z", "import torch\ntorch.seed()\n")], set(PARTS)),
     "an attribute that is set": ([("cwwm/training.py", r"\Z", "Batch.width = 3\n")], TRAINING),
