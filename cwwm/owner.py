@@ -38,6 +38,7 @@ from cwwm.support.errors import BadInput
 from cwwm.support.publication import appearing_together, undo_unfinished
 from cwwm.weights.carrier import Layer, left_out, require_provable
 from cwwm.weights.checkpoint import open_weights, rewriting
+from cwwm.weights.companions import companions
 from cwwm.weights.copies import chosen_copy
 from cwwm.weights.shard_files import INDEX, ShardFiles, checkpoint_folder, is_sharded
 from cwwm.weights.view import Weights, all_finite
@@ -84,7 +85,7 @@ class Marked:
         scheme, mark: of the copy.
         files: written: the copy, mark and commitment.
         tensors_left_out: that the carrier's rule left out, by name, with what they are.
-        copied, files_left_out: names of files beside the shards of a folder, that went along and that did not.
+        copied, files_left_out: files beside the shards of a folder, at any depth, that went along and that did not.
     """
 
     scheme: Scheme
@@ -175,7 +176,7 @@ def embed_file(
         save_mark(mark, folder / files[1].name)
         Commitment.to(Claim(key, mark, message)).save(folder / files[2].name)
         _require_nothing_lost(files[0], folder / files[0].name)
-    return Marked(made, mark, files, lost, *(ShardFiles.of(source).beside() if is_sharded(source) else ()))
+    return Marked(made, mark, files, lost, *(companions(ShardFiles.of(source)) if is_sharded(source) else ()))
 
 
 def _outputs(source: Path, target: Path) -> tuple[Path, Path, Path]:
@@ -206,13 +207,14 @@ def _require_free(files: Sequence[Path], *, force: bool) -> None:
 
 def _require_nothing_lost(old: Path, new: Path) -> None:
     """Raise BadInput where a folder that is to be replaced holds what the new one does not."""
-    lost = (
-        sorted({path.name for path in old.iterdir()} - {path.name for path in new.iterdir()})
-        if old.is_dir()
-        else []
-    )
+    lost = sorted(_files_in(old) - _files_in(new)) if old.is_dir() else []
     if lost:
         raise BadInput(f"{old} holds {lost[0]}, which embed did not write; it is not replaced: choose another -o")
+
+
+def _files_in(folder: Path) -> set[str]:
+    """Return all that lies in a folder, at any depth, by its name below it."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
 @dataclass(frozen=True)

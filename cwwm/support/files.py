@@ -108,7 +108,7 @@ def atomic_path(path: Path, *, mode: int = 0o644, exclusive: bool = False) -> It
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder beside `path`; on success sync it and all its files, and give it the name.
+    """Yield a new folder beside `path`; on success sync it and all that is in it, and give it the name.
 
     Raises:
         EnvironmentFault: if it cannot be written.
@@ -118,7 +118,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        for written in (*temporary.iterdir(), temporary):
+        for written in (*temporary.rglob("*"), temporary):
             sync(written)
         create(temporary, path)
         sync(path.parent)

@@ -55,8 +55,8 @@ class ShardFiles:
     def beside(self) -> tuple[list[str], list[str]]:
         """Return the names of the folder's other files: those that go with a copy, and those that do not.
 
-        Configuration, vocabularies and texts go with it. Weights, which would be unmarked ones, folders, marks,
-        keys, and links out of the folder do not.
+        Configuration, vocabularies and texts go with it, by their names. Weights, which would be unmarked ones,
+        folders, marks, keys, and links out of the folder do not. `cwwm.weights.companions` looks into both.
         """
         taken = {*self.names, self.index}
         others = sorted(p.name for p in self.folder.iterdir() if p.name not in taken and not p.name.startswith("."))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cwwm.support.errors import BadInput
 from cwwm.support.files import atomic_folder, copy_bytes
+from cwwm.weights.companions import companions
 from cwwm.weights.shard_files import INDEX, ShardFiles
 from cwwm.weights.view import Weights
 
@@ -126,7 +127,8 @@ def rewriting_shards(
 
 def _write_rest(files: ShardFiles, folder: Path) -> None:
     """Write the index and what goes along."""
-    for name in files.beside()[0]:
+    for name in companions(files)[0]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         copy_bytes(files.folder / name, folder / name)
     if files.index is not None and all(name == _renamed(name) for name in files.names):
         copy_bytes(files.folder / files.index, folder / files.index)
