@@ -81,7 +81,11 @@ class _Layer:
         scale = self._scale(_FLOOR * self._half.square().mean(1, keepdim=True).sqrt())
         levels = levels_of(self._read) if self._steps.requantise else None
         if levels is None:
-            return self._filtered(self._read - scale * self._known, scale * self._half)
+            residual = scale * self._known
+            torch.sub(self._read, residual, out=residual)
+            amplitude = scale.mul_(self._half)
+            del self._read, self._known, self._half  # a layer may take much of the memory
+            return self._filtered(residual, amplitude)
         fitted = self._known if is_unscaled(scale) else scale * self._known
         return self._quantised(self._read - requantised(fitted, levels), scale * self._half)
 
@@ -113,12 +117,14 @@ class _Layer:
             return residual * amplitude
         floor = (_WHITE_FLOOR * amplitude.abs()).clamp_(min=_TINY)
         first = row_deviation(residual, self.alive, floor.mean(1, keepdim=True))
-        deviation = two_way_deviation(residual.square().minimum(_CLIP * first.square()), self.alive).maximum(floor)
+        squares = residual.square()
+        torch.minimum(squares, _CLIP * first.square(), out=squares)
+        deviation = _at_least(floor, two_way_deviation(squares, self.alive))
         score = residual.div_(deviation)
-        score = score / (score / CAUCHY).square_().add_(1)
+        score.div_(torch.div(score, CAUCHY, out=squares).square_().add_(1))
         calm = damped(score, self.alive) if self._steps.damp else None
         if calm is not None:
-            again = two_way_deviation(calm.square(), self.alive).maximum(floor.div_(deviation))
+            again = _at_least(floor.div_(deviation), two_way_deviation(torch.square(calm, out=squares), self.alive))
             score, deviation = calm.div_(again), deviation.mul_(again)
         return score.mul_(amplitude).div_(deviation)
 
@@ -131,6 +137,11 @@ class _Layer:
         deviation = two_way_deviation(residual.square(), everywhere).maximum(floor)
         score = (residual / deviation).clamp_(-CAUCHY, CAUCHY)
         return score.mul_(amplitude).div_(deviation)
+
+
+def _at_least(floor: Tensor, deviation: Tensor) -> Tensor:
+    """Return a deviation, raised in place where it is below its floor."""
+    return torch.maximum(deviation, floor, out=deviation)
 
 
 def _matrix(tensor: Tensor, like: Tensor) -> Tensor:

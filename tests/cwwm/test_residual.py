@@ -226,6 +226,19 @@ def test_nothing_is_said_where_nothing_is_left() -> None:
     assert torch.allclose(coefficients(original, original, expected), torch.zeros(()), atol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_reading_changes_nothing_that_it_reads(dtype: torch.dtype) -> None:
+    draw = torch.Generator().manual_seed(0)
+    half = torch.full((32, 64), 2e-3)
+    original = (0.05 * torch.randn(32, 64, generator=draw)).to(dtype)
+    suspect = original + (half + 0.01 * torch.randn(32, 64, generator=draw)).to(dtype)
+    given = suspect, original, half
+    before = [tensor.clone() for tensor in given]
+    for steps in (Steps(), Steps(fit=False), Steps(whiten=False), Steps(damp=False)):
+        assert coefficients(suspect, original, Expected(half), steps).any()
+        assert all(torch.equal(now, was) for now, was in zip(given, before, strict=True))
+
+
 def test_a_scheme_that_neither_sums_nor_ranks_is_refused_in_one_line() -> None:
     with pytest.raises(BadInput, match="dm-qim says not what it makes of an original"):
         find_reader("informed").require(make_scheme("dm-qim", {}))
