@@ -1,6 +1,5 @@
 """One run of a suite into a folder: what is recorded is taken over, the rest is run, inside a budget if any."""
 
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -93,9 +92,10 @@ class Executors:
         """Return what runs cells in processes of their own."""
         means = self.means
         place = Place(self.record_store.folder, means.cache_bytes, means.threads, means.plugins, means.device.type)
-        timeout, begin = means.cell_timeout or self._left, partial(self.durations.begin, store=self._store)
-        paced = self.budget(()).may_begin
-        return Processes(self.record_store, place, means.jobs, timeout, self.skip, begin, paced)
+        begin, budget = partial(self.durations.begin, store=self._store), self.budget(())
+        deadline = float("inf") if self.all_apart else self._deadline  # it ends suspects, which may never end
+        limits = means.cell_timeout, self.skip, begin, budget.may_begin, deadline
+        return Processes(self.record_store, place, means.jobs, *limits)
 
     def here(self, progress: RunProgress) -> Sequential:
         """Return what runs cells in this process."""
@@ -104,8 +104,8 @@ class Executors:
 
     def budget(self, cells: Sequence[Cell]) -> TimeBudget:
         """Return what hands cells out while there is time."""
-        deadline = float("inf") if self.means.deadline is None else self.means.deadline
-        return TimeBudget(cells, deadline=deadline, durations=self.durations, store=self._store, skip=self.skip)
+        known, store = self.durations, self._store
+        return TimeBudget(cells, deadline=self._deadline, durations=known, store=store, skip=self.skip)
 
     @cached_property
     def durations(self) -> Durations:
@@ -114,10 +114,8 @@ class Executors:
         return Durations(path, hardware(self.means.device))
 
     @property
-    def _left(self) -> float | None:
-        """Return the seconds that one suspect may take; None where no time is set, or no cell is suspected more."""
-        deadline = self.means.deadline
-        return None if deadline is None or self.all_apart else max(1.0, deadline - time.monotonic())
+    def _deadline(self) -> float:
+        return float("inf") if self.means.deadline is None else self.means.deadline
 
     @property
     def _store(self) -> ArtefactStore:

@@ -1,17 +1,27 @@
 """Several processes: the records of one, whichever of them made what; a lost worker or a cell costs one try."""
 
+import json
 import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
+import torch
 
+from bench.execution.executors import Place, Processes
+from bench.execution.plugins import load_plugins
+from bench.models.registry import ZOO_VARIABLE
 from bench.records.record import Record
 from bench.records.store import RecordStore
+from bench.suite import load_suite
+from bench.suite.cell import Cell
+from bench.suite.expand import cells
+from bench.support.environment import prepare
 from bench.verification.comparison import reproducible
 from bench.verification.submission import inspect
 from tests.processes import gone, recorded, start, until, with_models_of, workers
@@ -66,10 +76,11 @@ attacks:
 
 
 @pytest.fixture
-def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
+def deadly(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
     """Return what writes a suite with one more attack for each of these, in a folder with its plugin."""
     (tmp_path / "deadly.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv(ZOO_VARIABLE, str(tiny / "models.yaml"))
 
     def write(*strengths: int, suite: str = SUITE) -> Path:
         lines = [f"  - {{name: fatal, label: fatal-{n}, strengths: [{n}]}}" for n in strengths]
@@ -144,6 +155,45 @@ def test_a_cell_that_takes_too_long_fails_and_is_tried_again_by_the_next_run(
     assert bench(*arguments, "--cell-timeout", "3s", "--budget", "9s") == 2
 
 
+def some_cells(path: Path, *attacks: str) -> list[Cell]:
+    """Return the cells of cwc in a suite under these attacks, in this order."""
+    suite = load_suite(str(path))
+    found = {c.attack.label: c for c in cells(suite, prepare(torch.device("cpu"), 1)) if c.key["scheme"] == "cwc"}
+    return [found[attack] for attack in attacks]
+
+
+@pytest.mark.parametrize("after", ["its end", "the next cell"])
+def test_a_cell_that_ends_its_process_has_failed_where_no_time_is_left_for_a_second_try(
+    deadly: Callable[..., Path], finished: Path, tmp_path: Path, after: str
+) -> None:
+    """The time is over after the first cell, or after the one that the next worker took; no more are begun."""
+    out = with_models_of(finished, tmp_path / "out")
+    load_plugins(["deadly"])
+    planned = some_cells(deadly(1), "fatal-1", "harmless", "magnitude")
+    begun = iter([True, after == "the next cell", False])
+    place = Place(out, 1 << 30, 1, ("deadly",))
+    executor = Processes(RecordStore(out), place, 1, may_begin=lambda cell: next(begun))
+    told = [(record.key.attack, record.status) for record in executor.run(planned)]
+    failed = [("fatal-1", "failed")]
+    assert told == (failed if after == "its end" else [("harmless", "ok"), *failed])
+    assert {attack: r.status for (_, attack), r in by_attack(out).items()} == dict(told)
+
+
+def test_a_cell_in_hand_at_the_deadline_has_failed(
+    deadly: Callable[..., Path], finished: Path, tmp_path: Path
+) -> None:
+    out = with_models_of(finished, tmp_path / "out")
+    load_plugins(["deadly"])
+    (planned,) = some_cells(deadly(2), "fatal-2")
+    place = Place(out, 1 << 30, 1, ("deadly",))
+    (record,) = Processes(RecordStore(out), place, 1, deadline=time.monotonic()).run([planned])
+    assert (record.status, record.reason, record.fatal) == (
+        "failed",
+        "it took longer than the budget allowed",
+        False,
+    )
+
+
 def begin(tiny: Path, suite: Path, out: Path, *more: str) -> BaseProcess:
     """Begin a run in a process of its own; what it prints goes to the file `said` beside its folder."""
     arguments = ("run", suite, "--out", out, "--device", "cpu", "--plugin", "deadly", *more)
@@ -195,15 +245,16 @@ def test_workers_end_with_their_parent(
         assert not (out / ".lock").exists()
 
 
+@pytest.mark.parametrize("more", [("--budget", "10m"), ("--budget", "10m", "--jobs", "2")])
 def test_a_cell_that_ends_the_only_process_is_run_apart_by_the_next_run(
-    tiny: Path, finished: Path, deadly: Callable[..., Path], tmp_path: Path
+    tiny: Path, finished: Path, deadly: Callable[..., Path], tmp_path: Path, more: tuple[str, ...]
 ) -> None:
     """The first run dies of it; the next one runs it apart, twice, gives it up, and runs the rest."""
     out = with_models_of(finished, tmp_path / "out")
     first = begin(tiny, deadly(1), out, "--scheme", "cwc")
     first.join(300)
     assert first.exitcode == 7
-    second = begin(tiny, tmp_path / "deadly.yaml", out, "--scheme", "cwc")
+    second = begin(tiny, tmp_path / "deadly.yaml", out, "--scheme", "cwc", *more)
     second.join(300)
     assert second.exitcode == 3, (tmp_path / "said").read_text()
     records = by_attack(out)
@@ -213,3 +264,5 @@ def test_a_cell_that_ends_the_only_process_is_run_apart_by_the_next_run(
         "fatal-1": "failed",
     }
     assert [attempt.fatal for attempt in records["cwc", "fatal-1"].attempts] == [True]
+    assert "1 cells run, 2 taken" in (tmp_path / "said").read_text()
+    assert json.loads((out / "cut.json").read_text()) == {"cells": []}

@@ -1,5 +1,6 @@
 """The executor of several processes, each with all cells of one marked model; a lost worker costs one try."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -39,7 +40,9 @@ class Processes:
         skip: gives the record of a cell that need not be run; asked when a worker would take it.
         begin: gives what is told the seconds of a cell that a worker takes, once it is done; a wait for a model
             that another worker makes counts.
-        may_begin: says whether there is time for a cell; from the first that has none on, no more are begun.
+        may_begin: says whether there is time for a cell; from the first that has none on, no more are begun. A cell
+            that has ended its process once then has failed without a second try.
+        deadline: of `time.monotonic`; a cell that is in hand then has failed.
     """
 
     record_store: RecordStore
@@ -49,6 +52,7 @@ class Processes:
     skip: Skip = skip_none
     begin: Callable[[Cell], Callable[[float], None]] = lambda cell: lambda seconds: None
     may_begin: Callable[[Cell], bool] = lambda cell: True
+    deadline: float = float("inf")
 
     def run(self, cells: Iterable[Cell], watch: Watch = SILENT) -> Iterator[Record]:
         """Run cells; see `Executor.run`."""
@@ -77,7 +81,7 @@ class _Pool:
         )
         self._watch, self._alone, self._skip = watch, executor.jobs == 1, executor.skip
         self._begin, self._ended = executor.begin, dict[Worker, Callable[[float], None]]()
-        self._may_begin, self._over = executor.may_begin, False
+        self._may_begin, self._deadline, self._over = executor.may_begin, executor.deadline, False
         self._groups = deque(_by_mark(cells))
         self._again: deque[Cell] = deque()
         self._workers: dict[Worker, deque[Cell]] = {}
@@ -93,6 +97,7 @@ class _Pool:
                 yield from self._hear(worker)
             for worker in [worker for worker in self._workers if self._is_late(worker)]:
                 yield from self._late(worker)
+        yield from self._untried()
 
     def end(self) -> None:
         """End all workers."""
@@ -163,7 +168,8 @@ class _Pool:
             if record.is_given_up:
                 yield record
             else:
-                self._watch.say(f"a worker was lost ({how}); its cell is tried once more")
+                then = "there is no time to try its cell again" if self._over else "its cell is tried once more"
+                self._watch.say(f"a worker was lost ({how}); {then}")
                 self._again.append(cell)
         self._start(group)
 
@@ -172,24 +178,33 @@ class _Pool:
         group, cell = self._workers.pop(worker), worker.cell
         worker.end()
         if cell is not None:
-            yield self._keep(
-                lost_record(cell, self._place, f"it took longer than {self._timeout:g} seconds", fatal=False)
-            )
+            limit = "the budget allowed" if self._timeout is None else f"{self._timeout:g} seconds"
+            yield self._keep(lost_record(cell, self._place, f"it took longer than {limit}", fatal=False))
         self._start(group)
+
+    def _untried(self) -> Iterator[Record]:
+        """Yield the records of cells that ended their process, where no time is left to try them once more."""
+        for cell in self._again:
+            if (record := self._record_store.read(cell.identity)) is not None:
+                yield record
 
     def _keep(self, record: Record) -> Record:
         kept = with_attempts(record, self._record_store.read(record.identity))
         self._record_store.write(kept)
         return kept
 
+    def _left(self, worker: Worker) -> float:
+        """Return the seconds that a worker's cell may still take."""
+        limit = float("inf") if self._timeout is None else self._timeout - worker.seconds
+        return min(limit, self._deadline - time.monotonic())
+
     def _is_late(self, worker: Worker) -> bool:
-        return self._timeout is not None and worker.cell is not None and worker.seconds > self._timeout
+        return worker.cell is not None and self._left(worker) < 0
 
     def _patience(self) -> float | None:
         """Return the seconds until the first cell in hand takes too long; None where nothing limits them."""
-        if self._timeout is None:
-            return None
-        return max(0.0, self._timeout - max((w.seconds for w in self._workers if w.cell), default=0.0)) + 0.01
+        left = min((self._left(worker) for worker in self._workers if worker.cell), default=float("inf"))
+        return None if left == float("inf") else max(0.0, left) + 0.01
 
 
 def _by_mark(cells: Iterable[Cell]) -> list[list[Cell]]:
