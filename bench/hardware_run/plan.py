@@ -42,7 +42,7 @@ PROFILES: Mapping[str, Profile] = {
     "full": Profile(100, 100, 75, 215, 20, 180, ("nightly",)),
     # the same steps on networks and weights that a CPU does in two minutes
     "tiny": Profile(
-        150, 90, 110, 120, 40, 90,
+        230, 60, 80, 110, 30, 80,
         ("smoke", "--model", "test_resnet-40", "--scheme", "cwc", "--attack", "magnitude", "--seeds", "1"),
     ),
 }  # fmt: skip

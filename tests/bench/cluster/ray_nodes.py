@@ -1,5 +1,6 @@
 """A Ray cluster on this machine, of nodes with one processor each, and the processes of its workers."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ class Nodes:
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
+        os.environ.setdefault("RAY_worker_niceness", "0")  # else workers wait for all else that the machine does
         head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": MEMORY}
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self.address: str = self._cluster.address
