@@ -72,11 +72,17 @@ def _stats() -> Iterator[tuple[int, tuple[int, float]]]:
 def took(engine: str, executor: Executor, todo: Sequence[Cell], slots: int) -> Took:
     """Run cells, each of them a task, and return what they took once as many as `WARM` were run before."""
     list(executor.run(todo[:WARM], SILENT))
-    rest = todo[WARM:]
-    load, began, spent = OthersLoad(), time.monotonic(), processor_seconds()
-    done = len(list(executor.run(rest, SILENT)))
+    load, began, spent, waited = OthersLoad(), time.monotonic(), processor_seconds(), _waited()
+    done = len(list(executor.run(todo[WARM:], SILENT)))
     wall, processor = time.monotonic() - began, processor_seconds() - spent
-    return Took(engine, done, slots * wall / done, processor / done, load.share() or 0.0)
+    below = processor - (_waited() - waited)  # of processes below this one that live on, which are no others
+    others = (load.share() or 0.0) - below / (wall * (os.cpu_count() or 1))
+    return Took(engine, done, slots * wall / done, processor / done, max(0.0, others))
+
+
+def _waited() -> float:
+    """Return the processor seconds of this process, and of those that it waited for."""
+    return sum(os.times()[:4])
 
 
 def measured(engine: str, todo: Sequence[Cell], folder: Path) -> Took:
