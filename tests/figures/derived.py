@@ -3,12 +3,24 @@
 from collections.abc import Callable
 from functools import cache
 
-from tests.figures import adaptive, compression, costs, encodings, evidence, informed, laws, nightly, smoke, systems
+from tests.figures import (
+    adaptive,
+    compression,
+    costs,
+    encodings,
+    evidence,
+    informed,
+    laws,
+    nightly,
+    readings,
+    smoke,
+    systems,
+)
 from tests.figures.definitions import defined
 from tests.figures.registry import CLAIMS, Found
 from tests.figures.text import PAGES, Statement, statements
 
-TOPICS = (adaptive, compression, costs, encodings, evidence, informed, laws, nightly, smoke, systems)
+TOPICS = (adaptive, compression, costs, encodings, evidence, informed, laws, nightly, readings, smoke, systems)
 
 
 @cache
