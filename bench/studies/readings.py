@@ -179,8 +179,8 @@ def page(grid: Grid, by: Mapping[str, str], environment: str, picture: str) -> s
 # Every encoding, read in every way, at equal answers kept
 
 One mark a host, read blind (key and mark alone), without the scales of channels, and aligned to the owner's
-copy; marks in finished models also against the unmarked original. Each tuned scheme is as strong as it may be without
-changing more answers of its host than another training of it, or `protected-cwc`, does: see
+copy; marks in finished models also against the unmarked original. Each tuned scheme is as strong as it may be
+without changing more answers of its host than another training of it, or `protected-cwc`, does: see
 [equal terms](../docs/concepts.md#equal-terms). {environment}.
 
 {_ordered(grid)}

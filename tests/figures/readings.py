@@ -9,10 +9,9 @@ ENCODING, READ, SURVIVED = 0, 1, 7  # columns; the last is S(1) with free moves,
 
 def shares(reading: str) -> dict[str, float]:
     """Return the share of embedded runs that keep their message, of each line that has any, in one reading."""
-    rows = [
-        row for row in table(STUDY, "encoding", "tiers 0 to 2") if row[READ] == reading and row[SURVIVED] != "-"
-    ]
-    return {row[ENCODING]: int(row[SURVIVED].split("/")[0]) / int(row[SURVIVED].split("/")[1]) for row in rows}
+    rows = [row for row in table(STUDY, "encoding", "tiers 0 to 2") if row[READ] == reading]
+    counts = {row[ENCODING]: row[SURVIVED].split("/") for row in rows if row[SURVIVED] != "-"}
+    return {encoding: int(kept) / int(embedded) for encoding, (kept, embedded) in counts.items()}
 
 
 @claim(
