@@ -32,7 +32,7 @@ def test_seconds_of_a_process_count_while_it_lives_and_once_it_has_ended() -> No
         alive = processor_seconds() - before
     ended = processor_seconds() - before
     assert alive >= SPENT - 0.02  # a tick of each of its two clocks
-    assert ended >= alive
+    assert ended > alive - 0.005  # half a tick: they are differences of floats
 
 
 def test_the_page_takes_what_cells_took_here_from_what_they_took_elsewhere(tmp_path: Path) -> None:
