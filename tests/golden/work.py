@@ -34,13 +34,14 @@ from tests.golden.cells import FULL, NEEDS, golden_cells
 
 _ROOT = Path(bench.__file__).parent.parent
 _LARGE = ("report", "covertness", "counts")
-_NO_SOURCE = (  # what names a cell and files its record
+_NO_SOURCE = (  # what names a cell, files its record, and tells how far its work is
     *("bench.suite.sources:", "bench.support.", "bench.suite.entries:AttackEntry"),
     *(
         "bench.execution.run_cell:",
         "bench.execution.measurement:",
         "bench.verification.comparison:",
         "bench.records.",
+        "cwwm.support.progress:tell",
     ),
 )
 
