@@ -92,10 +92,16 @@ class Executors:
         """Return what runs cells in processes of their own."""
         means = self.means
         place = Place(self.record_store.folder, means.cache_bytes, means.threads, means.plugins, means.device.type)
-        begin, budget = partial(self.durations.begin, store=self._store), self.budget(())
-        deadline = float("inf") if self.all_apart else self._deadline  # it ends suspects, which may never end
-        limits = means.cell_timeout, self.skip, begin, budget.may_begin, deadline
-        return Processes(self.record_store, place, means.jobs, *limits)
+        return Processes(
+            self.record_store,
+            place,
+            means.jobs,
+            cell_timeout=means.cell_timeout,
+            skip=self.skip,
+            begin=partial(self.durations.begin, store=self._store),
+            may_begin=self.budget(()).may_begin,
+            deadline=float("inf") if self.all_apart else self._deadline,  # it ends suspects, which may never end
+        )
 
     def here(self, progress: RunProgress) -> Sequential:
         """Return what runs cells in this process."""

@@ -165,15 +165,18 @@ class TimeBudget:
             if self._skip(self._waiting[0]) is not None:
                 yield self._waiting.popleft()
                 continue
-            if not self.may_begin(self._waiting[0]):
-                return
             kind, began = Kind.of(self._waiting[0], self._store), self._clock()
+            if not self._in_time(kind, began):
+                return
             yield self._waiting.popleft()
             self._durations.add(kind, self._clock() - began)
 
     def may_begin(self, cell: Cell) -> bool:
         """Say whether a cell that begins now is expected to end in time."""
-        return self._clock() + self._durations.expected(Kind.of(cell, self._store)) <= self._deadline
+        return self._in_time(Kind.of(cell, self._store), self._clock())
+
+    def _in_time(self, kind: Kind, began: float) -> bool:
+        return began + self._durations.expected(kind) <= self._deadline
 
 
 def cut_rows(cut: Sequence[Cell]) -> list[Mapping[str, Any]]:

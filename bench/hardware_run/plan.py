@@ -100,10 +100,8 @@ def plan(name: str, device: str, folder: Path, scratch: Path, budget: float | No
 
 
 def _tests(profile: Profile, means: Mapping[str, str], folder: Path) -> Step:
-    report = ("--junit-xml", str(folder / "tests.xml"))
-    command = _python(
-        "pytest", "-q", "-p", "no:cacheprovider", "--durations=20", "-m", "cuda", *report, *CUDA_TESTS
-    )
+    report = ("--durations=20", "--junit-xml", str(folder / "tests.xml"))
+    command = _python("pytest", "-q", "-p", "no:cacheprovider", "-m", "cuda", *report, *CUDA_TESTS)
     return Step("tests", f"tests marked cuda, on {means['DEVICE']}", profile.tests, command, ("tests.xml",), means)
 
 
