@@ -131,7 +131,7 @@ class Outcome:
     Attributes:
         network, label: of it. setting: the strength as it was found, in words. refusal: why there is none.
         energy: squared change over squared norm of all convolution and linear weights. kept: share of the answers.
-        read: by attack, the share of answers that the attacked model keeps, and what was recovered by each reader.
+        read: by attack, what each reader recovered: whether the message, and log10 p of the claim.
     """
 
     network: str
@@ -260,8 +260,8 @@ def best_reader(scheme: Scheme) -> str:
 
 
 def _attacked(bench: Bench, entry: Entry, owned: Owned) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield what is read after each attack."""
-    readers = ("blind", best_reader(owned.scheme))
+    """Yield what is read after each attack; a message that comes back blind needs no better reading."""
+    best = best_reader(owned.scheme)
     for attempt in ATTEMPTS:
         attack = make_attack(attempt.attack, "study")
         others = attack.copies_needed([attempt.strength]) - 1
@@ -270,8 +270,9 @@ def _attacked(bench: Bench, entry: Entry, owned: Owned) -> Iterator[tuple[str, d
         item = next(
             attack.curve([copy.deepcopy(owned.model), *copies], [attempt.strength], bench.context(owned.scheme))
         )
-        found = {reader: owned.recovered(item.model, reader, bench.original) for reader in readers}
-        yield attempt.label, {"kept": bench.kept(item.model), **{r: list(f) for r, f in found.items()}}
+        blind = owned.recovered(item.model, "blind", bench.original)
+        better = blind if blind[0] else owned.recovered(item.model, best, bench.original)
+        yield attempt.label, {"blind": list(blind), best: list(better)}
 
 
 COLUMNS = ("encoding", "strength", "energy", "answers kept", "blind", "best reading", "lost to, best reading")
@@ -280,7 +281,7 @@ COLUMNS = ("encoding", "strength", "energy", "answers kept", "blind", "best read
 def _row(one: Outcome) -> tuple[str, ...]:
     if one.refusal:
         return (one.label, one.refusal, "-", "-", "-", "-", "-")
-    best = next(name for name in next(iter(one.read.values())) if name not in ("kept", "blind"))
+    best = next(name for name in next(iter(one.read.values())) if name != "blind")
     counts = [sum(bool(read[name][0]) for read in one.read.values()) for name in ("blind", best)]
     lost = [label for label, read in one.read.items() if not read[best][0]]
     total = len(one.read)
@@ -303,9 +304,9 @@ def page(outcomes: Sequence[Outcome], images: int, device: torch.device) -> str:
         f"# What marks in pretrained networks outlive\n\n{PAYLOAD} bits in finished ImageNet weights, without any "
         f"training. The first two lines are `cwwm embed` as it comes; the others stand at the largest strength at "
         f"which {KEPT:.0%} of the answers on {images} photo crops are kept, or are said not to be embedded. "
-        f"Attackers have the weights alone, no data: {attacks}. Blind reading takes the suspect alone; the best "
-        "reading has the unmarked original, or the marked copy to align to where an encoding cannot be read "
-        "against the original. "
+        f"Attackers have the weights alone, no data: {attacks}. Blind reading takes the suspect alone; where that "
+        "fails, the best reading has the unmarked original, or the marked copy to align to where an encoding "
+        "cannot be read against the original. "
         f"{measured_on(device)}."
     )
     return "\n\n".join([lead, *sections]) + "\n"
