@@ -215,10 +215,10 @@ def settle(bench: Bench, entry: Entry) -> tuple[Owned, str]:
         felt = bench.felt if entry.sees else None
         gain = plan_spread(bench.original, PAYLOAD, sensitivity=felt).gain
         return mark_copy(bench, entry, {"gain": gain}), f"gain {gain:.3g}"
-    return _strongest(lambda strength: mark_copy(bench, entry, {entry.strength: strength}), bench.kept, entry)
+    return strongest(lambda strength: mark_copy(bench, entry, {entry.strength: strength}), bench.kept, entry)
 
 
-def _strongest(
+def strongest(
     mark: Callable[[float], Owned], kept: Callable[[nn.Module], float], entry: Entry
 ) -> tuple[Owned, str]:
     """Bisect for the largest strength that keeps the answers; one that does not embed is too small."""
