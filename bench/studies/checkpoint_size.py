@@ -2,7 +2,7 @@
 
 Run it with ``python -m bench.studies.checkpoint_size -o results/checkpoint-size.md`` (some minutes; three times the
 size of the checkpoint on the disk, deleted afterwards). Each command runs in an interpreter of its own; its price
-is set beside a copy of the same bytes, synced, made between the commands.
+is set beside a copy of the same bytes, synced, made before, between and after them.
 """
 
 import ctypes
@@ -39,6 +39,7 @@ GIGABYTES = 8.0
 SHARDS = 5
 WIDTH, INNER, KEYS, VOCABULARY = 3072, 8192, 1024, 128_256  # of a transformer with three billion weights
 SMALL = 5000
+REPEATS = 3  # of embedding, in turn with copies
 MESSAGE = ("--message", "it is mine")
 CLASSIFIER = ("--scheme", "protected-cwc", "--carrier", "classifier", "--budget-depth", "1")
 PAGE = mmap.PAGESIZE
@@ -198,8 +199,7 @@ def measured_large(folder: Path, gigabytes: float, *, wide: bool) -> Iterator[Li
     for label, options, reading in (("classifier", CLASSIFIER, ()), ("wide", (), ("--original", model))):
         if options or wide:
             yield from _marked(name, label, model, marked, key, options, reading)
-            for path in (marked, *folder.glob("marked.*")):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            _delete_marked(marked)
     yield Line(name, "inspect", run("-m", "cwwm.cli", "inspect", model))
 
 
@@ -207,11 +207,12 @@ def _marked(
     name: str, label: str, model: Path, marked: Path, key: Path, options: Sequence[str], reading: Sequence[object]
 ) -> Iterator[Line]:
     """Yield the lines of a mark in one carrier."""
-    copies = [copy_seconds(model)]
-    embed = run("-m", "cwwm.cli", "embed", model, "--key", key, *MESSAGE, *options, "-o", marked)
-    copies.append(copy_seconds(model))
-    ratio = f"{embed.wall / median(copies):.2f} times a copy, of {' and '.join(f'{c:.1f}' for c in copies)} s"
-    yield Line(name, f"embed, {label}", embed, ratio)
+    copies, embeds = [copy_seconds(model)], list[Usage]()
+    for _ in range(REPEATS):
+        _delete_marked(marked)
+        embeds.append(run("-m", "cwwm.cli", "embed", model, "--key", key, *MESSAGE, *options, "-o", marked))
+        copies.append(copy_seconds(model))
+    yield Line(name, f"embed, {label}", _median(embeds), _ratio([one.wall for one in embeds], copies))
     evict(marked)
     before = resident(marked)
     extract = run("-m", "cwwm.cli", "extract", marked, "--key", key, *reading)
@@ -220,6 +221,23 @@ def _marked(
     yield Line(name, f"extract, {label}", extract, told)
     claim = ("--mark", f"{marked}.mark.json", "--commitment", f"{marked}.commitment.json", "--key", key, *MESSAGE)
     yield Line(name, f"verify, {label}", run("-m", "cwwm.cli", "verify", marked, *claim, *reading))
+
+
+def _delete_marked(marked: Path) -> None:
+    """Delete a marked folder, its mark and its commitment, so that the next one finds the memory free of them."""
+    for path in marked.parent.glob(f"{marked.name}*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _median(usages: Sequence[Usage]) -> Usage:
+    """Return the usage of median wall time of an odd number."""
+    return sorted(usages, key=lambda one: one.wall)[len(usages) // 2]
+
+
+def _ratio(embeds: Sequence[float], copies: Sequence[float]) -> str:
+    """Return how many times a copy embedding takes, with the seconds of all, in words."""
+    told = [", ".join(f"{seconds:.1f}" for seconds in some) for some in (embeds, copies)]
+    return f"{median(embeds) / median(copies):.2f} times a copy: {told[0]} s, in turn with copies of {told[1]} s"
 
 
 def measured_small(folder: Path, tensors: int) -> Iterator[Line]:
@@ -255,11 +273,12 @@ def page(lines: Sequence[Line], base: Usage, beside: str) -> str:
         "# What marking takes on large checkpoints\n\n"
         "Normal weights in bfloat16, 256 bits: `wide` is the default scheme, which marks all layers and is read "
         "against the original; `classifier` is protected-cwc in the last layer, read blind. Each command runs "
-        f"once in an interpreter of its own, with one torch thread; importing takes {base.wall:.1f} s, "
-        f"{base.processor:.1f} s of a processor and {base.anonymous / 1e6:,.0f} MB: wall and memory are left out "
+        f"in an interpreter of its own, with one torch thread, embedding {REPEATS} times; importing takes "
+        f"{base.wall:.1f} s, {base.processor:.1f} s of a processor and {base.anonymous / 1e6:,.0f} MB: wall and "
+        "memory are left out "
         "of *beyond imports* and of "
         "*anonymous memory* (the most that was seen; pages of files are not in it). A copy is one of the same "
-        "files, with fsync, right before and after. Before `extract` the files are "
+        "files, with fsync, before, between and after; the line is of the median. Before `extract` the files are "
         f"evicted from memory. {beside}{measured_on(torch.device('cpu'))}.\n\n{table}\n"
     )
 

@@ -8,6 +8,7 @@ import contextlib
 import json
 import math
 import mmap
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -180,7 +181,7 @@ class CopiedWeights(FileWeights):
         """Start to copy `source` to `target`; BadInput as `FileWeights`."""
         super().__init__(source)
         self._target = target
-        self._copying: Future[None] | None = worker.submit(copy_bytes, source, target)
+        self._copying: Future[None] | None = worker.submit(_copy_synced, source, target)
 
     def write(self, name: str, index: Tensor, values: Tensor) -> None:
         """Write entries into the copy; tensors read from now on are the copy's."""
@@ -199,6 +200,13 @@ class CopiedWeights(FileWeights):
         self._copying = None
         with self._target.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_WRITE)
+
+
+def _copy_synced(source: Path, target: Path) -> None:
+    """Copy a file and write it through to the disk, while others are still read and copied."""
+    copy_bytes(source, target)
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _validate(path: Path) -> None:
