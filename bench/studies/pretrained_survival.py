@@ -43,6 +43,7 @@ from cwwm.weights.view import TensorWeights, as_weights
 NETWORKS = (LITE0, MOBILENET)
 PAYLOAD, KEPT, STEPS = 256, 0.98, 6
 IMAGES = 250
+FURTHER = range(50, 56)  # numbers of further marks of a default line; those of averaged copies are small
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ class Outcome:
     Attributes:
         network, label: of it. setting: the strength as it was found, in words. refusal: why there is none.
         energy: squared change over squared norm of all convolution and linear weights. kept: share of the answers.
+        further: the same of further marks under other keys, where the gain was not chosen by it.
         read: by attack, what each reader recovered: whether the message, and log10 p of the claim.
     """
 
@@ -140,6 +142,7 @@ class Outcome:
     refusal: str = ""
     energy: float = 0.0
     kept: float = 0.0
+    further: Sequence[float] = ()
     read: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -205,6 +208,13 @@ def mark_copy(bench: Bench, entry: Entry, parameters: Mapping[str, Any], number:
     return Owned(model, scheme, key, mark, bits, TensorWeights(state_of(model)))
 
 
+def further_kept(bench: Bench, entry: Entry, owned: Owned) -> tuple[float, ...]:
+    """Return the answers kept by further marks like one; none of an entry whose strength they chose."""
+    parameters = dict(owned.mark.parameters)
+    numbers = () if entry.strength else FURTHER
+    return tuple(bench.kept(mark_copy(bench, entry, parameters, number).model) for number in numbers)
+
+
 def settle(bench: Bench, entry: Entry) -> tuple[Owned, str]:
     """Return the marked copy of an entry and its strength in words.
 
@@ -250,8 +260,8 @@ def outcome(bench: Bench, entry: Entry) -> Outcome:
         return Outcome(name, entry.label, refusal=str(refusal))
     everything = Carrier.choose(as_weights(bench.model), "all")
     energy = relative_change(as_weights(bench.model), as_weights(owned.model), everything)
-    read = dict(_attacked(bench, entry, owned))
-    return Outcome(name, entry.label, setting, "", energy, bench.kept(owned.model), read)
+    further, read = further_kept(bench, entry, owned), dict(_attacked(bench, entry, owned))
+    return Outcome(name, entry.label, setting, "", energy, bench.kept(owned.model), further, read)
 
 
 def best_reader(scheme: Scheme) -> str:
@@ -286,9 +296,17 @@ def _row(one: Outcome) -> tuple[str, ...]:
     lost = [label for label, read in one.read.items() if not read[best][0]]
     total = len(one.read)
     return (
-        one.label, one.setting, f"{one.energy:.1e}", f"{one.kept:.1%}", f"{counts[0]} of {total}",
+        one.label, one.setting, f"{one.energy:.1e}", _kept(one), f"{counts[0]} of {total}",
         f"{counts[1]} of {total} ({best})", ", ".join(lost) or "nothing",
     )  # fmt: skip
+
+
+def _kept(one: Outcome) -> str:
+    """Return the answers kept: of several marks the mean, the least and the most."""
+    if not one.further:
+        return f"{one.kept:.1%}"
+    kept = [one.kept, *one.further]
+    return f"{sum(kept) / len(kept):.1%} ({min(kept):.1%} to {max(kept):.1%})"
 
 
 def page(outcomes: Sequence[Outcome], images: int, device: torch.device) -> str:
@@ -302,8 +320,10 @@ def page(outcomes: Sequence[Outcome], images: int, device: torch.device) -> str:
     attacks = ", ".join(attempt.label for attempt in ATTEMPTS)
     lead = (
         f"# What marks in pretrained networks outlive\n\n{PAYLOAD} bits in finished ImageNet weights, without any "
-        f"training. The first two lines are `cwwm embed` as it comes; the others stand at the largest strength at "
-        f"which {KEPT:.0%} of the answers on {images} photo crops are kept, or are said not to be embedded. "
+        f"training. The first two lines are `cwwm embed` as it comes, with the answers kept by "
+        f"{1 + len(FURTHER)} marks of different keys: mean, least and most. The others stand at the "
+        f"largest strength at which {KEPT:.0%} of the answers on {images} photo crops are kept, or are said "
+        "not to be embedded. "
         f"Attackers have the weights alone, no data: {attacks}. Blind reading takes the suspect alone; where that "
         "fails, the best reading has the unmarked original, or the marked copy to align to where an encoding "
         "cannot be read against the original. "

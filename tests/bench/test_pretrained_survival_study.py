@@ -65,12 +65,14 @@ def test_the_table_counts_what_each_reading_brings_back() -> None:
     }
     network = "tf_efficientnet_lite0"
     outcomes = [
-        Outcome(network, "sign", "strength 1", "", 1e-3, 0.984, read),
+        Outcome(network, "cwwm embed", "gain 0.0045", "", 1e-5, 0.98, (0.97, 1.0, 0.97), read),
+        Outcome(network, "sign", "strength 1", "", 1e-3, 0.984, (), read),
         Outcome(network, "cwc", refusal="not embedded with 98% of the answers kept"),
     ]
     rows = [line for line in page(outcomes, 250, torch.device("cpu")).splitlines() if line.startswith("| ")]
     cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows[1:]]
-    assert cells[0] == [
+    assert cells[0][:4] == ["cwwm embed", "gain 0.0045", "1.0e-05", "98.0% (97.0% to 100.0%)"]
+    assert cells[1] == [
         "sign", "strength 1", "1.0e-03", "98.4%", "1 of 3", "2 of 3 (aligned)", "noise 0.05",
     ]  # fmt: skip
-    assert cells[1] == ["cwc", "not embedded with 98% of the answers kept", "-", "-", "-", "-", "-"]
+    assert cells[2] == ["cwc", "not embedded with 98% of the answers kept", "-", "-", "-", "-", "-"]
