@@ -43,14 +43,16 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup bench test test-programs test-slow test-lowest check-results fuzz kills golden portable nightly export nightly-speed perf gpu \
+.PHONY: help setup bench test test-programs test-slow test-lowest check-results results fuzz kills golden portable nightly export nightly-speed perf gpu \
 	lint docs coverage wheels screenshots clean
 
 help:
 	@echo "make bench      set up, run suite smoke (SUITE=...) and print its leaderboard; DEVICE=auto|cpu|cuda"
 	@echo "make test       set up and run the quick tests in JOBS=auto processes (0: in one)"
 	@echo "make test-programs  tests that run whole commands; make test-slow  those that take minutes"
-	@echo "make check-results  whether committed tables, pages and claims follow from their records, and golden cells are equal"
+	@echo "make check-results  whether committed tables, pages and claims follow from their records; warns of those of older source"
+	@echo "make results    published suites and studies that are not of this source, the first first, within BUDGET=4h; JOBS=2,"
+	@echo "                ENGINE=ray|slurm, NAMES=\"encodings-pilot hosts\"; what is left is said, and goes on the next time"
 	@echo "make fuzz       every reader of files against N=100000 changed files from SEED=0 on; TARGETS=torch for some"
 	@echo "make golden     rows of the golden cells again, to be committed where they were meant to change"
 	@echo "make portable   digests of portable numerics against the committed ones; with QEMU also on emulated processors"
@@ -100,6 +102,12 @@ test-slow: setup
 
 check-results: setup
 	$(PYTEST) -m "results and not slow"
+	$(BIN)/cwwm-bench results --warn
+
+# without BUDGET until all is done; suites in as many processes as JOBS says, studies in one
+results: setup
+	$(BIN)/cwwm-bench results $(NAMES) $(if $(filter file,$(origin BUDGET)),,--budget $(BUDGET)) \
+		$(if $(filter auto,$(JOBS)),,--jobs $(JOBS)) $(if $(ENGINE),--engine $(ENGINE))
 
 fuzz: setup
 	N=$(N) SEED=$(SEED) OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(TARGETS)

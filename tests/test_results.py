@@ -1,13 +1,15 @@
 """Committed tables follow from the committed records beside them, by the code as it is."""
 
 import csv
-import re
-import warnings
 from pathlib import Path
 
 import pytest
 
 from bench.cli.app import app
+from bench.published.entries import Entry, read_published
+from bench.published.facts import ARCHIVED, facts_of
+from bench.published.provenance import file_digest, read_provenance
+from bench.published.readme import readme_text
 from bench.records.store import RecordStore
 from bench.studies.ranking_change import app as ranking_change
 from bench.verification.rebuild import rebuilt
@@ -17,6 +19,7 @@ pytestmark = pytest.mark.results
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 KINDS = ("*/cells", "*/records.jsonl.xz", "baseline/*/records.jsonl.xz")
+PUBLISHED = read_published(RESULTS)
 FOLDERS = sorted({path.parent for kind in KINDS for path in RESULTS.glob(kind)})
 
 
@@ -26,40 +29,60 @@ def test_committed_tables_follow_from_their_records(folder: Path, capsys: pytest
     assert "all is well" in capsys.readouterr().out
 
 
-def labels() -> dict[Path, str]:
-    """Return the last cell of each line of results/README.md, by the folders that it links to."""
-    lines = [line for line in (RESULTS / "README.md").read_text().splitlines() if line.startswith("| [")]
-    return {
-        RESULTS / folder: line.strip(" |").rpartition("|")[2].strip()
-        for line in lines
-        for folder in re.findall(r"\]\((\S+)/leaderboard\.md\)", line)
-    }
-
-
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_results_are_called_archived_where_they_are_of_older_source(folder: Path) -> None:
-    """Older: for some record this source, on the machine and with the versions of its own, would make another.
+def test_no_results_are_called_archived_that_this_source_gives(folder: Path) -> None:
+    """Of older source: for some record this source, on the machine and with the versions of its own, makes another.
 
-    A note that is not true fails; a note that is missing since the last edit of the source is a warning.
+    That a note is missing since the last edit of the source fails nothing: `cwwm-bench results --warn` says so.
     """
     record_store = RecordStore(folder)
     found = (rebuilt(record, {}) for record in record_store.records())
-    older = any(isinstance(one, str) or one.older for one in found)
-    assert older or record_store.archived is None, "pack the new run, whose run.json has no note"
-    word = "present" if record_store.archived is None else "archived"
-    assert labels()[folder] == word, f"in results/README.md write '{word}' in its line"
-    if older and record_store.archived is None:
-        warnings.warn(f"{folder} is of older source: cwwm-bench archive {folder} --reason TEXT", stacklevel=1)
+    if record_store.archived is not None:
+        assert any(isinstance(one, str) or one.older for one in found), (
+            "pack the new run, whose run.json has no note"
+        )
+
+
+def test_the_page_of_results_is_what_its_list_and_their_files_say() -> None:
+    assert (RESULTS / "README.md").read_text() == readme_text(PUBLISHED), "cwwm-bench results --readme"
+
+
+def test_everything_that_is_published_is_listed_and_there() -> None:
+    listed = {RESULTS / entry.result for entry in PUBLISHED.entries}
+    assert not [path for path in listed if not path.exists()]
+    pages = {*RESULTS.glob("*.md"), *(path.with_suffix(".md") for path in RESULTS.glob("*.png"))}
+    assert {*pages, *FOLDERS, RESULTS / "gpu"} - {RESULTS / "README.md"} <= listed
+    text = (RESULTS / "README.md").read_text()
+    assert all(f"({path.relative_to(RESULTS)})" in text for path in RESULTS.glob("*.png"))
+
+
+@pytest.mark.parametrize("entry", [e for e in PUBLISHED.entries if e.study], ids=lambda entry: entry.result)
+def test_every_page_has_a_provenance_that_is_of_it(entry: Entry) -> None:
+    made = read_provenance(RESULTS, entry)
+    assert made is not None
+    assert made.page == file_digest(RESULTS / entry.result), (
+        f"cwwm-bench results {entry.result} makes page and note"
+    )
+
+
+def test_every_study_has_its_page_and_each_option_that_keeps_measurements_is_known() -> None:
+    studies = {entry.study: entry for entry in PUBLISHED.entries if entry.study}
+    modules = {path.stem: path.read_text() for path in (RESULTS.parent / "bench" / "studies").glob("*.py")}
+    unpublished = {name for name, text in modules.items() if "def study(" in text} - studies.keys()
+    assert unpublished == {"pretrained_survival"}  # its page is being measured
+    for name, entry in studies.items():
+        options = {f"--{option}" for option in ("kept", "cache") if f"    {option}: Annotated" in modules[name]}
+        assert options == ({entry.keeps} if entry.keeps else set()), name
 
 
 def test_archived_pages_say_so_at_their_head() -> None:
-    lines = (RESULTS / "README.md").read_text().splitlines()
-    pages = {m[1]: m[2] for line in lines if (m := re.match(r"\| \[\S+\]\((\S+\.md)\).*\| ([a-z ]+) \|$", line))}
-    studies = {name: label for name, label in pages.items() if "/" not in name}
-    pages_here = {path.name for path in RESULTS.glob("*.md")} - {"README.md"}
-    assert studies.keys() == pages_here, "give each page a line in results/README.md"
-    noted = {name for name in studies if (RESULTS / name).read_text().split("\n")[2].startswith("> Archived on ")}
-    assert noted == {name for name, label in studies.items() if label == "archived"} - {"compression.md"}
+    """But one that is derived from archived records, which say it themselves."""
+    pages = [entry for entry in PUBLISHED.entries if entry.result.endswith(".md")]
+    archived = {entry.result for entry in pages if facts_of(entry, RESULTS).source == ARCHIVED}
+    noted = {
+        e.result for e in pages if (RESULTS / e.result).read_text().split("\n")[2].startswith("> Archived on ")
+    }
+    assert noted == archived - {"compression.md"}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli import exports, regression
+from bench.cli import exports, regression, results
 from bench.cli.engines import Address, Engine, Shared, Slots, Slurm, wanted
 from bench.cli.options import (
     RUNS,
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from types import FrameType
 
-    import torch
-
     from bench.records.store import RecordStore
     from bench.suite import AttackEntry, SchemeEntry, Suite
     from bench.suite.cell import Cell
@@ -67,6 +65,7 @@ app = typer.Typer(
 )
 app.add_typer(regression.app)  # without a name: its commands stand beside these
 app.add_typer(exports.app)
+app.add_typer(results.app)
 _REASONS = 50  # why a folder is not accepted, that check prints
 
 
@@ -89,9 +88,10 @@ def plan(
 
     These follow from what similar cells took in runs below results/runs, or into the same folder, on this hardware.
     """
+    from bench.execution.estimate import core_hours
     from bench.records.store import RecordStore
     from bench.suite.expand import cells, pending
-    from bench.support.environment import choose_device, prepare
+    from bench.support.environment import choose_device, hardware, prepare
 
     chosen = chosen_suite(suite, model, scheme, attack, seeds, payload, plugin)
     where = choose_device(device)
@@ -114,7 +114,7 @@ def plan(
     show(f"{len(todo)} cells, {recorded} of them recorded in {record_store.folder}")
     if left:
         most = "at most, for it stops where an attack decides: " if chosen.stop else ""
-        show(most + _core_hours(left, record_store, where, threads))
+        show(most + core_hours(left, RUNS, record_store.folder, hardware(where), threads))
     return DONE
 
 
@@ -485,16 +485,6 @@ def _print_cut(cut: "Sequence[Cell]") -> None:
     rows = [(r["seed"], r["scheme"], r["payload"], r["model"], ", ".join(r["attacks"])) for r in cut_rows(cut)]
     if rows:
         print_table(("seed", "scheme", "bits", "model", "attacks"), rows, f"{len(cut)} cells cut by the budget")
-
-
-def _core_hours(left: "list[Cell]", record_store: "RecordStore", device: "torch.device", threads: int) -> str:
-    from bench.execution.estimate import durations_below, estimate
-    from bench.execution.time_budget import DURATIONS
-    from bench.support.artifact_store import ArtefactStore
-    from bench.support.environment import hardware
-
-    known = durations_below(RUNS, record_store.folder / DURATIONS, hardware(device))
-    return estimate(left, known, ArtefactStore(record_store.folder / "artefacts")).text(threads)
 
 
 def _attack_rows(suite: "Suite", todo: "list[Cell]") -> list[tuple[str, str, str, str]]:

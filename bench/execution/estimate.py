@@ -49,6 +49,12 @@ def durations_below(folder: Path, path: Path, hardware: str) -> Durations:
     return known
 
 
+def core_hours(left: Sequence[Cell], runs: Path, folder: Path, hardware: str, threads: int = 1) -> str:
+    """Return in words what cells will take that go into a folder, by what is known of all runs below `runs`."""
+    known = durations_below(runs, folder / DURATIONS, hardware)
+    return estimate(left, known, ArtefactStore(folder / "artefacts")).text(threads)
+
+
 def estimate(cells: Sequence[Cell], durations: Durations, store: ArtefactStore) -> Estimate:
     """Return how long cells take in this order; a model that one of them makes is there for the next.
 

@@ -13,7 +13,7 @@ from bench.execution.model_factory import ModelFactory
 from bench.execution.preflight import preflight
 from bench.execution.progress import STOPPED, RunProgress, read_progress
 from bench.execution.skipping import Skip, SkipDecided, skip_none
-from bench.execution.time_budget import DURATIONS, Durations, TimeBudget, by_importance, cut_rows
+from bench.execution.time_budget import DURATIONS, Durations, TimeBudget, by_importance, write_cut
 from bench.records.store import RecordStore
 from bench.suite import Suite
 from bench.suite.cell import Cell
@@ -22,7 +22,6 @@ from bench.suite.stopping import Stopping
 from bench.support.artifact_store import ArtefactStore
 from bench.support.environment import hardware
 from cwwm.support.errors import BadInput
-from cwwm.support.files import write_json
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ def run_suite(suite: Suite, cells: Sequence[Cell], record_store: RecordStore, me
         else:
             cut = _run(waiting, suspects, Executors(record_store, means, skip), progress)
     record_store.ensure_in_place()
-    write_json(record_store.folder / "cut.json", {"cells": cut_rows(cut)})
+    write_cut(record_store.folder, cut)
     run = len(waiting) - len(cut) - progress.unneeded
     return Outcome(run, taken, progress.failed + given_up, cut, progress.unneeded)
 

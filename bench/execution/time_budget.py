@@ -23,6 +23,7 @@ from cwwm.support.files import read_json, write_json
 _Cell = tuple[Name, Name, Positive, Name, Name, Amount]  # a kind, and the seconds that it took
 
 DURATIONS = "durations.json"  # name of the file in the folder of a run
+CUT = "cut.json"  # of what its budget cut
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _KEPT = 5  # durations of the latest cells of a kind; the longest of them is what the next may take
 
@@ -190,3 +191,13 @@ def cut_rows(cut: Sequence[Cell]) -> list[Mapping[str, Any]]:
         {"seed": seed, "scheme": scheme, "payload": payload, "model": model, "attacks": attacks}
         for (seed, scheme, payload, model), attacks in rows.items()
     ]
+
+
+def write_cut(folder: Path, cut: Sequence[Cell]) -> None:
+    """Note in the folder of a run what its budget cut."""
+    write_json(folder / CUT, {"cells": cut_rows(cut)})
+
+
+def read_cut(folder: Path) -> int:
+    """Return how many cells the last run into a folder cut."""
+    return sum(len(row["attacks"]) for row in read_json(folder / CUT, "list of what was cut")["cells"])

@@ -7,6 +7,7 @@ from typing import Annotated
 import torch
 import typer
 
+from bench.published.provenance import note_page
 from bench.support.environment import hardware
 from cwwm.support.errors import BadInput
 from cwwm.support.files import write_atomic
@@ -28,6 +29,7 @@ def measured_on(device: torch.device) -> str:
 
 
 def publish(text: str, output: Path) -> None:
-    """Print a page and write it."""
+    """Print a page, write it, and note where it comes from if it is published there."""
     write_atomic(output, text.encode())
+    note_page(output)
     print(text)

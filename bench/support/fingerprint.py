@@ -47,6 +47,7 @@ STOPS = {
     "bench.support.environment:environment": "environment",
     "bench.support.environment:OthersLoad": "load",
     "cwwm.support.timing:Stopwatch": "stopwatch",
+    "bench.published.provenance:note_page": "provenance of the page",
     "cwwm.support.progress:tell": TOLD,
 }
 
@@ -90,12 +91,25 @@ class Fingerprints:
 
     def reached(self, roots: Iterable[str]) -> set[str]:
         """Return the definitions that count, as ``module:name``."""
+        return set(map(str, self._reached(roots)))
+
+    def texts(self, roots: Iterable[str], within: str | tuple[str, ...] = "") -> set[str]:
+        """Return what the definitions that count are made of beside others: constants, and labels of what stops.
+
+        Args:
+            roots: as of `reached`. within: only definitions of modules whose names begin so.
+        """
+        found = [definition for definition in self._reached(roots) if definition.module.startswith(within)]
+        parts = (part for definition in found for part in self._definitions.parts(definition))
+        return {part for part in parts if isinstance(part, str)}
+
+    def _reached(self, roots: Iterable[str]) -> set[Definition]:
         waiting, found = [self._definitions.find(name) for name in roots], set()
         while waiting:
             if (definition := waiting.pop()) not in found:
                 found.add(definition)
                 waiting += self._named(definition)
-        return set(map(str, found))
+        return found
 
     def _named(self, definition: Definition) -> list[Definition]:
         return [part for part in self._definitions.parts(definition) if isinstance(part, Definition)]

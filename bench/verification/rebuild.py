@@ -104,9 +104,14 @@ def cell_of(record: Record, spec: ModelSpec) -> Cell:
     scheme = SchemeEntry(made.label, written.name, written.parameters, reader=reader, finished=finished)
     levels = tuple((points, chosen) for points, chosen in made.levels or () if points is not None)
     attack = AttackEntry(made.attack_label, make_attack(made.attack, "record"), tuple(strengths), levels=levels)
-    runtime = made.host.model_dump(exclude={"model", "seed", "source", "weights"}, exclude_unset=True)
+    runtime = conditions_of(record)
     weights = made.host.weights if isinstance(made, UntrainedRecipe) else None
     return Cell(MarkSpec(HostSpec(spec, made.host.seed, runtime, weights), scheme, made.payload), attack)
+
+
+def conditions_of(record: Record) -> Json:
+    """Return the conditions that a record was made under: versions, device, threads, numerics, processor."""
+    return record.recipe.host.model_dump(exclude={"model", "seed", "source", "weights"}, exclude_unset=True)
 
 
 def _under(cell: Cell, runtime: Mapping[str, Any]) -> Cell:

@@ -1,0 +1,1 @@
+"""What is published below results/: which command makes each result, whether it is of this source, and runs it."""

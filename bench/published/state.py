@@ -1,0 +1,94 @@
+"""Whether a published result is of the source as it is: by the records of a suite, by what a study's page noted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.published.entries import Entry, Published
+from bench.published.provenance import Provenance, file_digest, read_provenance, reads_digest
+from bench.published.study_source import study_source
+from bench.records.store import RecordStore
+from bench.suite.cell import Cell
+from bench.suite.expand import cells, pending
+from bench.verification.rebuild import conditions_of
+from cwwm.support.errors import BadInput
+
+FRESH = "of this source"
+
+
+@dataclass(frozen=True)
+class State:
+    """How a result stands.
+
+    Attributes:
+        told: in words. fresh: whether this source gives it; of a command that a person runs nobody knows.
+        left: of a suite, the cells whose published records are missing or of other source.
+        blocked: whether it cannot be run as things are; `told` says what is to be done first.
+    """
+
+    told: str
+    fresh: bool = False
+    left: Sequence[Cell] = ()
+    blocked: bool = False
+
+    @property
+    def stale(self) -> bool:
+        """Say whether it is known not to be of this source, or not known to be."""
+        return not self.fresh
+
+
+def state_of(entry: Entry, published: Published) -> State:
+    """Return how a result stands; what is wrong with its files or its suite is told, not raised."""
+    try:
+        if entry.suite:
+            return _suite_state(entry, published.folder)
+        return _study_state(entry, published.folder) if entry.study else State(_by_hand(entry), fresh=True)
+    except BadInput as error:
+        return State(str(error), blocked=True)
+
+
+def planned(entry: Entry, store: RecordStore) -> list[Cell]:
+    """Return the cells that an entry's suite has today, under the conditions of the records that are there.
+
+    Raises:
+        BadInput: where calibration is missing, or the suite does not know a name of the entry.
+    """
+    first = next((store.read(identity) for identity in store.identities()), None) if store.exists else None
+    return cells(entry.narrowed(), {} if first is None else conditions_of(first))
+
+
+def _suite_state(entry: Entry, folder: Path) -> State:
+    store = RecordStore(folder / entry.result)
+    todo = planned(entry, store)
+    left = pending(todo, store, stop=entry.narrowed().stop) if store.exists else todo
+    if not left:
+        return State(FRESH, fresh=True)
+    note = " (archived)" if store.archived else ""
+    return State(f"{len(left):,} of {len(todo):,} cells are of older source or were never run{note}", left=left)
+
+
+def _study_state(entry: Entry, folder: Path) -> State:
+    if not (folder / entry.result).exists():
+        return State("never run")
+    made = read_provenance(folder, entry)
+    if made is None:
+        return State("nothing is noted of where it comes from")
+    if made.page != file_digest(folder / entry.result):
+        return State("the page is another than the one that its provenance is of")
+    return _compared(entry, folder, made)
+
+
+def _compared(entry: Entry, folder: Path, made: Provenance) -> State:
+    if made.source is None:
+        return State("of older or unknown source")
+    if made.source != study_source(str(entry.study)):
+        return State("of older source")
+    if made.reads != reads_digest(folder, entry):
+        return State(f"what it is derived from has changed: {', '.join(entry.reads)}")
+    if made.arguments != entry.study_arguments():
+        return State("made with other arguments")
+    return State(FRESH, fresh=True)
+
+
+def _by_hand(entry: Entry) -> str:
+    return f"by hand: {entry.made}"
