@@ -69,7 +69,7 @@ def test_every_study_has_its_page_and_each_option_that_keeps_measurements_is_kno
     studies = {entry.study: entry for entry in PUBLISHED.entries if entry.study}
     modules = {path.stem: path.read_text() for path in (RESULTS.parent / "bench" / "studies").glob("*.py")}
     unpublished = {name for name, text in modules.items() if "def study(" in text} - studies.keys()
-    assert unpublished == {"pretrained_survival"}  # its page is being measured
+    assert unpublished <= {"pretrained_survival"}  # its page is being measured
     for name, entry in studies.items():
         options = {f"--{option}" for option in ("kept", "cache") if f"    {option}: Annotated" in modules[name]}
         assert options == ({entry.keeps} if entry.keeps else set()), name
