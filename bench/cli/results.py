@@ -59,9 +59,9 @@ def results(
     published = read_published(folder)
     chosen = published.named(names) if names else list(published.entries)
     if readme:
-        from bench.published.readme import write_readme
+        from bench.published.readme import readme_path, write_readme
 
-        show(f"written: {write_readme(published)}")
+        show(f"{'written' if write_readme(published) else 'as it is'}: {readme_path(published)}")
     if list_:
         _print_states(chosen, published)
     if warn:
@@ -74,7 +74,7 @@ def results(
 
 def _run(chosen: "Sequence[Entry]", published: "Published", machines: "Machines", budget: str | None) -> int:
     from bench.execution.time_budget import parse_budget
-    from bench.published.readme import write_readme
+    from bench.published.readme import readme_path, write_readme
     from bench.published.run_results import Runner
 
     deadline = None if budget is None else time.monotonic() + parse_budget(budget)
@@ -82,8 +82,8 @@ def _run(chosen: "Sequence[Entry]", published: "Published", machines: "Machines"
     for outcome in Runner(published, machines, deadline, say).run(chosen):
         say(f"{outcome.entry.result}: {outcome.kind}: {outcome.told}")
         outcomes.append(outcome)
-    if any(outcome.kind == "done" for outcome in outcomes):
-        say(f"written: {write_readme(published)}")
+    if write_readme(published):  # also what an earlier run, which was stopped, has left to be told
+        say(f"written: {readme_path(published)}")
     print_table(
         ("result", "", "why"),
         [(o.entry.result, o.kind, _with_hours(o, published, machines)) for o in outcomes if o.kind != "fresh"],

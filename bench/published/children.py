@@ -45,7 +45,7 @@ class Machines:
         """Return the command that runs an entry's suite for at most so many seconds."""
         machines = [*self.engine] or ["--jobs", str(self.jobs)]
         machines += ["--shared", f"{self.shared.rstrip('/')}/{self.folder(entry).name}"] if self.shared else []
-        budget = ["--budget", f"{seconds:.0f}s"] if seconds is not None and not self.engine else []
+        budget = ["--budget", f"{max(seconds, 1.0):.0f}s"] if seconds is not None and not self.engine else []
         out = ["--out", str(self.folder(entry))]
         return [sys.executable, "-m", "bench", "run", *entry.run_options(), *out, *machines, *budget]
 

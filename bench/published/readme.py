@@ -33,11 +33,13 @@ def readme_text(published: Published) -> str:
     return f"{before}{BEGIN}\n\n{table(published)}\n\n{END}{after}"
 
 
-def write_readme(published: Published) -> Path:
-    """Write the page, and return its path."""
-    path = readme_path(published)
-    write_atomic(path, readme_text(published).encode())
-    return path
+def write_readme(published: Published) -> bool:
+    """Write the page, and say whether it was another before."""
+    path, text = readme_path(published), readme_text(published)
+    if path.read_text(encoding="utf-8") == text:
+        return False
+    write_atomic(path, text.encode())
+    return True
 
 
 def table(published: Published) -> str:
