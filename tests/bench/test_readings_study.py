@@ -1,5 +1,6 @@
 """The study of readings: what each reading is worth follows from its records, and too few runs give no rank."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,4 @@ def test_the_suite_reads_each_mark_in_every_way_that_its_scheme_allows() -> None
         "cwc tuned",
     }
     assert set(terms_of(suite)) <= set(ways)
+    assert terms_of(replace(suite, models=())) == {}  # those of other suites' hosts are not told
