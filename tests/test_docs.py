@@ -6,24 +6,36 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
+from collections.abc import Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
 
+from bench.attacks import ATTACKS
 from bench.records.schema_page import page
 from bench.suite import suite_names
+from cwwm.schemes import SCHEMES
+from docs.registered import on_page_markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = [
     *ROOT.glob("*.md"),
-    *DOCS.glob("*.md"),
+    *DOCS.rglob("*.md"),
     *(ROOT / "examples").glob("*.md"),
     *(ROOT / "results").glob("*.md"),
 ]
 KNOWN = ("schema", "accept-baseline", "results", "restamp", "archive", "pack")  # commands that pages name
+#: what the pages of the reference ask mkdocstrings for
+DIRECTIVES = Counter(
+    name
+    for page in (DOCS / "reference").glob("*.md")
+    for name in re.findall(r"^::: (\S+)$", page.read_text(), re.M)
+)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -46,9 +58,11 @@ def test_links_of_every_page_lead_somewhere(path: Path) -> None:
 
 def site(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     """Build a small site of this one's making, whose first page has this text."""
-    for name in ("mkdocs.yml", "docs/linked_files.py"):
-        (folder / name).parent.mkdir(exist_ok=True)
+    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+    (folder / "docs").mkdir()
+    for name in config["hooks"]:
         shutil.copy(ROOT / name, folder / name)
+    (folder / "mkdocs.yml").write_text(yaml.safe_dump({key: config[key] for key in config.keys() - {"nav"}}))
     (folder / "results").mkdir()
     (folder / "results" / "a.md").write_text("# A\n\n## Rows\n\n[back](../docs/index.md) [b](b.csv)\n")
     (folder / "results" / "b.csv").write_text("x\n")
@@ -73,6 +87,24 @@ def test_the_site_refuses_broken_links(tmp_path: Path) -> None:
     done = site(tmp_path, " ".join(f"[a]({link})" for link in broken))
     assert done.returncode == 1
     assert [link for link in broken if f"'{link.removeprefix('../')}'" not in done.stderr] == []
+
+
+@pytest.mark.parametrize(
+    "package", ["cwwm", "cwwm.schemes", "cwwm.testing", "bench", "bench.attacks", "bench.testing"]
+)
+def test_the_reference_has_every_public_name(package: str) -> None:
+    module = import_module(package)
+    public = [getattr(module, name) for name in module.__all__]
+    named = {f"{one.__module__}.{one.__qualname__}" for one in public if hasattr(one, "__qualname__")}
+    assert named
+    assert named <= DIRECTIVES.keys()
+    assert all(DIRECTIVES[name] == 1 for name in named), "once, on one page"
+
+
+@pytest.mark.parametrize(("what", "registry"), [("schemes", SCHEMES), ("attacks", ATTACKS)])
+def test_the_reference_has_every_scheme_and_attack(what: str, registry: Mapping[str, type[object]]) -> None:
+    written = on_page_markdown((DOCS / "reference" / f"{what}.md").read_text())
+    assert {name for name in registry if f"\n### `{name}`\n" in written} == registry.keys()
 
 
 def test_the_page_on_records_is_what_the_schema_says() -> None:

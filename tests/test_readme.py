@@ -1,85 +1,78 @@
-"""Every command of the README runs, in its order; what it shows is what the code wrote."""
+"""Every command of the README runs, pasted one after the other in a fresh folder; it is short and leads on."""
 
 import re
-import shlex
+import sysconfig
+import venv
 from pathlib import Path
 
 import pytest
-import torch
 
-import bench.cli.app
-import cwwm.cli.app
 from bench.models.registry import ZOO_VARIABLE
-from cwwm.schemes import SCHEMES
-from cwwm.support.console import run_app
-from cwwm.weights.checkpoint import save_tensors
+from tests.built_wheel import ROOT, installed_wheel
+from tests.hurried_zoo import hurried
+from tests.pages import Block, Reader, blocks
 
-pytestmark = pytest.mark.programs
-
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
-COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines()]
-PROGRAMS = {"cwwm": cwwm.cli.app.app, "cwwm-bench": bench.cli.app.app}
+ACTIVATE = ". .venv/bin/activate"
+MOST_LINES = 150
 
 
-def hurried(path: Path) -> Path:
-    """Write the zoo with small images and one epoch a phase, which say as well whether a command runs."""
-    zoo = re.sub(r"\bepochs: \d+", "epochs: 1", (ROOT / "models.yaml").read_text())
-    path.write_text(re.sub(r"\bsize: 32\b", "size: 16", zoo))
-    return path
+def commands() -> list[str]:
+    """Return what is pasted: a line of a block, or one with the text that is fed to it."""
+    text = "".join(block.text for block in blocks(README) if block.language == "sh")
+    return [found[0] for found in re.finditer(r"^.*<<'END'\n(?:.*\n)*?END$|^.+$", text, re.M)]
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_the_commands_of_the_readme_run_one_after_the_other(
-    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def environment(folder: Path, site: Path) -> None:
+    """Make the .venv that `make bench` leaves: the wheel's commands, and the packages of this interpreter."""
+    venv.create(folder / ".venv", symlinks=True)
+    home = {"base": str(folder / ".venv"), "platbase": str(folder / ".venv")}
+    packages = Path(sysconfig.get_path("purelib", "venv", home))
+    shim = "import cwwm.support.torchvision_shim as shim; shim.install()"  # as `import bench` does, for timm alone
+    packages.joinpath("here.pth").write_text(f"{site}\n{sysconfig.get_path('purelib')}\n{shim}\n")
+    for program in (site / "bin").glob("cwwm*"):
+        text = program.read_text().partition("\n")[2]
+        pasted = folder / ".venv" / "bin" / program.name
+        pasted.write_text(f"#!{folder / '.venv' / 'bin' / 'python'}\n{text}")
+        pasted.chmod(0o755)
+
+
+@pytest.mark.programs
+def test_commands_are_pasted_one_by_one_in_a_fresh_folder(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Each finds what those before it wrote, beside a checkpoint to mark."""
-    torch.manual_seed(0)
-    save_tensors({f"layer{i}.weight": torch.randn(512, 512) for i in range(3)}, tmp_path / "model.safetensors")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(ZOO_VARIABLE, str(hurried(tmp_path / "models.yaml")))
-    commands = [shlex.split(line) for line in COMMANDS if line.startswith(f"{program} ")]
-    assert len(commands) > 5
-    for _, *arguments in commands:
-        code, said = run_app(PROGRAMS[program], program, arguments), capsys.readouterr()
-        assert code == 0, (arguments, said.out, said.err)
-        assert said.out, arguments
+    environment(tmp_path, installed_wheel(tmp_path_factory))
+    zoo = {ZOO_VARIABLE: str(hurried(tmp_path / "quick.yaml")), "PYTHONPATH": "", "PYTHONNOUSERSITE": "1"}
+    reader = Reader(tmp_path, tmp_path, zoo, quiet=False)  # its commands are found by what is pasted alone
+    pasted = [command for command in commands() if not command.startswith("make ")]
+    first, *others = pasted
+    assert first == ACTIVATE
+    said = {command: reader.prints(Block("sh", "", f"{ACTIVATE}\n{command}", None)) for command in others}
+    (verdict,) = [text.splitlines()[-1] for command, text in said.items() if command.startswith("cwwm verify")]
+    assert verdict.startswith("proven: p = ")
+    nights = [command for command in pasted if command.startswith("cwwm-bench nightly")]
+    assert len(nights) == 2, "the second one is compared with the first"
+    assert {command.split()[0] for command in others} == {"cat", "cwwm", "cwwm-bench", "python"}
+    for made in ("marked.commitment.json", "out/leaderboard.html", "results/baseline/mine/accepted.json"):
+        assert (tmp_path / made).stat().st_size
 
 
 def test_make_targets_are_run_by_ci() -> None:
-    targets = [line.split()[1] for line in COMMANDS if line.startswith("make")]
+    targets = [command.split()[1] for command in commands() if command.startswith("make ")]
     assert targets == ["bench", "test"]
     assert all(f"make {target}" in (ROOT / ".ci" / "run").read_text() for target in targets)
-    assert {line.split()[0] for line in COMMANDS} == {"make", "cwwm", "cwwm-bench"}
 
 
-def test_the_python_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    torch.manual_seed(0)
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.S)
-    exec(compile(example, "README.md", "exec"), {})
-    whole, verdict, *table = capsys.readouterr().out.splitlines()
-    assert whole == "True"
-    assert verdict.startswith("proven: p = 1e-")
-    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in table if line.startswith("| ")][1:]
-    assert [row[:2] for row in rows] == [
-        ["(none)", "-"],
-        ["magnitude", "0.5"],
-        ["magnitude", "0.9"],
-        ["noise", "0.2"],
-    ]
-    assert {row[2] for row in rows} == {"yes"}
+def test_it_is_for_a_first_reader() -> None:
+    assert len(README.splitlines()) <= MOST_LINES
+    assert len(re.findall(r"^!\[", README, re.M)) == 1, "one picture"
 
 
-def test_the_table_of_encodings_has_every_scheme() -> None:
-    (section,) = re.findall(r"^## The encodings\n(.*?)^## ", README, re.S | re.M)
-    cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
-    assert {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)} == set(SCHEMES)
-
-
-def test_the_excerpt_is_what_the_leaderboard_says() -> None:
-    (excerpt,) = re.findall(r"<!-- excerpt of \S+ -->\n(.*?)<!-- end", README, re.S)
-    assert excerpt.strip()
-    assert excerpt.strip() in (ROOT / "results" / "smoke" / "leaderboard.md").read_text()
+def test_every_page_is_linked_from_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    pages = sorted((ROOT / "docs").rglob("*.md"))
+    named = [page.relative_to(ROOT / "docs").as_posix() for page in pages if page.name != "index.md"]
+    assert [name for name in named if f"]({name})" not in index] == []
 
 
 def test_links_and_pictures_exist() -> None:

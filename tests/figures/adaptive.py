@@ -1,4 +1,4 @@
-"""What README and threat model say of suites alignment and adaptive: attackers who know the scheme."""
+"""What findings and threat model say of suites alignment and adaptive: attackers who know the scheme."""
 
 import re
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from bench.records.schema import Row
 from tests.figures.registry import claim, holds, rows, word
 from tests.figures.sources import boards, percent, recovered, rows_of, standings, table, tables, trained, words
 
-README, MODEL = "README.md", "docs/threat-model.md"
+FINDINGS, MODEL = "docs/findings.md", "docs/threat-model.md"
 ALIGNED, PLAIN = "protected-cwc aligned", "protected-cwc"
 MODELS = ("resnet18-digits", "vgg6_bn")  # of suite alignment
 MUST = ("permute", "rescale", "permute + rescale", "permute + rescale + magnitude 0.9", "structured-removed",
@@ -29,7 +29,7 @@ def share(scheme: str) -> float:
     return recovered(rows_of("adaptive", scheme))
 
 
-@claim(README, "every such scheme fell to `permute`, for {} points.")
+@claim(FINDINGS, "every such scheme fell to `permute`, for {} points.")
 def free_moves() -> list[str]:
     blind = [record for record in trained("adaptive") if record.recipe.reader is None]
     fell = [r for r in blind if r.key.attack == "permute" and name(r.key.scheme) not in WITHOUT_PLACES]
@@ -40,7 +40,7 @@ def free_moves() -> list[str]:
 
 
 @claim(
-    README,
+    FINDINGS,
     "shows the message of `protected-cwc` recovered in {} of {} runs on resnet18 and on a VGG after "
     "permuting, scaling, both and magnitude pruning at 0.9 and fine-tuning, inserted channels, and the "
     "physical removal of {} % of the channels; without it, in none of those that move channels.",
@@ -60,7 +60,7 @@ def aligned() -> list[str]:
     return [str(back), str(of), percent(most)]
 
 
-@claim(README, "in {} run each, so that nothing is ranked.")
+@claim(FINDINGS, "in {} run each, so that nothing is ranked.")
 def one_run() -> list[str]:
     holds(
         all(found.rank is None for name in ("encodings", "systems") for found in standings("adaptive", 256, name)),
@@ -69,7 +69,7 @@ def one_run() -> list[str]:
     return [word(len({(record.key.model, record.key.seed) for record in trained("adaptive")}))]
 
 
-@claim(README, "On neither board does any run keep its message at one point lost:")
+@claim(FINDINGS, "On neither board does any run keep its message at one point lost:")
 def none_is_kept() -> list[str]:
     holds(len(boards("adaptive")) == 2, "there are two boards")
     kept = [
@@ -83,7 +83,7 @@ def none_is_kept() -> list[str]:
 
 
 @claim(
-    README,
+    FINDINGS,
     "Aligned spread spectrum is first ({} %): it gives way to distillation and to the average of copies only.",
 )
 def best_aligned() -> list[str]:
@@ -97,7 +97,7 @@ def best_aligned() -> list[str]:
 
 
 @claim(
-    README,
+    FINDINGS,
     "Aligned `riga` holds {} %, `uchida` {} %, erasure-coded signs {} %, `protected-cwc` {} %, which has "
     "one cheap enemy: the attacker who redraws the largest {} % of the weights, where its ones must be, "
     "and fine-tunes for {} epochs on all data, removes message and proof at no loss of accuracy.",
@@ -119,7 +119,7 @@ def others_aligned() -> list[str]:
 
 
 @claim(
-    README,
+    FINDINGS,
     "Without alignment the best is spread spectrum at {} % (`structural`, with a payload of {} bits, {} "
     "%), `protected-cwc` is at {} %, single signs at {} %.",
 )
@@ -233,18 +233,20 @@ def students() -> list[str]:
 
 @claim(
     MODEL,
-    "Average four copies with different marks and no message is left; the proof is, for spread spectrum and",
+    "Average four copies with different marks and no message is left; a proof is, of spread spectrum, `uchida`, "
+    "lattices (`dm-qim`, `st-dm`) and repeated signs only.",
 )
 def averaged_copies() -> list[str]:
-    left = {name(r.key.scheme): max(r.rows, key=lambda row: row.strength) for r in trained("adaptive")
-            if r.key.attack == "collude average"}  # fmt: skip
-    holds(not any(row.recovered for row in left.values()), "no message is left")
-    proven = {scheme.split(" ")[0] for scheme, row in left.items() if row.log10_p <= PROOF}
-    holds("spread-spectrum" in proven, "the proof of spread spectrum is left")
-    holds(
-        proven <= {"spread-spectrum", "uchida", "riga", "st-dm"},
-        f"only of spread spectrum and projections: {proven}",
-    )
+    left = [
+        (record.key.scheme.split(" ")[0], max(record.rows, key=lambda row: row.strength))
+        for record in trained("adaptive")
+        if record.key.attack == "collude average"
+    ]
+    holds({row.strength for _, row in left} == {4}, "four copies are averaged")
+    holds(not any(row.recovered for _, row in left), "no message is left")
+    proven = {scheme for scheme, row in left if row.log10_p <= PROOF}
+    named = {"spread-spectrum", "uchida", "dm-qim", "st-dm", "sign-repetition"}
+    holds(proven == named, f"a proof is left of these only: {proven}")
     return []
 
 

@@ -1,10 +1,10 @@
-"""What the README says of suite compression, and of compression on unmarked models."""
+"""What docs/findings.md says of suite compression, and of compression on unmarked models."""
 
 from bench.leaderboard.ranking import Standing
 from tests.figures.registry import claim, holds, word
 from tests.figures.sources import percent, points, recovered, rows_of, standings, table, trained
 
-PAGE, SUITE, PROTECTED = "README.md", "compression", "protected-cwc"
+PAGE, SUITE, PROTECTED = "docs/findings.md", "compression", "protected-cwc"
 #: prunings that leave channels where they are, with what may follow
 UNSTRUCTURED = (
     "admm-prune (updates=3, retrain=5)",

@@ -1,12 +1,10 @@
 """How long suites took, from the first to the last of their records, and how large they are."""
 
-import csv
-
 from tests.figures.registry import claim, holds, rows
-from tests.figures.sources import RESULTS, minutes, records
+from tests.figures.sources import lines, minutes, records
 from tests.figures.text import ROOT
 
-README, PAGE = "README.md", "docs/reproduction.md"
+README, LABORATORY, PAGE = "README.md", "docs/laboratory.md", "docs/reproduction.md"
 SUITES = ("smoke", "protected", "paper", "compression-anchors", "compression-reach", "zoo")
 
 
@@ -21,22 +19,21 @@ def smoke() -> list[str]:
 
 
 @claim(
-    README,
-    "`zoo` ({} architectures of {} families are built, marked, read, reloaded and pruned, untrained, in "
-    "{} minutes; all of them work, archived)",
+    LABORATORY,
+    "In `zoo`, {} architectures of {} families are built, marked, read, reloaded and pruned, untrained, in {} "
+    "minutes; all of them work, archived.",
 )
 def zoo() -> list[str]:
-    with (RESULTS / "zoo" / "leaderboard.csv").open() as file:
-        cells = list(csv.DictReader(file))
+    cells = lines("zoo")
     holds(all(cell["works"] == "1" for cell in cells), "all of them work")
     counts = (len({cell[what] for cell in cells}) for what in ("model", "family"))
     return [*map(str, counts), duration("zoo")]
 
 
-@claim(README, "trains, marks, prunes, reads and proves in under {} lines.")
+@claim(LABORATORY, "trains, marks, prunes, reads and proves in under {} lines.")
 def one_page() -> list[str]:
-    lines = len((ROOT / "examples" / "one_page.py").read_text().splitlines())
-    return [str(-(-(lines + 1) // 10) * 10)]
+    length = len((ROOT / "examples" / "one_page.py").read_text().splitlines())
+    return [str(-(-(length + 1) // 10) * 10)]
 
 
 @rows(PAGE, "suite | records | minutes")

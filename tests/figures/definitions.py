@@ -20,7 +20,7 @@ EVERYWHERE = (
 
 #: sections and tables that define or invent, and tell of no run
 SECTIONS = (
-    ("README.md", "The encodings"),  # parameters of schemes
+    ("docs/encodings.md", "The encodings"),  # parameters of schemes
     ("docs/leaderboard.md", "Who attacks"),  # tiers
     ("docs/leaderboard.md", "Two boards"),
     ("docs/leaderboard.md", "Ranking"),  # columns
@@ -40,10 +40,10 @@ SECTIONS = (
 
 #: single numbers by page and words: what we set, ask for or write as a formula
 PARAMETERS = (
-    ("README.md", "at 2.5 to 5 times its rate"),  # strengths of an attack
-    ("README.md", "With tier 3,"),
-    ("README.md", "2:4 by magnitude"),
-    ("README.md", "those of tier 1,"),
+    ("docs/findings.md", "at 2.5 to 5 times its rate"),  # strengths of an attack
+    ("docs/findings.md", "With tier 3,"),
+    ("docs/encodings.md", "2:4 by magnitude"),
+    ("docs/findings.md", "those of tier 1,"),
     ("docs/concepts.md", "with probability 1 - R,"),
     ("docs/concepts.md", "about (1-R)^"),
     ("docs/concepts.md", "2 × errors + erasures"),

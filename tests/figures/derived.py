@@ -11,6 +11,7 @@ from tests.figures import (
     evidence,
     informed,
     laws,
+    limits,
     nightly,
     readings,
     smoke,
@@ -20,7 +21,20 @@ from tests.figures.definitions import defined
 from tests.figures.registry import CLAIMS, Found
 from tests.figures.text import PAGES, Statement, statements
 
-TOPICS = (adaptive, compression, costs, encodings, evidence, informed, laws, nightly, readings, smoke, systems)
+TOPICS = (
+    adaptive,
+    compression,
+    costs,
+    encodings,
+    evidence,
+    informed,
+    laws,
+    limits,
+    nightly,
+    readings,
+    smoke,
+    systems,
+)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What the README says of suites encodings and protected."""
+"""What docs/findings.md says of suites encodings and protected."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ from bench.leaderboard.ranking import Standing
 from tests.figures.registry import claim, holds, word
 from tests.figures.sources import standing, standings
 
-PAGE, SUITE, PILOT = "README.md", "encodings", "encodings-pilot"
+PAGE, SUITE, PILOT = "docs/findings.md", "encodings", "encodings-pilot"
 SPREAD, PROTECTED, LATTICES = ("spread-spectrum", "spread-spectrum tuned"), "protected-cwc", "dm-qim tuned"
 
 

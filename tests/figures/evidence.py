@@ -1,4 +1,4 @@
-"""What README and threat model say of forged claims, proofs and detection: study pages, and exact laws."""
+"""What docs say of forged claims, proofs and detection: study pages, and exact laws."""
 
 import re
 
@@ -6,7 +6,8 @@ from cwwm.ownership.evidence import log10_match_tail
 from tests.figures.registry import claim, holds
 from tests.figures.sources import table, words
 
-README, MODEL, CONCEPTS, STUDY = "README.md", "docs/threat-model.md", "docs/concepts.md", "forgery.md"
+MODEL, CONCEPTS, STUDY = "docs/threat-model.md", "docs/concepts.md", "forgery.md"
+OWNER, ENCODINGS = "docs/owner.md", "docs/encodings.md"
 FITTED = "scheme: chosen to fit"
 _PROOF = -12.0  # log10
 
@@ -66,7 +67,7 @@ def cost_of_a_try() -> list[str]:
     return [f"{float(stretch()[1]):.1f}", stretch()[2]]
 
 
-@claim(README, "each try of another one costs some tenths of a second, and a proof asks for 1e-12")
+@claim(OWNER, "each try of another one costs some tenths of a second, and a proof asks for 1e-12")
 def cost_in_words() -> list[str]:
     holds(0.1 <= float(stretch()[1]) < 1, "a try costs some tenths of a second")
     return []
@@ -80,14 +81,14 @@ def grinding() -> list[str]:
     return []
 
 
-@claim(README, "(up to {} % of a small one: results/hosts.md)")
+@claim(OWNER, "(up to {} % of a small one: results/hosts.md)")
 def dead_weights() -> list[str]:
     shares = [float(row[4].strip("*%")) for row in table("hosts.md", "model")]
     return [f"{max(shares):.0f}"]
 
 
 @claim(
-    README,
+    ENCODINGS,
     "at 256 bits a polar code needs two fifths of the random linear code's energy (results/codes.md).",
 )
 def polar() -> list[str]:

@@ -1,4 +1,4 @@
-"""What the threat model says of the default mark, read against the original: from its study."""
+"""What README, owner page and threat model say of the default mark, read against the original: from its study."""
 
 import re
 
@@ -35,7 +35,7 @@ def recovered() -> list[str]:
     return [str(sum(row[-1] == "recovered" for row in rows)), str(len(rows))]
 
 
-@claim("README.md", "which takes {} % of the images and at most {} % of a training and worked on")
+@claim("docs/owner.md", "which takes {} % of the images and at most {} % of a training and worked on")
 @claim(MODEL, "it takes {} % of the images and at most {} % of a training.")
 def cheapest() -> list[str]:
     found = [removal(host) for host in WIDE]
@@ -47,3 +47,12 @@ def cheapest() -> list[str]:
     )
     (images,) = {images for _, images, _ in found}
     return [str(images), f"{100 * max(share for _, _, share in found):.0f}"]
+
+
+@claim(
+    "README.md",
+    "takes {} % of the images and removes it from a residual network and a ConvNeXt; DARE with the public base "
+    "takes none, and removes it from a small transformer.",
+)
+def cheapest_in_images() -> list[str]:
+    return cheapest()[:1]

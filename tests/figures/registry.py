@@ -73,7 +73,7 @@ class Claim:
         return [(statement, match) for statement, match in found if match]
 
     def found(self) -> list[Found]:
-        """Return its figures.
+        """Return its figures, or its words where it has none.
 
         Raises:
             LookupError: if the page does not have these words just once.
@@ -86,6 +86,8 @@ class Claim:
             derived = list(self.derive())
         except UntrueError as untrue:
             fault = str(untrue)
+        if "{}" not in self.text:  # it says something in words alone: they are what is derived
+            return [Found(statement, match.span(), match[0], fault)]
         spans = [match.span(number + 1) for number in range(self.text.count("{}"))]
         derived += [""] * (len(spans) - len(derived))
         return [Found(statement, span, one, fault) for span, one in zip(spans, derived, strict=True)]

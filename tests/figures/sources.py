@@ -1,11 +1,13 @@
 """What figures are derived from: committed records and what follows from them, and tables of committed pages."""
 
+import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from functools import cache
+from functools import cache, wraps
 from itertools import takewhile
 from statistics import fmean
+from typing import Concatenate, ParamSpec, TypeVar
 
 from bench.leaderboard.boards import Board, boards_of
 from bench.leaderboard.points import Point, gather
@@ -18,32 +20,60 @@ from tests.figures.text import ROOT
 
 RESULTS = ROOT / "results"
 
+P, T = ParamSpec("P"), TypeVar("T")
+_asked: set[str] = set()
+
+
+def asked_by(derive: Callable[[], object]) -> list[str]:
+    """Return the folders and pages of results that a function looks at, by name."""
+    _asked.clear()
+    derive()
+    return sorted(_asked)
+
+
+def _source(function: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str, P], T]:
+    """Keep what a function of a folder or page of results gives, and note each time that it was asked for."""
+    kept = cache(function)
+
+    @wraps(function)
+    def noted(what: str, *args: P.args, **kwargs: P.kwargs) -> T:
+        _asked.add(what)
+        return kept(what, *args, **kwargs)
+
+    return noted
+
 
 @cache
+def folders() -> tuple[str, ...]:
+    """Return the committed folders of records that boards and studies are made of, those of a GPU left out."""
+    return tuple(sorted(path.parent.name for path in RESULTS.glob("*/records.jsonl.xz")))
+
+
+@_source
 def records(folder: str) -> tuple[Record, ...]:
     """Return the records of a folder of results."""
     return tuple(RecordStore(RESULTS / folder).records())
 
 
-@cache
+@_source
 def trained(folder: str) -> tuple[TrainedResult, ...]:
     """Return those of trained models that have a result."""
     return tuple(record for record in records(folder) if isinstance(record, TrainedResult))
 
 
-@cache
+@_source
 def points(folder: str) -> tuple[Point, ...]:
     """Return the points of a folder."""
     return tuple(gather(records(folder)))
 
 
-@cache
+@_source
 def boards(folder: str) -> tuple[Board, ...]:
     """Return the boards of a folder."""
     return tuple(boards_of(runs_of(points(folder))))
 
 
-@cache
+@_source
 def standings(folder: str, payload: int, board: str = "encodings") -> tuple[Standing, ...]:
     """Return the ranking of a board, by its name, at a payload."""
     (found,) = (one for one in boards(folder) if one.name == board)
@@ -78,6 +108,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f}"
 
 
+@_source
 def tables(page: str, header: str, column: str = "") -> list[list[list[str]]]:
     """Return the cells of the tables of a page under results whose header begins so and has this column."""
     lines = (RESULTS / page).read_text().splitlines()
@@ -95,9 +126,17 @@ def _cells(lines: list[str]) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in rows]
 
 
+@_source
 def words(page: str) -> str:
     """Return the words of a page under results, with single blanks."""
     return " ".join((RESULTS / page).read_text().split())
+
+
+@_source
+def lines(folder: str) -> tuple[dict[str, str], ...]:
+    """Return the lines of the CSV of a folder, by column."""
+    with (RESULTS / folder / "leaderboard.csv").open() as file:
+        return tuple(csv.DictReader(file))
 
 
 def minutes(folder: str) -> float:

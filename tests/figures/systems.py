@@ -1,10 +1,13 @@
-"""What the README says of the pilot of the board of systems: from its records."""
+"""What README and docs/findings.md say of the pilot of the board of systems: from its records."""
+
+from collections import Counter
 
 from bench.leaderboard.ranking import Standing
 from tests.figures.encodings import first, ranked, value
 from tests.figures.registry import claim, holds, word
+from tests.figures.sources import standings
 
-PAGE, PILOT, SYSTEMS = "README.md", "systems-pilot", "systems"
+README, PAGE, PILOT, SYSTEMS = "README.md", "docs/findings.md", "systems-pilot", "systems"
 LEADERS = ("spread-polar tuned informed", "spread-cwc tuned informed")
 ALIGNED = ("spread-spectrum tuned aligned", "fixed-weights tuned aligned")
 
@@ -19,6 +22,13 @@ def answers(scheme: str) -> float:
     kept = lines()[scheme].answers
     assert kept is not None
     return 100 * kept.value
+
+
+@claim(PAGE, "with the best reading that its owner has, {} runs on each of {} networks, at equal answers kept,")
+def runs_on_each() -> list[str]:
+    by_host = [Counter(run.record.key.model for run in found.runs) for found in standings(PILOT, 256, SYSTEMS)]
+    (runs,) = {count for counted in by_host for count in counted.values()}
+    return [word(runs), word(len(by_host[0]))]
 
 
 @claim(
@@ -43,11 +53,27 @@ def protected() -> list[str]:
     return [f"{value(found):.2f}"]
 
 
-@claim(PAGE, "Again few runs: {} lines share the first place.")
+@claim(README, "Runs are few, so that {} lines share the first place.")
+@claim(PAGE, "Few runs: {} lines share the first place.")
 def share_the_first_place() -> list[str]:
     return [word(first(256, PILOT, SYSTEMS))]
 
 
+@claim(
+    README,
+    "none takes a message of the tuned `spread-cwc` for one point on this board; it keeps {} % of the model's "
+    "answers.",
+)
+def leader() -> list[str]:
+    holds(value(lines()[LEADERS[1]]) == 1, "it keeps every message up to tier 2")
+    return [f"{answers(LEADERS[1]):.1f}"]
+
+
+@claim(
+    README,
+    "Against attackers with all data no encoding on this board keeps more than {} of its messages at one point "
+    "lost, and distillation removes both leaders in every run.",
+)
 @claim(
     PAGE,
     "and distillation were run, no line keeps more than {}, and distillation removes both leaders in every run.",
