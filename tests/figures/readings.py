@@ -29,7 +29,7 @@ def without_the_copy() -> list[str]:
     return [str(len(blind)), f"{max(*blind.values(), *scaled.values()):.2f}"]
 
 
-@claim(README, "matched to it, {} of {} keep every message.")
+@claim(README, "matched to it, {} of {} keep every message that was embedded.")
 @claim(PAGE, "aligned to the owner's copy, {} of {} keep every message that was embedded.")
 def with_it() -> list[str]:
     kept = list(shares("aligned").values())
