@@ -24,13 +24,14 @@ records; `make test` fails for a number that nothing derives. This page is writt
 |---|---|
 | a figure | `python -m tests.figures --seed 7 --count 10` draws ten, and shows each beside what it derives |
 | a table | `cwwm-bench check results/NAME --sample 5` derives it again, and runs five of its cells again |
-| a record | run it yourself: [reproduction](reproduction.md) has the command of each |
+| a record | run it yourself: [results](../results/README.md) has the command of each |
 
+The *source* of a record is the commit that it was made with, unknown where it is from before that was noted.
 *Archived* records are of older source: their tables follow from them by the present code, but their cells cannot be
 run again. {archived} of these sentences and tables rest on such records. A claim without a record follows from an
 exact law, or from the source as it is. [What is not measured](findings.md#what-is-not-measured) is said, too.
 """
-_TABLE = "| claim | record | of | derived by |\n|---|---|---|---|\n"
+_TABLE = "| claim | record | date (source) | derived by |\n|---|---|---|---|\n"
 _TAIL = """## Claims of a test alone
 
 These hold what records show without a sentence in the documentation:
@@ -77,8 +78,8 @@ class Entry:
 
     def __str__(self) -> str:
         links = ", ".join(map(_link, self.records)) or "-"
-        dates = ", ".join(dict.fromkeys(map(_date, self.records))) or "-"
-        return f"| {self.words} | {links} | {dates} | {', '.join(map(_test, self.claims))} |"
+        made = ", ".join(dict.fromkeys(map(_made, self.records))) or "-"
+        return f"| {self.words} | {links} | {made} | {', '.join(map(_test, self.claims))} |"
 
 
 def page() -> str:
@@ -113,12 +114,15 @@ def _alone(name: str) -> str:
 @cache
 def _listed() -> dict[str, tuple[str, str]]:
     """Return the date and the source of each folder and page, as results/README.md has them."""
-    found = {}
-    for line in (RESULTS / "README.md").read_text().splitlines():
-        if line.startswith("| ["):
-            *_, date, source = [cell.strip() for cell in line.strip("| ").split("|")]
-            found |= dict.fromkeys(_named(line), (date, source))
-    return found
+    header, _, *lines = [line for line in (RESULTS / "README.md").read_text().splitlines() if line.startswith("| ")]
+    columns = _cells(header)
+    date, source = columns.index("date"), columns.index("source")
+    rows = [(line, _cells(line)) for line in lines]
+    return {name: (row[date], row[source]) for line, row in rows for name in _named(line)}
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("| ").split(" | ")]
 
 
 def _named(line: str) -> Iterator[str]:
@@ -136,9 +140,9 @@ def _link(record: str) -> str:
     return f"[{record}](../results/{target})"
 
 
-def _date(record: str) -> str:
+def _made(record: str) -> str:
     date, source = _listed()[record]
-    return f"{date}, archived" if source == "archived" else date
+    return f"{date} ({source})"
 
 
 if __name__ == "__main__":
