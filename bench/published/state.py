@@ -7,6 +7,7 @@ from pathlib import Path
 from bench.published.entries import Entry, Published
 from bench.published.provenance import Provenance, file_digest, read_provenance, reads_digest
 from bench.published.study_source import study_source
+from bench.records.schema import Json
 from bench.records.store import RecordStore
 from bench.suite.cell import Cell
 from bench.suite.expand import cells, pending
@@ -48,13 +49,23 @@ def state_of(entry: Entry, published: Published) -> State:
 
 
 def planned(entry: Entry, store: RecordStore) -> list[Cell]:
-    """Return the cells that an entry's suite has today, under the conditions of the records that are there.
+    """Return the cells that an entry's suite has today, each under the conditions of its record, if it has one.
 
     Raises:
         BadInput: where calibration is missing, or the suite does not know a name of the entry.
     """
-    first = next((store.read(identity) for identity in store.identities()), None) if store.exists else None
-    return cells(entry.narrowed(), {} if first is None else conditions_of(first))
+    suite, known = entry.narrowed(), set(store.identities()) if store.exists else set[str]()
+    plans = [cells(suite, made) for made in _conditions(store, sorted(known)) or [{}]]
+    return [next((cell for cell in same if cell.identity in known), same[0]) for same in zip(*plans, strict=True)]
+
+
+def _conditions(store: RecordStore, known: Sequence[str]) -> list[Json]:
+    """Return the conditions that records were made under, each once: parts of a result may be of other machines."""
+    found: list[Json] = []
+    for record in filter(None, map(store.read, known)):
+        if (made := conditions_of(record)) not in found:
+            found.append(made)
+    return found
 
 
 def _suite_state(entry: Entry, folder: Path) -> State:

@@ -15,7 +15,7 @@ from bench.published.entries import LIST, Entry, Published, read_published
 from bench.published.facts import facts_of
 from bench.published.provenance import provenance_path, told_arguments
 from bench.published.readme import BEGIN, END, command, readme_text
-from bench.published.state import state_of
+from bench.published.state import FRESH, state_of
 from bench.records.record import changed
 from bench.records.store import RecordStore
 from cwwm.support.console import BAD_INPUT, DONE, FAILED, run_app
@@ -84,6 +84,20 @@ def test_a_result_is_fresh_if_and_only_if_all_its_cells_have_records_of_this_sou
     packed.note_archived("2026-01-31", "why")
     assert "1 of 16 cells" in state_of(whole.entries[0], whole).told
     assert facts_of(whole.entries[0], place).source == "archived"
+
+
+@pytest.mark.programs
+def test_parts_of_a_result_may_be_made_under_other_conditions(place: Path, tiny: Path) -> None:
+    known = published(place, suite(tiny, attacks=["random", "magnitude"]))
+    shared = ("--model", "tiny", "--scheme", "cwc", "--seeds", "1", "--out", str(place / "tiny"))
+    for attack, numerics in (("random", "native"), ("magnitude", "portable")):
+        assert not state_of(known.entries[0], known).fresh
+        options = (*shared, "--attack", attack, "--numerics", numerics)
+        run = [sys.executable, "-m", "bench", "run", str(tiny / "tiny.yaml"), *options]
+        subprocess.run(run, check=True, capture_output=True)
+    parts = RecordStore(place / "tiny")
+    parts.plan("tiny", [path.stem for path in parts.cells.iterdir()])
+    assert state_of(known.entries[0], known).told == FRESH
 
 
 @pytest.mark.programs
