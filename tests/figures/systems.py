@@ -72,15 +72,14 @@ def leader() -> list[str]:
 @claim(
     README,
     "Against attackers with all data no encoding on this board keeps more than {} of its messages at one point "
-    "lost, and distillation removes both leaders in every run.",
+    "lost, and distillation removes both leaders in every run that still stood.",
 )
 @claim(
     PAGE,
-    "and distillation were run, no line keeps more than {}, and distillation removes both leaders in every run.",
+    "and distillation were run, no line keeps more than {}, and distillation removes both leaders in every run that still stood.",
 )
 def with_tier_3() -> list[str]:
     for scheme in LEADERS:
-        runs = lines()[scheme].embedded
-        gone = [any(row.attack == "distill" and not row.row.recovered for row in run.rows) for run in runs]
-        holds(all(gone), f"distillation removes {scheme} in every run")
+        rows = [row for run in lines()[scheme].embedded for row in run.rows if row.attack == "distill"]
+        holds(bool(rows) and not any(row.row.recovered for row in rows), f"distillation removes {scheme}")
     return [f"{max(value(found, full=True) for found in lines().values() if found.full is not None):.2f}"]
