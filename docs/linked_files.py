@@ -16,6 +16,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 _LINK = re.compile(r"(\]\()([^)\s#]+)")  # of Markdown, without its anchor
+_WHOLE = re.compile(r"\[([^\]]*)\]\(([^)\s#]+)\)")  # with its words
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
@@ -45,8 +46,10 @@ def _targets(page: Path, root: Path) -> Iterator[Path]:
 
 
 def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:  # noqa: ANN401 (what mkdocs gives besides)
-    """Point links of a page under docs/, or into docs/, at where the files lie in the site."""
+    """Point links of a page under docs/, or into docs/, at where the files lie in the site; folders are in none."""
     depth = page.file.src_uri.count("/")
+    here = Path(str(page.file.abs_src_path)).parent
+    markdown = _WHOLE.sub(lambda link: link[1] if (here / link[2]).is_dir() else link[0], markdown)
     inside = page.file.generated_by is None
 
     def moved(match: re.Match[str]) -> str:

@@ -74,11 +74,13 @@ def site(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_site_takes_linked_files_along(tmp_path: Path) -> None:
-    done = site(tmp_path, "[a](other.md#a-heading) [b](../results/a.md#rows) ![c](../results/a.png)")
+    links = "[a](other.md#a-heading) [b](../results/a.md#rows) ![c](../results/a.png) [d](../results)"
+    done = site(tmp_path, links)
     assert done.returncode == 0, done.stderr
     built = tmp_path / "build" / "docs"
     assert {path.name for path in (built / "results").iterdir()} == {"a.html", "a.png", "b.csv"}
     assert 'href="results/a.html#rows"' in (built / "index.html").read_text()
+    assert "d</p>" in (built / "index.html").read_text(), "the words of a link to a folder"
     assert 'href="../index.html"' in (built / "results" / "a.html").read_text()
 
 
