@@ -76,7 +76,8 @@ def leader() -> list[str]:
 )
 @claim(
     PAGE,
-    "and distillation were run, no line keeps more than {}, and distillation removes both leaders in every run that still stood.",
+    "and distillation were run, no line keeps more than {}, and distillation removes both leaders in every run "
+    "that still stood.",
 )
 def with_tier_3() -> list[str]:
     for scheme in LEADERS:
