@@ -62,8 +62,9 @@ def planned(entry: Entry, store: RecordStore) -> list[Cell]:
 def _conditions(store: RecordStore, known: Sequence[str]) -> list[Json]:
     """Return the conditions that records were made under, each once: parts of a result may be of other machines."""
     found: list[Json] = []
-    for record in filter(None, map(store.read, known)):
-        if (made := conditions_of(record)) not in found:
+    for identity in known:
+        record = store.read(identity)
+        if record is not None and (made := conditions_of(record)) not in found:
             found.append(made)
     return found
 
