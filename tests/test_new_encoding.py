@@ -10,7 +10,7 @@ from tests.pages import Reader
 PAGE = (ROOT / "docs" / "new-encoding.md").read_text()
 
 
-@pytest.mark.programs
+@pytest.mark.slow
 def test_the_page_goes_from_a_file_to_a_row(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Numerics are portable, so that its numbers are those of every processor."""
     reader = Reader(installed_wheel(tmp_path_factory), tmp_path, quiet=False)
