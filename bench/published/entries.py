@@ -14,7 +14,6 @@ from bench.support.strict_yaml import read_yaml
 from cwwm.support.errors import BadInput, unknown_name
 
 LIST = "published.yaml"
-RESULTS = Path("results")  # under the working directory
 
 Names = Annotated[list[Name], Field(min_length=1)]
 

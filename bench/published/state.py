@@ -32,11 +32,6 @@ class State:
     left: Sequence[Cell] = ()
     blocked: bool = False
 
-    @property
-    def stale(self) -> bool:
-        """Say whether it is known not to be of this source, or not known to be."""
-        return not self.fresh
-
 
 def state_of(entry: Entry, published: Published) -> State:
     """Return how a result stands; what is wrong with its files or its suite is told, not raised."""

@@ -39,7 +39,7 @@ GIGABYTES = 8.0
 SHARDS = 5
 WIDTH, INNER, KEYS, VOCABULARY = 3072, 8192, 1024, 128_256  # of a transformer with three billion weights
 SMALL = 5000
-REPEATS = 3  # of embedding, in turn with copies
+REPEATS = 3  # of embedding, in turn with copies; odd, for one of them is the median
 MESSAGE = ("--message", "it is mine")
 CLASSIFIER = ("--scheme", "protected-cwc", "--carrier", "classifier", "--budget-depth", "1")
 PAGE = mmap.PAGESIZE
@@ -212,7 +212,8 @@ def _marked(
         _delete_marked(marked)
         embeds.append(run("-m", "cwwm.cli", "embed", model, "--key", key, *MESSAGE, *options, "-o", marked))
         copies.append(copy_seconds(model))
-    yield Line(name, f"embed, {label}", _median(embeds), _ratio([one.wall for one in embeds], copies))
+    embed = sorted(embeds, key=lambda one: one.wall)[REPEATS // 2]
+    yield Line(name, f"embed, {label}", embed, _ratio(embed, embeds, copies))
     evict(marked)
     before = resident(marked)
     extract = run("-m", "cwwm.cli", "extract", marked, "--key", key, *reading)
@@ -229,15 +230,10 @@ def _delete_marked(marked: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _median(usages: Sequence[Usage]) -> Usage:
-    """Return the usage of median wall time of an odd number."""
-    return sorted(usages, key=lambda one: one.wall)[len(usages) // 2]
-
-
-def _ratio(embeds: Sequence[float], copies: Sequence[float]) -> str:
-    """Return how many times a copy embedding takes, with the seconds of all, in words."""
-    told = [", ".join(f"{seconds:.1f}" for seconds in some) for some in (embeds, copies)]
-    return f"{median(embeds) / median(copies):.2f} times a copy: {told[0]} s, in turn with copies of {told[1]} s"
+def _ratio(embed: Usage, embeds: Sequence[Usage], copies: Sequence[float]) -> str:
+    """Return how many times a copy the median embedding takes, with the seconds of all, in words."""
+    told = [", ".join(f"{s:.1f}" for s in some) for some in ([one.wall for one in embeds], copies)]
+    return f"{embed.wall / median(copies):.2f} times a copy: {told[0]} s, in turn with copies of {told[1]} s"
 
 
 def measured_small(folder: Path, tensors: int) -> Iterator[Line]:
@@ -275,9 +271,8 @@ def page(lines: Sequence[Line], base: Usage, beside: str) -> str:
         "against the original; `classifier` is protected-cwc in the last layer, read blind. Each command runs "
         f"in an interpreter of its own, with one torch thread, embedding {REPEATS} times; importing takes "
         f"{base.wall:.1f} s, {base.processor:.1f} s of a processor and {base.anonymous / 1e6:,.0f} MB: wall and "
-        "memory are left out "
-        "of *beyond imports* and of "
-        "*anonymous memory* (the most that was seen; pages of files are not in it). A copy is one of the same "
+        "memory are left out of *beyond imports* and of *anonymous memory* (the most that was seen; pages of files "
+        "are not in it). A copy is one of the same "
         "files, with fsync, before, between and after; the line is of the median. Before `extract` the files are "
         f"evicted from memory. {beside}{measured_on(torch.device('cpu'))}.\n\n{table}\n"
     )

@@ -164,9 +164,9 @@ class Grid:
 
 def terms_of(suite: Suite) -> dict[str, str]:
     """Return, by encoding, on which terms its strength was found on the suite's models."""
-    found: dict[str, set[str]] = {}
+    models, found = {one.name for one in suite.models}, dict[str, set[str]]()
     for (label, _, model), facts in suite.calibrated.reached.items():
-        if model in {one.name for one in suite.models}:
+        if model in models:
             found.setdefault(label, set()).add(str(facts.get("by", "-")))
     return {label: " or ".join(sorted(terms)) for label, terms in found.items()}
 

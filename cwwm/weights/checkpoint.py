@@ -8,7 +8,6 @@ import contextlib
 import json
 import math
 import mmap
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -22,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cwwm.support.errors import BadInput
-from cwwm.support.files import atomic_path, copy_bytes, open_regular
+from cwwm.support.files import atomic_path, copy_bytes, open_regular, sync
 from cwwm.weights.copies import TorchWeights, chosen_copy, read_states
 from cwwm.weights.first_bytes import Form, form_of
 from cwwm.weights.onnx_file import open_onnx
@@ -205,8 +204,7 @@ class CopiedWeights(FileWeights):
 def _copy_synced(source: Path, target: Path) -> None:
     """Copy a file and write it through to the disk, while others are still read and copied."""
     copy_bytes(source, target)
-    with target.open("rb") as file:
-        os.fsync(file.fileno())
+    sync(target)
 
 
 def _validate(path: Path) -> None:

@@ -8,7 +8,7 @@ from functools import cache
 
 from tests.figures.derived import TOPICS
 from tests.figures.registry import CLAIMS, Claim, Rows
-from tests.figures.sources import RESULTS, asked_by
+from tests.figures.sources import asked_by, table
 from tests.figures.text import CLAIMED, PAGES, ROOT, Statement, statements
 
 _HEAD = """# What we claim and how we know
@@ -114,19 +114,12 @@ def _alone(name: str) -> str:
 @cache
 def _listed() -> dict[str, tuple[str, str]]:
     """Return the date and the source of each folder and page, as results/README.md has them."""
-    header, _, *lines = [line for line in (RESULTS / "README.md").read_text().splitlines() if line.startswith("| ")]
-    columns = _cells(header)
-    date, source = columns.index("date"), columns.index("source")
-    rows = [(line, _cells(line)) for line in lines]
-    return {name: (row[date], row[source]) for line, row in rows for name in _named(line)}
+    rows = table("README.md", "result")
+    return {name: (date, source) for links, _, date, source, *_ in rows for name in _named(links)}
 
 
-def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip("| ").split(" | ")]
-
-
-def _named(line: str) -> Iterator[str]:
-    for target in re.findall(r"\]\((\S+?)\)", line):
+def _named(links: str) -> Iterator[str]:
+    for target in re.findall(r"\]\((\S+?)\)", links):
         yield target.removesuffix("/leaderboard.md")
 
 
