@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -37,7 +37,7 @@ from bench.cli.options import (
     say,
 )
 from bench.support.plain_text import plain, show
-from cwwm.support.console import DONE, FAILED, NO, print_json, print_table, run_app
+from cwwm.support.console import DONE, FAILED, NO, print_json, print_table, run_program
 from cwwm.support.errors import BadInput
 
 if TYPE_CHECKING:
@@ -519,10 +519,10 @@ def _write_leaderboard(record_store: "RecordStore", page: Path | None) -> None:
     say("written: " + ", ".join(map(str, paths)))
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line and exit; SIGTERM ends it as an interrupt does: workers end, the state is noted."""
     signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(run_app(app, "cwwm-bench"))
+    run_program(app, "cwwm-bench")
 
 
 def _interrupt(number: int, frame: "FrameType | None") -> None:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from cwwm.alignment.channel_map import NONE, ChannelMap, Indices
@@ -185,6 +184,8 @@ def _beyond_chance(explained: Tensor, fitted: int, features: float) -> float:
 def _fitted(owner: Attention, guess: _Guess) -> Heads:
     """Return the heads, each fitted to its best partner."""
     size, suspect = guess.size, guess.suspect
+    from scipy.optimize import linear_sum_assignment  # takes a quarter of a second to load
+
     mine, theirs = linear_sum_assignment(guess.spanned.numpy(), maximize=True)
     rows = owner.rows(size)
     matrices, shares = rows.new_zeros(len(rows), 4, size, size), rows.new_zeros(len(rows), 4)

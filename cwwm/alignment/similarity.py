@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from cwwm.alignment.channel_map import NONE, ChannelMap, Indices
@@ -154,6 +153,8 @@ def assign(cosines: Tensor) -> Match:
 
     A pair no better than chance is no pair: channels that were removed or inserted have no partner.
     """
+    from scipy.optimize import linear_sum_assignment  # takes a quarter of a second to load
+
     values = cosines.double().cpu().numpy()
     best = values.argmax(1)
     if len(np.unique(best)) == len(best):  # all take their best: no assignment is better

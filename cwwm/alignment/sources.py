@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from cwwm.support.progress import tell
@@ -153,6 +152,8 @@ def _by_content(
 
 def _assigned(worth: npt.NDArray[np.float64]) -> tuple[list[int], list[int]]:
     """Return rows and columns of the assignment of the largest sum."""
+    from scipy.optimize import linear_sum_assignment  # takes a quarter of a second to load
+
     rows, columns = linear_sum_assignment(worth, maximize=True)
     return rows.tolist(), columns.tolist()
 

@@ -1,6 +1,6 @@
 """The owner's command line: cwwm keygen | plan | embed | extract | verify | dispute | inspect."""
 
-import sys
+from typing import NoReturn
 
 import typer
 
@@ -8,7 +8,7 @@ from cwwm.cli.inspecting import inspect
 from cwwm.cli.judging import dispute, extract, verify
 from cwwm.cli.marking import embed, keygen
 from cwwm.cli.planning import plan
-from cwwm.support.console import run_app
+from cwwm.support.console import run_program
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,6 +37,6 @@ for _command in (keygen, plan, embed, extract, verify, dispute, inspect):
     app.command()(_command)
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line and exit."""
-    sys.exit(run_app(app, "cwwm"))
+    run_program(app, "cwwm")

@@ -1,13 +1,14 @@
 """What both command lines share: exit codes, one-line errors, JSON or table output, safe for every terminal."""
 
 import contextlib
+import gc
 import io
 import json
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TextIO, cast
+from typing import Any, NoReturn, TextIO, cast
 
 import typer
 from rich.cells import cell_len
@@ -26,6 +27,15 @@ _LONG = 500  # rows, beyond which a table is not fitted to the terminal
 _UsageError = cast(
     type[typer.BadParameter], next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 )
+
+
+def run_program(app: typer.Typer, name: str) -> NoReturn:
+    """Run a command line as the whole program, and exit.
+
+    What was imported is there to the end: no collection walks over it, nor the last one, which took 0.3 s for it.
+    """
+    gc.freeze()
+    sys.exit(run_app(app, name))
 
 
 def run_app(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> int:
