@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from statistics import median
 from subprocess import DEVNULL, Popen
@@ -59,12 +58,17 @@ class Usage:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the table: a checkpoint, a command, what it took, and what is to be said of it."""
+    """A line of the table: a checkpoint, a command, what it took, and what is to be said of it.
+
+    Attributes:
+        copy: seconds of a copy of the same bytes, synced, that it is set beside; None if it is not.
+    """
 
     checkpoint: str
     command: str
     usage: Usage
     note: str = ""
+    copy: float | None = None
 
 
 def transformer(gigabytes: float) -> dict[str, list[int]]:
@@ -131,8 +135,8 @@ def run(*arguments: object) -> Usage:
 
 
 def imports() -> Usage:
-    """Return what an interpreter takes that imports what every command does."""
-    return run("-c", "import cwwm.cli, cwwm.owner, cwwm.schemes, torch")
+    """Return what an interpreter takes that imports what every command does, and ends as they do."""
+    return run("-c", "import gc, cwwm.cli.app, cwwm.owner, cwwm.schemes, torch; gc.freeze()")
 
 
 def _anonymous(pid: int) -> int:
@@ -212,8 +216,9 @@ def _marked(
         _delete_marked(marked)
         embeds.append(run("-m", "cwwm.cli", "embed", model, "--key", key, *MESSAGE, *options, "-o", marked))
         copies.append(copy_seconds(model))
-    embed = sorted(embeds, key=lambda one: one.wall)[REPEATS // 2]
-    yield Line(name, f"embed, {label}", embed, _ratio(embed, embeds, copies))
+    walls, beside = (", ".join(f"{s:.1f}" for s in some) for some in ([one.wall for one in embeds], copies))
+    note = f"{walls} s, in turn with copies of {beside} s"
+    yield Line(name, f"embed, {label}", _middle(embeds), note, median(copies))
     evict(marked)
     before = resident(marked)
     extract = run("-m", "cwwm.cli", "extract", marked, "--key", key, *reading)
@@ -230,10 +235,9 @@ def _delete_marked(marked: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _ratio(embed: Usage, embeds: Sequence[Usage], copies: Sequence[float]) -> str:
-    """Return how many times a copy the median embedding takes, with the seconds of all, in words."""
-    told = [", ".join(f"{s:.1f}" for s in some) for some in ([one.wall for one in embeds], copies)]
-    return f"{embed.wall / median(copies):.2f} times a copy: {told[0]} s, in turn with copies of {told[1]} s"
+def _middle(usages: Sequence[Usage]) -> Usage:
+    """Return the one of median wall seconds, of an odd number."""
+    return sorted(usages, key=lambda one: one.wall)[len(usages) // 2]
 
 
 def measured_small(folder: Path, tensors: int) -> Iterator[Line]:
@@ -260,7 +264,8 @@ def page(lines: Sequence[Line], base: Usage, beside: str) -> str:
     rows = [
         (
             line.checkpoint, line.command, f"{line.usage.wall:.1f}", f"{line.usage.wall - base.wall:.1f}",
-            f"{line.usage.processor:.1f}", f"{(line.usage.anonymous - base.anonymous) / 1e6:,.0f}", line.note,
+            f"{line.usage.processor:.1f}", f"{(line.usage.anonymous - base.anonymous) / 1e6:,.0f}",
+            _ratio(line, base) + line.note,
         )
         for line in lines
     ]  # fmt: skip
@@ -269,13 +274,21 @@ def page(lines: Sequence[Line], base: Usage, beside: str) -> str:
         "# What marking takes on large checkpoints\n\n"
         "Normal weights in bfloat16, 256 bits: `wide` is the default scheme, which marks all layers and is read "
         "against the original; `classifier` is protected-cwc in the last layer, read blind. Each command runs "
-        f"in an interpreter of its own, with one torch thread, embedding {REPEATS} times; importing takes "
-        f"{base.wall:.1f} s, {base.processor:.1f} s of a processor and {base.anonymous / 1e6:,.0f} MB: wall and "
-        "memory are left out of *beyond imports* and of *anonymous memory* (the most that was seen; pages of files "
-        "are not in it). A copy is one of the same "
+        f"in an interpreter of its own, with one torch thread, embedding {REPEATS} times; importing, the "
+        f"median of three times, takes {base.wall:.1f} s, {base.processor:.1f} s of a processor and "
+        f"{base.anonymous / 1e6:,.0f} MB: wall and memory are left out of *beyond imports* and of *anonymous "
+        "memory* (the most that was seen; pages of files are not in it). A copy is one of the same "
         "files, with fsync, before, between and after; the line is of the median. Before `extract` the files are "
         f"evicted from memory. {beside}{measured_on(torch.device('cpu'))}.\n\n{table}\n"
     )
+
+
+def _ratio(line: Line, base: Usage) -> str:
+    """Return how many times a copy a command takes, with and without imports, in words; nothing without a copy."""
+    if line.copy is None:
+        return ""
+    beyond = (line.usage.wall - base.wall) / line.copy
+    return f"{line.usage.wall / line.copy:.2f} times a copy, {beyond:.2f} beyond imports: "
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -299,11 +312,13 @@ def study(
         free = shutil.disk_usage(place).free
         if free < 4e9 * gigabytes:
             raise BadInput(f"{place} has {free / 1e9:.0f} GB left; {4 * gigabytes:.0f} are needed: see --gigabytes")
-        base = imports()
-        for line in chain(measured_small(place, tensors), measured_large(place, gigabytes, wide=wide)):
-            lines.append(line)
-            print(line, file=sys.stderr, flush=True)
-    publish(page(lines, base, f"{beside.rstrip('. ')}. " if beside else ""), output)
+        bases = [imports()]
+        for measured in (measured_small(place, tensors), measured_large(place, gigabytes, wide=wide)):
+            for line in measured:
+                lines.append(line)
+                print(line, file=sys.stderr, flush=True)
+            bases.append(imports())
+    publish(page(lines, _middle(bases), f"{beside.rstrip('. ')}. " if beside else ""), output)
     return DONE
 
 
