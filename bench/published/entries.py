@@ -3,12 +3,14 @@
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from bench.suite import Suite, load_suite, narrow
+from bench.suite.cell import Cell
 from bench.support.schema import Fields, Name, Positive, validated
 from bench.support.strict_yaml import read_yaml
 from cwwm.support.errors import BadInput, unknown_name
@@ -83,6 +85,25 @@ class Entry(Fields):
             return narrow(load_suite(self.suite), **self.cuts)
         except BadInput as error:
             raise BadInput(f"{self.result}: {error}") from error
+
+    def only(self, cells: Iterable[Cell]) -> "Entry":
+        """Return the entry with as few models, schemes and attacks as these cells have, and maybe some more cells.
+
+        Where a suite stops at what decides a run, an attack depends on those before it: all of them stay.
+        """
+        suite, wanted = self.narrowed(), list(cells)
+        parts: dict[str, tuple[Sequence[str], set[str]]] = {
+            "models": ([model.name for model in suite.models], {cell.host.model.name for cell in wanted}),
+            "schemes": ([entry.label for entry in suite.schemes], {cell.mark.scheme.label for cell in wanted}),
+        }
+        if not suite.stop:
+            parts["attacks"] = ([e.label for e in suite.attacks], {cell.attack.label for cell in wanted})
+        fewer = {
+            kind: [escape(name) for name in names if name in some]
+            for kind, (names, some) in parts.items()
+            if not some.issuperset(names)
+        }
+        return self.model_copy(update=fewer)
 
     def run_options(self) -> list[str]:
         """Return the suite and the options of ``cwwm-bench run``."""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,8 +12,8 @@ from bench.leaderboard import write
 from bench.published.children import Machines, finish, take_over
 from bench.published.entries import Entry, Published
 from bench.published.provenance import read_provenance
-from bench.published.state import FRESH, State, state_of
-from bench.records.store import RecordStore
+from bench.published.state import FRESH, State, planned_from, state_of
+from bench.records.store import Levels, RecordStore
 from bench.support.output_lock import writing
 from cwwm.support.errors import BadInput
 
@@ -61,7 +62,7 @@ class Runner:
             return Outcome(entry, "left", f"{state.told}; {reason}")
         self.say(f"{entry.result}: {state.told}")
         try:
-            return self._suite(entry, seconds) if entry.suite else self._study(entry, seconds)
+            return self._suite(entry, state, seconds) if entry.suite else self._study(entry, seconds)
         except BadInput as error:
             return Outcome(entry, "failed", str(error))
 
@@ -74,11 +75,12 @@ class Runner:
             return f"it took {made.seconds / 60:.0f} minutes, and the budget has {seconds / 60:.0f} left"
         return ""
 
-    def _suite(self, entry: Entry, seconds: float | None) -> Outcome:
+    def _suite(self, entry: Entry, state: State, seconds: float | None) -> Outcome:
+        """Run what is left of a suite: records of this source stay, though another machine may have made them."""
         run, goal = RecordStore(self.machines.folder(entry)), RecordStore(self.published.folder / entry.result)
         take_over(goal, run)
         limit = seconds if self.machines.engine else None  # elsewhere the run itself keeps to its budget
-        code = finish(self.machines.suite_command(entry, seconds), self._log(entry), limit)
+        code = finish(self.machines.suite_command(entry.only(state.left), seconds), self._log(entry), limit)
         if code is None:
             return Outcome(entry, "left", _OVER)
         if code:
@@ -89,6 +91,7 @@ class Runner:
             return Outcome(entry, "left", f"{cut:,} cells were cut by the budget")
         if entry.then:
             return Outcome(entry, "left", f"run into {run.folder}; publish it with: {entry.then}")
+        run.plan(*whole(entry, run, state.settled))
         return self._settled(entry, pack(run, goal))
 
     def _study(self, entry: Entry, seconds: float | None) -> Outcome:
@@ -104,11 +107,17 @@ class Runner:
 
     def _settled(self, entry: Entry, told: str) -> Outcome:
         """Return that an entry is done if what it left is of this source, which may have been edited meanwhile."""
-        state: State = state_of(entry, self.published)
+        state = state_of(entry, self.published)
         return Outcome(entry, "done", told) if state.fresh else Outcome(entry, "failed", f"run, but {state.told}")
 
     def _log(self, entry: Entry) -> Path:
         return self.machines.folder(entry) / "log.txt"
+
+
+def whole(entry: Entry, run: RecordStore, settled: AbstractSet[str]) -> tuple[str, list[str], Levels]:
+    """Return what the run of an entry's last part is noted to cover: all of it, with what was settled before."""
+    suite, known = entry.narrowed(), settled | {*run.covered}
+    return suite.name, [cell.identity for cell in planned_from(entry, run, known)], suite.levels
 
 
 def pack(run: RecordStore, goal: RecordStore) -> str:

@@ -1,6 +1,7 @@
 """Whether a published result is of the source as it is: by the records of a suite, by what a study's page noted."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +25,14 @@ class State:
     Attributes:
         told: in words. fresh: whether this source gives it; of a command that a person runs nobody knows.
         left: of a suite, the cells whose published records are missing or of other source.
+        settled: of a suite, the identities of the others.
         blocked: whether it cannot be run as things are; `told` says what is to be done first.
     """
 
     told: str
     fresh: bool = False
     left: Sequence[Cell] = ()
+    settled: AbstractSet[str] = frozenset()
     blocked: bool = False
 
 
@@ -49,7 +52,12 @@ def planned(entry: Entry, store: RecordStore) -> list[Cell]:
     Raises:
         BadInput: where calibration is missing, or the suite does not know a name of the entry.
     """
-    suite, known = entry.narrowed(), set(store.identities()) if store.exists else set[str]()
+    return planned_from(entry, store, set(store.identities()) if store.exists else set())
+
+
+def planned_from(entry: Entry, store: RecordStore, known: AbstractSet[str]) -> list[Cell]:
+    """Return the same, the records being those of these identities alone."""
+    suite = entry.narrowed()
     plans = [cells(suite, made) for made in _conditions(store, sorted(known)) or [{}]]
     return [next((cell for cell in same if cell.identity in known), same[0]) for same in zip(*plans, strict=True)]
 
@@ -71,7 +79,8 @@ def _suite_state(entry: Entry, folder: Path) -> State:
     if not left:
         return State(FRESH, fresh=True)
     note = " (archived)" if store.archived else ""
-    return State(f"{len(left):,} of {len(todo):,} cells are of older source or were never run{note}", left=left)
+    told = f"{len(left):,} of {len(todo):,} cells are of older source or were never run{note}"
+    return State(told, left=left, settled={cell.identity for cell in todo} - {cell.identity for cell in left})
 
 
 def _study_state(entry: Entry, folder: Path) -> State:

@@ -1,14 +1,17 @@
 """A suite made narrower, as the options of the command line ask for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
+from typing import TypeVar
 
 from bench.suite.entries import AttackEntry, SchemeEntry
 from bench.suite.fields import check_payloads
 from bench.suite.load import Suite, models_of
 from cwwm.schemes import SCHEMES
 from cwwm.support.errors import BadInput, unknown_name
+
+Named = TypeVar("Named", SchemeEntry, AttackEntry)
 
 
 def narrow(
@@ -30,9 +33,9 @@ def narrow(
     if models:
         suite = replace(suite, models=models_of(models, suite.untrained))
     if schemes:
-        suite = replace(suite, schemes=tuple(e for s in schemes for e in _pick_schemes(suite, s)))
+        suite = replace(suite, schemes=_once(e for s in schemes for e in _pick_schemes(suite, s)))
     if attacks:
-        suite = replace(suite, attacks=tuple(e for a in attacks for e in _pick_attacks(suite, a)))
+        suite = replace(suite, attacks=_once(e for a in attacks for e in _pick_attacks(suite, a)))
     if payloads:
         check_payloads(payloads, suite.payloads, "--payload")
         suite = replace(suite, payloads=tuple(payloads))
@@ -41,6 +44,11 @@ def narrow(
             raise BadInput(f"--seeds is at least 1, not {seeds}")
         suite = replace(suite, seeds=seeds)
     return suite
+
+
+def _once(entries: Iterable[Named]) -> tuple[Named, ...]:
+    """Return entries without those whose label was there before: two names may pick the same one."""
+    return tuple({entry.label: entry for entry in entries}.values())
 
 
 def _pick_schemes(suite: Suite, name: str) -> list[SchemeEntry]:

@@ -18,6 +18,7 @@ from bench.published.readme import BEGIN, END, command, readme_text
 from bench.published.state import FRESH, state_of
 from bench.records.record import changed
 from bench.records.store import RecordStore
+from bench.suite.expand import cells
 from cwwm.support.console import BAD_INPUT, DONE, FAILED, run_app
 from cwwm.support.errors import BadInput
 from cwwm.support.files import write_json
@@ -98,6 +99,39 @@ def test_parts_of_a_result_may_be_made_under_other_conditions(place: Path, tiny:
     parts = RecordStore(place / "tiny")
     parts.plan("tiny", [path.stem for path in parts.cells.iterdir()])
     assert state_of(known.entries[0], known).told == FRESH
+
+
+@pytest.mark.programs
+def test_only_what_is_left_is_run_and_records_of_another_machine_stay(
+    place: Path, tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--model", "tiny", "--scheme", "cwc", "--seeds", "1", "--attack", "random", "--numerics", "portable")
+    run = [sys.executable, "-m", "bench", "run", str(tiny / "tiny.yaml"), *options, "--out", "elsewhere"]
+    subprocess.run(run, check=True, capture_output=True)
+    (first,) = RecordStore(Path("elsewhere")).pack(place / "tiny").records()
+    known = published(place, suite(tiny, attacks=["random", "magnitude"]))
+    assert results() == DONE
+    assert "1 of 2 cells are of older source or were never run" in capsys.readouterr().err
+    (ran,) = Path("results/runs/tiny/cells").iterdir()
+    both = {record.identity: record for record in RecordStore(place / "tiny").records()}
+    assert both.keys() == {first.identity, ran.stem}
+    assert both[first.identity] == first
+    assert state_of(known.entries[0], known).told == FRESH
+
+
+def test_an_entry_is_cut_to_the_parts_that_its_cells_have(place: Path, tiny: Path) -> None:
+    whole = Entry.model_validate({"result": "tiny", "suite": str(tiny / "tiny.yaml")})
+    cells_ = cells(whole.narrowed(), {})
+    assert whole.only(cells_) == whole
+    for kind, of in (
+        ("schemes", lambda cell: cell.mark.scheme.label),
+        ("attacks", lambda cell: cell.attack.label),
+        ("models", lambda cell: cell.host.model.name),
+    ):
+        some = [cell for cell in cells_ if of(cell) == of(cells_[-1])]
+        part = whole.only(some)
+        assert getattr(part, kind) in ([of(cells_[-1])], [])  # all of them if it is the only one
+        assert {cell.identity for cell in some} <= {cell.identity for cell in cells(part.narrowed(), {})}
 
 
 @pytest.mark.programs

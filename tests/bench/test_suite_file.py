@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.suite import load_suite, suite_names
+from bench.suite import load_suite, narrow, suite_names
 from bench.suite.fields import SuiteFile, read_suite_file
 from bench.suite.load import SUITES
 from bench.support.strict_yaml import dump_yaml, read_yaml
@@ -212,3 +212,10 @@ def test_anything_in_a_place_is_taken_or_refused(
     path = tmp_path_factory.getbasetemp() / "anything.yaml"
     path.write_text(dump_yaml(changed(place, value)), encoding="utf-8")
     assert all(line.startswith(str(path)) and "\n" not in line for line in refusals(path))
+
+
+def test_what_two_names_pick_is_run_once() -> None:
+    part = narrow(load_suite("smoke"), schemes=["cwc", "*cwc", "cwc"], attacks=["random", "r*"])
+    for labels in ([entry.label for entry in part.schemes], [entry.label for entry in part.attacks]):
+        assert len(labels) == len(set(labels)) > 0
+    assert part.schemes[0].label == "cwc"
