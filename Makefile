@@ -47,7 +47,7 @@ export PYTHONUNBUFFERED := 1
 	lint docs coverage wheels screenshots clean
 
 help:
-	@echo "make bench      set up, run suite smoke (SUITE=...) and print its leaderboard; DEVICE=auto|cpu|cuda"
+	@echo "make bench      set up, run suite smoke (SUITE=...) and print its leaderboard; DEVICE=auto|cpu|cuda, JOBS=2"
 	@echo "make test       set up and run the quick tests in JOBS=auto processes (0: in one)"
 	@echo "make test-programs  tests that run whole commands; make test-slow  those that take minutes"
 	@echo "make check-results  whether committed tables, pages and claims follow from their records; warns of those of older source"
@@ -78,7 +78,7 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 setup: $(STAMP)
 
 bench: setup
-	$(BIN)/cwwm-bench run $(SUITE) --device $(DEVICE)
+	$(BIN)/cwwm-bench run $(SUITE) --device $(DEVICE) $(if $(filter auto,$(JOBS)),,--jobs $(JOBS))
 
 nightly: setup
 	$(BIN)/cwwm-bench nightly --device $(DEVICE) --budget $(BUDGET) $(if $(NIGHTLY_HOME),--home $(NIGHTLY_HOME))
