@@ -7,7 +7,6 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -15,13 +14,11 @@ from typing import Annotated, Any
 import typer
 from tabulate import tabulate
 
-from bench.records.record import Record
 from bench.records.schema import Found, Reading
 from bench.records.store import RecordStore
 from bench.studies.output import Output, publish
-from cwwm.ownership.evidence import PROOF_RATE, Evidence, log10_match_tail
+from cwwm.ownership.evidence import PROOF_RATE, Evidence
 from cwwm.schemes import SCHEMES
-from cwwm.schemes.protected_cwc import ProtectedConstantWeight
 from cwwm.support.console import DONE, run_app
 from cwwm.support.errors import BadInput
 
@@ -70,43 +67,17 @@ def proofs(folder: Path) -> Iterator[Proof]:
     record_store = RecordStore(folder)
     suite = record_store.suite
     for record in record_store.records():
-        chance = _chance(record)
         for row in record.rows or ():
             where = suite, *record.key.curve[1:], row.strength
-            yield Proof(*where, row.log10_p, log10_p_now(row, chance))
+            yield Proof(*where, row.log10_p, log10_p_now(row))
 
 
-def log10_p_now(row: Found, chance: float | None) -> float:
-    """Return the combined log10 p of a row by the present rules; as recorded where no statistics are kept.
-
-    Args:
-        row: of a record.
-        chance: that a block of protected-cwc is read right by a random key; None for other schemes.
-    """
+def log10_p_now(row: Found) -> float:
+    """Return the combined log10 p of a row by the present rules; as recorded where no statistics are kept."""
     if not isinstance(row, Reading):
         return row.log10_p
     statistics = {BESIDE[name]: 0.0 for name in row.statistics if name in BESIDE} | row.statistics
-    if chance is not None and "blocks" in statistics:
-        right, known = (int(row.counts[f"blocks {which}"]) for which in ("right", "known"))
-        statistics["blocks"] = log10_match_tail(right, known, chance)
     return Evidence(statistics).combined
-
-
-def _chance(record: Record) -> float | None:
-    """Return 2^-m of the blocks of a record's scheme, also inside another one; None if it has no blocks."""
-    made = record.recipe.scheme
-    inner = made.parameters.get("scheme", made.name)
-    if inner != ProtectedConstantWeight.name:
-        return None
-    inside = made.parameters.get("settings")
-    parameters = inside if isinstance(inside, dict) else made.parameters
-    return _symbol_chance(tuple(parameters.items()), record.recipe.payload)
-
-
-@cache
-def _symbol_chance(parameters: tuple[tuple[str, Any], ...], payload: int) -> float:
-    """Return 2^-m of protected-cwc: few parameters, many records."""
-    return 2.0 ** -ProtectedConstantWeight(payload_bits=payload, **dict(parameters)).code.symbol_bits
 
 
 def grouped(found: Iterable[Proof], key: Callable[[Proof], tuple[Any, ...]]) -> dict[tuple[Any, ...], list[Proof]]:
@@ -171,12 +142,10 @@ one run at one strength: a model, a seed, an attack. It was proof if its recorde
 proof if p by the present rules is at most {rate}. **Of {before:,} rows that were proof {lost:,} are none now.**
 Models, keys and commitments that were tried besides are not counted.
 
-Three rules are new. A statistic that says nothing (no host is zeroed, the message is lost) counts as one all the
-same, which doubles p. A block of `protected-cwc` is right by chance once in 2^m, for m bits a symbol: records of
-blocks with two ones among 32 weights had 1/496 for 1/256. These two are applied here to the recorded counts. A one
-of `cwc` that is tied with a zero is not read as one any more: records count no ties, and the recorded overlap
-stands. Rows that are lost by the rules alone, with a recorded p of at most {rate}: {by_rule}. The leaderboards show
-p as recorded.
+Two rules are new. A statistic that says nothing (no host is zeroed, the message is lost) counts as one all the
+same, which doubles p; this is applied here to the recorded statistics. A one of `cwc` that is tied with a zero is
+not read as one any more: records count no ties, and the recorded overlap stands. Rows that are lost by the rules
+alone, with a recorded p of at most {rate}: {by_rule}. The leaderboards show p as recorded.
 
 Rows of {only}, and those read through an alignment, count here by their p, but it is only a statistic: what
 they are read by was made after the key, so that no verdict calls them proven. Suite zoo keeps no counts, and its

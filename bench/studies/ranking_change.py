@@ -1,8 +1,8 @@
 """The ranking by mean price of removal, as it was, beside the board's, for the same records, and why they differ.
 
-Nothing is run: ``python -m bench.studies.ranking_change results/encodings -o change.md``. The former arithmetic is
-here alone. Both rankings are of the same entries: the former one of all their records, the board's of those that it
-counts.
+Nothing is run: ``python -m bench.studies.ranking_change results/encodings-pilot -o change.md``. The former
+arithmetic is here alone. Both rankings are of the same entries: the former one of all their records, the board's of
+those that it counts.
 """
 
 import sys

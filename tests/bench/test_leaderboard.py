@@ -10,15 +10,13 @@ from bench.cli.app import app
 from bench.leaderboard import texts, write
 from bench.leaderboard.capacity import capacities, capacity_tables
 from bench.leaderboard.csv_table import csv_text
-from bench.leaderboard.detection import detection_table, flagged
+from bench.leaderboard.detection import flagged
 from bench.leaderboard.levels import at_levels, levels_table
 from bench.leaderboard.points import gather
 from bench.leaderboard.tables import speed_table
 from bench.records.store import Levels, RecordStore
 from cwwm.support.console import run_app
 from tests.bench.invented import many, record, record_store_of, refused, typed
-
-RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 def test_capacity_is_the_largest_payload_whole_in_every_run() -> None:
@@ -118,17 +116,6 @@ def test_a_rate_is_flagged_if_its_interval_excludes_the_nominal_one(
     hits: int, total: int, nominal: float, shown: str
 ) -> None:
     assert flagged(hits, total, nominal) == shown
-
-
-@pytest.mark.results
-def test_p_values_that_were_too_small_are_flagged_in_the_committed_tables() -> None:
-    """Blocks of two ones in 32 were thought to be right by chance once in 496; it is once in 256."""
-    records = [r for r in RecordStore(RESULTS / "encodings").records() if r.key.scheme == "protected-cwc"]
-    headers, rows = detection_table(gather(records))
-    rates = {row[1]: str(row[headers.index("false positives at 1e-3")]) for row in rows}
-    assert rates[1024] == "**0.00361 [0.0026, 0.0049]**"
-    assert not any(rates[bits].startswith("**") for bits in (64, 256))
-    assert rates[1024] in (RESULTS / "encodings" / "leaderboard.md").read_text()
 
 
 def test_an_archived_folder_says_so_above_its_tables_until_it_is_run_again(tmp_path: Path) -> None:

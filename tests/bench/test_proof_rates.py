@@ -7,8 +7,7 @@ import pytest
 
 from bench.records.schema import Found, Reading
 from bench.records.store import RecordStore
-from bench.studies.proof_rates import FOLDERS, Proof, app, log10_p_now, lost_rows, proofs, summary_rows
-from cwwm.ownership.evidence import log10_match_tail
+from bench.studies.proof_rates import FOLDERS, Proof, app, log10_p_now, lost_rows, summary_rows
 from cwwm.support.console import run_app
 from tests.bench.invented import read
 
@@ -34,32 +33,17 @@ def test_a_proof_is_lost_between_the_rates() -> None:
     assert lost_rows([sure, weak]) == []
 
 
-def reading(statistics: dict[str, float], counts: dict[str, int] | None = None) -> Reading:
-    return Reading.model_validate(read(True, statistics=statistics, counts=counts or {}))
+def reading(statistics: dict[str, float]) -> Reading:
+    return Reading.model_validate(read(True, statistics=statistics, counts={}))
 
 
 def test_a_statistic_that_says_nothing_counts_as_one() -> None:
-    assert log10_p_now(reading({"overlap": -20.0}), None) == pytest.approx(-20 + 0.30103)
-    assert log10_p_now(reading({"overlap": -20.0, "vacancy": -3.0}), None) == pytest.approx(-19.69897)
-    assert log10_p_now(reading({"matched bits": -20.0}), None) == -20.0
-    assert log10_p_now(reading({}), None) == 0.0
+    assert log10_p_now(reading({"overlap": -20.0})) == pytest.approx(-20 + 0.30103)
+    assert log10_p_now(reading({"overlap": -20.0, "vacancy": -3.0})) == pytest.approx(-19.69897)
+    assert log10_p_now(reading({"matched bits": -20.0})) == -20.0
+    assert log10_p_now(reading({})) == 0.0
     without = {"applicable": True, "reason": "", "exact": True, "overlap": 1.0, "erased": 0, "log10_p": -7.5}
-    assert log10_p_now(Found.model_validate(without), None) == -7.5
-
-
-def test_blocks_of_two_ones_are_right_by_chance_more_often_than_was_recorded() -> None:
-    known = {"blocks right": 9, "blocks known": 400}
-    row = reading({"blocks": log10_match_tail(9, 400, 1 / 496)}, known)
-    assert log10_p_now(row, 1 / 256) == pytest.approx(log10_match_tail(9, 400, 1 / 256) + 0.30103)
-    assert log10_p_now(row, 1 / 256) > row.statistics["blocks"] + 1
-
-
-@pytest.mark.results
-def test_only_blocks_of_several_ones_have_another_chance_now() -> None:
-    found = [p for p in proofs(RESULTS / "encodings") if p.scheme == "protected-cwc" and p.recorded < -1]
-    moved = {bits: max(abs(p.log10_p - p.recorded) for p in found if p.bits == bits) for bits in (64, 256, 1024)}
-    assert max(moved[64], moved[256]) < 0.302  # a factor of two at most
-    assert moved[1024] > 10
+    assert log10_p_now(Found.model_validate(without)) == -7.5
 
 
 def test_without_records_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,7 +43,6 @@ PARAMETERS = (
     ("docs/findings.md", "at 2.5 to 5 times its rate"),  # strengths of an attack
     ("docs/findings.md", "With tier 3,"),
     ("docs/encodings.md", "2:4 by magnitude"),
-    ("docs/findings.md", "those of tier 1,"),
     ("docs/concepts.md", "with probability 1 - R,"),
     ("docs/concepts.md", "about (1-R)^"),
     ("docs/concepts.md", "2 × errors + erasures"),

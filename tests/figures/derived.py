@@ -9,7 +9,7 @@ from tests.figures.registry import CLAIMS, Found
 from tests.figures.text import PAGES, Statement, statements
 
 _TOPICS = (
-    "adaptive",
+    "attackers",
     "compression",
     "costs",
     "encodings",

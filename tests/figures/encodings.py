@@ -1,14 +1,14 @@
-"""What docs/findings.md says of suites encodings and protected."""
+"""What docs/findings.md says of the pilot of the board of encodings, and of suite protected."""
 
 from collections import Counter
 
-from bench.leaderboard.attacker_tiers import FULL, SMALL
+from bench.leaderboard.attacker_tiers import FULL
 from bench.leaderboard.ranking import Standing
 from tests.figures.registry import claim, holds, word
 from tests.figures.sources import standing, standings
 
-PAGE, SUITE, PILOT = "docs/findings.md", "encodings", "encodings-pilot"
-SPREAD, PROTECTED, LATTICES = ("spread-spectrum", "spread-spectrum tuned"), "protected-cwc", "dm-qim tuned"
+PAGE, PILOT = "docs/findings.md", "encodings-pilot"
+SPREAD, PROTECTED = ("spread-spectrum", "spread-spectrum tuned"), "protected-cwc"
 
 
 def value(found: Standing, *, full: bool = False) -> float:
@@ -18,14 +18,14 @@ def value(found: Standing, *, full: bool = False) -> float:
     return estimate.value
 
 
-def ranked(suite: str = SUITE, board: str = "encodings") -> list[Standing]:
+def ranked(suite: str = PILOT, board: str = "encodings") -> list[Standing]:
     """Return the lines of a board at 256 bits that have a rank, best first."""
     return [found for found in standings(suite, 256, board) if found.rank is not None]
 
 
-def first(payload: int, suite: str = SUITE, board: str = "encodings") -> int:
-    """Return how many lines share the first place."""
-    return sum(found.place == "1=" for found in standings(suite, payload, board))
+def first(suite: str = PILOT, board: str = "encodings") -> int:
+    """Return how many lines of a board share the first place at 256 bits."""
+    return sum(found.place == "1=" for found in standings(suite, 256, board))
 
 
 @claim(
@@ -69,7 +69,7 @@ def codes_on_magnitudes() -> list[str]:
 
 @claim(PAGE, "{} lines keep every message, spread spectrum, `tattooed` and `riga` in both settings among them.")
 def keep_every_message() -> list[str]:
-    best = {found.scheme for found in ranked(PILOT) if value(found) == 1}
+    best = {found.scheme for found in ranked() if value(found) == 1}
     both = {*SPREAD, "tattooed", "tattooed tuned", "riga", "riga tuned"}
     holds(both <= best, "these six are among them")
     return [word(len(best)).capitalize()]
@@ -77,14 +77,14 @@ def keep_every_message() -> list[str]:
 
 @claim(PAGE, "{} runs are few: {} lines share the first place.")
 def few_runs() -> list[str]:
-    runs = {len(found.runs) for found in ranked(PILOT)}
+    runs = {len(found.runs) for found in ranked()}
     holds(len(runs) == 1, "every line has as many runs")
-    return [word(runs.pop()).capitalize(), word(first(256, PILOT))]
+    return [word(runs.pop()).capitalize(), word(first())]
 
 
 @claim(PAGE, "With tier 3, long fine-tunes and distillation, no line that has a rank keeps more than {}.")
 def with_tier_3() -> list[str]:
-    return [f"{max(value(found, full=True) for found in ranked(PILOT) if found.full is not None):.2f}"]
+    return [f"{max(value(found, full=True) for found in ranked() if found.full is not None):.2f}"]
 
 
 @claim(PAGE, "`uchida` was not embedded in {} of {} runs.")
@@ -93,19 +93,3 @@ def not_embedded() -> list[str]:
     missed = {(len(found.runs) - len(found.embedded), len(found.runs)) for found in own}
     holds(len(missed) == 1, "both settings alike")
     return [word(number) for number in missed.pop()]
-
-
-@claim(PAGE, "there `protected-cwc`, spread spectrum and tuned `dm-qim` keep every message at one point lost,")
-def kept_every_message() -> list[str]:
-    best = {found.scheme for found in ranked() if value(found) == 1}
-    tiers = {row.tier for found in standings(SUITE, 256) for run in found.runs for row in run.rows}
-    holds(best == {PROTECTED, LATTICES, *SPREAD}, "just these keep every message")
-    holds(SMALL not in tiers, "nothing of tier 2 was tried")
-    return []
-
-
-@claim(PAGE, "at 64 and 1,024 bits, where only attacks of tier 1 are run, {} and {} schemes share the first place.")
-def few_attacks() -> list[str]:
-    tiers = {row.tier for bits in (64, 1024) for s in standings(SUITE, bits) for r in s.runs for row in r.rows}
-    holds(tiers == {1}, "only tier 1 is run there")
-    return [str(first(64)), str(first(1024))]

@@ -25,6 +25,9 @@ def answers(scheme: str) -> float:
 
 
 @claim(PAGE, "with the best reading that its owner has, {} runs on each of {} networks, at equal answers kept,")
+@claim(
+    "docs/threat-model.md", "each mark with the best reading that its owner has, {} runs on each of {} networks."
+)
 def runs_on_each() -> list[str]:
     by_host = [Counter(run.record.key.model for run in found.runs) for found in standings(PILOT, 256, SYSTEMS)]
     (runs,) = {count for counted in by_host for count in counted.values()}
@@ -56,7 +59,7 @@ def protected() -> list[str]:
 @claim(README, "Runs are few, so that {} lines share the first place.")
 @claim(PAGE, "Few runs: {} lines share the first place.")
 def share_the_first_place() -> list[str]:
-    return [word(first(256, PILOT, SYSTEMS))]
+    return [word(first(PILOT, SYSTEMS))]
 
 
 @claim(

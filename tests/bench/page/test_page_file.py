@@ -122,7 +122,7 @@ def test_a_run_leaves_its_page(finished: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["adaptive", "compression", "encodings", "paper", "protected"])
+@pytest.mark.parametrize("name", ["compression", "encodings-pilot", "paper", "protected", "systems-pilot"])
 def test_committed_results_have_a_page_within_the_limit(
     name: str, tmp_path: Path, look: Callable[..., object]
 ) -> None:
