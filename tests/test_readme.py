@@ -60,7 +60,7 @@ def test_commands_are_pasted_one_by_one_in_a_fresh_folder(
 def test_make_targets_are_run_by_ci() -> None:
     targets = [command.split()[1] for command in commands() if command.startswith("make ")]
     assert targets == ["bench", "test"]
-    assert all(f"make {target}" in (ROOT / ".ci" / "run").read_text() for target in targets)
+    assert all(f"timed {target}" in (ROOT / ".ci" / "run").read_text() for target in targets)
 
 
 def test_it_is_for_a_first_reader() -> None:
