@@ -67,11 +67,15 @@ def codes_on_magnitudes() -> list[str]:
     return [shares.pop()]
 
 
-@claim(PAGE, "{} lines keep every message, spread spectrum, `tattooed` and `riga` in both settings among them.")
+@claim(
+    PAGE,
+    "{} lines keep every message, `spread-cwc`, `spread-polar`, and spread spectrum, `tattooed` and `riga` in both "
+    "settings among them.",
+)
 def keep_every_message() -> list[str]:
     best = {found.scheme for found in ranked() if value(found) == 1}
     both = {*SPREAD, "tattooed", "tattooed tuned", "riga", "riga tuned"}
-    holds(both <= best, "these six are among them")
+    holds(both | {"spread-cwc tuned", "spread-polar tuned"} <= best, "these eight are among them")
     return [word(len(best)).capitalize()]
 
 
