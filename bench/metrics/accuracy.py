@@ -3,7 +3,6 @@
 from dataclasses import asdict, dataclass
 
 import torch
-from scipy.stats import beta
 from torch import nn
 
 from bench.data import Dataset, Split
@@ -85,6 +84,8 @@ def _chunks(split: Split, size: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 def rate_interval(hits: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return the exact (Clopper-Pearson) interval of a rate; (0, 1) where nothing was counted."""
+    from scipy.stats import beta  # takes most of a second to load
+
     if total == 0:
         return 0.0, 1.0
     tail = (1 - confidence) / 2

@@ -88,20 +88,6 @@ def test_a_result_is_fresh_if_and_only_if_all_its_cells_have_records_of_this_sou
 
 
 @pytest.mark.programs
-def test_parts_of_a_result_may_be_made_under_other_conditions(place: Path, tiny: Path) -> None:
-    known = published(place, suite(tiny, attacks=["random", "magnitude"]))
-    shared = ("--model", "tiny", "--scheme", "cwc", "--seeds", "1", "--out", str(place / "tiny"))
-    for attack, numerics in (("random", "native"), ("magnitude", "portable")):
-        assert not state_of(known.entries[0], known).fresh
-        options = (*shared, "--attack", attack, "--numerics", numerics)
-        run = [sys.executable, "-m", "bench", "run", str(tiny / "tiny.yaml"), *options]
-        subprocess.run(run, check=True, capture_output=True)
-    parts = RecordStore(place / "tiny")
-    parts.plan("tiny", [path.stem for path in parts.cells.iterdir()])
-    assert state_of(known.entries[0], known).told == FRESH
-
-
-@pytest.mark.programs
 def test_only_what_is_left_is_run_and_records_of_another_machine_stay(
     place: Path, tiny: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
