@@ -14,10 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.special import kolmogorov
-from scipy.stats import t as student
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from cwwm.support.errors import BadInput
@@ -209,6 +205,10 @@ def auc_of(facts: Sequence[Facts], hosts: Sequence[Hashable]) -> tuple[float, fl
 
 def _scores(seen: Sequence[Facts], judged: Sequence[Facts]) -> tuple[Floats, Floats]:
     """Return how marked the marked and the unmarked layers of `judged` look, after learning from `seen`."""
+    from sklearn.linear_model import LogisticRegression  # tables alone ask for it, and it takes a second to load
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     classifier.fit(*_samples(seen))
     features, labels = _samples(judged)
@@ -230,6 +230,8 @@ def _samples(facts: Sequence[Facts]) -> tuple[Floats, npt.NDArray[np.int64]]:
 
 def _interval(areas: Floats, layers: int) -> tuple[float, float]:
     """Return the wider of both intervals, within [0, 1], of areas (hosts, hosts) with NaN on the diagonal."""
+    from scipy.stats import t as student  # takes most of a second to load
+
     mean, hosts = float(np.nanmean(areas)), len(areas)
     spread = float(np.std(np.nanmean(areas, axis=1) + np.nanmean(areas, axis=0), ddof=1))
     reach = float(student.ppf(0.975, hosts - 1)) * spread / math.sqrt(hosts)
