@@ -46,6 +46,7 @@ def test_lists_and_plans_take_no_scikit_learn(tmp_path: Path) -> None:
     ("module", "package", "arguments"),
     [
         ("sklearn", "scikit-learn", ("run", "smoke")),
+        ("sklearn", "scikit-learn", ("nightly", "smoke")),
         ("pydantic", "pydantic", ("schema",)),
         ("pydantic", "pydantic", ("plan", "smoke")),
         ("yaml", "pyyaml", ("plan", "smoke")),

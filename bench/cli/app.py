@@ -16,6 +16,7 @@ import typer
 from bench.cli import exports, regression, results
 from bench.cli.engines import Address, Engine, Shared, Slots, Slurm, wanted
 from bench.cli.options import (
+    FOR_TABLES,
     RUNS,
     Attacks,
     Budget,
@@ -39,6 +40,7 @@ from bench.cli.options import (
 from bench.support.plain_text import plain, show
 from cwwm.support.console import DONE, FAILED, NO, print_json, print_table, run_program
 from cwwm.support.errors import BadInput
+from cwwm.support.packages import require_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -197,6 +199,7 @@ def run(
     from bench.support.environment import choose_device, prepare
     from bench.support.output_lock import writing
 
+    require_package(FOR_TABLES)
     deadline, limit = _deadline(budget), parse_budget(cell_timeout, "--cell-timeout") if cell_timeout else None
     chosen = chosen_suite(suite, model, scheme, attack, seeds, payload, plugin)
     folder, plugins, stored = out or default_out(suite), tuple(plugin or ()), int(cache_gb * 2**30)

@@ -12,6 +12,7 @@ from cwwm.support.errors import BadInput
 if TYPE_CHECKING:
     from bench.suite import Suite
 
+FOR_TABLES = "sklearn"  # tables alone load it, in the end; a run asks for it before it begins
 RUNS = Path("results", "runs")  # ignored, under the working directory: runs write there by default
 SuiteName = Annotated[str, typer.Argument(help="A suite's name (see list suites), or a YAML file.")]
 Models = Annotated[

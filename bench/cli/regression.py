@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Baseline, Device, Numerics, Plugins, Threads, chosen_suite, existing, say
+from bench.cli.options import FOR_TABLES, Baseline, Device, Numerics, Plugins, Threads, chosen_suite, existing, say
 from bench.support.plain_text import show
 from cwwm.support.console import DONE, FAILED, NO
 from cwwm.support.errors import BadInput
+from cwwm.support.packages import require_package
 
 app = typer.Typer()
 
@@ -34,6 +35,7 @@ def nightly(
     from bench.support.environment import choose_device
     from bench.support.output_lock import writing
 
+    require_package(FOR_TABLES)
     seconds, where = parse_budget(budget), choose_device(device)
     name = suite or ("nightly" if where.type == "cuda" else "nightly-cpu")
     chosen = chosen_suite(name, None, None, None, None, plugins=plugin)

@@ -28,6 +28,12 @@ def missing_package(error: ModuleNotFoundError) -> str | None:
     return f"this needs the package {package}, which is not installed: pip install {_source(package)}"
 
 
+def require_package(module: str) -> None:
+    """Raise ModuleNotFoundError for a package that long work would ask for in the end; nothing is loaded."""
+    if find_spec(module) is None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+
 def _source(package: str) -> str:
     """Return what pip is to install: this project with the extra that brings the package, or the package alone."""
     for requirement in _requirements():
