@@ -19,7 +19,7 @@ from bench.hardware_run.run_step import LOGS, Outcome, run_steps
 from bench.support.environment import choose_device
 from bench.support.git import ROOT
 from bench.support.output_lock import LOCK, writing
-from cwwm.support.console import DONE, FAILED, run_app
+from cwwm.support.console import DONE, FAILED, run_program
 from cwwm.support.errors import BadInput
 from cwwm.support.files import write_atomic, write_json
 
@@ -83,4 +83,4 @@ def _say(text: str) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # steps end with it
-    sys.exit(run_app(app, NAME))
+    run_program(app, NAME)

@@ -12,7 +12,7 @@ from bench.leaderboard import write
 from bench.published.children import Machines, finish, take_over
 from bench.published.entries import Entry, Published
 from bench.published.provenance import read_provenance
-from bench.published.state import FRESH, State, planned_from, state_of
+from bench.published.state import FRESH, State, planned, state_of
 from bench.records.store import Levels, RecordStore
 from bench.support.output_lock import writing
 from cwwm.support.errors import BadInput
@@ -117,7 +117,7 @@ class Runner:
 def whole(entry: Entry, run: RecordStore, settled: AbstractSet[str]) -> tuple[str, list[str], Levels]:
     """Return what the run of an entry's last part is noted to cover: all of it, with what was settled before."""
     suite, known = entry.narrowed(), settled | {*run.covered}
-    return suite.name, [cell.identity for cell in planned_from(entry, run, known)], suite.levels
+    return suite.name, [cell.identity for cell in planned(entry, run, known)], suite.levels
 
 
 def pack(run: RecordStore, goal: RecordStore) -> str:

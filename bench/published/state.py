@@ -46,17 +46,15 @@ def state_of(entry: Entry, published: Published) -> State:
         return State(str(error), blocked=True)
 
 
-def planned(entry: Entry, store: RecordStore) -> list[Cell]:
+def planned(entry: Entry, store: RecordStore, known: AbstractSet[str]) -> list[Cell]:
     """Return the cells that an entry's suite has today, each under the conditions of its record, if it has one.
+
+    Args:
+        entry: of a suite. store: has the records. known: the identities of those that count.
 
     Raises:
         BadInput: where calibration is missing, or the suite does not know a name of the entry.
     """
-    return planned_from(entry, store, set(store.identities()) if store.exists else set())
-
-
-def planned_from(entry: Entry, store: RecordStore, known: AbstractSet[str]) -> list[Cell]:
-    """Return the same, the records being those of these identities alone."""
     suite = entry.narrowed()
     plans = [cells(suite, made) for made in _conditions(store, sorted(known)) or [{}]]
     return [next((cell for cell in same if cell.identity in known), same[0]) for same in zip(*plans, strict=True)]
@@ -74,7 +72,7 @@ def _conditions(store: RecordStore, known: Sequence[str]) -> list[Json]:
 
 def _suite_state(entry: Entry, folder: Path) -> State:
     store = RecordStore(folder / entry.result)
-    todo = planned(entry, store)
+    todo = planned(entry, store, set(store.identities()))
     left = pending(todo, store, stop=entry.narrowed().stop) if store.exists else todo
     if not left:
         return State(FRESH, fresh=True)

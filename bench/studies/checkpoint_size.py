@@ -31,7 +31,7 @@ from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import load_mark
 from cwwm.schemes import scheme_of
 from cwwm.schemes.common.keyed import hidden_hosts
-from cwwm.support.console import DONE, run_app
+from cwwm.support.console import DONE, run_program
 from cwwm.support.errors import BadInput
 
 GIGABYTES = 8.0
@@ -323,4 +323,4 @@ def study(
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(app, "bench.studies.checkpoint_size"))
+    run_program(app, "bench.studies.checkpoint_size")

@@ -4,7 +4,6 @@ Run it with ``python -m bench.studies.classifiers -o results/classifiers.md`` (t
 are built without storage: names and shapes are all that the rule looks at.
 """
 
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,7 +15,7 @@ from torch import nn
 
 from bench.models.timm_names import timm_with_ours
 from bench.studies.output import Output, publish
-from cwwm.support.console import DONE, run_app
+from cwwm.support.console import DONE, run_program
 from cwwm.weights.carrier import classifiers
 from cwwm.weights.view import as_weights
 
@@ -107,4 +106,4 @@ def study(output: Output) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(app, "bench.studies.classifiers"))
+    run_program(app, "bench.studies.classifiers")

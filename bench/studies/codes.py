@@ -30,7 +30,7 @@ from cwwm.codes.polar import PolarCode
 from cwwm.ownership.keys import Key
 from cwwm.schemes.common.keyed import keyed_check
 from cwwm.schemes.common.outer import KeyedWalsh
-from cwwm.support.console import DONE, run_app
+from cwwm.support.console import DONE, run_program
 from cwwm.support.seeds import derive_seed
 
 Floats = npt.NDArray[np.float64]
@@ -344,4 +344,4 @@ def study(
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(app, "bench.studies.codes"))
+    run_program(app, "bench.studies.codes")

@@ -5,7 +5,6 @@ core; a later run goes on where one stopped), then
 ``python -m bench.studies.compression -o results/compression.md``.
 """
 
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -20,7 +19,7 @@ from bench.leaderboard.points import Point, gather
 from bench.records.store import RecordStore
 from bench.studies.compression_picture import draw_reach, lost
 from bench.studies.output import Output, publish
-from cwwm.support.console import DONE, run_app
+from cwwm.support.console import DONE, run_program
 from cwwm.support.errors import BadInput
 
 LEVELS = (0.0, 1.0, 3.0)  # points of accuracy lost
@@ -173,4 +172,4 @@ def study(
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(app, "bench.studies.compression"))
+    run_program(app, "bench.studies.compression")

@@ -43,7 +43,7 @@ from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
 from cwwm.readers import READERS, view_of
 from cwwm.schemes import Claim, EmbedContext, Scheme, embed, make_scheme
-from cwwm.support.console import DONE, run_app
+from cwwm.support.console import DONE, run_program
 from cwwm.support.errors import BadInput
 from cwwm.support.seeds import derive_seed
 from cwwm.weights.view import as_weights
@@ -227,4 +227,4 @@ def study(
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(app, "bench.studies.deployed"))
+    run_program(app, "bench.studies.deployed")

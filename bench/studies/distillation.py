@@ -24,7 +24,7 @@ from cwwm.ownership.evidence import PROOF_RATE, log10_match_tail
 from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
 from cwwm.schemes import Claim, EmbedContext, Scheme, make_scheme
-from cwwm.support.console import DONE, run_app
+from cwwm.support.console import DONE, run_program
 from cwwm.support.seeds import derive_seed
 from cwwm.training import Recipe, train
 from cwwm.weights.view import as_weights
@@ -215,4 +215,4 @@ def study(
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(app, "bench.studies.distillation"))
+    run_program(app, "bench.studies.distillation")

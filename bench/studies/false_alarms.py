@@ -12,7 +12,6 @@ schemes and attacks on it, since these hang together. Without a change either is
 one without a change. The second run repeats a part of the baseline under equal conditions.
 """
 
-import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from bench.regression.baseline import baseline_of
 from bench.regression.curves import ACCURACY, EVIDENCE, EXACT
 from bench.studies.output import Output, measured_on, publish
 from bench.support.environment import choose_device
-from cwwm.support.console import DONE, run_app
+from cwwm.support.console import DONE, run_program
 from cwwm.support.errors import BadInput
 from cwwm.support.seeds import derive_seed
 
@@ -298,4 +297,4 @@ def study(
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(app, "false_alarms"))
+    run_program(app, "false_alarms")

@@ -28,7 +28,7 @@ from bench.support.artifact_store import ArtefactStore, state_of
 from bench.support.environment import choose_device, prepare
 from cwwm.ownership.evidence import Evidence, judge
 from cwwm.ownership.mark import Mark
-from cwwm.support.console import DONE, run_app
+from cwwm.support.console import DONE, run_program
 from cwwm.support.seeds import derive_seed
 from cwwm.weights.view import Weights, as_weights
 
@@ -152,4 +152,4 @@ def study(
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(app, "bench.studies.forgery"))
+    run_program(app, "bench.studies.forgery")

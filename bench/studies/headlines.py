@@ -25,7 +25,7 @@ from bench.suite import AttackEntry, SchemeEntry
 from bench.suite.cell import HostSpec, MarkSpec
 from bench.support.artifact_store import ArtefactStore
 from bench.support.environment import choose_device, prepare
-from cwwm.support.console import DONE, run_app
+from cwwm.support.console import DONE, run_program
 from cwwm.support.errors import BadInput
 from cwwm.weights.view import as_weights
 
@@ -288,4 +288,4 @@ def study(
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(app, "bench.studies.headlines"))
+    run_program(app, "bench.studies.headlines")

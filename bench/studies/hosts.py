@@ -24,7 +24,7 @@ from bench.suite.cell import HostSpec
 from bench.suite.load import load_suite
 from bench.support.artifact_store import ArtefactStore
 from bench.support.environment import choose_device
-from cwwm.support.console import DONE, run_app
+from cwwm.support.console import DONE, run_program
 from cwwm.training import train
 
 SUITES = (
@@ -149,4 +149,4 @@ def study(
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(app, "bench.studies.hosts"))
+    run_program(app, "bench.studies.hosts")

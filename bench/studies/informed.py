@@ -38,7 +38,7 @@ from cwwm.residual import Steps
 from cwwm.residual.alive import Alive
 from cwwm.residual.scales import row_deviation, scales
 from cwwm.schemes import Claim
-from cwwm.support.console import DONE, run_app
+from cwwm.support.console import DONE, run_program
 from cwwm.support.errors import BadInput
 from cwwm.weights.view import TensorWeights, Weights, as_weights
 
@@ -283,4 +283,4 @@ def study(
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(app, "bench.studies.informed"))
+    run_program(app, "bench.studies.informed")

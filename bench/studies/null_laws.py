@@ -21,7 +21,7 @@ from bench.null_laws.tilting import Floats, all_estimates
 from bench.studies.null_laws_page import Measured, Timed, page
 from bench.studies.output import Output, publish
 from bench.support.environment import prepare
-from cwwm.support.console import DONE, run_app
+from cwwm.support.console import DONE, run_program
 from cwwm.support.files import read_json, write_json
 from cwwm.weights.carrier import prunable
 from cwwm.weights.view import as_weights
@@ -119,4 +119,4 @@ def study(
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(app, "bench.studies.null_laws"))
+    run_program(app, "bench.studies.null_laws")

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from tabulate import tabulate
 
 from bench.studies.output import Output, measured_on, publish
-from cwwm.support.console import DONE, run_app
+from cwwm.support.console import DONE, run_program
 from cwwm.support.errors import BadInput
 
 MODELS = ("efficientnet_lite0", "resnet50", "vit_base_patch16_224")
@@ -161,4 +161,4 @@ def study(
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(app, "bench.studies.owner_speed"))
+    run_program(app, "bench.studies.owner_speed")

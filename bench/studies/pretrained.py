@@ -27,7 +27,7 @@ from bench.support.environment import choose_device
 from cwwm.design import CARRIERS, Targets, design
 from cwwm.ownership.keys import Key, Stream
 from cwwm.schemes import EmbedContext, Scheme, embed, make_scheme
-from cwwm.support.console import DONE, run_app
+from cwwm.support.console import DONE, run_program
 from cwwm.support.errors import unknown_name
 from cwwm.training import Recipe
 from cwwm.weights.carrier import Carrier
@@ -198,4 +198,4 @@ def study(
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(app, "bench.studies.pretrained"))
+    run_program(app, "bench.studies.pretrained")

@@ -33,7 +33,7 @@ from cwwm.ownership.keys import Key
 from cwwm.ownership.mark import Mark
 from cwwm.readers import find_reader, reads_originals, view_of
 from cwwm.schemes import Claim, EmbedContext, Scheme, embed, make_scheme
-from cwwm.support.console import DONE, run_app
+from cwwm.support.console import DONE, run_program
 from cwwm.support.errors import BadInput
 from cwwm.support.seeds import derive_seed
 from cwwm.weights.carrier import Carrier, prunable
@@ -367,4 +367,4 @@ def study(
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(app, "bench.studies.pretrained_survival"))
+    run_program(app, "bench.studies.pretrained_survival")

@@ -4,7 +4,6 @@ Nothing is run: ``python -m bench.studies.proof_rates -o results/proof-rates.md`
 """
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from bench.records.store import RecordStore
 from bench.studies.output import Output, publish
 from cwwm.ownership.evidence import PROOF_RATE, Evidence
 from cwwm.schemes import SCHEMES
-from cwwm.support.console import DONE, run_app
+from cwwm.support.console import DONE, run_program
 from cwwm.support.errors import BadInput
 
 FORMER_RATE = 1e-6  # false-positive rate of a proof when the records were made
@@ -183,4 +182,4 @@ def study(
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(app, "bench.studies.proof_rates"))
+    run_program(app, "bench.studies.proof_rates")

@@ -5,7 +5,6 @@ arithmetic is here alone. Both rankings are of the same entries: the former one 
 those that it counts.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from bench.leaderboard.runs import Entry, runs_of
 from bench.leaderboard.table_text import Table, table_text
 from bench.records.store import RecordStore
 from bench.studies.output import Output, publish
-from cwwm.support.console import DONE, run_app
+from cwwm.support.console import DONE, run_program
 from cwwm.support.errors import BadInput
 
 HEADERS = ["#", "scheme", "bits", "was", "moved", "price as it was", "S(1)", "why"]
@@ -259,4 +258,4 @@ def study(folder: Annotated[Path, typer.Argument(help="Folder of records.")], ou
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(app, "bench.studies.ranking_change"))
+    run_program(app, "bench.studies.ranking_change")

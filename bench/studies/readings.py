@@ -4,7 +4,6 @@ Run ``cwwm-bench calibrate readings``, ``cwwm-bench run readings`` and ``cwwm-be
 results/readings``, then ``python -m bench.studies.readings -o results/readings.md``.
 """
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from bench.studies.output import Output, publish
 from bench.studies.readings_picture import draw_grid
 from bench.suite import Suite, load_suite
 from cwwm.readers import READERS, Blind, find_reader
-from cwwm.support.console import DONE, run_app
+from cwwm.support.console import DONE, run_program
 from cwwm.support.errors import BadInput
 
 SUITE = "readings"
@@ -250,4 +249,4 @@ def study(
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(app, "bench.studies.readings"))
+    run_program(app, "bench.studies.readings")

@@ -20,7 +20,7 @@ from bench.data import load
 from bench.models.registry import HostRecipe
 from bench.studies.output import Output, measured_on, publish
 from bench.support.environment import choose_device, prepare
-from cwwm.support.console import DONE, run_app
+from cwwm.support.console import DONE, run_program
 from cwwm.training import Recipe
 from cwwm.weights.carrier import prunable
 from cwwm.weights.view import as_weights
@@ -168,4 +168,4 @@ def study(
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(app, "bench.studies.symmetry"))
+    run_program(app, "bench.studies.symmetry")

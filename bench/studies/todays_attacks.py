@@ -27,7 +27,7 @@ from bench.suite import AttackEntry
 from bench.suite.cell import HostSpec
 from bench.support.artifact_store import ArtefactStore
 from bench.support.environment import choose_device, prepare
-from cwwm.support.console import DONE, run_app
+from cwwm.support.console import DONE, run_program
 from cwwm.support.errors import BadInput
 
 STORE = Path("results", "runs", "todays-attacks", "artefacts")
@@ -219,4 +219,4 @@ def study(
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(app, "bench.studies.todays_attacks"))
+    run_program(app, "bench.studies.todays_attacks")

@@ -183,9 +183,9 @@ def _beyond_chance(explained: Tensor, fitted: int, features: float) -> float:
 
 def _fitted(owner: Attention, guess: _Guess) -> Heads:
     """Return the heads, each fitted to its best partner."""
-    size, suspect = guess.size, guess.suspect
     from scipy.optimize import linear_sum_assignment  # takes a quarter of a second to load
 
+    size, suspect = guess.size, guess.suspect
     mine, theirs = linear_sum_assignment(guess.spanned.numpy(), maximize=True)
     rows = owner.rows(size)
     matrices, shares = rows.new_zeros(len(rows), 4, size, size), rows.new_zeros(len(rows), 4)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import typer
 
 from cwwm.codes.multilevel_tables import ROWS, SYMBOLS, TABLES, Tables, pack
-from cwwm.support.console import DONE, run_app
+from cwwm.support.console import DONE, run_program
 from cwwm.support.files import write_atomic
 from cwwm.support.seeds import derive_seed
 
@@ -142,4 +142,4 @@ def make(output: Annotated[Path, typer.Option("-o", "--output", help="File to wr
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(app, "cwwm.codes.multilevel_design"))
+    run_program(app, "cwwm.codes.multilevel_design")
