@@ -323,6 +323,7 @@ def restamp(
     out: Annotated[Path, typer.Argument(help="Output folder of a run.")],
     sample: Annotated[int, typer.Option(min=1, help="Cells to run again, chosen at random.")] = 5,
     seed: Annotated[int | None, typer.Option(help="Choose the cells of an earlier try again.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Take what was stamped before, too.")] = False,
     time_limit: TimeLimit = "60m",
     device: Device = "auto",
     threads: Threads = 1,
@@ -332,7 +333,7 @@ def restamp(
     """Say of results of older source that the source as it is gives them too, if a sample of cells agrees.
 
     Nothing is stamped, and the exit code is 1, unless every cell of the sample is equal bit by bit. What was run
-    again is noted in the run file and in each record.
+    again is noted in the run file and in each record. The sample is of few marked models, of every scheme in turn.
     """
     from bench.leaderboard import write
     from bench.support.output_lock import writing
@@ -346,7 +347,7 @@ def restamp(
             rerun,
         ),
     ):
-        done = stamp(record_store, runtime, rerun, show)
+        done = stamp(record_store, runtime, rerun, show, again=again)
         if done.stamped:
             write(record_store)
     for reason in done.reasons[:_REASONS]:

@@ -185,10 +185,10 @@ class RecordStore:
             run["cells"] = [records[cell].identity if cell in records else cell for cell in run["cells"]]
             run["restamped"] = [*run.get("restamped", []), dict(note)]
             write_json(self._plan, run)
-        for identity in records:
+        for identity in records.keys() - new.keys():
             (self.cells / f"{identity}.json").unlink(missing_ok=True)
         if self.archive.exists():
-            self._write_archive({**{k: v for k, v in self._packed.items() if k not in records}, **new})
+            self._write_archive({k: v for k, v in self._packed.items() if k not in records} | new)
         self.__dict__.pop("_packed", None)
 
     def _write_archive(self, records: Mapping[str, Json]) -> None:

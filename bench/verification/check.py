@@ -2,6 +2,7 @@
 
 import random
 import secrets
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -155,8 +156,11 @@ def run_again(chosen: Chosen, rerun: Rerun, say: Say) -> Iterator[str]:
     for one in chosen.all:
         say(f"running again{', older source' if one.older else ''}: {name(one.record)}")
     cells, record_store = [one.cell for one in chosen.all], RecordStore(rerun.place.folder)
-    ran = Processes(record_store, rerun.place, 1, rerun.time_limit).run(cells)
-    again = {record.identity: record for record in ran}
+    ran, began = Processes(record_store, rerun.place, 1, rerun.time_limit).run(cells), time.monotonic()
+    again = {}
+    for record in ran:
+        again[record.identity] = record
+        say(f"[{len(again)}/{len(cells)} {time.monotonic() - began:5.0f} s] {name(record)}: {record.status}")
     for one in chosen.exact:
         for line in differences(one.record, again[one.cell.identity]):
             yield f"{line}; it is of older source" if one.older else line

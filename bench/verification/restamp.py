@@ -5,9 +5,11 @@ run again is written into each stamped record and into the run file.
 """
 
 import datetime
+import random
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 from bench.records.record import Record, changed
@@ -36,7 +38,9 @@ class Restamped:
     left: int = 0
 
 
-def restamp(record_store: RecordStore, runtime: Mapping[str, Any], rerun: Rerun, say: Say) -> Restamped:
+def restamp(
+    record_store: RecordStore, runtime: Mapping[str, Any], rerun: Rerun, say: Say, *, again: bool = False
+) -> Restamped:
     """Stamp the records of a folder that can be run again here and are of older source.
 
     Those of other conditions than this machine's, or that build nothing today, stay as they are.
@@ -45,19 +49,21 @@ def restamp(record_store: RecordStore, runtime: Mapping[str, Any], rerun: Rerun,
         record_store: of the folder. runtime: of this machine.
         rerun: how many cells are run again, and how.
         say: told what is being done.
+        again: take records that were stamped before, too, so that a larger sample stands behind them.
     """
     found = inspect(record_store)
     if found.faults:
         return Restamped(found.faults)
     runnable, others = sort_out(found.records, runtime)
-    stale = [one for one in runnable if one.older and not one.differing]
-    left = others.total() + sum(one.older and bool(one.differing) for one in runnable)
+    taken = [one for one in runnable if one.older or (again and one.record.restamped)]
+    stale = [one for one in taken if not one.differing]
+    left = others.total() + len(taken) - len(stale)
     for reason, number in others.items():
         say(f"{number} records stay as they are: {reason}")
     if not stale:
         return Restamped((), left=left)
     seed = secrets.randbits(32) if rerun.seed is None else rerun.seed
-    chosen = drawn([one for one in stale if one.record.status != NOT_NEEDED], rerun.sample, seed)
+    chosen = drawn_from_few([one for one in stale if one.record.status != NOT_NEEDED], rerun.sample, seed)
     say(f"{len(chosen)} of {len(stale)} records of older source are run again; --seed {seed} chooses them again")
     if reasons := list(run_again(Chosen([_as_it_is(one) for one in chosen], []), rerun, say)):
         return Restamped(reasons, again=len(chosen), left=left + len(stale))
@@ -66,11 +72,28 @@ def restamp(record_store: RecordStore, runtime: Mapping[str, Any], rerun: Rerun,
     return Restamped((), len(stale), len(chosen), left)
 
 
+def drawn_from_few(records: Sequence[Rebuilt], count: int, seed: int) -> list[Rebuilt]:
+    """Return so many records by chance, from as few marked models as hold them: to make a model takes longest.
+
+    Every scheme gives one model before any gives a second; of these, every scheme and attack one record first.
+    """
+    models: dict[str, dict[tuple[object, ...], list[Rebuilt]]] = {}
+    for one in random.Random(seed).sample(records, len(records)):
+        key = one.record.key
+        models.setdefault(key.scheme, {}).setdefault((key.model, key.payload, key.seed), []).append(one)
+    held: list[Rebuilt] = []
+    for of_each_scheme in zip_longest(*(found.values() for found in models.values()), fillvalue=()):
+        if len(held) < count:
+            held += [one for model in of_each_scheme for one in model]
+    return drawn(held, count, seed)
+
+
 def stamped(one: Rebuilt, note: Mapping[str, Any]) -> Record:
     """Return a record under the identity that its cell has now; `note` says what stands behind that."""
     behind = {"date": note["date"], "of": note["of"], "again": len(note["again"])}
     made: Json = {"identity": one.cell.identity, "recipe": one.cell.recipe}
-    made["restamped"] = {**behind, "identity": one.record.identity}
+    before = one.record.restamped.identity if one.record.restamped and not one.older else one.record.identity
+    made["restamped"] = {**behind, "identity": before}
     if isinstance(one.record, UntrainedRecord):
         return changed(one.record, **made)
     artefact = {"artefact": one.cell.mark.identity} if one.record.artefact else {}

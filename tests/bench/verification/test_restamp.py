@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from bench.leaderboard import write
 from bench.records.record import changed, record_digest
 from bench.records.schema import Json
 from bench.records.store import RecordStore
+from bench.verification.rebuild import Rebuilt, conditions_of, sort_out
+from bench.verification.restamp import drawn_from_few
 from bench.verification.submission import _identity, inspect
 
 pytestmark = pytest.mark.programs
@@ -91,6 +94,51 @@ def test_what_was_stamped_can_be_stamped_again(
     rewrite(older, lambda record: record["recipe"]["host"].update(source=OLD))  # the source went on
     assert bench(*stamp) == 0
     assert capsys.readouterr().out.count("16 records stamped, after 1 cells were run again with equal results") == 2
+
+
+def test_a_larger_sample_can_stand_behind_what_was_stamped(
+    older: Path, bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {json.dumps(record.to_json()["key"]): record.identity for record in RecordStore(older).records()}
+    assert bench("restamp", older, "--sample", 1, "--seed", 1, "--device", "cpu") == 0
+    assert bench("restamp", older, "--again", "--sample", 2, "--seed", 1, "--device", "cpu") == 0
+    assert "16 records stamped, after 2 cells were run again with equal results" in capsys.readouterr().out
+    assert not inspect(RecordStore(older)).faults
+    for key, record in by_key(older).items():
+        behind = record["restamped"]
+        assert (behind["identity"], behind["again"]) == (before[key], 2), "the record as it was first made"
+
+
+def test_records_that_keep_their_identity_are_replaced_in_a_packed_folder_too(older: Path) -> None:
+    RecordStore(older).pack(older.parent / "packed")
+    record_store = RecordStore(older.parent / "packed")
+    records = record_store.records()
+    stamp = {"date": "2026-01-31", "identity": OLD, "again": 1, "of": 16}
+    note = {"date": "2026-01-31", "of": 16, "seed": 0, "again": ["one"]}
+    record_store.replace({one.identity: changed(one, restamped=stamp) for one in records}, note)
+    found = RecordStore(older.parent / "packed").records()
+    assert [one.identity for one in found] == [one.identity for one in records]
+    assert all(one.restamped and one.restamped.identity == OLD for one in found)
+
+
+def test_a_sample_is_of_as_few_marked_models_as_hold_it(finished: Path) -> None:
+    runnable, _ = sort_out(RecordStore(finished).records(), conditions_of(RecordStore(finished).records()[0]))
+    schemes = {one.record.key.scheme for one in runnable}
+    for count in range(1, len(runnable) + 1):
+        for seed in range(5):
+            chosen = drawn_from_few(runnable, count, seed)
+            assert len({one.record.identity for one in chosen}) == len(chosen) == count
+            held = Counter(one.record.key.scheme for one in {_model(one): one for one in chosen}.values())
+            assert max(held.values()) - min(held.values()) <= 1
+            assert len(held) == min(count, len(schemes)), "every scheme gives a record before any gives a second"
+    assert drawn_from_few(runnable, 4, 1) == drawn_from_few(runnable, 4, 1)
+    often = {_model(one) for seed in range(20) for one in drawn_from_few(runnable, 4, seed)}
+    assert often == set(map(_model, runnable)), "every model can be drawn"
+
+
+def _model(one: Rebuilt) -> tuple[object, ...]:
+    key = one.record.key
+    return key.model, key.scheme, key.payload, key.seed
 
 
 def test_other_results_stamp_nothing(older: Path, bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
