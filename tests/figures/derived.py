@@ -14,6 +14,7 @@ _TOPICS = (
     "costs",
     "encodings",
     "evidence",
+    "gpu",
     "informed",
     "laws",
     "limits",
