@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from tests.figures.derived import TOPICS
 from tests.figures.registry import CLAIMS, Claim, Rows
@@ -129,7 +130,7 @@ def _test(one: Claim | Rows) -> str:
 
 
 def _link(record: str) -> str:
-    target = record if record.endswith(".md") else f"{record}/leaderboard.md"
+    target = record if Path(record).suffix else f"{record}/leaderboard.md"
     return f"[{record}](../results/{target})"
 
 

@@ -28,8 +28,8 @@ def cells() -> list[str]:
 
 @claim(
     PAGE,
-    "The thresholds of 20 pruning rates over {} million weights take {} times as long as a copy of these; masks of one "
-    "rate take {} ms, torch's own way {} ms.",
+    "The thresholds of 20 pruning rates over {} million weights take {} times as long as a copy of these; masks of "
+    "one rate take {} ms, torch's own way {} ms.",
 )
 def thresholds_and_masks() -> list[str]:
     naive = {row[0]: row for row in table(RUN, "case", "naive")}
@@ -76,8 +76,8 @@ def _cells_by_then() -> list[str]:
 
 @claim(
     PAGE,
-    f"After {_MOMENT} s one process had {{}} cells of its first model and was making its second; four processes had {{}} "
-    "cells, and were making four models",
+    f"After {_MOMENT} s one process had {{}} cells of its first model and was making its second; four processes "
+    "had {} cells, and were making four models",
 )
 def processes() -> list[str]:
     holds(len(words(LOGS).split("# ")) == 3, "one log each")
