@@ -200,10 +200,14 @@ class RecordStore:
         """Return the records that the last run covered (all, if none was noted), in order of identity."""
         return [record for record in map(self.read, self.identities()) if record is not None]
 
-    def pack(self, folder: Path) -> "RecordStore":
+    def pack(self, folder: Path, *, made_alone: bool = False) -> "RecordStore":
         """Write the records that the last run covered into one archive in another folder, with the run file.
 
         Equal records give equal bytes.
+
+        Args:
+            folder: the other one.
+            made_alone: note there only the cells that have a record, of a run that its budget cut.
 
         Raises:
             BadInput: if there is nothing to pack, a record is damaged, or `folder` has cell files, which would go
@@ -211,8 +215,12 @@ class RecordStore:
         """
         self.ensure_packable(folder)
         packed = RecordStore(folder)
-        packed._write_archive({record.identity: record.to_json() for record in self.records()})
-        if self._plan.exists():
+        records = {record.identity: record.to_json() for record in self.records()}
+        packed._write_archive(records)
+        if self._plan.exists() and made_alone:
+            run = read_object(self._plan, "run file")
+            write_json(packed._plan, run | {"cells": [cell for cell in run["cells"] if cell in records]})
+        elif self._plan.exists():
             write_atomic(packed._plan, read_bounded(self._plan, "run file"))
         return packed
 

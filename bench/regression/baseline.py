@@ -60,6 +60,8 @@ def _note(path: Path, what: str) -> Note:
 def accept(out: RecordStore, date: str, folder: Path | None = None) -> RecordStore:
     """Make the records of a run the baseline of its suite, and return it; nothing else of the run is kept.
 
+    A run that its budget cut is a baseline of the cells that it made.
+
     Raises:
         BadInput: if some of its cells failed: a baseline without them would never notice that they do.
     """
@@ -70,7 +72,7 @@ def accept(out: RecordStore, date: str, folder: Path | None = None) -> RecordSto
     commit = nightly_note(out.folder).commit or current_commit() or ""
     out.ensure_packable(target)
     with writing(target, "cwwm-bench accept-baseline"):
-        packed = out.pack(target)
+        packed = out.pack(target, made_alone=True)
         write_json(target / "accepted.json", {"commit": commit, "date": date})
         write(packed)
     return packed

@@ -21,6 +21,7 @@ from bench.regression.history import read_history
 from bench.regression.nightly import STEP_SUMMARY, Home
 from bench.suite import load_suite
 from bench.verification.comparison import reproducible
+from bench.verification.submission import inspect
 from cwwm.schemes import SCHEMES
 from cwwm.support.console import run_app
 
@@ -230,6 +231,18 @@ def test_a_run_with_failures_is_no_baseline(two: Two, tmp_path: Path, capfd: pyt
     assert two.lab.call("accept-baseline", tmp_path / "out", "--baseline", tmp_path / "baseline") == 2
     assert "1 cells" in capfd.readouterr().err
     assert not (tmp_path / "baseline").exists()
+
+
+def test_the_baseline_of_a_run_that_was_cut_is_of_what_it_made(two: Two, tmp_path: Path) -> None:
+    shutil.copytree(two.first.record_store.folder, tmp_path / "out")
+    made = RecordStore(tmp_path / "out").identities()[1:]
+    for path in (tmp_path / "out" / "cells").iterdir():
+        if path.stem not in made:
+            path.unlink()
+    assert two.lab.call("accept-baseline", tmp_path / "out", "--baseline", tmp_path / "baseline") == 0
+    baseline = RecordStore(tmp_path / "baseline" / "small")
+    assert sorted(baseline.covered) == made == sorted(record.identity for record in baseline.records())
+    assert not inspect(baseline).faults
 
 
 def test_without_a_baseline_there_is_nothing_to_compare(
