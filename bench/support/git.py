@@ -11,10 +11,14 @@ _PATIENCE = 20  # seconds
 
 
 def current_commit() -> str | None:
-    """Return the commit of this checkout, with "+" where tracked files differ from it; None outside of git."""
+    """Return the commit of this checkout, with "+" where tracked files differ from it; None outside of git.
+
+    Results do not count: what one run publishes does not change the source of the next.
+    """
     tracked = _git("ls-files", "--error-unmatch", str(Path(__file__).relative_to(ROOT)))
     commit = _git("rev-parse", "HEAD") if tracked else None
-    return commit and commit + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    edited = commit and _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
+    return commit and commit + ("+" if edited else "")
 
 
 def resolve(name: str) -> str:
