@@ -89,24 +89,18 @@ def test_equal_results_are_said_to_be_and_stamped(
 def test_what_was_stamped_can_be_stamped_again(
     older: Path, bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stamp = ("restamp", older, "--sample", 1, "--seed", 1, "--device", "cpu")
-    assert bench(*stamp) == 0
+    stamp = ("restamp", older, "--seed", 1, "--device", "cpu", "--sample")
+    assert bench(*stamp, 1) == 0
     rewrite(older, lambda record: record["recipe"]["host"].update(source=OLD))  # the source went on
-    assert bench(*stamp) == 0
+    before = by_key(older)
+    assert bench(*stamp, 1) == 0
     assert capsys.readouterr().out.count("16 records stamped, after 1 cells were run again with equal results") == 2
-
-
-def test_a_larger_sample_can_stand_behind_what_was_stamped(
-    older: Path, bench: Bench, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = {json.dumps(record.to_json()["key"]): record.identity for record in RecordStore(older).records()}
-    assert bench("restamp", older, "--sample", 1, "--seed", 1, "--device", "cpu") == 0
-    assert bench("restamp", older, "--again", "--sample", 2, "--seed", 1, "--device", "cpu") == 0
+    assert bench(*stamp, 2, "--again") == 0, "a larger sample can stand behind it"
     assert "16 records stamped, after 2 cells were run again with equal results" in capsys.readouterr().out
     assert not inspect(RecordStore(older)).faults
     for key, record in by_key(older).items():
         behind = record["restamped"]
-        assert (behind["identity"], behind["again"]) == (before[key], 2), "the record as it was first made"
+        assert (behind["identity"], behind["again"]) == (before[key]["identity"], 2), "its identity of older source"
 
 
 def test_records_that_keep_their_identity_are_replaced_in_a_packed_folder_too(older: Path) -> None:
