@@ -324,6 +324,12 @@ def restamp(
     sample: Annotated[int, typer.Option(min=1, help="Cells to run again, chosen at random.")] = 5,
     seed: Annotated[int | None, typer.Option(help="Choose the cells of an earlier try again.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Take what was stamped before, too.")] = False,
+    other_processors: Annotated[
+        bool,
+        typer.Option(
+            "--other-processors", help="Take records of other processors, too, if they are equal here bit by bit."
+        ),
+    ] = False,
     time_limit: TimeLimit = "60m",
     device: Device = "auto",
     threads: Threads = 1,
@@ -347,7 +353,7 @@ def restamp(
             rerun,
         ),
     ):
-        done = stamp(record_store, runtime, rerun, show, again=again)
+        done = stamp(record_store, runtime, rerun, show, again=again, other_processors=other_processors)
         if done.stamped:
             write(record_store)
     for reason in done.reasons[:_REASONS]:

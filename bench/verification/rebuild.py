@@ -48,6 +48,11 @@ class Rebuilt:
     differing: tuple[str, ...] = ()
     older: bool = False
 
+    @property
+    def recorded(self) -> Cell:
+        """Return the cell under the conditions that the record was made under."""
+        return _under(self.cell, conditions_of(self.record))
+
 
 def sort_out(records: Sequence[Record], runtime: Mapping[str, Any]) -> tuple[list[Rebuilt], Counter[str]]:
     """Return the records that can be run again here, and how many cannot be, by the reason."""

@@ -39,24 +39,32 @@ class Restamped:
 
 
 def restamp(
-    record_store: RecordStore, runtime: Mapping[str, Any], rerun: Rerun, say: Say, *, again: bool = False
+    record_store: RecordStore,
+    runtime: Mapping[str, Any],
+    rerun: Rerun,
+    say: Say,
+    *,
+    again: bool = False,
+    other_processors: bool = False,
 ) -> Restamped:
     """Stamp the records of a folder that can be run again here and are of older source.
 
-    Those of other conditions than this machine's, or that build nothing today, stay as they are.
+    Those of other conditions than this machine's, or that build nothing today, stay as they are. A stamped record
+    keeps its conditions.
 
     Args:
         record_store: of the folder. runtime: of this machine.
         rerun: how many cells are run again, and how.
         say: told what is being done.
         again: take records that were stamped before, too, so that a larger sample stands behind them.
+        other_processors: take those of other processors, too; they must be equal bit by bit all the same.
     """
     found = inspect(record_store)
     if found.faults:
         return Restamped(found.faults)
     runnable, others = sort_out(found.records, runtime)
     taken = [one for one in runnable if one.older or (again and one.record.restamped)]
-    stale = [one for one in taken if not one.differing]
+    stale = [one for one in taken if other_processors or not one.differing]
     left = others.total() + len(taken) - len(stale)
     for reason, number in others.items():
         say(f"{number} records stay as they are: {reason}")
@@ -91,12 +99,13 @@ def drawn_from_few(records: Sequence[Rebuilt], count: int, seed: int) -> list[Re
 def stamped(one: Rebuilt, note: Mapping[str, Any]) -> Record:
     """Return a record under the identity that its cell has now; `note` says what stands behind that."""
     behind = {"date": note["date"], "of": note["of"], "again": len(note["again"])}
-    made: Json = {"identity": one.cell.identity, "recipe": one.cell.recipe}
+    cell = one.recorded
+    made: Json = {"identity": cell.identity, "recipe": cell.recipe}
     before = one.record.restamped.identity if one.record.restamped and not one.older else one.record.identity
     made["restamped"] = {**behind, "identity": before}
     if isinstance(one.record, UntrainedRecord):
         return changed(one.record, **made)
-    artefact = {"artefact": one.cell.mark.identity} if one.record.artefact else {}
+    artefact = {"artefact": cell.mark.identity} if one.record.artefact else {}
     return changed(one.record, **made, **artefact, beside=beside())
 
 

@@ -103,6 +103,22 @@ def test_what_was_stamped_can_be_stamped_again(
         assert (behind["identity"], behind["again"]) == (before[key]["identity"], 2), "its identity of older source"
 
 
+def test_records_of_another_processor_are_stamped_where_asked_if_they_are_equal_here(
+    older: Path, bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewrite(older, lambda record: record["recipe"]["host"].update(instruction_set="another"))
+    stamp = ("restamp", older, "--sample", 1, "--seed", 1, "--device", "cpu")
+    assert bench(*stamp) == 0
+    assert "nothing is of older source that can be run again here\n16 records" in capsys.readouterr().out
+    assert bench(*stamp, "--other-processors") == 0
+    assert "16 records stamped, after 1 cells were run again with equal results" in capsys.readouterr().out
+    assert not inspect(RecordStore(older)).faults
+    for record in by_key(older).values():
+        host = record["recipe"]["host"]
+        assert host["instruction_set"] == "another", "where it was made"
+        assert host["source"] != OLD
+
+
 def test_records_that_keep_their_identity_are_replaced_in_a_packed_folder_too(older: Path) -> None:
     RecordStore(older).pack(older.parent / "packed")
     record_store = RecordStore(older.parent / "packed")
