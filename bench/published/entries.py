@@ -28,7 +28,8 @@ class Entry(Fields):
         suite: what makes the records of a folder; `models`, `schemes`, `attacks`, `payloads`, `seeds` and
             `numerics` are the options of ``cwwm-bench run`` of these names.
         study: of `bench.studies`, what makes a page, with `arguments` as on its command line.
-        made: the command that a person runs, of a result that is neither; with its `date` and `hardware`.
+        made: the command that a person runs, of a result that is neither; with its `date` and `hardware`, and the
+            commit that was its `source` if that is known.
         about: what it is, in a few words.
         reads: files whose content the page depends on, as patterns below the folder around that of results; what a
             pattern that begins with ! matches does not count.
@@ -54,6 +55,7 @@ class Entry(Fields):
     made: Name | None = None
     date: Name | None = None
     hardware: Name | None = None
+    source: Name | None = None
     by_name: str = ""
 
     @model_validator(mode="after")
@@ -126,7 +128,7 @@ class Entry(Fields):
 _FIELDS = {
     "suite": ("models", "schemes", "attacks", "payloads", "seeds", "numerics", "then"),
     "study": ("arguments", "reads", "keeps"),
-    "made": ("date", "hardware"),
+    "made": ("date", "hardware", "source"),
 }
 
 

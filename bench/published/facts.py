@@ -37,7 +37,8 @@ def facts_of(entry: Entry, folder: Path) -> Facts:
         return NEVER
     archived = _is_archived(place) or _reads_archived(entry, folder)
     if entry.made:
-        return Facts(entry.date or UNKNOWN, ARCHIVED if archived else UNKNOWN, entry.hardware or UNKNOWN)
+        source = (entry.source or UNKNOWN)[:_SHORT]
+        return Facts(entry.date or UNKNOWN, ARCHIVED if archived else source, entry.hardware or UNKNOWN)
     if (made := read_provenance(folder, entry)) is None:
         return Facts(UNKNOWN, ARCHIVED if archived else UNKNOWN, UNKNOWN)
     return Facts(made.date, ARCHIVED if archived else _source(made), made.hardware)
