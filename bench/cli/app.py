@@ -327,7 +327,7 @@ def restamp(
     other_processors: Annotated[
         bool,
         typer.Option(
-            "--other-processors", help="Take records of other processors, too, if they are equal here bit by bit."
+            "--other-processors", help="Take those of other processors, if they are equal here to 12 digits."
         ),
     ] = False,
     time_limit: TimeLimit = "60m",

@@ -18,7 +18,7 @@ from bench.records.schema import NOT_NEEDED, TrainedResult
 from bench.records.store import RecordStore
 from bench.records.untrained_schema import UntrainedRecord
 from bench.support.artifact_store import ArtefactStore, state_digest
-from bench.verification.comparison import comparable
+from bench.verification.comparison import LAST_DIGITS, comparable, same
 from bench.verification.not_needed import undecided
 from bench.verification.rebuild import Rebuilt, sort_out
 from bench.verification.rows import SEEDS, SEEDS_FOR_MESSAGES, Row, disagreements, power_lines, rows_of
@@ -162,7 +162,8 @@ def run_again(chosen: Chosen, rerun: Rerun, say: Say) -> Iterator[str]:
         again[record.identity] = record
         say(f"[{len(again)}/{len(cells)} {time.monotonic() - began:5.0f} s] {name(record)}: {record.status}")
     for one in chosen.exact:
-        for line in differences(one.record, again[one.cell.identity]):
+        elsewhere = one.differing and not isinstance(one.record, UntrainedRecord)
+        for line in differences(one.record, again[one.cell.identity], LAST_DIGITS if elsewhere else 0):
             yield f"{line}; it is of older source" if one.older else line
     if chosen.rows:
         theirs = [one for row in chosen.rows for one in row]
@@ -249,15 +250,20 @@ def drawn(runnable: Sequence[Rebuilt], count: int, seed: int) -> list[Rebuilt]:
     return [found for one in rounds for found in one if found is not None][:count]
 
 
-def differences(record: Record, again: Record) -> Iterator[str]:
-    """Yield which parts of a record are others in the one that was run again, timings and dates apart."""
+def differences(record: Record, again: Record, tolerance: float = 0) -> Iterator[str]:
+    """Yield which parts of a record are others in the one that was run again, timings and dates apart.
+
+    Args:
+        record: as it was made. again: the same cell, run again.
+        tolerance: by how much of itself a fraction may differ; 0 where it is to be equal bit by bit.
+    """
     if again.status != record.status:
         yield f"{name(record)}: run again it is {again.status}: {again.reason or 'with results'}"
         return
     left_out = _NOT_COMPARED if again.identity == record.identity else (*_NOT_COMPARED, *_OF_CONDITIONS)
     old, new = comparable(record, again)
     for key in old:
-        if key not in left_out and old[key] != new.get(key):
+        if key not in left_out and not same(old[key], new.get(key), tolerance):
             yield f"{name(record)}: '{key}' is another when run again"
 
 

@@ -1,7 +1,8 @@
 """Gives records of older source the identity of the source as it is, once a sample was run again and was equal.
 
-Nothing is stamped unless the whole sample agrees bit by bit, false positives and detectability included. What was
-run again is written into each stamped record and into the run file.
+Nothing is stamped unless the whole sample agrees bit by bit, false positives and detectability included; where
+records of another processor are asked for, their fractions may differ in the last digits. What was run again is
+written into each stamped record and into the run file.
 """
 
 import datetime
@@ -57,7 +58,7 @@ def restamp(
         rerun: how many cells are run again, and how.
         say: told what is being done.
         again: take records that were stamped before, too, so that a larger sample stands behind them.
-        other_processors: take those of other processors, too; they must be equal bit by bit all the same.
+        other_processors: take those of other processors, too; fractions may differ there in their last digits.
     """
     found = inspect(record_store)
     if found.faults:

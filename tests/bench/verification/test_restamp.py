@@ -13,6 +13,7 @@ from bench.leaderboard import write
 from bench.records.record import changed, record_digest
 from bench.records.schema import Json
 from bench.records.store import RecordStore
+from bench.verification.comparison import LAST_DIGITS, same
 from bench.verification.rebuild import Rebuilt, conditions_of, sort_out
 from bench.verification.restamp import drawn_from_few
 from bench.verification.submission import _identity, inspect
@@ -103,10 +104,35 @@ def test_what_was_stamped_can_be_stamped_again(
         assert (behind["identity"], behind["again"]) == (before[key]["identity"], 2), "its identity of older source"
 
 
+@pytest.mark.parametrize(
+    ("value", "again", "equal"),
+    [
+        (-2335.052412868372, -2335.052412868367, True),
+        (-2335.052412868372, -2335.052412867372, True),
+        (-2335.052412868372, -2335.052412858372, False),
+        (0.0, 1e-300, False),
+        (0.0, 0.0, True),
+        (3, 4, False),
+        (True, False, False),
+        ("a", "b", False),
+        (None, 0.0, False),
+    ],
+)
+def test_fractions_alone_may_differ_in_their_last_digits(value: object, again: object, equal: bool) -> None:
+    assert same({"a": [1, value]}, {"a": [1, again]}, LAST_DIGITS) == equal
+    assert same({"a": [1, value]}, {"a": [1, again]}, 0) == (value == again)
+    assert not same({"a": [value]}, {"a": [value, value]}, LAST_DIGITS)
+    assert not same({"a": value}, {"a": value, "b": value}, LAST_DIGITS)
+
+
 def test_records_of_another_processor_are_stamped_where_asked_if_they_are_equal_here(
     older: Path, bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rewrite(older, lambda record: record["recipe"]["host"].update(instruction_set="another"))
+    def edit(record: dict[str, Any]) -> None:
+        record["recipe"]["host"]["instruction_set"] = "another"
+        record["marked"]["energy"] *= 1 + 1e-15
+
+    rewrite(older, edit)
     stamp = ("restamp", older, "--sample", 1, "--seed", 1, "--device", "cpu")
     assert bench(*stamp) == 0
     assert "nothing is of older source that can be run again here\n16 records" in capsys.readouterr().out
