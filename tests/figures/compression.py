@@ -2,38 +2,43 @@
 
 from bench.leaderboard.ranking import Standing
 from tests.figures.registry import claim, holds, word
-from tests.figures.sources import percent, points, recovered, rows_of, standings, table, trained
+from tests.figures.sources import points, rows_of, standings, table, trained
 
 PAGE, SUITE, PROTECTED = "docs/findings.md", "compression", "protected-cwc"
-#: prunings that leave channels where they are, with what may follow
-UNSTRUCTURED = (
-    "admm-prune (updates=3, retrain=5)",
-    "admm-compress, clusters",
-    "gradual magnitude",
-    "magnitude + finetune",
-)
-QUANTISATION = ("quantise affine", "quantise channel", "quantise-torch")
+REMOVAL = {"admm-structured, removed", "structured-removed + finetune"}
+ADMM = {"admm-prune (updates=3, retrain=5)", "admm-compress, clusters"}
+QUANTISATION = {"quantise affine", "quantise channel", "quantise-torch"}
+LATTICES = {"dm-qim", "st-dm"}
 
 
-def share(scheme: str) -> str:
-    """Return the percent of messages recovered over all attacks, models and seeds."""
-    return percent(recovered(rows_of(SUITE, scheme)))
+def taken(scheme: str) -> set[str]:
+    """Return the attacks after which the one message of a scheme does not come back."""
+    return {point.attack for point in points(SUITE) if point.scheme == scheme and not point.exact[0]}
 
 
-def lost_by(attack: str, model: str, strength: float) -> bool:
-    """Say whether the protected code loses every message to an attack at a strength."""
-    rows = [row for row in rows_of(SUITE, PROTECTED, attack, model) if row.strength == strength]
-    return bool(rows) and recovered(rows) == 0
+def kept(scheme: str) -> str:
+    """Return how many messages of a scheme come back, of one an attack."""
+    rows = rows_of(SUITE, scheme)
+    holds(len(rows) == len({point.attack for point in points(SUITE)}), f"{scheme} meets every attack once")
+    return str(sum(row.recovered for row in rows))
+
+
+def marked() -> set[str]:
+    """Return the schemes that hold a message."""
+    return {record.key.scheme for record in trained(SUITE)} - {"none"}
 
 
 @claim(
     PAGE,
-    "results/compression (archived) has every encoding under {} of them, at 0, 1 and 3 points lost by the unmarked",
+    "results/compression has {} encodings under {} of them on {} small network, with {} seed, as strong as {} "
+    "point lost by the unmarked model allows",
 )
-def attacks() -> list[str]:
-    levels = {lost for record in trained(SUITE) for lost, _ in record.recipe.levels or ()}
-    holds(levels <= {0, 1, 3}, "levels are 0, 1 and 3 points")
-    return [word(len({point.attack for point in points(SUITE)}))]
+def cells() -> list[str]:
+    keys = [record.key for record in trained(SUITE)]
+    levels = {points_lost for record in trained(SUITE) for points_lost, _ in record.recipe.levels or ()}
+    counts = [marked(), *({getattr(key, what) for key in keys} for what in ("attack", "model", "seed"))]
+    (level,) = levels
+    return [*(word(len(some)) for some in counts), word(int(level))]
 
 
 def _full(found: Standing) -> float | None:
@@ -47,74 +52,39 @@ def none_outlives_all() -> list[str]:
     return [f"{shares.pop():.2f}"]
 
 
-@claim(
-    PAGE,
-    "`protected-cwc` keeps {} % of the messages over all of them, for zeros and moved values are erasures "
-    "to it: it is recovered after every unstructured pruning, by magnitude, gradual or ADMM, with "
-    "clusters on top, and after quantisation at any cost up to 3 points.",
-)
+@claim(PAGE, "`protected-cwc` keeps {} of {} messages, for zeros and moved values are erasures to it")
 def protected() -> list[str]:
-    for attack in (*UNSTRUCTURED, *QUANTISATION):
-        holds(recovered(rows_of(SUITE, PROTECTED, attack)) == 1, f"every message outlives {attack}")
-    return [share(PROTECTED)]
+    holds(taken(PROTECTED) == REMOVAL, "only the removal of channels takes it")
+    return [kept(PROTECTED), str(len(rows_of(SUITE, PROTECTED)))]
 
 
-@claim(
-    PAGE,
-    "It dies of what takes whole channels (physical removal leaves tensors of other shapes, and "
-    "structured ADMM at 8x more filters of LeNet-5 than the outer code can spare) and of few shared "
-    "values: 3-bit k-means and memristors that vary on LeNet-5, and 4-bit levels at a mild 2x on "
-    "test_resnet, tie its large magnitudes with others.",
-)
-def dies_of() -> list[str]:
-    for attack in ("admm-structured, removed", "structured-removed + finetune"):
-        holds(recovered(rows_of(SUITE, PROTECTED, attack)) == 0, f"no message outlives {attack}")
-    holds(lost_by("admm-structured (updates=3, retrain=5)", "lenet5", 8.0), "structured ADMM removes it")
-    holds(lost_by("cluster", "lenet5", 3.0), "3-bit clusters remove it")
-    holds(lost_by("memristor, 5 bits, variation 0.1", "lenet5", 8.0), "memristors remove it")
-    holds(lost_by("admm-compress, levels", "test_resnet", 2.0), "levels remove it")
+@claim(PAGE, "ADMM pruning, alone and with clusters, takes the message of every other encoding.")
+def every_other() -> list[str]:
+    holds(all(taken(scheme) >= ADMM for scheme in marked() - {PROTECTED}), "it takes all others")
     return []
 
 
-PRUNING = tuple(attack for attack in UNSTRUCTURED if "clusters" not in attack)
-
-
-def kept(scheme: str, attack: str) -> float:
-    """Return the share of a scheme's messages that outlive an attack."""
-    return recovered(rows_of(SUITE, scheme, attack))
-
-
 @claim(
     PAGE,
-    "`riga` ({} %) and spread spectrum ({} %) live in sums over many weights: values may be coarse, and "
-    "clusters or quantisation alone take no message, but ADMM pruning takes most.",
+    "Of {} messages spread spectrum keeps {}, `uchida` {}, `riga` and `sign-erasure` {}, which live in many "
+    "weights at once; `cwc` and `sign-repetition` keep {}, `fixed-weights` and `deepsigns` {}, the lattices `dm-qim` and "
+    "`st-dm` {}, single signs {}.",
 )
-def sums() -> list[str]:
-    schemes = ("riga", "spread-spectrum")
-    for scheme in schemes:
-        holds(all(kept(scheme, attack) == 1 for attack in ("cluster", *QUANTISATION)), f"{scheme} may be coarse")
-        holds(kept(scheme, UNSTRUCTURED[0]) < 0.5, f"ADMM pruning takes most of {scheme}")
-    return [share(scheme) for scheme in schemes]
+def others() -> list[str]:
+    groups = [("spread-spectrum",), ("uchida",), ("riga", "sign-erasure"), ("cwc", "sign-repetition"),
+              ("fixed-weights", "deepsigns"), tuple(sorted(LATTICES)), ("sign",)]  # fmt: skip
+    holds({scheme for group in groups for scheme in group} == marked() - {PROTECTED}, "all others are named")
+    holds(all(len(set(map(kept, group))) == 1 for group in groups), "those named together keep as many")
+    return [str(len(rows_of(SUITE, PROTECTED))), *(kept(group[0]) for group in groups)]
 
 
-@claim(PAGE, "Erasure-coded signs ({} %) stand quantisation, and lose most messages to retraining under a mask")
-def signs() -> list[str]:
-    holds(all(kept("sign-erasure", attack) == 1 for attack in QUANTISATION), "signs stand quantisation")
-    holds(all(kept("sign-erasure", attack) < 0.5 for attack in PRUNING), "retraining under a mask takes most")
-    return [share("sign-erasure")]
-
-
-@claim(
-    PAGE,
-    "Plain constant weight ({} %) loses single ones; lattices ({} %) lose every message to any pruning; "
-    "single signs and class means hold next to nothing.",
-)
-def single() -> list[str]:
-    holds(
-        not any(kept(scheme, a) for scheme in ("dm-qim", "st-dm") for a in PRUNING), "lattices lose every message"
-    )
-    holds(float(share("sign")) < 5 and share("deepsigns") == "0", "signs and class means hold next to nothing")
-    return [share("cwc"), share("dm-qim")]
+@claim(PAGE, "Quantisation alone takes single signs, and with a grid for each channel lattices, and nothing else.")
+def quantised() -> list[str]:
+    holds(taken("sign") >= QUANTISATION, "it takes single signs")
+    holds(all(taken(one) & QUANTISATION == {"quantise channel"} for one in LATTICES), "lattices by channel")
+    rest = marked() - LATTICES - {"sign"}
+    holds(not any(taken(one) & QUANTISATION for one in rest), "and nothing else")
+    return []
 
 
 @claim(
