@@ -67,8 +67,8 @@ def every_other() -> list[str]:
 @claim(
     PAGE,
     "Of {} messages spread spectrum keeps {}, `uchida` {}, `riga` and `sign-erasure` {}, which live in many "
-    "weights at once; `cwc` and `sign-repetition` keep {}, `fixed-weights` and `deepsigns` {}, the lattices `dm-qim` "
-    "and `st-dm` {}, single signs {}.",
+    "weights at once; `cwc` and `sign-repetition` keep {}, `fixed-weights` and `deepsigns` {}, the lattices "
+    "`dm-qim` and `st-dm` {}, single signs {}.",
 )
 def others() -> list[str]:
     groups = [("spread-spectrum",), ("uchida",), ("riga", "sign-erasure"), ("cwc", "sign-repetition"),
