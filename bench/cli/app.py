@@ -338,8 +338,9 @@ def restamp(
 ) -> int:
     """Say of results of older source that the source as it is gives them too, if a sample of cells agrees.
 
-    Nothing is stamped, and the exit code is 1, unless every cell of the sample is equal bit by bit. What was run
-    again is noted in the run file and in each record. The sample is of few marked models, of every scheme in turn.
+    Nothing is stamped, and the exit code is 1, unless every cell of the sample is equal: bit by bit, or where
+    --other-processors asks for them to 12 digits. What was run again is noted in the run file and in each record.
+    The sample is of few marked models, of every scheme in turn.
     """
     from bench.leaderboard import write
     from bench.support.output_lock import writing
