@@ -1,7 +1,7 @@
 """What results/README.md says of a result: date, hardware, source, cells, whether they ran or were confirmed."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,8 @@ def facts_of(entry: Entry, folder: Path) -> Facts:
         return _of_records(store)
     if not place.exists():
         return NEVER
-    archived = _is_archived(place) or _reads_archived(entry, folder)
-    if entry.made:
-        source = (entry.source or UNKNOWN)[:_SHORT]
-        return Facts(entry.date or UNKNOWN, ARCHIVED if archived else source, entry.hardware or UNKNOWN)
-    if (made := read_provenance(folder, entry)) is None:
-        return Facts(UNKNOWN, ARCHIVED if archived else UNKNOWN, UNKNOWN)
-    return Facts(made.date, ARCHIVED if archived else _source(made), made.hardware)
+    found = _of_page(entry, folder)
+    return replace(found, source=ARCHIVED) if _is_archived(place) or _reads_archived(entry, folder) else found
 
 
 def recorded_hours(store: RecordStore) -> float | None:
@@ -66,6 +61,16 @@ def _reads_archived(entry: Entry, folder: Path) -> bool:
     found = (path for pattern in entry.reads for path in folder.absolute().parent.glob(pattern))
     behind = [store.archived for store in map(RecordStore, {path.parent for path in found}) if store.exists]
     return bool(behind) and all(behind)
+
+
+def _of_page(entry: Entry, folder: Path) -> Facts:
+    """Return the facts of a page, as its entry says them or its provenance does."""
+    if entry.made:
+        source = entry.source[:_SHORT] if entry.source else UNKNOWN
+        return Facts(entry.date or UNKNOWN, source, entry.hardware or UNKNOWN)
+    if (made := read_provenance(folder, entry)) is None:
+        return Facts(UNKNOWN, UNKNOWN, UNKNOWN)
+    return Facts(made.date, _source(made), made.hardware)
 
 
 def _source(made: Provenance) -> str:
