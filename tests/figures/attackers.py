@@ -16,7 +16,7 @@ PILOT, SYSTEMS = "systems-pilot", "systems"
 ALIGNED, PLAIN = "protected-cwc aligned", "protected-cwc"
 MODELS = ("resnet18-digits", "vgg6_bn")  # of suite alignment
 MUST = ("permute", "rescale", "permute + rescale", "permute + rescale + magnitude 0.9", "structured-removed",
-        "permute + finetune", "permute + rescale + magnitude 0.9 + finetune", "insert")  # fmt: skip
+        "permute + finetune", "permute + rescale + magnitude 0.9 + finetune")  # fmt: skip
 MOVING = ("permute", "permute + rescale", "structured-removed", "permute + finetune")
 AVERAGE, REDRAWN = "collude average", ("targeted largest", "targeted outliers", "targeted repeats")
 SHOWN = ("spread-cwc tuned informed", "spread-spectrum tuned aligned", "dm-qim tuned aligned",
@@ -71,8 +71,9 @@ def lines_that_fall() -> list[str]:
 @claim(
     FINDINGS,
     "shows the message of `protected-cwc` recovered in {} of {} runs on resnet18 and on a VGG after "
-    "permuting, scaling, both and magnitude pruning at 0.9 and fine-tuning, inserted channels, and the "
-    "physical removal of {} % of the channels; without it, in none of those that move channels.",
+    "permuting, scaling, both and magnitude pruning at 0.9 and fine-tuning, and the physical removal of {} % of "
+    "the channels, and in {} of {} tries with inserted channels, which took it once where half as many again were "
+    "inserted; without it, in none of those that move channels.",
 )
 def aligned() -> list[str]:
     counts = set()
@@ -86,7 +87,10 @@ def aligned() -> list[str]:
         holds(recovered(rows_of("alignment", PLAIN, attack)) == 0, f"none outlives {attack} without alignment")
     most = max(row.strength for row in rows_of("alignment", ALIGNED, "structured-removed"))
     ((back, of),) = counts
-    return [str(back), str(of), percent(most)]
+    inserted = rows_of("alignment", ALIGNED, "insert")
+    (lost,) = (row for row in inserted if not row.recovered)
+    holds(lost.strength == 0.5, "it was lost where half as many channels again were inserted")
+    return [str(back), str(of), percent(most), str(sum(row.recovered for row in inserted)), str(len(inserted))]
 
 
 @claim(

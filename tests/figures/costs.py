@@ -5,7 +5,7 @@ from tests.figures.sources import lines, minutes, records
 from tests.figures.text import ROOT
 
 README, LABORATORY, PAGE = "README.md", "docs/laboratory.md", "docs/reproduction.md"
-SUITES = ("smoke", "protected", "compression-anchors", "compression-reach", "zoo")
+SUITES = ("smoke", "zoo", "protected", "alignment")
 
 
 def duration(folder: str) -> str:
@@ -36,6 +36,12 @@ def one_page() -> list[str]:
     return [str(-(-(length + 1) // 10) * 10)]
 
 
-@rows(PAGE, "suite | records | minutes")
+@rows(PAGE, "suite | records | minutes | hardware")
 def spans() -> list[str]:
-    return [f"{suite} | {len(records(suite))} | {duration(suite)}" for suite in SUITES]
+    return [f"{suite} | {len(records(suite))} | {duration(suite)} | {machine(suite)}" for suite in SUITES]
+
+
+def machine(suite: str) -> str:
+    """Return the hardware that all records of a suite are of."""
+    (found,) = {record.environment.hardware for record in records(suite)}
+    return found

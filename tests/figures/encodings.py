@@ -30,8 +30,7 @@ def first(suite: str = PILOT, board: str = "encodings") -> int:
 
 @claim(
     PAGE,
-    "it is removed for nothing from a small ViT and ConvNeXt: S(1) with tier 3 is {} in results/protected "
-    "(archived).",
+    "it is removed for nothing from a small ViT and ConvNeXt: S(1) with tier 3 is {} in results/protected.",
 )
 def removed_by_long_fine_tunes() -> list[str]:
     found = standing("protected", PROTECTED)
