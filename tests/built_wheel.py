@@ -1,4 +1,4 @@
-"""The wheel of this checkout, built and installed once for all tests that try it elsewhere."""
+"""The wheel, built from this checkout's sdist and installed once for all tests that try it elsewhere."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def built_wheel(factory: pytest.TempPathFactory) -> Path:
-    """Return the wheel, built from a copy of the tracked files, so that no leftover of this checkout helps."""
+    """Return the wheel, built from the sdist of the tracked files, so that no leftover of this checkout helps."""
     (built,) = made_once(factory, "wheel", _build).glob("cwwm-*.whl")
     return built
 
@@ -30,7 +30,7 @@ def _build(out: Path) -> None:
         if name and (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
-    _run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(source)])
+    _run([sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(source)])
 
 
 def _run(command: list[str]) -> bytes:
