@@ -19,6 +19,7 @@ _WIDTH = 8.0  # 800 pixels at the resolution of pictures here
 _WIDEST = 0.5  # a field
 _HIGH = 0.19
 _LETTER = 0.068  # a character of a scheme's name
+_NAMED = 0.061  # a character of a board's name, which ends before the fields begin
 _UPRIGHT, _MOST = 0.058, 44  # a character of an attack's name, and how many of them are shown
 _BELOW, _HEAD = 0.25, 0.6  # between boards, and for the title and the key of the colours
 
@@ -28,7 +29,8 @@ def draw_map(boards: Sequence[Board], title: str) -> "Figure":
     from matplotlib.figure import Figure
 
     ranked = [(board, rank(board), columns_of(board.runs)) for board in boards]
-    left = 0.2 + _LETTER * max(len(_name(s)) for _, standings, _ in ranked for s in standings)
+    names = 0.2 + _LETTER * max(len(_name(s)) for _, standings, _ in ranked for s in standings)
+    left = max(names, 0.1 + _NAMED * max(len(_about(board)) for board in boards))
     longest = max(len(column.title) for _, _, columns in ranked for column in columns)
     above = 0.3 + _UPRIGHT * min(_MOST, longest)
     height = _HEAD + sum(above + _HIGH * len(standings) + _BELOW for _, standings, _ in ranked)
@@ -38,8 +40,7 @@ def draw_map(boards: Sequence[Board], title: str) -> "Figure":
         wide = min(_WIDEST, (_WIDTH - left - 0.6) / len(columns)) * len(columns)
         box = (left / _WIDTH, (top - above - panel) / height, wide / _WIDTH, panel / height)
         _panel(figure.add_axes(box), standings, columns)
-        about = f"board {board.name}, {board.payloads[0]} bits"
-        figure.text(0.1 / _WIDTH, (top - above + 0.08) / height, about, fontsize=8)
+        figure.text(0.1 / _WIDTH, (top - above + 0.08) / height, _about(board), fontsize=8)
         top -= above + panel + _BELOW
     text = f"{in_picture(title)}: runs that keep the message if the attacker may lose 1 point, by tier and attack"
     figure.text(0.1 / _WIDTH, 1 - 0.3 * _HEAD / height, text, fontsize=8.5, va="center")
@@ -54,6 +55,10 @@ def _key(figure: "Figure", middle: float, height: float) -> None:
     axis.set_axis_off()
     for at, text in ((0.1, "no run keeps it"), (1.8, "all do; white: no run met the attack; lines part the tiers")):
         figure.text(at / _WIDTH, middle, text, fontsize=7, va="center")
+
+
+def _about(board: Board) -> str:
+    return f"board {board.name}, {board.payloads[0]} bits"
 
 
 def _name(standing: Standing) -> str:

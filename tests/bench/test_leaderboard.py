@@ -8,11 +8,14 @@ from PIL import Image
 
 from bench.cli.app import app
 from bench.leaderboard import texts, write
+from bench.leaderboard.boards import boards_of
 from bench.leaderboard.capacity import capacities, capacity_tables
 from bench.leaderboard.csv_table import csv_text
 from bench.leaderboard.detection import flagged
 from bench.leaderboard.levels import at_levels, levels_table
 from bench.leaderboard.points import gather
+from bench.leaderboard.runs import runs_of
+from bench.leaderboard.survival_map import draw_map
 from bench.leaderboard.tables import speed_table
 from bench.records.store import Levels, RecordStore
 from cwwm.support.console import run_app
@@ -65,6 +68,17 @@ def test_pictures_hold_many_schemes_and_repeat_byte_by_byte(tmp_path: Path) -> N
     for name in names[2:4]:
         with Image.open(tmp_path / name) as picture:
             assert picture.width == 800
+
+
+@pytest.mark.parametrize("scheme", ["a", "a scheme whose name is a long one"])
+def test_the_name_of_a_board_ends_before_the_attacks_of_its_map_begin(scheme: str) -> None:
+    records = [record(scheme, 256, attack, 0.9) for attack in ("magnitude", "random")]
+    figure = draw_map(boards_of(runs_of(gather(typed(records)))), "suite mine")
+    figure.canvas.draw()
+    (about,) = (text for text in figure.texts if text.get_text().startswith("board "))
+    above = [tick.label2 for tick in figure.axes[0].xaxis.get_major_ticks()]
+    assert [label.get_text() for label in above] == ["1: magnitude", "1: random"]
+    assert about.get_window_extent().x1 < min(label.get_window_extent().x0 for label in above)
 
 
 def test_attacks_at_equal_cost_are_shown_by_points_lost_whatever_each_model_took(tmp_path: Path) -> None:
