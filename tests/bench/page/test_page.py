@@ -58,6 +58,12 @@ def test_the_head_states_what_was_run_when_and_on_what(smoke: RecordStore, smoke
     assert all(text in head for text in [f"suite {smoke.suite}", "2 seeds", "commit", *stated])
 
 
+def test_models_without_a_mark_are_no_encoding(tmp_path: Path, look: Open) -> None:
+    made = [record(scheme, 256, "magnitude", 0.9) for scheme in ("a", "none")]
+    page = look(write_page(record_store_of(tmp_path, "mine", made), tmp_path / "leaderboard.html")).page
+    assert (page.locator(".size").text_content() or "").startswith("1 encoding · ")
+
+
 def test_tables_are_those_of_the_markdown(smoke: RecordStore, smoke_page: Path, look: Open) -> None:
     points = gather(smoke.records())
     page = look(smoke_page).page

@@ -3,6 +3,8 @@
 import { ALL_MODELS } from "page/choice.js";
 import { h } from "page/dom.js";
 
+const UNMARKED = "none"; // a control: models without a mark
+
 const count = (number, one, many = `${one}s`) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 
 const short = (commit) => commit.slice(0, 10) + (commit.endsWith("+") ? "+" : "");
@@ -11,8 +13,9 @@ const short = (commit) => commit.slice(0, 10) + (commit.endsWith("+") ? "+" : ""
 export function factsOf({ facts, names }) {
   const cells = Object.values(facts.cells).reduce((a, b) => a + b, 0);
   const models = names.models.filter((model) => model !== ALL_MODELS).length;
+  const encodings = names.schemes.filter((scheme) => scheme !== UNMARKED).length;
   const size = [
-    count(names.schemes.length, "encoding"),
+    count(encodings, "encoding"),
     count(models, "model"),
     count(names.attacks.length, "attack"),
     count(facts.seeds, "seed"),
