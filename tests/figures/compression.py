@@ -90,16 +90,17 @@ def quantised() -> list[str]:
 @claim(
     PAGE,
     "ADMM wins before retraining ({} against {} % at {}x in a short schedule), while an attacker who "
-    "retrains for {} epochs gets as far by one-shot magnitude pruning",
+    "retrains for {} epochs ends {} points below it by one-shot magnitude pruning.",
 )
 def before_retraining() -> list[str]:
     lines = {row[0]: row for row in table("compression.md", "attack")}
     short, one_shot = lines["admm-prune short"], lines["one-shot magnitude"]
     holds(short[1] == one_shot[1], "both are at the same ratio")
-    holds(abs(float(short[4]) - float(one_shot[4])) <= 0.5, "both end within half a point")
+    below = float(short[4]) - float(one_shot[4])
     (retrain,) = {
         record.recipe.attack["retrain"]
         for record in trained("compression-anchors")
         if record.key.attack == "one-shot magnitude"
     }
-    return [f"{float(short[2]):.0f}", f"{float(one_shot[2]):.0f}", f"{float(short[1]):.0f}", str(retrain)]
+    hard = [f"{float(line[2]):.0f}" for line in (short, one_shot)]
+    return [*hard, f"{float(short[1]):.0f}", str(retrain), f"{below:.1f}"]

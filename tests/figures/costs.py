@@ -13,6 +13,12 @@ def duration(folder: str) -> str:
     return f"{minutes(folder):.0f}"
 
 
+def hardware(folder: str) -> str:
+    """Return the hardware that all records are of."""
+    (found,) = {record.environment.hardware for record in records(folder)}
+    return found
+
+
 @claim(README, "runs the suite `smoke` (about {} minutes on two CPU cores,")
 def smoke() -> list[str]:
     return [duration("smoke")]
@@ -38,10 +44,4 @@ def one_page() -> list[str]:
 
 @rows(PAGE, "suite | records | minutes | hardware")
 def spans() -> list[str]:
-    return [f"{suite} | {len(records(suite))} | {duration(suite)} | {machine(suite)}" for suite in SUITES]
-
-
-def machine(suite: str) -> str:
-    """Return the hardware that all records of a suite are of."""
-    (found,) = {record.environment.hardware for record in records(suite)}
-    return found
+    return [f"{suite} | {len(records(suite))} | {duration(suite)} | {hardware(suite)}" for suite in SUITES]
