@@ -234,6 +234,34 @@ def hostile(made: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+REDRAWN = """
+window.redrawn = 0;
+const seen = new MutationObserver((changes) => {
+  for (const { removedNodes } of changes)
+    for (const node of removedNodes) if (node.querySelector?.(".number")) window.redrawn += 1;
+});
+seen.observe(document, { childList: true, subtree: true });
+"""
+
+
+def test_what_is_drawn_stays_so_that_no_click_is_lost(smoke_page: Path, look: Open) -> None:
+    page = look(smoke_page, script=REDRAWN).page
+    page.evaluate("() => new Promise((done) => setTimeout(done, 500))")
+    assert page.evaluate("window.redrawn") == 0
+    page.set_viewport_size({"width": 600, "height": 600})
+    page.locator("main .number").first.click()
+    page.get_by_role("dialog").wait_for()
+
+
+def test_a_long_table_is_drawn_as_far_as_a_taller_window_shows(smoke_page: Path, look: Open) -> None:
+    page = look(smoke_page, "view=measurements", height=600).page
+    rows = page.locator("#measurements .tabulator-row")
+    before = rows.count()
+    page.set_viewport_size({"width": 1280, "height": 4000})
+    drawn = "few => document.querySelectorAll('#measurements .tabulator-row').length > few"
+    page.wait_for_function(drawn, arg=before)
+
+
 def turn(page: "Page", **state: str) -> None:
     """Go to another view of an open page by its address."""
     page.evaluate("fragment => { location.hash = fragment }", urlencode(state))

@@ -15,12 +15,22 @@ export function table(box, rows, columns, options = {}) {
     index: "number",
     nestedFieldSeparator: false,
     layout: "fitDataTable",
+    autoResize: false, // it draws all cells anew soon after the first time, and a click begun before that is lost
     columnDefaults: { headerSortTristate: true, resizable: false },
     columns: columns.map((column, number) => definition(column, number)),
     placeholder: "Nothing here for this choice.",
     ...options,
   });
-  return made;
+  if (options.height) redrawWithHeight(box, made);
+}
+
+/** Draw a table of fixed height anew when that changes, since only the rows in sight are drawn. */
+function redrawWithHeight(box, made) {
+  let last = null;
+  new ResizeObserver(([{ contentRect }]) => {
+    if (last !== null && contentRect.height !== last) made.redraw();
+    last = contentRect.height;
+  }).observe(box);
 }
 
 function definition(column, number) {
