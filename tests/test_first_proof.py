@@ -84,6 +84,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.first
 def test_the_page_runs_from_top_to_bottom(site: Path, tmp_path: Path) -> None:
     """On untrained networks, of which numbers differ; the order of the page is that of its files."""
     _write_folder(tmp_path / "my-model", 256)  # wide enough for a proof without the original, as the page has it

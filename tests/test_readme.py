@@ -38,6 +38,7 @@ def environment(folder: Path, site: Path) -> None:
 
 
 @pytest.mark.programs
+@pytest.mark.first
 def test_commands_are_pasted_one_by_one_in_a_fresh_folder(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -45,6 +45,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.results
+@pytest.mark.first
 def test_golden_rows_are_the_committed_ones(found: dict[str, Any]) -> None:
     missing = EXPECTED_CELLS.keys() - found["cells"].keys()
     assert missing <= NEEDS.keys(), "a golden cell was not run"
