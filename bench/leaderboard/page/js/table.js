@@ -24,12 +24,12 @@ export function table(box, rows, columns, options = {}) {
   if (options.height) redrawWithHeight(box, made);
 }
 
-/** Draw a table of fixed height anew when that changes, since only the rows in sight are drawn. */
+/** Draw a table of fixed height anew when that changes: only rows in sight are drawn. One taken away has no height. */
 function redrawWithHeight(box, made) {
-  let last = null;
-  new ResizeObserver(([{ contentRect }]) => {
-    if (last !== null && contentRect.height !== last) made.redraw();
-    last = contentRect.height;
+  let last = 0;
+  new ResizeObserver(([{ contentRect: { height } }]) => {
+    if (last && height && height !== last) made.redraw();
+    last = height;
   }).observe(box);
 }
 
