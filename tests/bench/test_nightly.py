@@ -24,19 +24,11 @@ from bench.verification.comparison import reproducible
 from bench.verification.submission import inspect
 from cwwm.schemes import SCHEMES
 from cwwm.support.console import run_app
+from tests.lowered_plugin import ZOO, lowered
 
 pytestmark = pytest.mark.programs
 
 SEEDS = 8  # the fewest with which an exact test of one model can say anything
-
-ZOO = """
-recipes:
-  tiny:
-    train: {epochs: 1, batch_size: 128, lr: 0.003}
-    mark: {epochs: 1, batch_size: 128, lr: 0.001}
-models:
-  dense: {timm: lenet300_100, data: digits, size: 16, channels: 1, recipe: tiny}
-"""
 
 SUITE = f"""
 models: [dense]
@@ -49,19 +41,7 @@ attacks:
 """
 
 #: what a plugin might do unseen: the suite asks for 0.9 and gets less
-PLANTED = """
-from dataclasses import dataclass, replace
-
-from cwwm.schemes.constant_weight import ConstantWeight
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lowered(ConstantWeight):
-    name = "cwc-lowered"
-
-    def begin(self, weights, message, key, context):
-        return ConstantWeight.begin(replace(self, survive=0.6), weights, message, key, context)
-"""
+PLANTED = lowered("cwc-lowered", 0.6)
 
 
 @pytest.fixture(scope="module", autouse=True)
