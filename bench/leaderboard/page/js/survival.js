@@ -11,7 +11,7 @@ import { table } from "page/table.js";
 
 const HEADLINE = 1; // points that the ranking lets an attacker lose
 const BANDS = 6; // curves that leave room for bands
-const [LIFT, SPREAD] = [1.5, 10]; // pixels between curves, and of all: equal ones would hide one another
+const [LIFT, SPREAD] = [1.5, 10]; // pixels between curves, and of all: equal ones would hide one another; the text says so
 
 /** Draw the view. */
 export function survival(box, choice) {
@@ -50,7 +50,7 @@ function survivalCurves(box, choice) {
     h(
       "p",
       { class: "quiet" },
-      "Share of embedded runs whose message outlives all attacks that cost at most so many points of test accuracy. Bands are 95 % intervals, from five runs on, where at most six curves are drawn; a click on a curve shows the removals behind it.",
+      `Share of embedded runs whose message outlives all attacks that cost at most so many points of test accuracy. Bands are 95 % intervals, from five runs on, where at most six curves are drawn. Curves lie up to ${SPREAD} pixels too low, since equal ones would hide one another: the pointer shows the value, and a click the removals behind it.`,
     ),
   );
 }
