@@ -60,7 +60,7 @@ app = typer.Typer(
 
     First: cwwm-bench list suites, cwwm-bench plan smoke, cwwm-bench run smoke
 
-    A run that was stopped, however, goes on where it was when it is started again; the leaderboard is derived
+    A run that was stopped in any way goes on where it was when it is started again; the leaderboard is derived
     from its records.
 
     Exit codes: 0 done, 1 the answer is no, 2 bad input, 3 some cells failed.""",

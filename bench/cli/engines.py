@@ -21,7 +21,7 @@ Address = Annotated[
 ]
 Shared = Annotated[
     str | None,
-    typer.Option("--shared", help="Folder or URL that all machines of the engine reach; default OUT/shared."),
+    typer.Option("--shared", help="Folder or URL that all machines reach; default: shared, in the run's folder."),
 ]
 Slots = Annotated[int, typer.Option("--slots", min=1, help="Jobs of Slurm that may be queued or run at once.")]
 Slurm = Annotated[

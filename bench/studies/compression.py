@@ -1,7 +1,7 @@
 """How far each compression attack goes on unmarked models: derived from the records of two suites.
 
-Run ``cwwm-bench run compression-anchors`` and ``cwwm-bench run compression-reach`` (an hour or two each on one
-core; a later run goes on where one stopped), then
+Run ``cwwm-bench run compression-anchors`` and ``cwwm-bench run compression-reach`` (an hour or two, and three to
+four, of one core; a later run goes on where one stopped), then
 ``python -m bench.studies.compression -o results/compression.md``.
 """
 
@@ -84,8 +84,8 @@ def reach_table(points: Sequence[Point]) -> str:
         reached = [_reached(None if strength is None else by_strength[strength]) for strength in levels.values()]
         steps = max(point.median(lambda run: run.row.cost.steps) for point in curve)
         seconds = max(point.median(lambda run: run.row.timing.attack_s) for point in curve)
-        rows.append([model, attack, *reached, f"{steps:.0f}", f"{seconds:.0f}"])
-    headers = ("model", "attack", *(f"at {level:g} points lost" for level in LEVELS), "steps", "seconds")
+        rows.append([model, attack, *reached, f"{steps:.0f}", f"{seconds:.0f}", _hardware(curve)])
+    headers = ("model", "attack", *(f"at {level:g} points lost" for level in LEVELS), "steps", "seconds", "on")
     return _table(rows, headers)
 
 
@@ -96,6 +96,10 @@ def _reached(point: Point | None) -> str:
     ratio = point.mean(lambda run: run.row.achieved.compression)
     data = point.mean(lambda run: run.row.achieved.data_ratio)
     return f"{ratio:.1f}" if data is None else f"{ratio:.1f} (data {data:.0f})"
+
+
+def _hardware(points: Iterable[Point]) -> str:
+    return "; ".join(sorted({run.record.environment.hardware for point in points for run in point.runs}))
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -114,9 +118,11 @@ def page(anchors: Sequence[Point], reach: Sequence[Point], environment: str, pic
 # Compression as an attack: how far it goes on unmarked models
 
 Means over {seeds} seeds; points lost are those of the unmarked control, in brackets the least and the most of a
-seed; negative is a gain. {environment}. "hard" is the accuracy after zeroing, before any retraining; "pruned" after
-retraining; "final" after levels, clusters or devices. Data ratios count values only, as the papers do; "with index"
-adds gap-coded positions at the cheapest width of each layer, filler values included.
+seed; negative is a gain. "hard" is the accuracy after zeroing, before any retraining; "pruned" after retraining;
+"final" after levels, clusters or devices. Data ratios count values only, as the papers do; "with index" adds
+gap-coded positions at the cheapest width of each layer, filler values included.
+
+Measured on: {environment}.
 
 ## The papers' own settings, LeNet-5 on digits
 
@@ -129,7 +135,8 @@ The papers' figures, on MNIST and CIFAR-10, theirs and not measured here:
 ## The ratio reached at 0, 1 and 3 points of lost accuracy
 
 The hardest ratio tried whose mean loss stays within the level; "-" where the mildest loses more. The attacks
-train for 15 to 25 epochs; their optimiser steps, and the seconds of the longest run, are in the last columns.
+train for 15 to 25 epochs; their optimiser steps, the seconds of the longest run, and what it ran on are in the last
+columns. Seconds compare on equal hardware only, and unmarked models that were trained elsewhere are others.
 
 {reach_table(reach)}
 
@@ -142,11 +149,6 @@ def _points(folder: Path, suite: str) -> list[Point]:
     if not points:
         raise BadInput(f"{folder} holds no records; run first: cwwm-bench run {suite} --out {folder}")
     return points
-
-
-def _environment(points: Sequence[Point]) -> str:
-    found = {run.record.environment.hardware for point in points for run in point.runs}
-    return "; ".join(sorted(found))
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -165,7 +167,7 @@ def study(
     """Derive the tables from the records of both suites, print and write them."""
     found = _points(anchors, "compression-anchors"), _points(reach, "compression-reach")
     picture = output.with_suffix(".png")
-    text = page(*found, _environment([*found[0], *found[1]]), picture.name)
+    text = page(*found, _hardware([*found[0], *found[1]]), picture.name)
     save(draw_reach(curves(found[1]), LEVELS), picture)
     publish(text, output)
     return DONE

@@ -40,6 +40,7 @@ def test_each_level_has_the_hardest_ratio_within_it(points: list[Point]) -> None
                 sparsity = fmean(run.row.achieved.sparsity or 0.0 for run in within[-1].runs)
                 expected = f"{1 / (1 - sparsity):.1f}"
             assert shown == expected
+        assert cells[-1] == "; ".join(sorted({run.record.environment.hardware for p in curve for run in p.runs}))
 
 
 @pytest.mark.parametrize(

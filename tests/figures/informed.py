@@ -2,6 +2,7 @@
 
 import re
 
+from cwwm.design.spread import ALONE
 from tests.figures.registry import claim, holds
 from tests.figures.sources import table, words
 
@@ -23,6 +24,15 @@ def lost(attack: str) -> list[str]:
     """Return the hosts on which an attack removes the message at its greatest strength."""
     rows = [row for row in table(STUDY, "host") if row[1] == attack]
     return [row[0] for row in rows if row[-1] == "lost" and row[2] == rows[-1][2]]
+
+
+@claim("README.md", "That is measured at {} times the energy of the mark that `embed` makes without photographs,")
+@claim("docs/owner.md", "measured at {} times the energy that `embed` takes without photographs")
+@claim(MODEL, "{} times the one that `cwwm embed` makes without photographs")
+def louder_than_the_default() -> list[str]:
+    found = re.search(r"at a relative energy g\^2 of (\S+)\. ", words(STUDY))
+    assert found
+    return [f"{float(found[1]) / ALONE**2:.0f}"]
 
 
 @claim(
