@@ -55,14 +55,14 @@ class Runner:
     folder: Path
     code: int = 0
 
-    def pull(self, suite: str, plugin: str, **inputs: str) -> None:
+    def pull(self, suite: str, plugin: str, file: str = "mine.yaml", **inputs: str) -> None:
         """Run the steps on a pull request that changes suite and plugin."""
         (self.folder / "models.yaml").write_text(ZOO)
-        (self.folder / "mine.yaml").write_text(suite)
+        (self.folder / file).write_text(suite)
         (self.folder / "our_scheme.py").write_text(plugin)
         self.program("cwwm-bench", f'exec "{sys.executable}" -m bench "$@"')
         self.program("gh", 'printf "%s\\n" "$@" > "$OUT/gh.txt"')
-        given = {"suite": "mine.yaml", "plugin": "our_scheme", "options": "--device cpu", "install": "false"}
+        given = {"suite": file, "plugin": "our_scheme", "options": "--device cpu", "install": "false"}
         known = {f"inputs.{name}": about.get("default", "") for name, about in ACTION["inputs"].items()}
         known |= {f"inputs.{name}": value for name, value in (given | inputs).items()}
         self._job(known | {"github.event_name": "pull_request", "github.event.pull_request.number": "12"})
@@ -176,7 +176,9 @@ def test_a_regression_against_the_accepted_baseline_fails_it(runner: Runner) -> 
     subprocess.run(accept, cwd=runner.folder, env=runner.environment(), check=True)
     for path in ("page.md", "cwwm-bench-out/run.json"):
         (runner.folder / path).unlink()
-    runner.pull(TRAINED, WORSE, baseline="baselines")
+    runner.pull(
+        TRAINED, WORSE, "mine.yml", baseline="baselines"
+    )  # the name, and not how it ends, finds the baseline
     assert runner.code == 1
     assert runner.page.startswith("## cwwm-bench: worse\n")
     assert "ours 64 bits: magnitude | exact match" in runner.page

@@ -28,8 +28,7 @@ def environment(folder: Path, site: Path) -> None:
     venv.create(folder / ".venv", symlinks=True)
     home = {"base": str(folder / ".venv"), "platbase": str(folder / ".venv")}
     packages = Path(sysconfig.get_path("purelib", "venv", home))
-    shim = "import cwwm.support.torchvision_shim as shim; shim.install()"  # as `import bench` does, for timm alone
-    packages.joinpath("here.pth").write_text(f"{site}\n{sysconfig.get_path('purelib')}\n{shim}\n")
+    packages.joinpath("here.pth").write_text(f"{site}\n{sysconfig.get_path('purelib')}\n")
     for program in (site / "bin").glob("cwwm*"):
         text = program.read_text().partition("\n")[2]
         pasted = folder / ".venv" / "bin" / program.name

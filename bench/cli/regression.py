@@ -54,7 +54,7 @@ def nightly(
 
 @app.command()
 def compare(out: Annotated[Path, typer.Argument(help="Output folder of a run.")], baseline: Baseline = None) -> int:
-    """Say what got worse than the accepted baseline of the same suite; exit with 1 if anything did."""
+    """Say what got worse than a suite's accepted baseline; exit 1 if anything did, 3 if nothing was compared."""
     from bench.records.store import RecordStore
     from bench.regression import compare as judge
     from bench.regression.baseline import BASELINES, baseline_of
@@ -69,7 +69,9 @@ def compare(out: Annotated[Path, typer.Argument(help="Output folder of a run.")]
     records = old.records(), new.records()
     found = judge(*records)
     show(markdown(found, *records))
-    return NO if found.is_worse else DONE
+    if found.is_worse:
+        return NO
+    return DONE if found.judgements else FAILED
 
 
 @app.command()

@@ -27,7 +27,7 @@ def verdict(comparison: Comparison) -> str:
     """Return one sentence on the outcome."""
     lines = len(comparison.judgements)
     if not lines:
-        return "Nothing was compared: the two runs share no rows."
+        return "Nothing was compared: the two runs share no row of a trained model."
     if comparison.is_worse:
         found = [f"{len(comparison.regressions)} of {lines} lines got worse"] if comparison.regressions else []
         found += [f"{len(comparison.lost)} curves gave no result"] if comparison.lost else []
