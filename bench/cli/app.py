@@ -63,7 +63,7 @@ app = typer.Typer(
     A run that was stopped in any way goes on where it was when it is started again; the leaderboard is derived
     from its records.
 
-    Exit codes: 0 done, 1 the answer is no, 2 bad input, 3 some cells failed.""",
+    Exit codes: 0 done, 1 the answer is no, 2 bad input, 3 some cells failed, or nothing was compared.""",
 )
 app.add_typer(regression.app)  # without a name: its commands stand beside these
 app.add_typer(exports.app)
