@@ -176,9 +176,8 @@ def test_a_regression_against_the_accepted_baseline_fails_it(runner: Runner) -> 
     subprocess.run(accept, cwd=runner.folder, env=runner.environment(), check=True)
     for path in ("page.md", "cwwm-bench-out/run.json"):
         (runner.folder / path).unlink()
-    runner.pull(
-        TRAINED, WORSE, "mine.yml", baseline="baselines"
-    )  # the name, and not how it ends, finds the baseline
+    # the name of the suite finds its baseline, however the file ends
+    runner.pull(TRAINED, WORSE, "mine.yml", baseline="baselines")
     assert runner.code == 1
     assert runner.page.startswith("## cwwm-bench: worse\n")
     assert "ours 64 bits: magnitude | exact match" in runner.page

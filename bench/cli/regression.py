@@ -1,7 +1,7 @@
 """Commands of cwwm-bench that tell one nightly run, or one commit, from another."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from bench.support.plain_text import show
 from cwwm.support.console import DONE, FAILED, NO
 from cwwm.support.errors import BadInput
 from cwwm.support.packages import require_package
+
+if TYPE_CHECKING:
+    from bench.regression.compare import Comparison
 
 app = typer.Typer()
 
@@ -46,10 +49,15 @@ def nightly(
         nightly_run = run_nightly(chosen, place, means, budget=seconds, baseline=accepted)
     show(nightly_run.summary)
     say(f"written: {nightly_run.record_store.folder}, {place.history}")
-    if nightly_run.comparison and nightly_run.comparison.is_worse:
+    compared = _exit_code(nightly_run.comparison) if nightly_run.comparison else DONE
+    return compared or (FAILED if nightly_run.outcome.failed else DONE)
+
+
+def _exit_code(found: "Comparison") -> int:
+    """Return that of a comparison: one of nothing does not pass for one without a regression."""
+    if found.is_worse:
         return NO
-    nothing = nightly_run.comparison is not None and not nightly_run.comparison.judgements
-    return FAILED if nightly_run.outcome.failed or nothing else DONE
+    return DONE if found.judgements else FAILED
 
 
 @app.command()
@@ -69,9 +77,7 @@ def compare(out: Annotated[Path, typer.Argument(help="Output folder of a run.")]
     records = old.records(), new.records()
     found = judge(*records)
     show(markdown(found, *records))
-    if found.is_worse:
-        return NO
-    return DONE if found.judgements else FAILED
+    return _exit_code(found)
 
 
 @app.command()

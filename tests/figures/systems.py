@@ -20,7 +20,7 @@ def lines() -> dict[str, Standing]:
     return {found.scheme: found for found in ranked(PILOT, SYSTEMS)}
 
 
-def ends_of_range() -> list[Mapping[str, Any]]:
+def met_by_leaders() -> list[Mapping[str, Any]]:
     """Return what the calibration met with the two leaders, on each network: accuracy, no share of answers."""
     reached = load_suite(SYSTEMS).calibrated.reached
     found = [facts for (label, _, _), facts in reached.items() if f"{label} informed" in LEADERS]
@@ -72,15 +72,16 @@ def protected() -> list[str]:
 @claim(PAGE, "`spread-cwc` and `spread-polar` stop at a gain of {}, the end of the range that was searched,")
 def gain_of_leaders() -> list[str]:
     gains = {record.recipe.scheme.parameters["gain"] for record in trained(PILOT) if record.key.scheme in LEADERS}
-    holds(len(gains) == 1, f"both are at one gain everywhere: {gains}")
+    ends = {scheme.tune.high for scheme in load_suite(SYSTEMS).schemes if scheme.tune and scheme.label in LEADERS}
+    holds(len(gains) == 1 and gains == ends, f"both are at the end of one range: {gains}, {ends}")
     (gain,) = gains
     return [f"{gain:g}"]
 
 
 @claim(PAGE, "and change {} to {} % of the answers, of {} to {} % that they may.")
 def answers_of_leaders() -> list[str]:
-    changed = [100 * facts["answers_changed"] for facts in ends_of_range()]
-    allowed = [100 * facts["target"] for facts in ends_of_range()]
+    found = met_by_leaders()
+    changed, allowed = ([100 * facts[name] for facts in found] for name in ("answers_changed", "target"))
     return [f"{value:.1f}" for value in (min(changed), max(changed), min(allowed), max(allowed))]
 
 
